@@ -1,0 +1,47 @@
+"""Resumable streams for multi-worker gunicorn, in shared memory, without Redis."""
+
+from shmstream.consumer import Consumer, Follower
+from shmstream.errors import (
+    ControlError,
+    DirectoryRefused,
+    FollowCut,
+    InvalidConversationId,
+    LayoutMismatch,
+    LocalError,
+    NoRoom,
+    OffsetLost,
+    SettingsError,
+    ShmstreamError,
+    StreamNotFound,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
+from shmstream.producer import Producer
+from shmstream.ring.state import State
+from shmstream.streams import Streams
+from shmstream.supervisor.config import SupervisorConfig
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'Consumer',
+    'ControlError',
+    'DirectoryRefused',
+    'FollowCut',
+    'Follower',
+    'InvalidConversationId',
+    'LayoutMismatch',
+    'LocalError',
+    'NoRoom',
+    'OffsetLost',
+    'Producer',
+    'SettingsError',
+    'ShmstreamError',
+    'State',
+    'StreamNotFound',
+    'StreamReplaced',
+    'Streams',
+    'SupervisorConfig',
+    'SupervisorUnavailable',
+    '__version__',
+]

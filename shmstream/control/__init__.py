@@ -1,0 +1,1 @@
+"""The control plane: how workers ask the supervisor for something."""

@@ -1,0 +1,85 @@
+"""Frames on the control socket (a Unix stream socket).
+
+::
+
+     0                   4                                     4 + length
+    +-------------------+-------------------------------------+
+    | length, u32 big   | one JSON object, UTF-8              |
+    +-------------------+-------------------------------------+
+
+A request has ``op`` and the operation's own fields; the reply to it has ``ok``. There
+is one reply per request, in order. A descriptor (the locked segment, in the reply to
+``create``) travels with the first byte of its frame.
+
+    op       fields                                    reply
+    -------  ----------------------------------------  --------------------------------
+    hello    pid, masters, slot, epoch                 slot, epoch
+    join     pid (of a successor's master)             -
+    leave    pid (of a master that goes)               -
+    create   owner, id, capacity                       generation, digest + descriptor
+    cancel   owner, id, generation                     found
+    evict    owner, id, generation                     found
+    lookup   owner, ids                                sessions
+    list     -                                         sessions
+    status   -                                         pid, masters, room, ...
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, Final
+
+from shmstream.errors import ControlError
+
+Message = dict[str, Any]
+
+LENGTH: Final = struct.Struct('>I')
+MAX_REQUEST: Final = 8 << 20
+"""10,000 ids of 512 bytes, escaped at the worst, and then some."""
+MAX_REPLY: Final = 64 << 20
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as a frame."""
+    body = json.dumps(message, ensure_ascii=False, separators=(',', ':')).encode()
+    return LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a byte stream into messages.
+
+    Args:
+        limit: bytes that a frame's body may have.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes as they come; return the messages that they complete.
+
+        Raises:
+            ControlError: a frame is too long or is not a JSON object; the connection
+                is of no more use.
+        """
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if length > self._limit:
+                raise ControlError(f'frame of {length} bytes, at most {self._limit}')
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            body = bytes(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]
+            try:
+                message = json.loads(body)
+            except (ValueError, RecursionError) as ex:
+                raise ControlError(f'frame is not JSON: {ex}') from ex
+            if not isinstance(message, dict):
+                raise ControlError('frame is not a JSON object')
+            messages.append(message)
+        return messages

@@ -1,0 +1,62 @@
+"""Conversation ids and owners: what is allowed, and the name of their segment."""
+
+from __future__ import annotations
+
+import hashlib
+
+from shmstream.errors import InvalidConversationId
+
+MAX_ID_BYTES = 512
+"""As long as a URL path segment that every proxy passes on; ids carry model names."""
+
+OWNER_BYTES = 32
+NOBODY = bytes(OWNER_BYTES)
+"""The owner when no API keys are set: everybody shares one name space."""
+
+MODEL_SEPARATOR = '::'
+
+
+def validate_id(conv_id: str) -> bytes:
+    """Return the id's UTF-8 bytes, or raise ``InvalidConversationId``."""
+    try:
+        raw = conv_id.encode('utf-8')
+    except UnicodeEncodeError:
+        raise InvalidConversationId('conversation id is not valid Unicode') from None
+    if not raw:
+        raise InvalidConversationId('conversation id is empty')
+    if len(raw) > MAX_ID_BYTES:
+        raise InvalidConversationId(
+            f'conversation id has {len(raw)} bytes, at most {MAX_ID_BYTES} are allowed'
+        )
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in conv_id):
+        raise InvalidConversationId('conversation id holds a control character')
+    return raw
+
+
+def digest(owner: bytes, conv_id: str) -> str:
+    """Return the segment's file name: 40 hexadecimal digits.
+
+    The owner is hashed in first and has a fixed length, so that no id of one owner can
+    be made to collide with an id of another.
+    """
+    if len(owner) != OWNER_BYTES:
+        raise InvalidConversationId(f'owner must be {OWNER_BYTES} bytes')
+    return hashlib.blake2b(owner + validate_id(conv_id), digest_size=20).hexdigest()
+
+
+def lookup_keys(conv_id: str) -> list[str]:
+    """Return every id that a look-up may ask with to find ``conv_id``.
+
+    That is the id itself and each part of it that ends before a ``::``.
+
+    >>> lookup_keys('a::org/model::x')
+    ['a', 'a::org/model', 'a::org/model::x']
+    """
+    keys = []
+    at = conv_id.find(MODEL_SEPARATOR)
+    while at != -1:
+        if at:
+            keys.append(conv_id[:at])
+        at = conv_id.find(MODEL_SEPARATOR, at + 1)
+    keys.append(conv_id)
+    return keys

@@ -1,0 +1,1 @@
+"""Files and mappings: the runtime directory, segments, and the worker table."""

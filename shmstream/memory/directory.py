@@ -1,0 +1,112 @@
+"""The runtime directory: private to one user, and the table of all sessions.
+
+::
+
+    supervisor.lock     flock held by the live supervisor
+    supervisor.sock     its control socket
+    supervisor.json     its settings, for whoever has to start its successor
+    workers             the worker table (``table``)
+    sessions/<digest>   one segment per session (``segment``)
+    sessions/.new-*     a segment that is not a session yet
+
+The kernel's directory is the hash table: look-up is ``open``, replacing a session is
+``rename`` over it, evicting is ``unlink``, listing is ``scandir``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from shmstream.errors import DirectoryRefused
+
+NEW_PREFIX = '.new-'
+MAX_SOCKET_PATH = 107
+"""sockaddr_un.sun_path holds 108 bytes, the last one a zero."""
+
+
+def default_directory() -> Path:
+    """Return the directory of this user's only deployment."""
+    return Path(f'/dev/shm/shmstream-{os.geteuid()}')
+
+
+@dataclass(frozen=True)
+class RuntimeDirectory:
+    """The paths inside one runtime directory. Making one touches nothing."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """File whose flock decides which supervisor lives."""
+        return self.path / 'supervisor.lock'
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's control socket."""
+        return self.path / 'supervisor.sock'
+
+    @property
+    def settings(self) -> Path:
+        """What a successor of the supervisor has to be started with."""
+        return self.path / 'supervisor.json'
+
+    @property
+    def table(self) -> Path:
+        """The worker table."""
+        return self.path / 'workers'
+
+    @property
+    def sessions(self) -> Path:
+        """The folder of segments."""
+        return self.path / 'sessions'
+
+    def segment(self, digest: str) -> Path:
+        """Return where the session with this digest is, if it is."""
+        return self.sessions / digest
+
+    def create(self) -> bool:
+        """Make the directory, private; return whether it was not there before.
+
+        Raises:
+            DirectoryRefused: something is there that is not a directory, not this
+                user's, or open to others; or the path is too long for a socket.
+        """
+        if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
+            raise DirectoryRefused(
+                f'{self.path} is too long: a Unix socket path has at most'
+                f' {MAX_SOCKET_PATH} bytes'
+            )
+        made = True
+        try:
+            os.mkdir(self.path, 0o700)
+        except FileExistsError:
+            made = False
+        except OSError as ex:
+            raise DirectoryRefused(f'cannot make {self.path}: {ex.strerror}') from ex
+        self.check()
+        self.sessions.mkdir(mode=0o700, exist_ok=True)
+        _check_private(self.sessions)
+        return made
+
+    def check(self) -> None:
+        """Raise ``DirectoryRefused`` unless it is there and private to this user."""
+        _check_private(self.path)
+
+
+def _check_private(path: Path) -> None:
+    # lstat: a link that someone planted in /dev/shm must not lead us elsewhere.
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        raise DirectoryRefused(f'{path} is not there: is the service up?') from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise DirectoryRefused(f'{path} is not a directory')
+    if found.st_uid != os.geteuid():
+        raise DirectoryRefused(f'{path} belongs to user {found.st_uid}')
+    if found.st_mode & 0o077:
+        raise DirectoryRefused(
+            f'{path} is open to other users; make it private: chmod 700 {path}'
+        )

@@ -1,0 +1,334 @@
+"""A segment: one session's file, made by the supervisor and mapped by everyone.
+
+Its life::
+
+    supervisor   create: open .new-*, size it, reserve its first extent, write the
+                 header (magic last), flock it
+    supervisor   rename it over sessions/<digest>, and pass the locked descriptor on
+    producer     adopt: map what it was passed; the lock came with the descriptor
+    reader       attach: open by name, check, map; no lock
+    producer     unlock at the end; the kernel does it if the producer dies
+    supervisor   unlink; mappings live on until their last use
+
+The lock is never free between creation and the producer's end: it belongs to the open
+file description, which is in the control socket while nobody holds it. Segments are
+never reused, so a mapping can only ever show the session it was opened for (I4).
+
+A mapping is closed when the last object that uses it is gone; nothing has to be closed
+by hand, and nothing can be closed under somebody who still reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
+from shmstream.ids import MAX_ID_BYTES
+from shmstream.ring.layout import (
+    B_ID,
+    B_OWNER,
+    B_TYPE,
+    HEADER_BYTES,
+    LAYOUT_VERSION,
+    MAGIC,
+    MAX_CAPACITY,
+    MAX_CONTENT_TYPE,
+    MAX_SLOTS,
+    W_CANCELLED,
+    W_CAPACITY,
+    W_CREATED,
+    W_EVICTED,
+    W_GENERATION,
+    W_ID_LENGTH,
+    W_LISTENERS,
+    W_MAGIC,
+    W_PRODUCER_EPOCH,
+    W_RESERVED,
+    W_TYPE_LENGTH,
+    W_VERSION,
+)
+from shmstream.ring.ring import RingWriter
+
+FIRST_EXTENT = 16 * 1024
+"""Reserved when a session is made: a short answer never reserves again."""
+
+MAX_EXTENT = 512 * 1024
+"""Extents double up to this, so that a full ring has cost a dozen system calls."""
+
+_EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
+
+
+def _map(fd: int, size: int) -> mmap.mmap:
+    # From 3.13 on the mapping need not keep a duplicate of the descriptor.
+    options: dict[str, Any] = {'trackfd': False} if sys.version_info >= (3, 13) else {}
+    return mmap.mmap(fd, size, **options)
+
+
+class Segment:
+    """One mapped segment. Make it with ``create``, ``attach`` or ``adopt``.
+
+    Attributes:
+        view: all of it, as writable bytes.
+        words: its header as u64 words.
+        capacity: bytes of the ring.
+        generation: the random number of this session, as 16 hexadecimal digits.
+        identity: (device, inode), unique while the segment is mapped.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.view = memoryview(_map(fd, size))
+        self.words = self.view[:HEADER_BYTES].cast('Q')
+        found = os.fstat(fd)
+        self.identity = (found.st_dev, found.st_ino)
+        self.capacity: int = self.words[W_CAPACITY]
+        self.generation = f'{self.words[W_GENERATION]:016x}'
+        # Followers in this process; the word in the header is their sum (presence).
+        self._followers = 0
+        self._followers_lock = threading.Lock()
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        capacity: int,
+        generation: int,
+        created_ns: int,
+        producer_epoch: int,
+        owner: bytes,
+        conv_id: bytes,
+    ) -> tuple[Segment, int]:
+        """Make a segment at ``path`` and lock it.
+
+        Returns:
+            The segment, mapped through a description of its own, and the descriptor
+            that holds the lock, which is the caller's to pass on and to close.
+
+        Raises:
+            NoRoom: the file system has no room for the header and the first extent.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            locked = os.open(path, flags, 0o600)
+        except OSError as ex:
+            raise _no_room(ex) from ex
+        try:
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = HEADER_BYTES + capacity
+            os.ftruncate(locked, size)
+            extent = min(FIRST_EXTENT, capacity)
+            try:
+                os.posix_fallocate(locked, 0, HEADER_BYTES + extent)
+            except OSError as ex:
+                raise _no_room(ex) from ex
+            # A second description: the lock must not live on in our own mapping.
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                segment = cls(fd, size)
+            finally:
+                os.close(fd)
+        except BaseException:
+            os.close(locked)
+            os.unlink(path)
+            raise
+        segment._write_header(
+            capacity, generation, created_ns, producer_epoch, owner, conv_id, extent
+        )
+        return segment, locked
+
+    def _write_header(
+        self,
+        capacity: int,
+        generation: int,
+        created_ns: int,
+        producer_epoch: int,
+        owner: bytes,
+        conv_id: bytes,
+        reserved: int,
+    ) -> None:
+        words = self.words
+        words[W_VERSION] = LAYOUT_VERSION
+        words[W_CAPACITY] = self.capacity = capacity
+        words[W_GENERATION] = generation
+        words[W_CREATED] = created_ns
+        words[W_PRODUCER_EPOCH] = producer_epoch
+        words[W_RESERVED] = reserved
+        self.view[B_OWNER] = owner
+        self.view[B_ID : B_ID + len(conv_id)] = conv_id
+        words[W_ID_LENGTH] = len(conv_id)
+        self.generation = f'{generation:016x}'
+        words[W_MAGIC] = MAGIC
+
+    @classmethod
+    def attach(cls, path: Path) -> Segment:
+        """Map the segment at ``path``.
+
+        Raises:
+            StreamNotFound: there is none.
+            LayoutMismatch: the file is not a segment of this version, or damaged.
+        """
+        fd = open_segment(path)
+        try:
+            return cls.adopt(fd)
+        finally:
+            os.close(fd)
+
+    @classmethod
+    def adopt(cls, fd: int) -> Segment:
+        """Map and check the segment behind a descriptor, which stays the caller's.
+
+        Raises:
+            LayoutMismatch: as for ``attach``.
+        """
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise LayoutMismatch('not a regular file of this user')
+        # The size is checked before mapping: touching what is not there is SIGBUS.
+        if not HEADER_BYTES < found.st_size <= HEADER_BYTES + MAX_CAPACITY:
+            raise LayoutMismatch(f'no segment has {found.st_size} bytes')
+        segment = cls(fd, found.st_size)
+        words = segment.words
+        if words[W_MAGIC] != MAGIC:
+            raise LayoutMismatch('no segment, or one that is not ready')
+        if words[W_VERSION] != LAYOUT_VERSION:
+            raise LayoutMismatch(
+                f'layout version {words[W_VERSION]}, this is {LAYOUT_VERSION}'
+            )
+        if segment.capacity != found.st_size - HEADER_BYTES:
+            raise LayoutMismatch(
+                f'capacity {segment.capacity} in a file of {found.st_size} bytes'
+            )
+        if not 0 < words[W_ID_LENGTH] <= MAX_ID_BYTES:
+            raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
+        if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
+            raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
+        return segment
+
+    @property
+    def conv_id(self) -> str:
+        """The conversation id."""
+        length = self.words[W_ID_LENGTH]
+        return bytes(self.view[B_ID : B_ID + length]).decode('utf-8', 'replace')
+
+    @property
+    def owner(self) -> bytes:
+        """The owner's digest."""
+        return bytes(self.view[B_OWNER])
+
+    @property
+    def content_type(self) -> str:
+        """What the stream's bytes are; empty while the session is pending."""
+        length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
+        return bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
+
+    def set_content_type(self, content_type: str) -> None:
+        """Store the content type: its producer, once, before going live."""
+        raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
+        self.view[B_TYPE : B_TYPE + len(raw)] = raw
+        self.words[W_TYPE_LENGTH] = len(raw)
+
+    def count_followers(self, slot: int, epoch: int, step: int) -> None:
+        """Publish one follower more or less in this process.
+
+        The word says whose count it is: the worker's epoch in the upper 44 bits, so
+        that what a dead worker left in it counts for nothing.
+        """
+        with self._followers_lock:
+            self._followers += step
+            self.words[W_LISTENERS + slot] = epoch & _EPOCH_TAG | self._followers
+
+    def followers_everywhere(self, epoch_of: Callable[[int], int]) -> int:
+        """Sum the followers in all workers that are alive.
+
+        Args:
+            epoch_of: the epoch of the worker in a slot, 0 if there is none.
+        """
+        total = 0
+        for slot in range(MAX_SLOTS):
+            word = self.words[W_LISTENERS + slot]
+            count = word & ~_EPOCH_TAG
+            if count and word & _EPOCH_TAG == epoch_of(slot) & _EPOCH_TAG:
+                total += count
+        return total
+
+    @property
+    def created_at_ns(self) -> int:
+        """Unix time in ns."""
+        created: int = self.words[W_CREATED]
+        return created
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the supervisor has told the producer to stop."""
+        return bool(self.words[W_CANCELLED])
+
+    @property
+    def evicted(self) -> bool:
+        """Whether the session is no longer to be found under its id."""
+        return bool(self.words[W_EVICTED])
+
+
+def open_segment(path: Path) -> int:
+    """Open a segment's file; the descriptor is the caller's to close.
+
+    Raises:
+        StreamNotFound: there is none.
+        LayoutMismatch: something else is there.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise StreamNotFound('stream not found or expired') from None
+    except OSError as ex:
+        if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR):
+            raise LayoutMismatch(f'{path.name}: {ex.strerror}') from ex
+        raise
+
+
+def reserve_extent(fd: int, reserved: int, needed: int, capacity: int) -> int:
+    """Back the ring of a segment with memory up to at least ``needed`` bytes.
+
+    Args:
+        fd: the segment's file.
+        reserved: ring bytes backed so far.
+        needed: ring bytes that are about to be used, at most ``capacity``.
+        capacity: ring bytes there are.
+
+    Returns:
+        The ring bytes that are backed now.
+
+    Raises:
+        NoRoom: the file system is full; what was reserved before stays so.
+    """
+    extent = min(max(needed - reserved, reserved, FIRST_EXTENT), MAX_EXTENT)
+    target = min(max(reserved + extent, needed), capacity)
+    try:
+        os.posix_fallocate(fd, HEADER_BYTES + reserved, target - reserved)
+    except OSError as ex:
+        raise _no_room(ex) from ex
+    return target
+
+
+def segment_writer(segment: Segment, fd: int) -> RingWriter:
+    """Return the writer of a segment, for whoever holds its lock through ``fd``."""
+    words, capacity = segment.words, segment.capacity
+
+    def reserve(needed: int) -> int:
+        return reserve_extent(fd, words[W_RESERVED], needed, capacity)
+
+    return RingWriter(segment.view, reserve)
+
+
+def _no_room(ex: OSError) -> Exception:
+    if ex.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+        return NoRoom(f'no room for the stream: {ex.strerror}')
+    return ex

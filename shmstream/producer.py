@@ -1,0 +1,192 @@
+"""The writing end of a stream."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from shmstream.ending import EVENT_STREAM, end_stream
+from shmstream.errors import LocalError, NoRoom
+from shmstream.memory.segment import Segment, segment_writer
+from shmstream.ring.layout import W_CANCELLED
+from shmstream.ring.state import State
+from shmstream.wakeups.bells import ArmedSlots
+
+if TYPE_CHECKING:
+    from shmstream.runtime import Runtime
+
+log = logging.getLogger('shmstream')
+
+
+class Producer:
+    """Writes one stream. Made by ``Streams.create``; use it as a context manager.
+
+    Leaving the ``with`` block finishes the stream, or aborts it if an exception leaves
+    the block. A producer that is dropped without either aborts its stream, and so does
+    the supervisor when the process dies: no stream stays live without its producer.
+
+    One thread at a time may call ``write``, ``finish`` and ``abort``.
+    """
+
+    def __init__(self, runtime: Runtime, segment: Segment, fd: int) -> None:
+        self._segment = segment
+        self._fd = fd
+        self._pid = os.getpid()
+        self._words = segment.words
+        self._ring = segment_writer(segment, fd)
+        self._armed = ArmedSlots(segment, runtime.bells)
+        self._runtime = runtime
+        self._ended = False
+        self._on_cancel: list[Callable[[], None]] = []
+        self._noticed = False
+        runtime.producers.add(self)
+
+    @property
+    def conv_id(self) -> str:
+        """The conversation id."""
+        return self._segment.conv_id
+
+    @property
+    def generation(self) -> str:
+        """The session's generation, 16 hexadecimal digits."""
+        return self._segment.generation
+
+    @property
+    def segment(self) -> Segment:
+        """The mapped segment, for consumers in the same process."""
+        return self._segment
+
+    @property
+    def state(self) -> State:
+        """The state that this producer has published."""
+        return self._ring.state
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._ring.head
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled or replaced the stream."""
+        return self._segment.cancelled
+
+    @property
+    def listeners(self) -> int:
+        """Followers of this stream in all live workers, at this moment."""
+        return self._runtime.listeners(self._segment)
+
+    def begin(self, content_type: str = EVENT_STREAM) -> None:
+        """Go from pending to live: the answer has begun and is of this type.
+
+        Raises:
+            LocalError: the stream is live or over.
+        """
+        if self._ended or self._ring.state is not State.PENDING:
+            raise LocalError(f'stream is {self._ring.state.label}, not pending')
+        self._segment.set_content_type(content_type)
+        self._ring.go_live()
+        self._armed.ring_everybody()
+
+    def write(self, chunk: bytes) -> bool:
+        """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
+
+        A chunk larger than the ring keeps its tail, and counts whole.
+
+        Returns:
+            False if the stream is over, and nothing was written: it was finished,
+            cancelled or replaced, or memory ran out (it is then aborted, in-band).
+            An empty chunk is True while the stream is not over.
+        """
+        if self._ended:
+            return False
+        if self._words[W_CANCELLED]:
+            self._end(State.CANCELLED)
+            return False
+        if chunk:
+            try:
+                self._ring.append(chunk)
+            except NoRoom as ex:
+                log.warning('stream %s: %s', self.generation, ex)
+                self.abort('no room left for this stream')
+                return False
+            self._armed.ring(self._ring.head)
+        return True
+
+    def on_cancel(self, hook: Callable[[], None]) -> None:
+        """Have ``hook`` called once, promptly, when the stream is cancelled.
+
+        It is called in the process's doorbell thread, also while ``write`` is not being
+        called; it must be quick. If the stream is cancelled already, it is called now.
+        """
+        self._on_cancel.append(hook)
+        if self.is_cancelled:
+            self._noticed = False
+            self.notice()
+
+    def notice(self) -> None:
+        """Look whether the stream has been cancelled; for the doorbell thread."""
+        if self._noticed or not self.is_cancelled:
+            return
+        self._noticed = True
+        hooks, self._on_cancel = self._on_cancel, []
+        for hook in hooks:
+            try:
+                hook()
+            except Exception:
+                log.exception('stream %s: stop hook failed', self.generation)
+
+    def finish(self) -> None:
+        """End the stream: complete, or cancelled if it has been. Idempotent."""
+        self._end(State.CANCELLED if self.is_cancelled else State.COMPLETE)
+
+    def abort(self, error: str) -> None:
+        """End the stream as failed: ``error`` is its last event, in-band. Idempotent.
+
+        A stream that has been cancelled ends as cancelled, without the event.
+        """
+        if self.is_cancelled:
+            self._end(State.CANCELLED)
+        else:
+            self._end(State.ABORTED, error)
+
+    def cancel(self) -> None:
+        """End the stream as cancelled, from the producer's own side. Idempotent."""
+        self._end(State.CANCELLED)
+
+    def _end(self, state: State, error: str | None = None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._runtime.producers.discard(self)
+        self._on_cancel.clear()
+        if not self._segment.content_type:
+            self._segment.set_content_type(EVENT_STREAM)
+        end_stream(self._segment, self._ring, state, error)
+        self._armed.ring_everybody()
+        # Explicitly: mappings may share the descriptor's description, and its lock.
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.abort(f'the producer failed: {kind.__name__}')
+
+    def __del__(self) -> None:
+        # After a fork the stream is still the parent's.
+        if not getattr(self, '_ended', True) and os.getpid() == self._pid:
+            self.abort('the producer was dropped')

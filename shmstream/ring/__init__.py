@@ -1,0 +1,1 @@
+"""The bytes: layout, states, fence and ring. Knows no file, process or event loop."""

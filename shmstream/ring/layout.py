@@ -1,0 +1,93 @@
+"""The one place that knows where a segment keeps what.
+
+A segment is a header of 4096 bytes, then ``capacity`` bytes of ring. All words are
+little-endian u64, 8-byte aligned, and have exactly one writing process at a time; each
+writer has cache lines of its own::
+
+    offset  writer                 field
+    ------  ---------------------  -----------------------------------------------------
+         0  supervisor, LAST       magic            b'SHMSTRM1'; anything else: not ready
+         8  supervisor, once       layout version
+        16  supervisor, once       capacity         bytes of the ring
+        24  supervisor, once       generation       random, never 0
+        32  supervisor, once       created at       unix time, ns
+        40  supervisor, once       producer epoch   of the worker that produces
+    ------  ---------------------  ----------------------------------------------- 64 --
+        64  producer               head             bytes that ever entered
+        72  producer               dropped prefix   first stream offset still there
+        80  producer               state            pending, live, complete, ...
+        88  producer               completed at     unix time, ns; 0 until the end
+        96  producer               reserved         ring bytes backed by memory
+    ------  ---------------------  ---------------------------------------------- 128 --
+       128  supervisor             cancelled        unix time, ns; 0 = no
+       136  supervisor             evicted          unix time, ns; 0 = no
+    ------  ---------------------  ---------------------------------------------- 512 --
+       512  reader worker k        armed[k]         head it has seen, + 1; k in 0..63
+    ------  ---------------------  --------------------------------------------- 1024 --
+      1024  supervisor, once       owner digest     32 bytes
+      1056  supervisor, once       id length        bytes
+      1064  supervisor, once       conversation id  UTF-8, up to 512 bytes
+    ------  ---------------------  --------------------------------------------- 2048 --
+      2048  producer, before live  type length      bytes
+      2056  producer, before live  content type     ASCII, up to 256 bytes
+    ------  ---------------------  --------------------------------------------- 3072 --
+      3072  reader worker k        listeners[k]     epoch tag | followers, k in 0..63
+    ------  ---------------------  --------------------------------------------- 4096 --
+      4096  producer               data[capacity]   offset % capacity
+
+"Producer" is whoever holds the ``flock`` of the segment's file; the supervisor is the
+producer of a segment whose producer died. Offsets are absolute stream offsets.
+
+Shared words are written only by item assignment to a ``memoryview.cast('Q')``, one
+aligned store. ``struct.pack_into`` writes a zero first, which readers see (CPython
+gh-156866), so it must not be used here.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+if sys.byteorder != 'little':  # pragma: no cover
+    raise ImportError('shmstream needs a little-endian machine')
+
+MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
+LAYOUT_VERSION: Final = 1
+HEADER_BYTES: Final = 4096
+WORD: Final = 8
+MAX_SLOTS: Final = 64
+"""Workers that can follow at the same time: one armed word each, eight cache lines."""
+
+MIN_CAPACITY: Final = 4096
+MAX_CAPACITY: Final = 1 << 30
+MAX_CONTENT_TYPE: Final = 256
+
+# Indices into the header seen as u64 words.
+W_MAGIC: Final = 0
+W_VERSION: Final = 1
+W_CAPACITY: Final = 2
+W_GENERATION: Final = 3
+W_CREATED: Final = 4
+W_PRODUCER_EPOCH: Final = 5
+
+W_HEAD: Final = 8
+W_DROPPED: Final = 9
+W_STATE: Final = 10
+W_COMPLETED: Final = 11
+W_RESERVED: Final = 12
+
+W_CANCELLED: Final = 16
+W_EVICTED: Final = 17
+
+W_ARMED: Final = 64
+W_ID_LENGTH: Final = 132
+W_TYPE_LENGTH: Final = 256
+W_LISTENERS: Final = 384
+
+# Byte ranges of what is not a word, or is read as a block.
+B_ARMED: Final = slice(512, 1024)
+B_OWNER: Final = slice(1024, 1056)
+B_ID: Final = 1064
+B_TYPE: Final = 2056
+B_CHANGES: Final = slice(64, 144)
+"""Everything that a waiting reader waits for: producer's words and supervisor's."""

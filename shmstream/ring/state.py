@@ -1,0 +1,47 @@
+"""Session states. Everything that decides what state a session is in lives here.
+
+The producer owns one word (``State``), the supervisor another (cancelled), and what a
+reader is told is a pure function of the two::
+
+    producer's word   cancelled = 0   cancelled > 0
+    ---------------   -------------   --------------------------------------------
+    PENDING           PENDING         CANCELLED (the producer has yet to notice)
+    LIVE              LIVE            CANCELLED (the producer has yet to notice)
+    COMPLETE          COMPLETE        COMPLETE  (the cancel came too late)
+    CANCELLED         CANCELLED       CANCELLED
+    ABORTED           ABORTED         ABORTED
+
+PENDING -> LIVE -> COMPLETE | CANCELLED | ABORTED, and PENDING -> any of the three;
+COMPLETE, CANCELLED and ABORTED are final: no byte enters after them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class State(IntEnum):
+    """What the producer says of its stream."""
+
+    PENDING = 0
+    LIVE = 1
+    COMPLETE = 2
+    CANCELLED = 3
+    ABORTED = 4
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can enter the stream any more."""
+        return self >= State.COMPLETE
+
+    @property
+    def label(self) -> str:
+        """The word that HTTP clients see."""
+        return self.name.lower()
+
+
+def effective(producer_word: State, cancelled_at: int) -> State:
+    """Return the state that a reader is told (the table above)."""
+    if cancelled_at and not producer_word.final:
+        return State.CANCELLED
+    return producer_word

@@ -1,0 +1,254 @@
+"""What one process of the deployment shares: its slot, doorbell, hubs and mappings.
+
+Made lazily and after fork: importing or attaching starts nothing. One thread (the
+doorbell) does all the background work of the process: it drives the hubs, notices
+cancels for the streams produced here, and notices when the supervisor has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shmstream.control.client import ControlClient
+from shmstream.control.wire import Message
+from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.segment import Segment, open_segment
+from shmstream.memory.table import WorkerTable
+from shmstream.supervisor.spawn import spawn
+from shmstream.wakeups.bells import Bells
+from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.threads import ThreadHub
+
+if TYPE_CHECKING:
+    from shmstream.producer import Producer
+
+log = logging.getLogger('shmstream')
+
+_RESPAWN_S = 1.0
+_RECONNECT_S = 2.0
+
+
+class Runtime:
+    """One process's part in the deployment.
+
+    Args:
+        directory: the runtime directory.
+        masters: the processes that keep the deployment alive, as this process sees it
+            now; empty when it has been orphaned and must not start a supervisor.
+        leaving: whether this process has been told to stop serving.
+    """
+
+    def __init__(
+        self,
+        directory: RuntimeDirectory,
+        masters: Callable[[], list[int]],
+        leaving: Callable[[], bool],
+    ) -> None:
+        self.directory = directory
+        self._masters = masters
+        self.leaving = leaving
+        self.client = ControlClient(
+            directory, self._respawn, self._hello, self._greeted
+        )
+        self.producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+        self._segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = (
+            weakref.WeakValueDictionary()
+        )
+        self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
+        self._slot: int | None = None
+        self._epoch = 0
+        self._notices = 0
+        self._left = False
+        self._spawned: subprocess.Popen[bytes] | None = None
+        self._spawned_at = -_RESPAWN_S
+        self._reconnecting: threading.Thread | None = None
+        self._reconnect_at = 0.0
+        self._lock = threading.Lock()
+        self._closed = False
+        self.table: WorkerTable
+        self.bells: Bells
+        self._doorbell: Doorbell
+        self.thread_hub: ThreadHub
+
+    # -- connecting ------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Take a slot and start the doorbell thread, unless that has been done.
+
+        Raises:
+            SupervisorUnavailable: no supervisor within the bound of ``ControlClient``.
+        """
+        if self._slot is None:
+            self.client.connect()
+
+    def _hello(self) -> Message:
+        return {
+            'pid': os.getpid(),
+            'masters': self._masters(),
+            'slot': self._slot,
+            'epoch': self._epoch,
+        }
+
+    def _greeted(self, reply: Message) -> None:
+        slot, epoch = int(reply['slot']), int(reply['epoch'])
+        if self._slot is not None:
+            if (slot, epoch) == (self._slot, self._epoch):
+                return
+            # Another life of the whole deployment: nothing of the old one is left.
+            self._stop_thread()
+        with self._lock:
+            self._epoch = epoch
+            self.table = WorkerTable.attach(self.directory.table)
+            self.bells = Bells(self.table)
+            self._notices = self.table.notices(slot)
+            self.thread_hub = ThreadHub(slot, self._ring_self)
+            self._loop_hubs.clear()
+            self._slot = slot
+            name = self.table.semaphore_name(epoch)
+            self._doorbell = Doorbell(name, self._on_wake)
+
+    def _ring_self(self) -> None:
+        self._doorbell.ring()
+
+    def _respawn(self) -> None:
+        now = time.monotonic()
+        if now - self._spawned_at < _RESPAWN_S or self._closed:
+            return
+        if self._spawned is not None and self._spawned.poll() is None:
+            return
+        masters = self._masters()
+        if not masters:
+            return
+        self._spawned_at = now
+        try:
+            self.directory.check()
+        except ShmstreamError:
+            # A deployment that has ended took its directory with it.
+            return
+        log.warning('the supervisor has gone: starting another')
+        self._spawned = spawn(self.directory, None, masters)
+
+    # -- the doorbell thread ---------------------------------------------------------
+
+    def _on_wake(self, rung: bool) -> float:
+        slot = self._slot
+        if slot is None:
+            return NET_S
+        notices = self.table.notices(slot)
+        if notices != self._notices or not rung:
+            self._notices = notices
+            for producer in list(self.producers):
+                producer.notice()
+        left = self.leaving()
+        everybody = left and not self._left
+        self._left = left
+        for loop, hub in list(self._loop_hubs.items()):
+            if not hub.poke(everybody):
+                del self._loop_hubs[loop]
+        wait_s = self.thread_hub.step(everybody)
+        if not rung and self.client.gone():
+            self._reconnect()
+        return wait_s
+
+    def _reconnect(self) -> None:
+        thread = self._reconnecting
+        now = time.monotonic()
+        if self._closed or now < self._reconnect_at:
+            return
+        if thread is not None and thread.is_alive():
+            return
+        if not self._masters():
+            return
+        self._reconnect_at = now + _RECONNECT_S
+        # Not in this thread: followers must not wait for a process to start.
+        self._reconnecting = threading.Thread(
+            target=self._try_reconnect, name='shmstream-reconnect', daemon=True
+        )
+        self._reconnecting.start()
+
+    def _try_reconnect(self) -> None:
+        try:
+            self.client.connect()
+        except ShmstreamError as ex:
+            log.error('%s', ex)
+
+    # -- hubs and mappings -----------------------------------------------------------
+
+    def loop_hub(self) -> LoopHub:
+        """Return the hub of the running event loop."""
+        self.connect()
+        loop = asyncio.get_running_loop()
+        hub = self._loop_hubs.get(loop)
+        if hub is None:
+            assert self._slot is not None
+            hub = self._loop_hubs[loop] = LoopHub(loop, self._slot)
+        return hub
+
+    def attach(self, digest: str) -> Segment:
+        """Return the segment under this name; all of the process share a mapping.
+
+        Raises:
+            StreamNotFound, LayoutMismatch: as ``Segment.attach``.
+        """
+        fd = open_segment(self.directory.segment(digest))
+        try:
+            return self.share(fd)
+        finally:
+            os.close(fd)
+
+    def share(self, fd: int) -> Segment:
+        """Return the mapping of this descriptor's segment, made if there is none."""
+        found = os.fstat(fd)
+        identity = (found.st_dev, found.st_ino)
+        with self._lock:
+            segment = self._segments.get(identity)
+            if segment is None:
+                segment = self._segments[identity] = Segment.adopt(fd)
+        return segment
+
+    def count_follower(self, segment: Segment, step: int) -> None:
+        """One follower more or less of this segment in this process: publish it."""
+        if self._slot is None:
+            raise SupervisorUnavailable('not connected')
+        segment.count_followers(self._slot, self._epoch, step)
+
+    def listeners(self, segment: Segment) -> int:
+        """Followers of a segment in all live workers."""
+        return segment.followers_everywhere(self.table.epoch)
+
+    # -- leaving ---------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Forget everything after a fork: it is the parent's."""
+        self.client.abandon()
+
+    def _stop_thread(self) -> None:
+        self._doorbell.stop()
+        self.bells.close()
+
+    def close(self) -> None:
+        """Leave the deployment; what is still produced here is aborted."""
+        self._closed = True
+        for producer in list(self.producers):
+            producer.abort('the producer is shutting down')
+        if self._slot is not None:
+            self._stop_thread()
+            for hub in list(self._loop_hubs.values()):
+                hub.poke(everybody=True)
+            self._slot = None
+        self.client.close()
+        if self._reconnecting is not None:
+            self._reconnecting.join()
+        if self._spawned is not None:
+            # It outlives us on purpose; without this it would be reported as leaked.
+            self._spawned.poll()

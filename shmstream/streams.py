@@ -1,0 +1,255 @@
+"""``Streams``: a process's way into a deployment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from shmstream.consumer import Consumer
+from shmstream.ending import EVENT_STREAM
+from shmstream.errors import StreamNotFound, StreamReplaced
+from shmstream.ids import NOBODY, digest, validate_id
+from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.producer import Producer
+from shmstream.runtime import Runtime
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.spawn import spawn
+
+_attached: weakref.WeakSet[Streams] = weakref.WeakSet()
+
+
+class Streams:
+    """The streams of one deployment. Make it with ``attach``.
+
+    All methods may be called from any thread. Those that ask the supervisor (``create``,
+    ``cancel``, ``evict``, ``lookup``, ``list``) wait for its reply, at most some
+    seconds; on an event loop call them through ``asyncio.to_thread``. ``open`` asks
+    nobody.
+
+    An ``owner`` is a name space: 32 bytes, by default nobody's. The same id of two
+    owners is two streams.
+    """
+
+    def __init__(self, runtime: Callable[[], Runtime]) -> None:
+        self._make_runtime = runtime
+        self._runtime_now: Runtime | None = None
+        self._pid = os.getpid()
+        _attached.add(self)
+
+    @classmethod
+    def attach(
+        cls,
+        directory: Path | str | None = None,
+        *,
+        supervise: SupervisorConfig | bool = False,
+        masters: Callable[[], list[int]] | None = None,
+        leaving: Callable[[], bool] | None = None,
+    ) -> Streams:
+        """Join the deployment of a runtime directory. Starts and opens nothing yet.
+
+        Args:
+            directory: the runtime directory, default ``/dev/shm/shmstream-<uid>``.
+            supervise: start a supervisor if there is none, with these settings; it
+                leaves with this process. Under gunicorn the hooks have started one.
+            masters: the processes whose end is the deployment's end, as far as they
+                live; default: this process, if it supervises, else nobody.
+            leaving: whether this process has been told to stop; followers that watch
+                it are let go when it has.
+        """
+        path = default_directory() if directory is None else Path(directory)
+        where = RuntimeDirectory(path.absolute())
+        if masters is None:
+            masters = _this_process if supervise else _nobody
+
+        def make() -> Runtime:
+            if supervise:
+                config = None if supervise is True else supervise
+                where.create()
+                spawn(where, config, [os.getpid()])
+            return Runtime(where, masters, leaving or _never)
+
+        return cls(make)
+
+    @property
+    def runtime(self) -> Runtime:
+        """This process's part in the deployment, made at its first use after a fork."""
+        if self._runtime_now is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._runtime_now = self._make_runtime()
+        return self._runtime_now
+
+    def connect(self) -> None:
+        """Connect to the supervisor now rather than at the first need.
+
+        Raises:
+            SupervisorUnavailable: there is none.
+        """
+        self.runtime.connect()
+
+    def create(
+        self,
+        conv_id: str,
+        *,
+        content_type: str = EVENT_STREAM,
+        pending: bool = False,
+        capacity: int | None = None,
+        owner: bytes = NOBODY,
+    ) -> Producer:
+        """Make a stream; what had this id is cancelled and evicted.
+
+        Args:
+            conv_id: 1 to 512 bytes of UTF-8 without control characters.
+            content_type: the media type of its bytes.
+            pending: do not say yet that it has begun, nor its type: ``Producer.begin``
+                does.
+            capacity: bytes of its ring, default as the deployment is set.
+            owner: the name space.
+
+        Raises:
+            InvalidConversationId: as it says.
+            NoRoom: limits are reached and nothing finished can go.
+            SupervisorUnavailable: nobody answered within some seconds.
+        """
+        validate_id(conv_id)
+        runtime = self.runtime
+        runtime.connect()
+        _, fd = runtime.client.request(
+            'create', owner=owner.hex(), id=conv_id, capacity=capacity
+        )
+        if fd is None:
+            raise StreamNotFound('the supervisor sent no segment')
+        try:
+            producer = Producer(runtime, runtime.share(fd), fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not pending:
+            producer.begin(content_type)
+        return producer
+
+    def open(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> Consumer:
+        """Return a consumer of the stream with this id.
+
+        Args:
+            conv_id: the conversation id.
+            generation: refuse any other session than this one.
+            owner: the name space.
+
+        Raises:
+            InvalidConversationId: as it says.
+            StreamNotFound: there is none.
+            StreamReplaced: there is one of another generation.
+        """
+        runtime = self.runtime
+        segment = runtime.attach(digest(owner, conv_id))
+        if segment.evicted:
+            raise StreamNotFound('stream not found or expired')
+        if generation not in (None, segment.generation):
+            raise StreamReplaced(segment.generation)
+        return Consumer(runtime, segment)
+
+    def cancel(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> bool:
+        """Tell the producer to stop, wherever it runs; what there is stays readable.
+
+        Returns:
+            Whether there was such a stream (of that generation, if one is given).
+        """
+        return self._stop('cancel', conv_id, generation, owner)
+
+    def evict(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> bool:
+        """Cancel the stream and remove it; as ``cancel`` otherwise."""
+        return self._stop('evict', conv_id, generation, owner)
+
+    def _stop(
+        self, op: str, conv_id: str, generation: str | None, owner: bytes
+    ) -> bool:
+        validate_id(conv_id)
+        reply, _ = self.runtime.client.request(
+            op, owner=owner.hex(), id=conv_id, generation=generation
+        )
+        return bool(reply['found'])
+
+    def lookup(
+        self, conv_ids: list[str], *, owner: bytes = NOBODY
+    ) -> list[dict[str, Any]]:
+        """Describe each stream whose id is one of these, or begins with it and ``::``.
+
+        Returns:
+            For each: conversation_id, is_done, total_bytes, started_at and
+            completed_at (unix seconds, 0 until the end), dropped_prefix, state,
+            generation. In the order asked, no stream twice.
+        """
+        reply, _ = self.runtime.client.request('lookup', owner=owner.hex(), ids=conv_ids)
+        sessions: list[dict[str, Any]] = reply['sessions']
+        return sessions
+
+    def list(self) -> list[dict[str, Any]]:
+        """Describe all streams of all owners. For tools: never show it to clients."""
+        sessions: list[dict[str, Any]] = self.runtime.client.request('list')[0][
+            'sessions'
+        ]
+        return sessions
+
+    def status(self) -> dict[str, Any]:
+        """What the supervisor says of itself: pid, masters, sessions, memory."""
+        return self.runtime.client.request('status')[0]
+
+    def close(self) -> None:
+        """Leave the deployment: threads end, what is still produced here is aborted."""
+        runtime, self._runtime_now = self._runtime_now, None
+        if runtime is not None and self._pid == os.getpid():
+            runtime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _after_fork(self) -> None:
+        runtime, self._runtime_now = self._runtime_now, None
+        if runtime is not None:
+            runtime.abandon()
+
+
+def _this_process() -> list[int]:
+    return [os.getpid()]
+
+
+def _nobody() -> list[int]:
+    return []
+
+
+def _never() -> bool:
+    return False
+
+
+def _forget_parents() -> None:
+    for streams in list(_attached):
+        streams._after_fork()
+
+
+def _close_all() -> None:
+    for streams in list(_attached):
+        streams.close()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
+# Before the interpreter tears down: the doorbell thread must be joined first.
+atexit.register(_close_all)

@@ -1,0 +1,62 @@
+"""``python -m shmstream.supervisor``: run a supervisor.
+
+The gunicorn hooks start it; by hand it is wanted only for programs that use the library
+without gunicorn and share a directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from shmstream.errors import ShmstreamError
+from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.limits import raise_descriptor_limit
+from shmstream.supervisor.server import AlreadyRunning, Supervisor, install_signals
+
+
+def main() -> int:
+    """Run until the last master has gone or SIGTERM; the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog='python -m shmstream.supervisor', description=__doc__
+    )
+    parser.add_argument(
+        '--directory', type=Path, default=default_directory(), help='runtime directory'
+    )
+    parser.add_argument(
+        '--config', help='settings as JSON; default: what a predecessor used'
+    )
+    parser.add_argument(
+        '--master', type=int, action='append', default=[], help='pid to work for'
+    )
+    args = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO,
+        format='[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s',
+        datefmt='%Y-%m-%d %H:%M:%S %z',
+    )
+    directory = RuntimeDirectory(args.directory)
+    raise_descriptor_limit()
+    try:
+        if args.config is not None:
+            config = SupervisorConfig(**json.loads(args.config))
+        else:
+            config = SupervisorConfig.load(directory.settings)
+        supervisor = Supervisor(directory, config, args.master)
+    except AlreadyRunning:
+        # Several workers notice a death at once, and each starts a successor.
+        return 0
+    except (ShmstreamError, OSError, TypeError, ValueError) as ex:
+        print(f'shmstream supervisor: {ex}', file=sys.stderr)
+        return 1
+    install_signals(supervisor)
+    supervisor.run()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,360 @@
+"""The set of sessions: made, replaced, evicted and collected here and nowhere else.
+
+The runtime directory is the truth; what is kept in memory is an index over it, rebuilt
+by ``adopt`` when a supervisor takes over. All methods are called from one thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from shmstream.ending import end_stream
+from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
+from shmstream.ids import digest, lookup_keys, validate_id
+from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory
+from shmstream.memory.segment import (
+    FIRST_EXTENT,
+    Segment,
+    open_segment,
+    segment_writer,
+)
+from shmstream.memory.table import WorkerTable
+from shmstream.ring.layout import (
+    HEADER_BYTES,
+    MAX_CAPACITY,
+    MIN_CAPACITY,
+    W_CANCELLED,
+    W_EVICTED,
+    W_PRODUCER_EPOCH,
+)
+from shmstream.ring.ring import RingReader, RingWriter
+from shmstream.ring.state import State
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.wakeups.bells import ArmedSlots, Bells
+
+log = logging.getLogger('shmstream.supervisor')
+
+Key = tuple[bytes, str]
+"""Owner digest and conversation id."""
+
+_PAGE = 4096
+_USAGE_S = 1.0
+
+
+@dataclass(eq=False)
+class Session:
+    """One session and what the supervisor needs to act on it."""
+
+    key: Key
+    digest: str
+    segment: Segment
+    reader: RingReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = RingReader(self.segment.view)
+
+    @property
+    def producer_epoch(self) -> int:
+        """The epoch of the worker that produces it."""
+        epoch: int = self.segment.words[W_PRODUCER_EPOCH]
+        return epoch
+
+    def memory(self) -> int:
+        """Bytes of memory it holds, to the page."""
+        reserved = self.reader.reserved
+        return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
+
+    def describe(self) -> dict[str, Any]:
+        """What a look-up tells of it."""
+        reader = self.reader
+        state = reader.state
+        done = state.final
+        return {
+            'conversation_id': self.key[1],
+            'is_done': done,
+            'total_bytes': reader.total_bytes,
+            'started_at': self.segment.created_at_ns // 1_000_000_000,
+            'completed_at': reader.completed_at_ns // 1_000_000_000 if done else 0,
+            'dropped_prefix': reader.dropped_prefix,
+            'state': state.label,
+            'generation': self.segment.generation,
+        }
+
+
+class Registry:
+    """All sessions of a runtime directory.
+
+    Args:
+        directory: where they are.
+        config: the limits; ``max_memory`` must be resolved.
+        table: the workers, to ring those that follow or produce.
+    """
+
+    def __init__(
+        self, directory: RuntimeDirectory, config: SupervisorConfig, table: WorkerTable
+    ) -> None:
+        self._directory = directory
+        self._config = config
+        self._table = table
+        self._bells = Bells(table)
+        self._sessions: dict[Key, Session] = {}
+        self._index: dict[Key, dict[Session, None]] = {}
+        self._used = 0
+        self._used_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    # -- taking over -----------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Index what a predecessor left; remove what cannot be used."""
+        with os.scandir(self._directory.sessions) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            path = self._directory.segment(name)
+            if name.startswith(NEW_PREFIX):
+                os.unlink(path)
+                continue
+            try:
+                segment = Segment.attach(path)
+                if digest(segment.owner, segment.conv_id) != name:
+                    raise LayoutMismatch('the name is not that of its session')
+                if segment.evicted:
+                    raise LayoutMismatch('it had been evicted')
+            except (LayoutMismatch, ValueError) as ex:
+                log.warning('removed %s: %s', name, ex)
+                os.unlink(path)
+                continue
+            except StreamNotFound:
+                continue
+            key = (segment.owner, segment.conv_id)
+            self._insert(Session(key, name, segment))
+
+    # -- operations ------------------------------------------------------------------
+
+    def create(
+        self, owner: bytes, conv_id: str, capacity: int | None, epoch: int
+    ) -> tuple[Session, int]:
+        """Make a session, replacing and cancelling what has its id.
+
+        Returns:
+            The session and the descriptor that holds its lock: the caller passes it on
+            to the producer and closes it.
+
+        Raises:
+            NoRoom: limits or the file system are exhausted and nothing can go.
+        """
+        raw = validate_id(conv_id)
+        size = self._config.capacity if capacity is None else capacity
+        if not MIN_CAPACITY <= size <= MAX_CAPACITY:
+            raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
+        key = (owner, conv_id)
+        self._make_room(key)
+        name = digest(owner, conv_id)
+        generation = secrets.randbits(63) | 1
+        aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
+        while True:
+            try:
+                segment, locked = Segment.create(
+                    aside,
+                    capacity=size,
+                    generation=generation,
+                    created_ns=time.time_ns(),
+                    producer_epoch=epoch,
+                    owner=owner,
+                    conv_id=raw,
+                )
+                break
+            except NoRoom:
+                # The file system is fuller than we counted: others use it too.
+                if not self._evict_oldest_finished():
+                    raise
+        replaced = self._sessions.get(key)
+        if replaced is not None:
+            # Cancelled before it is replaced: should we die in between, no producer is
+            # left behind that nobody can reach any more.
+            self._mark(replaced, cancel=True, evict=False)
+            self._forget(replaced)
+        os.rename(aside, self._directory.segment(name))
+        if replaced is not None:
+            self._mark(replaced, cancel=False, evict=True)
+        session = Session(key, name, segment)
+        self._insert(session)
+        self._used += session.memory()
+        return session, locked
+
+    def find(self, owner: bytes, conv_id: str, generation: str | None) -> Session | None:
+        """Return the session, if it is there and of that generation (if one is given)."""
+        session = self._sessions.get((owner, conv_id))
+        if session is None or generation not in (None, session.segment.generation):
+            return None
+        return session
+
+    def cancel(self, session: Session) -> None:
+        """Tell the producer to stop; what there is stays readable."""
+        self._mark(session, cancel=True, evict=False)
+
+    def evict(self, session: Session) -> None:
+        """Cancel the session and remove it from under its id."""
+        self._mark(session, cancel=True, evict=True)
+        self._unlink(session)
+
+    def lookup(self, owner: bytes, conv_ids: list[str]) -> list[dict[str, Any]]:
+        """Describe each session whose id is one of these or begins with it and ``::``.
+
+        In the order asked; no session twice, however many ids find it.
+        """
+        found: dict[Session, None] = {}
+        for conv_id in conv_ids:
+            found.update(self._index.get((owner, conv_id), {}))
+        return [session.describe() for session in found]
+
+    def describe_all(self) -> list[dict[str, Any]]:
+        """Describe every session of every owner; for tools on this machine only."""
+        return [session.describe() for session in self._sessions.values()]
+
+    # -- collection ------------------------------------------------------------------
+
+    def collect(self) -> int:
+        """Evict what has been finished for longer than the TTL; return how many."""
+        before = time.time_ns() - int(self._config.ttl_s * 1e9)
+        old = [
+            session
+            for session in self._sessions.values()
+            if session.reader.producer_state.final
+            and session.reader.completed_at_ns <= before
+        ]
+        for session in old:
+            self._mark(session, cancel=False, evict=True)
+            self._unlink(session)
+        return len(old)
+
+    def finish_dead(self, epoch: int | None = None) -> int:
+        """Abort the sessions whose producer has died; return how many.
+
+        The kernel decides: whoever can take the lock knows that nobody holds it.
+
+        Args:
+            epoch: look only at what this worker produced.
+        """
+        aborted = 0
+        for session in list(self._sessions.values()):
+            if epoch is not None and session.producer_epoch != epoch:
+                continue
+            if not session.reader.producer_state.final and self._finish(session):
+                aborted += 1
+        return aborted
+
+    def _finish(self, session: Session) -> bool:
+        try:
+            fd = open_segment(self._directory.segment(session.digest))
+        except (StreamNotFound, LayoutMismatch):
+            # Somebody removed the file; its followers have their mappings.
+            self._forget(session)
+            self._mark(session, cancel=True, evict=True)
+            return False
+        try:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != session.segment.identity:
+                return False
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            segment = session.segment
+            if segment.cancelled:
+                end_stream(segment, segment_writer(segment, fd), State.CANCELLED)
+            else:
+                why = 'the producer of this stream has died'
+                end_stream(segment, segment_writer(segment, fd), State.ABORTED, why)
+            ArmedSlots(segment, self._bells).ring_everybody()
+            return True
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Evict everything: nobody is left to serve."""
+        self.finish_dead()
+        for session in list(self._sessions.values()):
+            self.evict(session)
+        self._bells.close()
+
+    # -- room ------------------------------------------------------------------------
+
+    def memory(self) -> int:
+        """Bytes that all sessions hold, at most ``_USAGE_S`` old."""
+        now = time.monotonic()
+        if now - self._used_at > _USAGE_S:
+            self._used = sum(s.memory() for s in self._sessions.values())
+            self._used_at = now
+        return self._used
+
+    def _make_room(self, key: Key) -> None:
+        need = HEADER_BYTES + FIRST_EXTENT
+        while True:
+            others = len(self._sessions) - (key in self._sessions)
+            if others >= self._config.max_sessions:
+                what = f'{self._config.max_sessions} sessions'
+            elif self.memory() + need > self._config.max_memory:
+                what = f'{self._config.max_memory} bytes'
+            else:
+                return
+            if not self._evict_oldest_finished():
+                raise NoRoom(f'no room: {what} are in use and none is finished')
+
+    def _evict_oldest_finished(self) -> bool:
+        finished = (
+            s for s in self._sessions.values() if s.reader.producer_state.final
+        )
+        oldest = min(finished, key=lambda s: s.reader.completed_at_ns, default=None)
+        if oldest is None:
+            return False
+        self._used -= oldest.memory()
+        self._mark(oldest, cancel=False, evict=True)
+        self._unlink(oldest)
+        return True
+
+    # -- the index and the words -----------------------------------------------------
+
+    def _insert(self, session: Session) -> None:
+        owner, conv_id = session.key
+        self._sessions[session.key] = session
+        for found_by in lookup_keys(conv_id):
+            self._index.setdefault((owner, found_by), {})[session] = None
+
+    def _forget(self, session: Session) -> None:
+        owner, conv_id = session.key
+        del self._sessions[session.key]
+        for found_by in lookup_keys(conv_id):
+            sessions = self._index[(owner, found_by)]
+            del sessions[session]
+            if not sessions:
+                del self._index[(owner, found_by)]
+
+    def _unlink(self, session: Session) -> None:
+        self._forget(session)
+        try:
+            os.unlink(self._directory.segment(session.digest))
+        except FileNotFoundError:
+            log.warning('%s was removed by somebody else', session.digest)
+
+    def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
+        now = time.time_ns()
+        words = session.segment.words
+        if cancel and not words[W_CANCELLED]:
+            words[W_CANCELLED] = now
+        if evict:
+            words[W_EVICTED] = now
+        ArmedSlots(session.segment, self._bells).ring_everybody()
+        if cancel and not session.reader.producer_state.final:
+            slot = self._table.slot_of(session.producer_epoch)
+            if slot is not None:
+                self._table.notify(slot)
+                self._bells.ring(slot)

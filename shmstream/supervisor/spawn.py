@@ -1,0 +1,97 @@
+"""Starting a supervisor, and asking for one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from shmstream.control.client import call, connect
+from shmstream.control.wire import Message
+from shmstream.errors import SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.config import SupervisorConfig
+
+START_S = 10.0
+"""As long as a supervisor may take to come up on a busy machine."""
+
+_POLL_S = 0.02
+
+
+def spawn(
+    directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
+) -> subprocess.Popen[bytes]:
+    """Start a supervisor process. It ends by itself at once if there is one already.
+
+    A new program, not a fork: a fork would keep the listening sockets of whoever
+    starts it open for as long as it lives.
+    """
+    command = [sys.executable, '-m', 'shmstream.supervisor']
+    command += ['--directory', os.fspath(directory.path)]
+    if config is not None:
+        command += ['--config', json.dumps(asdict(config))]
+    for pid in masters:
+        command += ['--master', str(pid)]
+    package = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(p for p in (str(package), os.getenv('PYTHONPATH')) if p)
+    # Settings come as arguments, and secrets (API keys) are none of its business.
+    env = {k: v for k, v in os.environ.items() if not k.startswith('SHMSTREAM_')}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Ctrl-C in a terminal is for the masters; it leaves when they have gone.
+        start_new_session=True,
+        env=env | {'PYTHONPATH': path},
+    )
+
+
+def ask(directory: RuntimeDirectory, op: str, **fields: object) -> Message:
+    """Make one request over a connection of its own; it takes no slot.
+
+    Raises:
+        SupervisorUnavailable: there is no supervisor.
+    """
+    try:
+        with connect(directory) as sock:
+            return call(sock, {'op': op, **fields})[0]
+    except OSError as ex:
+        raise SupervisorUnavailable(
+            f'no supervisor in {directory.path}: {ex.strerror or ex}'
+        ) from ex
+
+
+def start(
+    directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
+) -> Message:
+    """Start a supervisor and wait until it serves; returns its status.
+
+    Raises:
+        SupervisorUnavailable: it did not come up; it has said why on stderr.
+    """
+    process = spawn(directory, config, masters)
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            return ask(directory, 'status')
+        except SupervisorUnavailable as ex:
+            failed = process.poll()
+            if failed or time.monotonic() >= deadline:
+                raise SupervisorUnavailable(
+                    f'the supervisor did not come up (exit code {failed})'
+                ) from ex
+        time.sleep(_POLL_S)
+
+
+def wait_gone(directory: RuntimeDirectory, wait_s: float) -> bool:
+    """Wait until no supervisor answers; False if one still does after ``wait_s``."""
+    deadline = time.monotonic() + wait_s
+    while os.path.exists(directory.lock):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

@@ -1,0 +1,83 @@
+"""The workers that are connected: their slots and their doorbells."""
+
+from __future__ import annotations
+
+import secrets
+
+import posix_ipc
+
+from shmstream.errors import NoRoom
+from shmstream.memory.table import WorkerTable
+from shmstream.ring.layout import MAX_SLOTS
+
+
+class Workers:
+    """Gives out slots. Doorbell semaphores are made and unlinked here only."""
+
+    def __init__(self, table: WorkerTable) -> None:
+        self._table = table
+        self._connected: set[int] = set()
+
+    def hello(self, pid: int, slot: int | None, epoch: int | None) -> tuple[int, int]:
+        """Return (slot, epoch) for a process that has connected.
+
+        Args:
+            pid: the process.
+            slot: the slot that it had under a predecessor of ours, with its epoch; it
+                keeps both.
+
+        Raises:
+            NoRoom: all slots are taken.
+        """
+        if (
+            slot is not None
+            and epoch
+            and 0 <= slot < MAX_SLOTS
+            and slot not in self._connected
+            and self._table.epoch(slot) == epoch
+        ):
+            self._connected.add(slot)
+            return slot, epoch
+        for free in range(MAX_SLOTS):
+            if not self._table.epoch(free):
+                break
+        else:
+            raise NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+        epoch = secrets.randbits(63) | 1
+        # Into the table first: what is in the table is cleaned up after a crash.
+        self._table.take(free, epoch, pid)
+        posix_ipc.Semaphore(
+            self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
+        ).close()
+        self._connected.add(free)
+        return free, epoch
+
+    def left(self, slot: int) -> None:
+        """The process in this slot has gone: take the slot and the semaphore back."""
+        self._connected.discard(slot)
+        epoch = self._table.epoch(slot)
+        if epoch:
+            _unlink(self._table.semaphore_name(epoch))
+            self._table.free(slot)
+
+    def drop_absent(self) -> list[int]:
+        """Free the slots whose processes have not come back; return their epochs."""
+        absent = []
+        for slot in range(MAX_SLOTS):
+            epoch = self._table.epoch(slot)
+            if epoch and slot not in self._connected:
+                absent.append(epoch)
+                self.left(slot)
+        return absent
+
+    def close(self) -> None:
+        """Unlink every semaphore."""
+        for slot in range(MAX_SLOTS):
+            self.left(slot)
+
+
+def _unlink(name: str) -> None:
+    try:
+        posix_ipc.unlink_semaphore(name)
+    except posix_ipc.ExistentialError:
+        pass

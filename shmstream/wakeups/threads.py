@@ -1,0 +1,75 @@
+"""The follow hub for threads: WSGI workers and plain Python.
+
+The doorbell thread drives it, so that threads that follow only ever sleep.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from shmstream.memory.segment import Segment
+from shmstream.wakeups.doorbell import NET_S
+from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
+
+
+class _EventWaiter:
+    __slots__ = ('event',)
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def wake(self) -> None:
+        self.event.set()
+
+
+class ThreadHub:
+    """Drives a ``FollowHub`` under a lock; thread-safe.
+
+    Args:
+        slot: the worker's slot.
+        ring: rings this process's own doorbell.
+    """
+
+    def __init__(self, slot: int, ring: Callable[[], None]) -> None:
+        self._hub = FollowHub(slot)
+        self._lock = threading.Lock()
+        self._ring = ring
+        self._ticking = False
+
+    def step(self, everybody: bool = False) -> float:
+        """Look around, in the doorbell thread; return the seconds until the next."""
+        with self._lock:
+            if everybody:
+                self._hub.wake_all()
+            self._hub.look()
+            self._hub.tick()
+            self._ticking = self._hub.busy
+            return TICK_S if self._ticking else NET_S
+
+    def join(self, segment: Segment) -> Watch:
+        """As ``FollowHub.join``."""
+        with self._lock:
+            return self._hub.join(segment)
+
+    def leave(self, watch: Watch) -> None:
+        """As ``FollowHub.leave``."""
+        with self._lock:
+            self._hub.leave(watch)
+
+    def wait(self, watch: Watch, seen: bytes, wait_s: float | None = None) -> None:
+        """Return once the segment's header is no longer ``seen``, or it may be so.
+
+        Never later than ``NET_S``: a thread cannot be cancelled, so it looks for itself
+        whether its caller wants it to go on.
+        """
+        waiter = _EventWaiter()
+        with self._lock:
+            self._hub.wait(watch, seen, waiter)
+            asleep = self._hub.busy and not self._ticking
+            self._ticking = self._hub.busy
+        if asleep:
+            self._ring()
+        waiter.event.wait(NET_S if wait_s is None else min(wait_s, NET_S))
+        with self._lock:
+            self._hub.forget(watch, waiter)
