@@ -18,7 +18,7 @@ from shmstream.memory.directory import RuntimeDirectory, default_directory
 from shmstream.producer import Producer
 from shmstream.runtime import Runtime
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.spawn import spawn
+from shmstream.supervisor.spawn import ensure
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -68,9 +68,7 @@ class Streams:
 
         def make() -> Runtime:
             if supervise:
-                config = None if supervise is True else supervise
-                where.create()
-                spawn(where, config, [os.getpid()])
+                ensure(where, None if supervise is True else supervise, masters())
             return Runtime(where, masters, leaving or _never)
 
         return cls(make)

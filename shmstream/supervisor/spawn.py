@@ -87,6 +87,16 @@ def start(
         time.sleep(_POLL_S)
 
 
+def ensure(
+    directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
+) -> None:
+    """Start a supervisor unless one serves already. Raises as ``start``."""
+    try:
+        ask(directory, 'status')
+    except SupervisorUnavailable:
+        start(directory, config, masters)
+
+
 def wait_gone(directory: RuntimeDirectory, wait_s: float) -> bool:
     """Wait until no supervisor answers; False if one still does after ``wait_s``."""
     deadline = time.monotonic() + wait_s
