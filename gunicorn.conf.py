@@ -1,0 +1,42 @@
+"""shmstream under gunicorn: ``gunicorn -c gunicorn.conf.py``.
+
+Settings of the service come from SHMSTREAM_* variables (see README.md), those of
+gunicorn from its command line or GUNICORN_CMD_ARGS, which both win over this file.
+"""
+
+import os
+
+from shmstream.deploy import hooks
+
+wsgi_app = 'shmstream.http.app:create_app()'
+bind = '127.0.0.1:8000'
+workers = max(2, os.cpu_count() or 1)
+
+# gunicorn's own ASGI worker; uvloop and the C parser are in our dependencies.
+worker_class = 'asgi'
+asgi_loop = 'uvloop'
+http_parser = 'fast'
+asgi_lifespan = 'on'
+
+# A reader that has left is let go at once: there is nothing to wind down.
+asgi_disconnect_grace_period = 0
+
+# An hour-long response is no hung worker: the loop heart-beats beside it. What must
+# not be is timeout <= graceful_timeout, as a worker does not heart-beat while it waits
+# for connections to end.
+graceful_timeout = 30
+timeout = 60
+keepalive = 15
+
+# A shared memory file system: heart-beats on a slow disk can block a worker.
+worker_tmp_dir = '/dev/shm'
+
+# One line per response, written at its end: which stream, from where, by which worker.
+accesslog = '-'
+access_log_format = (
+    '%(h)s "%(r)s" %(s)s %(B)sB %(M)sms worker=%(p)s'
+    ' from=%({Stream-Offset}o)s state=%({Stream-State}o)s'
+    ' generation=%({Stream-Generation}o)s'
+)
+
+hooks.install(globals())

@@ -1,0 +1,1 @@
+"""Living under gunicorn."""

@@ -1,0 +1,134 @@
+"""gunicorn's server hooks: start the supervisor, know the worker, leave cleanly.
+
+A ``gunicorn.conf.py`` of your own needs two lines, at its end::
+
+    from shmstream.deploy import hooks
+    hooks.install(globals())
+
+What happens when::
+
+    gunicorn starts      on_starting        start the supervisor (or say who has it)
+    USR2, new master     on_starting        join the supervisor that runs
+    HUP                  -                  nothing: the supervisor stays
+    worker starts        post_worker_init   remember the worker
+    gunicorn stops       on_exit            leave; the last master stops the supervisor
+    master is killed     -                  the supervisor sees it end and stops
+
+The supervisor is started by ``subprocess`` before the listening sockets are there: a
+fork would inherit them, and keep the port in use after the master has died.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shmstream import lifecycle
+from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.settings import Settings
+from shmstream.supervisor.limits import raise_descriptor_limit
+from shmstream.supervisor.spawn import ask, start, wait_gone
+
+LEAVE_S = 5.0
+"""How long a master waits for the supervisor to have cleaned up."""
+
+_TAKEOVER_S = 1.0
+
+
+def _directory(settings: Settings) -> RuntimeDirectory:
+    return RuntimeDirectory(settings.dir.absolute())
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except ShmstreamError as ex:
+        _exit(str(ex))
+
+
+def _exit(line: str) -> Any:
+    print(f'shmstream: {line}', file=sys.stderr)
+    sys.exit(1)
+
+
+def on_starting(server: Any) -> None:
+    """Start the supervisor, or join the one of the master that we succeed."""
+    settings = _settings()
+    directory = _directory(settings)
+    raise_descriptor_limit()
+    try:
+        status = _running(directory)
+        if status is None:
+            status = start(directory, settings.supervisor(), [os.getpid()])
+            server.log.info(
+                'shmstream: %s, up to %d sessions in %.0f MiB',
+                directory.path,
+                status['max_sessions'],
+                status['max_memory'] / (1 << 20),
+            )
+        elif int(os.environ.get('GUNICORN_PID', 0)) in status['masters']:
+            ask(directory, 'join', pid=os.getpid())
+        else:
+            owners = ', '.join(map(str, status['masters']))
+            _exit(
+                f'{directory.path} is in use by the deployment of process {owners};'
+                ' set SHMSTREAM_DIR to another directory'
+            )
+    except ShmstreamError as ex:
+        _exit(str(ex))
+
+
+def _running(directory: RuntimeDirectory) -> dict[str, Any] | None:
+    # A supervisor whose master has died is gone in a moment: wait for that moment.
+    deadline = time.monotonic() + _TAKEOVER_S
+    while True:
+        try:
+            status = ask(directory, 'status')
+        except SupervisorUnavailable:
+            return None
+        if status['masters'] or time.monotonic() >= deadline:
+            return status
+        time.sleep(0.02)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Remember the worker, to know when it is told to stop."""
+    lifecycle.current.worker = worker
+
+
+def on_exit(server: Any) -> None:
+    """Leave; whoever is the last waits until everything has been cleaned up."""
+    directory = _directory(_settings())
+    try:
+        ask(directory, 'leave', pid=os.getpid())
+        status = ask(directory, 'status')
+    except SupervisorUnavailable:
+        status = None
+    if status is None or not status['masters']:
+        wait_gone(directory, LEAVE_S)
+
+
+def install(config: dict[str, Any]) -> None:
+    """Add the hooks to a configuration, after those that it has already.
+
+    Args:
+        config: the ``globals()`` of a ``gunicorn.conf.py``.
+    """
+    for hook in (on_starting, post_worker_init, on_exit):
+        own = config.get(hook.__name__)
+        config[hook.__name__] = hook if own is None else _both(own, hook)
+
+
+def _both(
+    first: Callable[[Any], None], second: Callable[[Any], None]
+) -> Callable[[Any], None]:
+    # One positional argument: gunicorn checks the arity.
+    def hook(server: Any) -> None:
+        first(server)
+        second(server)
+
+    return hook

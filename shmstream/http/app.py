@@ -1,0 +1,104 @@
+"""The application: ``shmstream.http.app:create_app()``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from shmstream import lifecycle
+from shmstream.http import errors
+from shmstream.http.generation import Generations
+from shmstream.http.health import HealthResource
+from shmstream.http.lookup import LookupResource
+from shmstream.http.page import PageResource
+from shmstream.http.producing import Gateway
+from shmstream.http.reading import StreamResource
+from shmstream.settings import Settings
+from shmstream.streams import Streams
+from shmstream.upstream.demo import DemoModel
+from shmstream.upstream.source import Source
+
+log = logging.getLogger('shmstream.http')
+
+
+class Lifespan:
+    """What is opened when a worker starts, and closed when it stops."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        streams: Streams,
+        source: Source,
+        generations: Generations,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._source = source
+        self._generations = generations
+
+    async def process_startup(self, _scope: Any, _event: Any) -> None:
+        """Connect, so that no request has to."""
+        await asyncio.to_thread(self._streams.connect)
+        await self._source.open()
+
+    async def process_shutdown(self, _scope: Any, _event: Any) -> None:
+        """Let the generations run on up to the drain limit, then leave."""
+        if len(self._generations):
+            log.info('draining %d streams', len(self._generations))
+        await self._generations.drain(self._settings.drain, lifecycle.current.notify)
+        await self._source.close()
+        await asyncio.to_thread(self._streams.close)
+
+
+def create_app(
+    settings: Settings | None = None,
+) -> falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]:
+    """Return the ASGI application. Opens nothing before its lifespan starts.
+
+    Args:
+        settings: default: from the environment.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    settings = Settings.from_environment() if settings is None else settings
+    worker = lifecycle.current
+    streams = Streams.attach(
+        settings.dir,
+        # Under gunicorn the hooks have started one; elsewhere we are on our own.
+        supervise=settings.supervisor(),
+        masters=worker.masters,
+        leaving=worker.leaving,
+    )
+    source = _source(settings)
+    generations = Generations()
+    lifespan = Lifespan(settings, streams, source, generations)
+    app = falcon.asgi.App(middleware=[lifespan])
+    # Otherwise an upstream's answer without a type would be given one.
+    app.resp_options.default_media_type = None  # type: ignore[assignment]
+    errors.install(app)
+
+    stream = StreamResource(streams, worker.leaving)
+    app.add_route('/v1/stream', stream)
+    app.add_route('/v1/stream/{conv_id:path}', stream)
+    app.add_route('/v1/streams/lookup', LookupResource(streams))
+    app.add_route('/healthz', HealthResource(streams, worker.leaving))
+    page = PageResource()
+    app.add_route('/_shmstream/', page)
+    if settings.upstream is None:
+        app.add_route('/', page)
+    app.add_sink(Gateway(streams, source, settings, generations), '/')
+    return app
+
+
+def _source(settings: Settings) -> Source:
+    if settings.upstream is None:
+        return DemoModel(settings.demo_rate)
+    # aiohttp takes a while to import, and the demo does without it.
+    from shmstream.upstream.proxied import Upstream
+
+    return Upstream(settings)

@@ -1,0 +1,247 @@
+"""A generation: one answer on its way from upstream into a ring.
+
+A task of its own, not part of the request that began it: the client may leave, the
+generation goes on. Only a cancel, a replacement, its policy (nobody listens), the end
+of its source or the end of its process stop it.
+
+::
+
+    run():  create session (pending)
+              |  upstream answers
+              |-- streamed 2xx --> begin, answer = STREAM, chunks into the ring, finish
+              |-- other ---------> evict the session, answer = the upstream's own
+              |-- unreachable ---> evict the session, answer = 502 / 504
+              '-- cancelled -----> answer = 400 "request cancelled"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from shmstream.errors import ShmstreamError
+from shmstream.http.errors import Problem
+from shmstream.producer import Producer
+from shmstream.settings import OnDisconnect
+from shmstream.streams import Streams
+from shmstream.upstream.source import (
+    Answer,
+    Headers,
+    Request,
+    Source,
+    UpstreamBroken,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    header,
+    is_stream,
+)
+
+log = logging.getLogger('shmstream.http')
+
+_LOOK_S = 0.25
+"""How often a generation that may be cancelled looks for listeners."""
+
+_HANDOVER_S = 1.0
+"""The least that nobody may listen: between a POST's headers and its first read."""
+
+
+class Streamed:
+    """The upstream's answer has become a stream.
+
+    Attributes:
+        producer: its producer, for its segment; only the generation writes.
+        headers: the upstream's headers.
+    """
+
+    def __init__(self, producer: Producer, headers: Headers) -> None:
+        self.producer = producer
+        self.headers = headers
+
+
+class Generation:
+    """One POST with a conversation id.
+
+    Args:
+        streams: the deployment.
+        source: what answers.
+        conv_id: the id, valid.
+        asked: the request to send upstream.
+        on_disconnect: what to do when nobody listens.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        source: Source,
+        conv_id: str,
+        asked: Request,
+        on_disconnect: OnDisconnect,
+    ) -> None:
+        self._streams = streams
+        self._source = source
+        self._conv_id = conv_id
+        self._asked = asked
+        self._grace_s = on_disconnect.grace_s
+        self._loop = asyncio.get_running_loop()
+        self._attended = True
+        self._producer: Producer | None = None
+        self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
+        self.task = self._loop.create_task(self._run())
+
+    async def answer(self) -> Streamed | Answer:
+        """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
+
+        Cancelling the wait leaves the generation running.
+
+        Raises:
+            Problem: the error to answer with.
+            NoRoom, SupervisorUnavailable: no session could be made.
+        """
+        try:
+            return await asyncio.shield(self._answer)
+        finally:
+            self._attended = False
+
+    async def abort(self, why: str) -> None:
+        """End it now, in-band; for a worker that cannot wait any longer."""
+        if self._producer is not None:
+            self._producer.abort(why)
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+    async def _run(self) -> None:
+        try:
+            await self._generate()
+        except asyncio.CancelledError:
+            # Ours: a cancel of the stream, or the worker's end.
+            self._fail(Problem(400, 'request cancelled'))
+        except Exception as ex:
+            self._fail(ex)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            # Its client may have left: that nobody asks for it is no mistake.
+            self._answer.exception()
+        elif not isinstance(error, Problem):
+            log.error('generation failed', exc_info=error)
+
+    async def _generate(self) -> None:
+        producer = await asyncio.to_thread(
+            self._streams.create, self._conv_id, pending=True
+        )
+        self._producer = producer
+        with contextlib.ExitStack() as stack:
+            stack.callback(producer.abort, 'the producing worker is shutting down')
+            producer.on_cancel(self._stop_threadsafe)
+            if self._grace_s is not None:
+                watcher = self._loop.create_task(self._watch_listeners(producer))
+                stack.callback(watcher.cancel)
+            try:
+                answer = await self._source.send(self._asked)
+            except UpstreamTimeout as ex:
+                await self._discard(producer)
+                raise Problem(504, str(ex)) from ex
+            except UpstreamUnreachable as ex:
+                await self._discard(producer)
+                raise Problem(502, str(ex)) from ex
+            if not is_stream(answer):
+                await self._hand_on(producer, answer)
+                return
+            stack.callback(answer.close)
+            producer.begin(header(answer.headers, 'content-type'))
+            self._answer.set_result(Streamed(producer, answer.headers))
+            await self._pump(producer, answer)
+
+    async def _pump(self, producer: Producer, answer: Answer) -> None:
+        try:
+            async for chunk in answer.chunks():
+                if not producer.write(chunk):
+                    return
+        except UpstreamBroken as ex:
+            log.warning('stream %s: %s', producer.generation, ex)
+            producer.abort(str(ex))
+        else:
+            producer.finish()
+
+    async def _hand_on(self, producer: Producer, answer: Answer) -> None:
+        try:
+            await self._discard(producer)
+        except BaseException:
+            answer.close()
+            raise
+        if self._attended:
+            self._answer.set_result(answer)
+        else:
+            answer.close()
+
+    async def _discard(self, producer: Producer) -> None:
+        """Leave no session behind: there is nothing to resume."""
+        producer.cancel()
+        try:
+            await asyncio.to_thread(
+                self._streams.evict, self._conv_id, generation=producer.generation
+            )
+        except ShmstreamError as ex:
+            log.warning('stream %s is left: %s', producer.generation, ex)
+
+    def _stop_threadsafe(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        # Now, not when the task has unwound: followers wait for the final state.
+        if self._producer is not None:
+            self._producer.finish()
+        self.task.cancel()
+
+    async def _watch_listeners(self, producer: Producer) -> None:
+        assert self._grace_s is not None
+        grace_s = max(self._grace_s, _HANDOVER_S)
+        last_heard = self._loop.time()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = self._loop.time()
+            if self._attended or producer.listeners:
+                last_heard = now
+            elif now - last_heard >= grace_s:
+                log.info('stream %s: nobody listens, cancelled', producer.generation)
+                producer.cancel()
+                self.task.cancel()
+                return
+
+
+class Generations:
+    """The generations of this worker."""
+
+    def __init__(self) -> None:
+        self._running: set[Generation] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def add(self, generation: Generation) -> Generation:
+        """Keep it until it ends."""
+        self._running.add(generation)
+        generation.task.add_done_callback(lambda _: self._running.discard(generation))
+        return generation
+
+    async def drain(self, limit_s: float, notify: Callable[[], None]) -> None:
+        """Wait until all have ended; abort, in-band, what has not after ``limit_s``.
+
+        Args:
+            limit_s: seconds to wait.
+            notify: called about once a second.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit_s
+        while self._running and loop.time() < deadline:
+            notify()
+            left_s = deadline - loop.time()
+            await asyncio.wait(
+                [g.task for g in self._running], timeout=max(min(1.0, left_s), 0)
+            )
+        for generation in list(self._running):
+            await generation.abort('the producing worker has shut down')

@@ -1,0 +1,49 @@
+"""``GET /healthz``: is this worker of use?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from shmstream.errors import ShmstreamError
+from shmstream.http.errors import JSON
+from shmstream.streams import Streams
+
+
+class HealthResource:
+    """200 while the worker serves and has a supervisor, else 503."""
+
+    def __init__(self, streams: Streams, leaving: Callable[[], bool]) -> None:
+        self._streams = streams
+        self._leaving = leaving
+
+    async def on_get(
+        self, _: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        """Say how worker, supervisor and room are."""
+        health: dict[str, Any] = {'status': 'ok', 'worker': {'pid': os.getpid()}}
+        try:
+            status = await asyncio.to_thread(self._streams.status)
+        except ShmstreamError as ex:
+            health['status'] = 'no supervisor'
+            health['supervisor'] = {'error': str(ex)}
+        else:
+            health['supervisor'] = {'pid': status['pid']}
+            health['room'] = {
+                'sessions': status['max_sessions'] - status['sessions'],
+                'bytes': max(status['max_memory'] - status['memory'], 0),
+            }
+        if self._leaving():
+            health['status'] = 'leaving'
+        resp.status = falcon.HTTP_200 if health['status'] == 'ok' else falcon.HTTP_503
+        if resp.status == falcon.HTTP_503:
+            resp.set_header('Retry-After', '2')
+        resp.content_type = JSON
+        resp.set_header('Cache-Control', 'no-store')
+        resp.data = json.dumps(health).encode()

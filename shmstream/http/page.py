@@ -1,0 +1,31 @@
+"""The page that starts, loses, resumes and stops a stream."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import falcon.asgi
+
+
+class PageResource:
+    """``/_shmstream/``, and ``/`` when there is no upstream that has a page there."""
+
+    def __init__(self) -> None:
+        self._html = files('shmstream.http').joinpath('page.html').read_bytes()
+
+    async def on_get(
+        self, _: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        """The page: one file, no build step, nothing from elsewhere."""
+        resp.content_type = 'text/html; charset=utf-8'
+        resp.set_headers(
+            {
+                'Cache-Control': 'no-cache',
+                'X-Content-Type-Options': 'nosniff',
+                'Content-Security-Policy': (
+                    "default-src 'none'; connect-src 'self';"
+                    " script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+                ),
+            }
+        )
+        resp.data = self._html

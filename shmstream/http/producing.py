@@ -1,0 +1,191 @@
+"""Everything that is not ours goes upstream; what is streamed becomes a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import falcon
+import falcon.asgi
+
+from shmstream.consumer import Consumer
+from shmstream.http import request
+from shmstream.http.body import StreamBody
+from shmstream.http.errors import Problem
+from shmstream.http.generation import Generation, Generations, Streamed
+from shmstream.http.reading import describe, location
+from shmstream.ids import validate_id
+from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
+from shmstream.streams import Streams
+from shmstream.upstream.source import (
+    Answer,
+    Headers,
+    Request,
+    Source,
+    UpstreamBroken,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+MAX_BODY = 64 << 20
+"""Of a POST that becomes a session: it is held until the upstream has it."""
+
+_OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
+"""Not sent upstream: a llama.cpp behind us would keep a session of its own, and go on
+generating after we have hung up."""
+
+_SET_BY_US = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
+
+
+class UpstreamBody:
+    """An upstream's answer as a response body, passed through as it comes."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._chunks = answer.chunks()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._chunks.__anext__()
+        except UpstreamBroken as ex:
+            # As in ``body``: the client must not take what it has for all there is.
+            raise _cut() from ex
+
+    async def close(self) -> None:
+        """Hang up on the upstream unless it has been read to its end."""
+        self._answer.close()
+
+
+def _cut() -> BaseException:
+    import asyncio
+
+    return asyncio.CancelledError()
+
+
+class Nothing:
+    """An empty body that Falcon does not measure."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+class Gateway:
+    """A Falcon sink for all paths.
+
+    Args:
+        streams: the deployment.
+        source: what answers.
+        settings: for what happens to a stream that nobody listens to.
+        generations: where the ones that begin here are kept.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        source: Source,
+        settings: Settings,
+        generations: Generations,
+    ) -> None:
+        self._streams = streams
+        self._source = source
+        self._on_disconnect = settings.on_disconnect
+        self._generations = generations
+
+    async def __call__(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+    ) -> None:
+        """Answer the request with the upstream's answer."""
+        conv_id = request.conversation_header(req) if req.method == 'POST' else None
+        if conv_id is None:
+            await self._pass_through(req, resp)
+        else:
+            validate_id(conv_id)
+            await self._produce(req, resp, conv_id)
+
+    async def _pass_through(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        asked = Request(req.method, _target(req), _headers(req), _body(req))
+        try:
+            answer = await self._source.send(asked)
+        except UpstreamTimeout as ex:
+            raise Problem(504, str(ex)) from ex
+        except UpstreamUnreachable as ex:
+            raise Problem(502, str(ex)) from ex
+        _hand_on(req, resp, answer)
+
+    async def _produce(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
+    ) -> None:
+        policy = self._policy(req)
+        # Uncompressed: an offset into gzip is of no use to anybody.
+        headers = [h for h in _headers(req) if h[0] not in ('accept-encoding',)]
+        body = await request.body(req, MAX_BODY)
+        asked = Request(req.method, _target(req), headers, body)
+        generation = self._generations.add(
+            Generation(self._streams, self._source, conv_id, asked, policy)
+        )
+        answer = await generation.answer()
+        if not isinstance(answer, Streamed):
+            _hand_on(req, resp, answer)
+            return
+        consumer = Consumer(self._streams.runtime, answer.producer.segment)
+        _copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US])
+        describe(resp, consumer, 0)
+        resp.set_header('Location', location(conv_id))
+        # It goes on to its end when the worker leaves: the client may be one that
+        # knows nothing of resuming.
+        resp.stream = StreamBody(consumer.follow(0))
+
+    def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
+        text = req.get_header('Stream-On-Disconnect')
+        if text is None:
+            return self._on_disconnect
+        try:
+            return parse_on_disconnect(text)
+        except ValueError as ex:
+            raise Problem(400, f'Stream-On-Disconnect {ex}') from None
+
+
+def _target(req: falcon.asgi.Request) -> str:
+    path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
+    query: bytes = req.scope.get('query_string', b'')
+    target = path.partition(b'?')[0] + (b'?' + query if query else b'')
+    return target.decode('latin-1')
+
+
+def _headers(req: falcon.asgi.Request) -> Headers:
+    raw: list[tuple[bytes, bytes]] = req.scope['headers']
+    headers = [(n.decode('latin-1').lower(), v.decode('latin-1')) for n, v in raw]
+    return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
+
+
+def _body(req: falcon.asgi.Request) -> AsyncIterator[bytes] | None:
+    chunked = req.get_header('Transfer-Encoding') is not None
+    if not req.content_length and not chunked:
+        return None
+    return aiter(req.stream)
+
+
+def _hand_on(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer
+) -> None:
+    resp.status = answer.status
+    _copy_headers(resp, answer.headers)
+    if req.method == 'HEAD' or answer.status in (204, 304):
+        # Falcon does not touch the body of such an answer, nor closes it.
+        answer.close()
+        resp.stream = Nothing()
+    else:
+        resp.stream = UpstreamBody(answer)
+
+
+def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
+    for name, value in headers:
+        resp.append_header(name, value)

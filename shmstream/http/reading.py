@@ -1,0 +1,122 @@
+"""Reading a stream and stopping it: GET, HEAD and DELETE of ``/v1/stream``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import falcon
+import falcon.asgi
+
+from shmstream.consumer import Consumer
+from shmstream.ending import EVENT_STREAM
+from shmstream.errors import OffsetLost, StreamNotFound
+from shmstream.http import request
+from shmstream.http.body import StreamBody
+from shmstream.http.errors import Problem
+from shmstream.ids import validate_id
+from shmstream.ring.state import State
+from shmstream.streams import Streams
+
+PENDING_S = 5.0
+"""How long a GET waits for the upstream's answer."""
+
+RETRY_S = 2
+"""What it says then: llama.cpp's web UI tries again after as long."""
+
+_WHOLE = 64 * 1024
+"""A finished answer up to this size is sent in one piece."""
+
+
+class StreamResource:
+    """``/v1/stream/{conv_id}`` and ``/v1/stream?conv_id=``.
+
+    Args:
+        streams: the deployment.
+        leaving: whether this worker has been told to stop.
+    """
+
+    def __init__(self, streams: Streams, leaving: Callable[[], bool]) -> None:
+        self._streams = streams
+        self._leaving = leaving
+
+    async def on_get(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+    ) -> None:
+        """The bytes from ``from`` on, then live until the end."""
+        consumer, offset = await self._find(req, resp)
+        if not consumer.finished:
+            resp.stream = StreamBody(consumer.follow(offset, self._leaving))
+            return
+        size = max(consumer.total_bytes - offset, 0)
+        if size <= _WHOLE:
+            resp.data = consumer.read(offset)
+        else:
+            resp.content_length = size
+            resp.stream = StreamBody(consumer.follow(offset, self._leaving))
+
+    async def on_head(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+    ) -> None:
+        """As GET, without the bytes, and with the counts."""
+        consumer, offset = await self._find(req, resp)
+        resp.set_header('Stream-Total-Bytes', str(consumer.total_bytes))
+        resp.set_header('Stream-Dropped-Prefix', str(consumer.dropped_prefix))
+        if consumer.finished:
+            resp.content_length = max(consumer.total_bytes - offset, 0)
+        else:
+            # Without a body Falcon would say that there are 0 bytes.
+            resp.stream = StreamBody(consumer.follow(offset))
+
+    async def on_delete(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+    ) -> None:
+        """Cancel the producer, wherever it runs, and evict the stream."""
+        conv_id = request.conversation_id(req)
+        validate_id(conv_id)
+        await asyncio.to_thread(
+            self._streams.evict, conv_id, generation=request.generation(req)
+        )
+        resp.status = falcon.HTTP_204
+
+    async def _find(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> tuple[Consumer, int]:
+        conv_id = request.conversation_id(req)
+        offset = request.offset(req)
+        consumer = self._streams.open(conv_id, generation=request.generation(req))
+        if not await consumer.started(PENDING_S):
+            raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
+        if consumer.evicted:
+            raise StreamNotFound
+        if offset < consumer.dropped_prefix:
+            raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
+        describe(resp, consumer, offset)
+        return consumer, offset
+
+
+def describe(resp: falcon.asgi.Response, consumer: Consumer, offset: int) -> None:
+    """Set the headers that say what the body is."""
+    state = consumer.state
+    if state is State.CANCELLED and not consumer.finished:
+        state = State.LIVE
+    resp.content_type = consumer.content_type or EVENT_STREAM
+    resp.set_headers(
+        {
+            'Cache-Control': 'no-store, no-transform',
+            'X-Accel-Buffering': 'no',
+            'X-Content-Type-Options': 'nosniff',
+            'Stream-Offset': str(offset),
+            'Stream-State': state.label,
+            'Stream-Generation': consumer.generation,
+            'Stream-Worker': str(os.getpid()),
+        }
+    )
+
+
+def location(conv_id: str) -> str:
+    """The address of a stream, relative to the service."""
+    return '/v1/stream/' + quote(conv_id, safe='')

@@ -1,0 +1,111 @@
+"""What a request asks for. Everything a client sends is checked here."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+import falcon.asgi
+
+from shmstream.http.errors import Problem
+
+STREAM_PATH = b'/v1/stream'
+CONVERSATION_HEADER = 'X-Conversation-Id'
+
+_DECIMAL = re.compile(rb'[0-9]{1,19}')
+_GENERATION = re.compile(rb'[0-9a-f]{16}')
+
+MAX_OFFSET = (1 << 63) - 1
+
+
+def query(req: falcon.asgi.Request, name: bytes) -> bytes | None:
+    """Return the first value of a query parameter, decoded to bytes; None without it.
+
+    Falcon's own decoding replaces what is not UTF-8, which would make two ids one.
+    """
+    raw: bytes = req.scope.get('query_string', b'')
+    for part in raw.split(b'&'):
+        key, _, value = part.partition(b'=')
+        if unquote_to_bytes(key) == name:
+            return unquote_to_bytes(value.replace(b'+', b' '))
+    return None
+
+
+def conversation_id(req: falcon.asgi.Request) -> str:
+    """Return the id from the rest of the path, or from ``?conv_id=``.
+
+    Raises:
+        Problem: 400, there is none, or it is not UTF-8.
+    """
+    raw_path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
+    rest = raw_path.partition(b'?')[0].removeprefix(STREAM_PATH).removeprefix(b'/')
+    raw = unquote_to_bytes(rest) or query(req, b'conv_id')
+    if not raw:
+        raise Problem(400, 'Missing conversation id in path')
+    try:
+        return raw.decode('utf-8')
+    except UnicodeDecodeError:
+        raise Problem(400, 'conversation id is not valid UTF-8') from None
+
+
+def offset(req: falcon.asgi.Request) -> int:
+    """Return ``from``, 0 without it.
+
+    Raises:
+        Problem: 400, it is not a plain decimal number below 2^63.
+    """
+    raw = query(req, b'from')
+    if raw is None:
+        return 0
+    if not _DECIMAL.fullmatch(raw) or int(raw) > MAX_OFFSET:
+        raise Problem(400, "Invalid 'from' offset")
+    return int(raw)
+
+
+def generation(req: falcon.asgi.Request) -> str | None:
+    """Return ``generation``, None without it.
+
+    Raises:
+        Problem: 400, it is not a generation.
+    """
+    raw = query(req, b'generation')
+    if raw is None:
+        return None
+    if not _GENERATION.fullmatch(raw):
+        raise Problem(400, "Invalid 'generation': 16 hexadecimal digits")
+    return raw.decode()
+
+
+def conversation_header(req: falcon.asgi.Request) -> str | None:
+    """Return the id from ``X-Conversation-Id``; None without it or when it is empty.
+
+    Raises:
+        Problem: 400, it is not UTF-8.
+    """
+    value = req.get_header(CONVERSATION_HEADER)
+    if value is None or not value.strip():
+        return None
+    try:
+        # ASGI servers hand header bytes on as latin-1.
+        return value.strip().encode('latin-1').decode('utf-8')
+    except UnicodeError:
+        raise Problem(400, f'{CONVERSATION_HEADER} is not valid UTF-8') from None
+
+
+async def body(req: falcon.asgi.Request, limit: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        Problem: 413, it has more than ``limit`` bytes; 400, it ended early.
+    """
+    length = req.content_length
+    if length is not None and length > limit:
+        raise Problem(413, f'The body has {length} bytes, at most {limit} are allowed')
+    whole = bytearray()
+    async for chunk in req.stream:
+        whole += chunk
+        if len(whole) > limit:
+            raise Problem(413, f'The body has more than {limit} bytes')
+    if length is not None and len(whole) != length:
+        raise Problem(400, 'The body ended early')
+    return bytes(whole)

@@ -1,0 +1,172 @@
+"""Settings from the environment, checked once at start.
+
+Each field's variable is ``SHMSTREAM_`` and its name in capitals. A value that cannot be
+used is a ``SettingsError`` of one line that names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from shmstream.errors import SettingsError
+from shmstream.memory.directory import default_directory
+from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
+from shmstream.supervisor.config import DEFAULT_CAPACITY, SupervisorConfig
+
+PREFIX = 'SHMSTREAM_'
+
+_UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
+_SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
+_NOT_YET = ('API_KEYS', 'API_KEYS_FILE', 'CORS_ORIGINS', 'CLUSTER')
+
+
+@dataclass(frozen=True)
+class OnDisconnect:
+    """What happens to a generation that nobody listens to.
+
+    Attributes:
+        grace_s: seconds after which it is cancelled; None: it goes on.
+    """
+
+    grace_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set; the README explains each."""
+
+    upstream: str | None = None
+    upstream_api_key: str | None = None
+    upstream_connect_timeout: float = 10.0
+    upstream_first_byte_timeout: float = 600.0
+    dir: Path = default_directory()
+    session_bytes: int = DEFAULT_CAPACITY
+    session_ttl: float = 300.0
+    gc_interval: float = 60.0
+    max_sessions: int = 4096
+    max_memory: int = 0
+    drain: float = 300.0
+    on_disconnect: OnDisconnect = OnDisconnect()
+    demo_rate: float = 20.0
+
+    def supervisor(self) -> SupervisorConfig:
+        """The part that the supervisor needs."""
+        return SupervisorConfig(
+            capacity=self.session_bytes,
+            ttl_s=self.session_ttl,
+            gc_interval_s=self.gc_interval,
+            max_sessions=self.max_sessions,
+            max_memory=self.max_memory,
+        )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read and check them.
+
+        Raises:
+            SettingsError: one line that says which setting, and what is wrong with it.
+        """
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX):
+                continue
+            name = variable.removeprefix(PREFIX)
+            if name in _NOT_YET:
+                raise SettingsError(f'{variable} is not supported by this version')
+            parse = _PARSERS.get(name)
+            if parse is None:
+                raise SettingsError(f'{variable} is not a setting; is it misspelt?')
+            if not text.strip():
+                continue
+            try:
+                values[name.lower()] = parse(text.strip())
+            except ValueError as ex:
+                raise SettingsError(f'{variable}: {ex}') from None
+        return cls(**values)
+
+
+def parse_on_disconnect(text: str) -> OnDisconnect:
+    """Read ``continue``, ``cancel`` or ``grace=SECONDS``; raises ``ValueError``."""
+    kind, _, seconds = text.strip().partition('=')
+    if kind == 'continue' and not seconds:
+        return OnDisconnect()
+    if kind == 'cancel' and not seconds:
+        return OnDisconnect(grace_s=0.0)
+    if kind == 'grace':
+        return OnDisconnect(grace_s=_seconds(0, 86400)(seconds))
+    raise ValueError(f'must be continue, cancel or grace=SECONDS, not {text!r}')
+
+
+def _size(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text)
+        size = int(match[1]) * _UNITS[match[2].upper()] if match else -1
+        if not least <= size <= most:
+            raise ValueError(
+                f'must be {least} to {most} bytes (such as 4MiB), not {text!r}'
+            )
+        return size
+
+    return parse
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        # Plain decimals only: float() would also take nan, inf and 1_0.
+        number = float(text) if re.fullmatch(r'\d{1,9}(\.\d{1,6})?', text) else -1.0
+        if not least <= number <= most:
+            raise ValueError(f'must be {least:g} to {most:g} seconds, not {text!r}')
+        return number
+
+    return parse
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r'\d{1,12}', text) else -1
+        if not least <= number <= most:
+            raise ValueError(
+                f'must be a whole number from {least} to {most}, not {text!r}'
+            )
+        return number
+
+    return parse
+
+
+def _url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ('http', 'https') or not url.hostname:
+        raise ValueError(f'must be an http:// or https:// URL, not {text!r}')
+    if url.query or url.fragment or url.username:
+        raise ValueError('must have no query, fragment or user name')
+    _ = url.port  # raises ValueError if it is not a port
+    return text.rstrip('/')
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r'[\x21-\x7e]+', text):
+        raise ValueError('must be printable ASCII without spaces')
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    'UPSTREAM': _url,
+    'UPSTREAM_API_KEY': _key,
+    'UPSTREAM_CONNECT_TIMEOUT': _seconds(0.001, 3600),
+    'UPSTREAM_FIRST_BYTE_TIMEOUT': _seconds(0.001, 86400),
+    'DIR': Path,
+    'SESSION_BYTES': _size(MIN_CAPACITY, MAX_CAPACITY),
+    'SESSION_TTL': _seconds(0.1, 86400 * 30),
+    'GC_INTERVAL': _seconds(0.05, 86400),
+    'MAX_SESSIONS': _count(1, 1_000_000),
+    'MAX_MEMORY': _size(1 << 16, 1 << 50),
+    'DRAIN': _seconds(0, 86400),
+    'ON_DISCONNECT': parse_on_disconnect,
+    'DEMO_RATE': _seconds(0.1, 100_000),
+}

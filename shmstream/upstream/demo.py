@@ -1,0 +1,179 @@
+"""The demo model: answers in OpenAI's format, so that there is something to resume.
+
+It is no language model, and says so. It counts, so that a reader sees at a glance that
+nothing is lost, doubled or torn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from shmstream.upstream.source import Answer, Headers, Request
+
+MODEL = 'shmstream-demo'
+DEFAULT_TOKENS = 600
+MAX_TOKENS = 1_000_000
+MAX_RATE = 100_000.0
+
+_OPENING = (
+    'I am the demo model of shmstream, not a language model: I count, so that you can'
+    ' see that nothing is lost when you reload this page, lose the network or restart'
+    ' a worker.'
+)
+
+
+def _words() -> Iterator[str]:
+    yield from (word + ' ' for word in _OPENING.split())
+    for number in itertools.count(1):
+        yield f'{number} '
+
+
+class DemoAnswer:
+    """An answer of the demo model."""
+
+    def __init__(
+        self, status: int, content_type: str, body: AsyncIterator[bytes] | bytes
+    ) -> None:
+        self.status = status
+        self.headers: Headers = [('Content-Type', content_type)]
+        if isinstance(body, bytes):
+            self.headers.append(('Content-Length', str(len(body))))
+        self._body = body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body."""
+        if isinstance(self._body, bytes):
+            yield self._body
+        else:
+            async for chunk in self._body:
+                yield chunk
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class DemoModel:
+    """Answers ``/v1/chat/completions`` and ``/v1/models``, and nothing else.
+
+    Args:
+        rate: tokens per second, unless a request says ``tokens_per_second``.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def send(self, request: Request) -> Answer:
+        """Answer; see ``Source``."""
+        path = request.target.partition('?')[0].removeprefix('/v1')
+        if path == '/models' and request.method in ('GET', 'HEAD'):
+            return _json(200, _MODELS)
+        if path != '/chat/completions':
+            return _error(404, f'the demo model has no {path}', 'not_found_error')
+        if request.method != 'POST':
+            return _error(405, 'use POST', 'invalid_request_error')
+        try:
+            asked = json.loads(await _whole(request.body))
+            if not isinstance(asked, dict):
+                raise ValueError('not a JSON object')
+            if not isinstance(asked.get('messages'), list):
+                raise ValueError('messages must be a list')
+            tokens = asked.get('max_tokens', asked.get('max_completion_tokens'))
+            tokens = int(_number(tokens, DEFAULT_TOKENS, 1, MAX_TOKENS, 'max_tokens'))
+            rate = asked.get('tokens_per_second')
+            rate = _number(rate, self._rate, 0.1, MAX_RATE, 'tokens_per_second')
+        except (ValueError, RecursionError) as ex:
+            return _error(400, f'invalid body: {ex}', 'invalid_request_error')
+        if asked.get('stream'):
+            return DemoAnswer(200, 'text/event-stream', _stream(tokens, rate))
+        await asyncio.sleep(min(tokens / rate, 600))
+        return _json(200, _completion(tokens))
+
+
+async def _whole(body: bytes | AsyncIterator[bytes] | None) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b''
+    whole = bytearray()
+    async for chunk in body:
+        whole += chunk
+        if len(whole) > 1 << 20:
+            raise ValueError('more than 1 MiB')
+    return bytes(whole)
+
+
+def _number(value: Any, default: float, least: float, most: float, what: str) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'{what} must be a number')
+    if not least <= value <= most:
+        raise ValueError(f'{what} must be {least:g} to {most:g}')
+    return float(value)
+
+
+async def _stream(tokens: int, rate: float) -> AsyncIterator[bytes]:
+    head = _head('chat.completion.chunk')
+
+    def event(delta: dict[str, str], reason: str | None = None) -> bytes:
+        choice = {'index': 0, 'delta': delta, 'finish_reason': reason}
+        return f'data: {json.dumps(head | {"choices": [choice]})}\n\n'.encode()
+
+    yield event({'role': 'assistant', 'content': ''})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, word in enumerate(itertools.islice(_words(), tokens)):
+        # Against the clock, not from word to word: errors do not add up.
+        ahead = began + number / rate - loop.time()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+        elif number % 64 == 0:
+            await asyncio.sleep(0)
+        yield event({'content': word})
+    yield event({}, 'stop')
+    yield b'data: [DONE]\n\n'
+
+
+def _completion(tokens: int) -> dict[str, Any]:
+    text = ''.join(itertools.islice(_words(), tokens))
+    choice = {
+        'index': 0,
+        'message': {'role': 'assistant', 'content': text},
+        'finish_reason': 'stop',
+    }
+    usage = {'prompt_tokens': 0, 'completion_tokens': tokens, 'total_tokens': tokens}
+    return _head('chat.completion') | {'choices': [choice], 'usage': usage}
+
+
+def _head(kind: str) -> dict[str, Any]:
+    return {
+        'id': f'chatcmpl-{secrets.token_hex(8)}',
+        'object': kind,
+        'created': int(time.time()),
+        'model': MODEL,
+    }
+
+
+_MODELS = {
+    'object': 'list',
+    'data': [{'id': MODEL, 'object': 'model', 'created': 0, 'owned_by': 'shmstream'}],
+}
+
+
+def _json(status: int, body: object) -> DemoAnswer:
+    return DemoAnswer(status, 'application/json', json.dumps(body).encode())
+
+
+def _error(status: int, message: str, kind: str) -> DemoAnswer:
+    error = {'code': status, 'message': message, 'type': kind}
+    return _json(status, {'error': error})

@@ -1,0 +1,149 @@
+"""An OpenAI-compatible server behind us, over a pool of HTTP connections.
+
+aiohttp: among the clients that were compared (``bench/http_clients.py``) the cheapest
+per small streamed chunk that keeps raw headers and streams request bodies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from shmstream.settings import Settings
+from shmstream.upstream.source import (
+    Answer,
+    Headers,
+    Request,
+    UpstreamBroken,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+HOP_BY_HOP = frozenset(
+    {
+        'connection',
+        'keep-alive',
+        'proxy-authenticate',
+        'proxy-authorization',
+        'proxy-connection',
+        'te',
+        'trailer',
+        'transfer-encoding',
+        'upgrade',
+    }
+)
+"""RFC 9110 section 7.6.1; they speak of one connection, not of the message."""
+
+_OURS = ('User-Agent', 'Accept', 'Accept-Encoding', 'Content-Type')
+
+_KEEPALIVE_S = 4.0
+"""Below the five seconds of llama.cpp and uvicorn: who closes first does not race."""
+
+_MAX_HEADER = 65536
+
+
+def end_to_end(headers: Headers) -> Headers:
+    """Return the headers without those that speak of one connection."""
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == 'connection'
+        for token in value.split(',')
+    }
+    drop = HOP_BY_HOP | named
+    return [(name, value) for name, value in headers if name.lower() not in drop]
+
+
+class ProxiedAnswer:
+    """An answer of the server."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = end_to_end(
+            [
+                (name.decode('latin-1'), value.decode('latin-1'))
+                for name, value in response.raw_headers
+            ]
+        )
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, as it comes off the socket."""
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except TimeoutError as ex:
+            raise UpstreamBroken('upstream fell silent') from ex
+        except (aiohttp.ClientError, OSError) as ex:
+            raise UpstreamBroken('upstream broke off the stream') from ex
+
+    def close(self) -> None:
+        """Back into the pool if the body has been read, else close the connection."""
+        self._response.close()
+
+
+class Upstream:
+    """The server.
+
+    Args:
+        settings: its URL, key and timeouts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.upstream is not None
+        self._base = settings.upstream
+        self._key = settings.upstream_api_key
+        self._first_byte_s = settings.upstream_first_byte_timeout
+        # No limit on the whole: a generation may take hours. Silence has one.
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=None,
+            sock_connect=settings.upstream_connect_timeout,
+            sock_read=settings.upstream_first_byte_timeout,
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the pool."""
+        self._session = aiohttp.ClientSession(
+            # Streams are what we are for: the pool must not be what limits them.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=self._timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_OURS,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+        )
+
+    async def send(self, request: Request) -> Answer:
+        """Send the request on; see ``Source``."""
+        assert self._session is not None
+        headers = CIMultiDict(end_to_end(request.headers))
+        headers.popall('host', None)
+        if self._key is not None:
+            headers['Authorization'] = f'Bearer {self._key}'
+        try:
+            async with asyncio.timeout(self._first_byte_s):
+                response = await self._session.request(
+                    request.method,
+                    URL(self._base + request.target, encoded=True),
+                    headers=headers,
+                    data=request.body,
+                    allow_redirects=False,
+                )
+        except TimeoutError as ex:
+            raise UpstreamTimeout('upstream did not answer in time') from ex
+        except (aiohttp.ClientError, OSError, ValueError) as ex:
+            raise UpstreamUnreachable('upstream cannot be reached') from ex
+        return ProxiedAnswer(response)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()

@@ -1,0 +1,99 @@
+"""What the service expects of whatever answers its requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = list[tuple[str, str]]
+
+STREAM_TYPES = frozenset(
+    {
+        'text/event-stream',
+        'application/x-ndjson',
+        'application/ndjson',
+        'application/jsonl',
+        'application/stream+json',
+        'application/json-seq',
+    }
+)
+"""Answers of these types become sessions: OpenAI's events, and Ollama's lines."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it goes upstream.
+
+    Attributes:
+        method: GET, POST, ...
+        target: raw path and query, as the client sent them.
+        headers: end-to-end headers only.
+        body: the bytes, an iterator over them, or None.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes | AsyncIterator[bytes] | None
+
+
+class Answer(Protocol):
+    """An answer whose headers have come. Must be closed."""
+
+    status: int
+    headers: Headers
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ``UpstreamBroken`` if it breaks off."""
+
+    def close(self) -> None:
+        """Let go at once; an answer that is not at its end is stopped by it."""
+
+
+class Source(Protocol):
+    """Something that answers."""
+
+    async def open(self) -> None:
+        """Get ready, on the event loop that will be used."""
+
+    async def send(self, request: Request) -> Answer:
+        """Return the answer once its headers have come.
+
+        Raises:
+            UpstreamUnreachable, UpstreamTimeout.
+        """
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class UpstreamUnreachable(Exception):
+    """No connection, or it broke before the answer's headers."""
+
+
+class UpstreamTimeout(Exception):
+    """No answer in time."""
+
+
+class UpstreamBroken(Exception):
+    """The answer broke off in its body."""
+
+
+def header(headers: Headers, name: str) -> str:
+    """The first header of this lower-case name, or an empty string."""
+    return next((v for n, v in headers if n.lower() == name), '')
+
+
+def is_stream(answer: Answer) -> bool:
+    """Whether the answer is a streamed 2xx one, and its bytes are what they seem.
+
+    A compressed stream is none: nobody could resume it at an offset.
+    """
+    if not 200 <= answer.status < 300:
+        return False
+    encoding = header(answer.headers, 'content-encoding').strip().lower()
+    if encoding not in ('', 'identity'):
+        return False
+    kind = header(answer.headers, 'content-type').partition(';')[0].strip().lower()
+    return kind in STREAM_TYPES
