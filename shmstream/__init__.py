@@ -20,8 +20,7 @@ from shmstream.producer import Producer
 from shmstream.ring.state import State
 from shmstream.streams import Streams
 from shmstream.supervisor.config import SupervisorConfig
-
-__version__ = '0.1.0'
+from shmstream.version import __version__
 
 __all__ = [
     'Consumer',

@@ -188,7 +188,9 @@ class Streams:
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
             generation. In the order asked, no stream twice.
         """
-        reply, _ = self.runtime.client.request('lookup', owner=owner.hex(), ids=conv_ids)
+        reply, _ = self.runtime.client.request(
+            'lookup', owner=owner.hex(), ids=conv_ids
+        )
         sessions: list[dict[str, Any]] = reply['sessions']
         return sessions
 

@@ -24,7 +24,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from shmstream import lifecycle
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
@@ -50,7 +50,7 @@ def _settings() -> Settings:
         _exit(str(ex))
 
 
-def _exit(line: str) -> Any:
+def _exit(line: str) -> NoReturn:
     print(f'shmstream: {line}', file=sys.stderr)
     sys.exit(1)
 

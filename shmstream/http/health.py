@@ -23,9 +23,7 @@ class HealthResource:
         self._streams = streams
         self._leaving = leaving
 
-    async def on_get(
-        self, _: falcon.asgi.Request, resp: falcon.asgi.Response
-    ) -> None:
+    async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Say how worker, supervisor and room are."""
         health: dict[str, Any] = {'status': 'ok', 'worker': {'pid': os.getpid()}}
         try:

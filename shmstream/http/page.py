@@ -13,9 +13,7 @@ class PageResource:
     def __init__(self) -> None:
         self._html = files('shmstream.http').joinpath('page.html').read_bytes()
 
-    async def on_get(
-        self, _: falcon.asgi.Request, resp: falcon.asgi.Response
-    ) -> None:
+    async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """The page: one file, no build step, nothing from elsewhere."""
         resp.content_type = 'text/html; charset=utf-8'
         resp.set_headers(

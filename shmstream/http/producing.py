@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -52,17 +53,11 @@ class UpstreamBody:
             return await self._chunks.__anext__()
         except UpstreamBroken as ex:
             # As in ``body``: the client must not take what it has for all there is.
-            raise _cut() from ex
+            raise asyncio.CancelledError from ex
 
     async def close(self) -> None:
         """Hang up on the upstream unless it has been read to its end."""
         self._answer.close()
-
-
-def _cut() -> BaseException:
-    import asyncio
-
-    return asyncio.CancelledError()
 
 
 class Nothing:
@@ -98,9 +93,12 @@ class Gateway:
         self._generations = generations
 
     async def __call__(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
     ) -> None:
         """Answer the request with the upstream's answer."""
+        if resp is None:
+            # Falcon's type has room for WebSockets, which are not routed here.
+            return
         conv_id = request.conversation_header(req) if req.method == 'POST' else None
         if conv_id is None:
             await self._pass_through(req, resp)
@@ -136,7 +134,9 @@ class Gateway:
             _hand_on(req, resp, answer)
             return
         consumer = Consumer(self._streams.runtime, answer.producer.segment)
-        _copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US])
+        _copy_headers(
+            resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
+        )
         describe(resp, consumer, 0)
         resp.set_header('Location', location(conv_id))
         # It goes on to its end when the worker leaves: the client may be one that

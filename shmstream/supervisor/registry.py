@@ -33,7 +33,7 @@ from shmstream.ring.layout import (
     W_EVICTED,
     W_PRODUCER_EPOCH,
 )
-from shmstream.ring.ring import RingReader, RingWriter
+from shmstream.ring.ring import RingReader
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.wakeups.bells import ArmedSlots, Bells
@@ -190,7 +190,9 @@ class Registry:
         self._used += session.memory()
         return session, locked
 
-    def find(self, owner: bytes, conv_id: str, generation: str | None) -> Session | None:
+    def find(
+        self, owner: bytes, conv_id: str, generation: str | None
+    ) -> Session | None:
         """Return the session, if it is there and of that generation (if one is given)."""
         session = self._sessions.get((owner, conv_id))
         if session is None or generation not in (None, session.segment.generation):
@@ -310,9 +312,7 @@ class Registry:
                 raise NoRoom(f'no room: {what} are in use and none is finished')
 
     def _evict_oldest_finished(self) -> bool:
-        finished = (
-            s for s in self._sessions.values() if s.reader.producer_state.final
-        )
+        finished = (s for s in self._sessions.values() if s.reader.producer_state.final)
         oldest = min(finished, key=lambda s: s.reader.completed_at_ns, default=None)
         if oldest is None:
             return False

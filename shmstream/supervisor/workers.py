@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 import posix_ipc
@@ -77,7 +78,5 @@ class Workers:
 
 
 def _unlink(name: str) -> None:
-    try:
+    with contextlib.suppress(posix_ipc.ExistentialError):
         posix_ipc.unlink_semaphore(name)
-    except posix_ipc.ExistentialError:
-        pass

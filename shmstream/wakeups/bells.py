@@ -68,7 +68,7 @@ class ArmedSlots:
     An armed word is the head that the sleeper has seen, plus one. The writer posts when
     its head is beyond that and it has not posted for this very word yet. Were the word
     a mere sequence number, a post that crosses with an arming would use it up although
-    the sleeper had seen the bytes already, and the next bytes would find nobody to wake.
+    the sleeper had seen the bytes already, and the next bytes would wake nobody.
     """
 
     def __init__(self, segment: Segment, bells: Bells) -> None:

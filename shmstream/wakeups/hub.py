@@ -34,7 +34,15 @@ class Waiter(Protocol):
 class Watch:
     """One segment as one hub sees it, shared by all of the hub's followers of it."""
 
-    __slots__ = ('_shared', 'followers', 'last', 'quiet', 'reader', 'segment', 'waiters')
+    __slots__ = (
+        '_shared',
+        'followers',
+        'last',
+        'quiet',
+        'reader',
+        'segment',
+        'waiters',
+    )
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment

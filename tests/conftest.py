@@ -1,0 +1,68 @@
+"""Fixtures: every test has a runtime directory and a port of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmstream import Streams, SupervisorConfig
+from tests.support.leaks import LeakGuard
+from tests.support.service import Service, fresh_directory
+from tests.support.upstream import Script, ScriptedUpstream
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A runtime directory; afterwards nothing of its deployment may be left."""
+    path = fresh_directory()
+    guard = LeakGuard(path)
+    yield path
+    guard.check()
+
+
+@pytest.fixture
+def streams(directory: Path) -> Iterator[Streams]:
+    """The library with a supervisor of its own, and rings of 64 KiB."""
+    with Streams.attach(
+        directory, supervise=SupervisorConfig(capacity=65536)
+    ) as attached:
+        attached.connect()
+        supervisor = attached.status()['pid']
+        yield attached
+    from tests.support.supervisor import stop
+
+    stop(supervisor)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Start services; they are stopped, and checked for leaks, after the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def start(**options: Any) -> Service:
+            nonlocal count
+            count += 1
+            service = Service(tmp_path / f'service-{count}.log', **options)
+            return stack.enter_context(service)
+
+        yield start
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of three workers with the demo model, shared by a module's tests."""
+    log = tmp_path_factory.mktemp('demo') / 'service.log'
+    with Service(log, settings={'DEMO_RATE': '200'}) as service:
+        yield service
+
+
+@pytest.fixture
+def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
+    """Start scripted upstreams; they are stopped after the test."""
+    with ExitStack() as stack:
+        yield lambda script: stack.enter_context(ScriptedUpstream(script))

@@ -1,0 +1,140 @@
+"""A real gunicorn with the repository's own configuration, on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.client import Client
+from tests.support.leaks import LeakGuard, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 30.0
+
+
+def fresh_directory() -> Path:
+    """A runtime directory that nobody else uses; not made yet."""
+    return Path(f'/dev/shm/shmstream-test-{os.getpid()}-{secrets.token_hex(6)}')
+
+
+class Service:
+    """Starts on entering, stops on leaving, and checks that nothing is left.
+
+    Args:
+        log: file for what it prints.
+        workers: gunicorn workers.
+        settings: SHMSTREAM_* variables, without the prefix.
+        arguments: further gunicorn arguments.
+        config: configuration file.
+        directory: runtime directory.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        workers: int = 3,
+        settings: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        config: Path = ROOT / 'gunicorn.conf.py',
+        directory: Path | None = None,
+    ) -> None:
+        self.log = log
+        self.workers = workers
+        self.directory = fresh_directory() if directory is None else directory
+        self.guard = LeakGuard(self.directory)
+        self._settings = settings or {}
+        self._arguments = arguments
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start gunicorn without waiting for it."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith('SHMSTREAM_')}
+        env.pop('GUNICORN_CMD_ARGS', None)
+        env |= {f'SHMSTREAM_{k}': v for k, v in self._settings.items()}
+        env['SHMSTREAM_DIR'] = str(self.directory)
+        command = [sys.executable, '-m', 'gunicorn', '-c', str(self._config)]
+        command += ['--bind', '127.0.0.1:0', '--workers', str(self.workers)]
+        command += ['--no-control-socket', *self._arguments]
+        with self.log.open('wb') as log:
+            self._process = subprocess.Popen(
+                command, env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+        return self._process
+
+    def text(self) -> str:
+        """Everything printed so far."""
+        return self.log.read_text(errors='replace')
+
+    @property
+    def master(self) -> int:
+        """The master's pid."""
+        assert self._process is not None
+        return self._process.pid
+
+    def worker_pids(self) -> list[int]:
+        """The workers' pids, as the kernel knows them."""
+        children = Path(f'/proc/{self.master}/task/{self.master}/children')
+        return [
+            pid
+            for pid in map(int, children.read_text().split())
+            if b'gunicorn' in Path(f'/proc/{pid}/cmdline').read_bytes()
+        ]
+
+    def client(self) -> Client:
+        """A client of it."""
+        return Client(self.port)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        os.kill(self.master, number)
+
+    def wait(self, wait_s: float = 40.0) -> int:
+        """Wait for the master to end; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(wait_s)
+
+    def __enter__(self) -> Self:
+        process = self.spawn()
+        ready = re.compile(r'ASGI server listening')
+
+        def up() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f'gunicorn ended:\n{self.text()}')
+            return len(ready.findall(self.text())) >= self.workers
+
+        if not wait_until(up, START_S):
+            raise AssertionError(f'gunicorn did not come up:\n{self.text()}')
+        found = re.search(r'Listening at: http://127\.0\.0\.1:(\d+)', self.text())
+        assert found is not None
+        self.port = int(found[1])
+        self.guard.note()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(40)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if kind is None:
+            self.guard.check()
+        else:
+            print(self.text())
