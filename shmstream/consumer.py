@@ -108,7 +108,7 @@ class Consumer:
         Use it with ``for`` in a thread or with ``async for`` on an event loop.
 
         Args:
-            offset: where to begin; beyond the end, it waits for the stream to get there.
+            offset: where to begin; beyond the end, it waits until the stream is there.
             leave: asked at every wake-up; True lets the follower go (``FollowCut``).
         """
         return Follower(self._runtime, self._segment, _checked(offset), leave)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,7 +45,7 @@ class Settings:
     upstream_api_key: str | None = None
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 600.0
-    dir: Path = default_directory()
+    dir: Path = field(default_factory=default_directory)
     session_bytes: int = DEFAULT_CAPACITY
     session_ttl: float = 300.0
     gc_interval: float = 60.0

@@ -26,10 +26,10 @@ _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 class Streams:
     """The streams of one deployment. Make it with ``attach``.
 
-    All methods may be called from any thread. Those that ask the supervisor (``create``,
-    ``cancel``, ``evict``, ``lookup``, ``list``) wait for its reply, at most some
-    seconds; on an event loop call them through ``asyncio.to_thread``. ``open`` asks
-    nobody.
+    All methods may be called from any thread. Those that ask the supervisor
+    (``create``, ``cancel``, ``evict``, ``lookup``, ``list``) wait for its reply, at most
+    some seconds; on an event loop call them through ``asyncio.to_thread``. ``open``
+    asks nobody.
 
     An ``owner`` is a name space: 32 bytes, by default nobody's. The same id of two
     owners is two streams.

@@ -6,7 +6,7 @@ writer has cache lines of its own::
 
     offset  writer                 field
     ------  ---------------------  -----------------------------------------------------
-         0  supervisor, LAST       magic            b'SHMSTRM1'; anything else: not ready
+         0  supervisor, LAST       magic            b'SHMSTRM1'; else it is not ready
          8  supervisor, once       layout version
         16  supervisor, once       capacity         bytes of the ring
         24  supervisor, once       generation       random, never 0

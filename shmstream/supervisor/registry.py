@@ -193,7 +193,7 @@ class Registry:
     def find(
         self, owner: bytes, conv_id: str, generation: str | None
     ) -> Session | None:
-        """Return the session, if it is there and of that generation (if one is given)."""
+        """Return the session, if it is there and of the generation asked for."""
         session = self._sessions.get((owner, conv_id))
         if session is None or generation not in (None, session.segment.generation):
             return None

@@ -24,8 +24,8 @@ class Workers:
 
         Args:
             pid: the process.
-            slot: the slot that it had under a predecessor of ours, with its epoch; it
-                keeps both.
+            slot: the slot that it had under a predecessor of ours, if it had one.
+            epoch: the epoch that goes with it; it keeps both.
 
         Raises:
             NoRoom: all slots are taken.
