@@ -26,7 +26,9 @@ asgi_disconnect_grace_period = 0
 # for connections to end.
 graceful_timeout = 30
 timeout = 60
-keepalive = 15
+
+# Idle connections hold up a worker that wants to leave.
+keepalive = 2
 
 # A shared memory file system: heart-beats on a slow disk can block a worker.
 worker_tmp_dir = '/dev/shm'

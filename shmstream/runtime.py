@@ -68,6 +68,7 @@ class Runtime:
         self._slot: int | None = None
         self._epoch = 0
         self._notices = 0
+        self._look_at = 0.0
         self._left = False
         self._spawned: subprocess.Popen[bytes] | None = None
         self._spawned_at = -_RESPAWN_S
@@ -104,18 +105,22 @@ class Runtime:
         if self._slot is not None:
             if (slot, epoch) == (self._slot, self._epoch):
                 return
-            # Another life of the whole deployment: nothing of the old one is left.
-            self._stop_thread()
-        with self._lock:
-            self._epoch = epoch
-            self.table = WorkerTable.attach(self.directory.table)
-            self.bells = Bells(self.table)
-            self._notices = self.table.notices(slot)
+            # We were away for too long, and are somebody else to the new supervisor.
+            self._doorbell.stop()
+        self.table = WorkerTable.attach(self.directory.table)
+        self.bells = Bells(self.table)
+        self._notices = self.table.notices(slot)
+        if self._slot is None:
             self.thread_hub = ThreadHub(slot, self._ring_self)
-            self._loop_hubs.clear()
-            self._slot = slot
-            name = self.table.semaphore_name(epoch)
-            self._doorbell = Doorbell(name, self._on_wake)
+        else:
+            self.thread_hub.move(slot)
+            for hub in list(self._loop_hubs.values()):
+                hub.move(slot)
+            for segment in list(self._segments.values()):
+                segment.count_followers(slot, epoch, 0)
+        self._slot, self._epoch = slot, epoch
+        name = self.table.semaphore_name(epoch)
+        self._doorbell = Doorbell(name, self._on_wake)
 
     def _ring_self(self) -> None:
         self._doorbell.ring()
@@ -144,8 +149,14 @@ class Runtime:
         slot = self._slot
         if slot is None:
             return NET_S
+        # By the clock, not by whether the wait ran out: under steady traffic the bell
+        # never stops ringing.
+        now = time.monotonic()
+        due = now >= self._look_at
+        if due:
+            self._look_at = now + NET_S
         notices = self.table.notices(slot)
-        if notices != self._notices or not rung:
+        if notices != self._notices or due:
             self._notices = notices
             for producer in list(self.producers):
                 producer.notice()
@@ -156,7 +167,7 @@ class Runtime:
             if not hub.poke(everybody):
                 del self._loop_hubs[loop]
         wait_s = self.thread_hub.step(everybody)
-        if not rung and self.client.gone():
+        if due and self.client.gone():
             self._reconnect()
         return wait_s
 
@@ -232,17 +243,14 @@ class Runtime:
         """Forget everything after a fork: it is the parent's."""
         self.client.abandon()
 
-    def _stop_thread(self) -> None:
-        self._doorbell.stop()
-        self.bells.close()
-
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
         self._closed = True
         for producer in list(self.producers):
             producer.abort('the producer is shutting down')
         if self._slot is not None:
-            self._stop_thread()
+            self._doorbell.stop()
+            self.bells.close()
             for hub in list(self._loop_hubs.values()):
                 hub.poke(everybody=True)
             self._slot = None

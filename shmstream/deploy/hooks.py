@@ -10,6 +10,7 @@ What happens when::
     gunicorn starts      on_starting        start the supervisor (or say who has it)
     USR2, new master     on_starting        join the supervisor that runs
     HUP                  -                  nothing: the supervisor stays
+    worker is forked     post_fork          hold signals back while it boots
     worker starts        post_worker_init   remember the worker
     gunicorn stops       on_exit            leave; the last master stops the supervisor
     master is killed     -                  the supervisor sees it end and stops
@@ -20,7 +21,10 @@ fork would inherit them, and keep the port in use after the master has died.
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +41,8 @@ LEAVE_S = 5.0
 """How long a master waits for the supervisor to have cleaned up."""
 
 _TAKEOVER_S = 1.0
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def _directory(settings: Settings) -> RuntimeDirectory:
@@ -95,9 +101,36 @@ def _running(directory: RuntimeDirectory) -> dict[str, Any] | None:
         time.sleep(0.02)
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Hold signals back until the worker can hear them.
+
+    Until its event loop runs, uvloop drops what it should handle: a worker that is told
+    to stop while it boots would not, and its master would wait for it in vain.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
+    _log_with(worker.log)
+    loop = getattr(worker, 'loop', None)
+    if loop is None:
+        _hear_signals()
+    else:
+        loop.call_soon(_hear_signals)
+
+
+def _hear_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+
+def _log_with(log: Any) -> None:
+    """Have our loggers write where gunicorn's error log goes, at its level."""
+    ours = logging.getLogger('shmstream')
+    ours.handlers = list(log.error_log.handlers)
+    ours.setLevel(log.error_log.level)
+    ours.propagate = False
 
 
 def on_exit(server: Any) -> None:
@@ -118,17 +151,23 @@ def install(config: dict[str, Any]) -> None:
     Args:
         config: the ``globals()`` of a ``gunicorn.conf.py``.
     """
-    for hook in (on_starting, post_worker_init, on_exit):
+    hooks: tuple[Callable[..., None], ...] = (
+        on_starting,
+        post_fork,
+        post_worker_init,
+        on_exit,
+    )
+    for hook in hooks:
         own = config.get(hook.__name__)
         config[hook.__name__] = hook if own is None else _both(own, hook)
 
 
 def _both(
-    first: Callable[[Any], None], second: Callable[[Any], None]
-) -> Callable[[Any], None]:
-    # One positional argument: gunicorn checks the arity.
-    def hook(server: Any) -> None:
-        first(server)
-        second(server)
+    first: Callable[..., None], second: Callable[..., None]
+) -> Callable[..., None]:
+    @functools.wraps(second)  # gunicorn checks how many arguments a hook takes
+    def hook(*args: Any) -> None:
+        first(*args)
+        second(*args)
 
     return hook

@@ -83,6 +83,12 @@ class FollowHub:
         self._busy: dict[Watch, None] = {}
         self._armed: dict[Watch, None] = {}
 
+    def move(self, slot: int) -> None:
+        """Our slot is another one now: what was armed is, in a word nobody reads."""
+        self._word = W_ARMED + slot
+        for watch in list(self._armed):
+            self._moved(watch, watch.reader.snapshot())
+
     @property
     def busy(self) -> bool:
         """Whether ``tick`` has to be called."""

@@ -30,6 +30,7 @@ class LoopHub:
         self._hub = FollowHub(slot)
         self._poked = False
         self._wake_all = False
+        self._slot: int | None = None
         self._ticking = False
 
     def poke(self, everybody: bool = False) -> bool:
@@ -52,8 +53,16 @@ class LoopHub:
             return False
         return True
 
+    def move(self, slot: int) -> None:
+        """As ``FollowHub.move``; from any thread."""
+        self._slot = slot
+        self.poke()
+
     def _on_poke(self) -> None:
         self._poked = False
+        if self._slot is not None:
+            self._hub.move(self._slot)
+            self._slot = None
         if self._wake_all:
             self._wake_all = False
             self._hub.wake_all()

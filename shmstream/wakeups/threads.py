@@ -47,6 +47,11 @@ class ThreadHub:
             self._ticking = self._hub.busy
             return TICK_S if self._ticking else NET_S
 
+    def move(self, slot: int) -> None:
+        """As ``FollowHub.move``."""
+        with self._lock:
+            self._hub.move(slot)
+
     def join(self, segment: Segment) -> Watch:
         """As ``FollowHub.join``."""
         with self._lock:

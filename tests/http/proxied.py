@@ -1,0 +1,154 @@
+"""A service in front of a scripted upstream whose streams a test feeds by hand."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.client import Client, Live
+from tests.support.service import Service
+from tests.support.upstream import WAIT_S, Exchange, Script, ScriptedUpstream
+
+Action = Callable[[Exchange], object]
+
+
+class Feed:
+    """One upstream answer: it does what it is told, when it is told.
+
+    Args:
+        token: what the request's body names it by.
+        content_type: of the stream.
+        pending: wait for ``begin`` before the answer's headers are sent.
+    """
+
+    def __init__(self, token: str, content_type: str, pending: bool) -> None:
+        self.token = token
+        self._content_type = content_type
+        self._begun = threading.Event()
+        self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
+        self._arrived = threading.Event()
+        self._exchange: Exchange | None = None
+        self.over = threading.Event()
+        """Set once the upstream is done with it."""
+        if not pending:
+            self._begun.set()
+
+    def __call__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._arrived.set()
+        try:
+            assert self._begun.wait(WAIT_S)
+            exchange.start_stream(self._content_type)
+            while action := self._actions.get(timeout=WAIT_S):
+                action(exchange)
+        finally:
+            self.over.set()
+
+    @property
+    def exchange(self) -> Exchange:
+        """The request, once it is there."""
+        assert self._arrived.wait(WAIT_S), 'upstream was not asked'
+        assert self._exchange is not None
+        return self._exchange
+
+    @property
+    def asked(self) -> bool:
+        """Whether the request has come."""
+        return self._arrived.is_set()
+
+    def begin(self) -> None:
+        """Send the headers now."""
+        self._begun.set()
+
+    def send(self, data: bytes) -> None:
+        """Send a chunk."""
+        self._actions.put(lambda exchange: exchange.chunk(data))
+
+    def end(self) -> None:
+        """Send the closing chunk."""
+        self._actions.put(lambda exchange: exchange.end())
+        self._actions.put(None)
+
+    def break_off(self) -> None:
+        """Cut the connection."""
+        self._actions.put(lambda exchange: exchange.break_off())
+        self._actions.put(None)
+
+    def hung_up(self, wait_s: float = WAIT_S) -> bool:
+        """Whether the service closes its connection within this time."""
+        return self.exchange.hung_up.is_set() or self.exchange.wait_hang_up(wait_s)
+
+    def release(self) -> None:
+        """Let the upstream's thread go, whatever has been said before."""
+        self._begun.set()
+        self._actions.put(None)
+
+
+class Proxied:
+    """The service, its upstream and a client."""
+
+    def __init__(self, service: Service, upstream: ScriptedUpstream) -> None:
+        self.service = service
+        self.upstream = upstream
+        self.client: Client = service.client()
+        self.script: Script | None = None
+        """What answers requests that name no feed."""
+        self._feeds: dict[str, Feed] = {}
+        self._count = 0
+        upstream.script = self._dispatch
+
+    def feed(
+        self, content_type: str = 'text/event-stream', *, pending: bool = False
+    ) -> Feed:
+        """Make an answer for a POST to come."""
+        self._count += 1
+        feed = Feed(f'feed-{self._count}', content_type, pending)
+        self._feeds[feed.token] = feed
+        return feed
+
+    def post(self, conv_id: str, feed: Feed, **headers: str) -> Live:
+        """POST under this id, to be answered by the feed."""
+        return self.client.post(conv_id, {'feed': feed.token}, **headers)
+
+    def stream(self, conv_id: str, data: bytes, **options: Any) -> Live:
+        """POST under this id; the answer is these bytes, and ends."""
+        feed = self.feed(**options)
+        feed.send(data)
+        feed.end()
+        return self.post(conv_id, feed)
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        try:
+            token = json.loads(exchange.body)['feed']
+        except (ValueError, KeyError, TypeError):
+            token = None
+        answer = self._feeds.get(token, self.script)
+        assert answer is not None, f'nothing answers {exchange.target}'
+        answer(exchange)
+
+    def clear(self) -> None:
+        """Let go of what a test has left."""
+        for feed in self._feeds.values():
+            feed.release()
+        self._feeds.clear()
+        self.script = None
+
+
+@contextmanager
+def proxied_service(log: Path, **settings: str) -> Iterator[Proxied]:
+    """A service of three workers, with rings of 64 KiB, and its upstream."""
+
+    def unused(_: Exchange) -> None:
+        raise AssertionError('not set up yet')
+
+    with ScriptedUpstream(unused) as upstream:
+        settings = {'SESSION_BYTES': '64KiB', **settings, 'UPSTREAM': upstream.url}
+        with Service(log, settings=settings) as service:
+            proxied = Proxied(service, upstream)
+            yield proxied
+            proxied.clear()
