@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
 from shmstream.errors import StreamNotFound, StreamReplaced
@@ -27,9 +28,9 @@ class Streams:
     """The streams of one deployment. Make it with ``attach``.
 
     All methods may be called from any thread. Those that ask the supervisor
-    (``create``, ``cancel``, ``evict``, ``lookup``, ``list``) wait for its reply, at most
-    some seconds; on an event loop call them through ``asyncio.to_thread``. ``open``
-    asks nobody.
+    (``create``, ``cancel``, ``evict``, ``lookup``, ``list``, ``status``) wait for its
+    reply, some seconds at the most; on an event loop call them through
+    ``asyncio.to_thread``. ``open`` asks nobody.
 
     An ``owner`` is a name space: 32 bytes, by default nobody's. The same id of two
     owners is two streams.
@@ -47,29 +48,27 @@ class Streams:
         directory: Path | str | None = None,
         *,
         supervise: SupervisorConfig | bool = False,
-        masters: Callable[[], list[int]] | None = None,
-        leaving: Callable[[], bool] | None = None,
     ) -> Streams:
         """Join the deployment of a runtime directory. Starts and opens nothing yet.
 
         Args:
-            directory: the runtime directory, default ``/dev/shm/shmstream-<uid>``.
+            directory: the runtime directory, default ``$SHMSTREAM_DIR``, or else
+                ``/dev/shm/shmstream-<uid>``.
             supervise: start a supervisor if there is none, with these settings; it
-                leaves with this process. Under gunicorn the hooks have started one.
-            masters: the processes whose end is the deployment's end, as far as they
-                live; default: this process, if it supervises, else nobody.
-            leaving: whether this process has been told to stop; followers that watch
-                it are let go when it has.
+                leaves with this process. Under gunicorn the hooks have started one,
+                which leaves with the master.
         """
         path = default_directory() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
-        if masters is None:
-            masters = _this_process if supervise else _nobody
+        life = lifecycle.current
+
+        def masters() -> list[int]:
+            return life.masters() if supervise or life.worker is not None else []
 
         def make() -> Runtime:
             if supervise:
                 ensure(where, None if supervise is True else supervise, masters())
-            return Runtime(where, masters, leaving or _never)
+            return Runtime(where, masters, life.leaving)
 
         return cls(make)
 
@@ -80,6 +79,10 @@ class Streams:
             self._pid = os.getpid()
             self._runtime_now = self._make_runtime()
         return self._runtime_now
+
+    def leaving(self) -> bool:
+        """Whether gunicorn has told this process to stop; for ``follow(leave=...)``."""
+        return self.runtime.leaving()
 
     def connect(self) -> None:
         """Connect to the supervisor now rather than at the first need.
@@ -226,18 +229,6 @@ class Streams:
         runtime, self._runtime_now = self._runtime_now, None
         if runtime is not None:
             runtime.abandon()
-
-
-def _this_process() -> list[int]:
-    return [os.getpid()]
-
-
-def _nobody() -> list[int]:
-    return []
-
-
-def _never() -> bool:
-    return False
 
 
 def _forget_parents() -> None:

@@ -66,14 +66,8 @@ def create_app(
         SettingsError: a variable has a value that cannot be used.
     """
     settings = Settings.from_environment() if settings is None else settings
-    worker = lifecycle.current
-    streams = Streams.attach(
-        settings.dir,
-        # Under gunicorn the hooks have started one; elsewhere we are on our own.
-        supervise=settings.supervisor(),
-        masters=worker.masters,
-        leaving=worker.leaving,
-    )
+    # Under gunicorn the hooks have started a supervisor; elsewhere nobody has.
+    streams = Streams.attach(settings.dir, supervise=settings.supervisor())
     source = _source(settings)
     generations = Generations()
     lifespan = Lifespan(settings, streams, source, generations)
@@ -82,11 +76,11 @@ def create_app(
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)
 
-    stream = StreamResource(streams, worker.leaving)
+    stream = StreamResource(streams)
     app.add_route('/v1/stream', stream)
     app.add_route('/v1/stream/{conv_id:path}', stream)
     app.add_route('/v1/streams/lookup', LookupResource(streams))
-    app.add_route('/healthz', HealthResource(streams, worker.leaving))
+    app.add_route('/healthz', HealthResource(streams))
     page = PageResource()
     app.add_route('/_shmstream/', page)
     if settings.upstream is None:

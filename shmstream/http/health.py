@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -19,9 +18,8 @@ from shmstream.streams import Streams
 class HealthResource:
     """200 while the worker serves and has a supervisor, else 503."""
 
-    def __init__(self, streams: Streams, leaving: Callable[[], bool]) -> None:
+    def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._leaving = leaving
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Say how worker, supervisor and room are."""
@@ -37,7 +35,7 @@ class HealthResource:
                 'sessions': status['max_sessions'] - status['sessions'],
                 'bytes': max(status['max_memory'] - status['memory'], 0),
             }
-        if self._leaving():
+        if self._streams.leaving():
             health['status'] = 'leaving'
         resp.status = falcon.HTTP_200 if health['status'] == 'ok' else falcon.HTTP_503
         if resp.status == falcon.HTTP_503:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -36,12 +35,10 @@ class StreamResource:
 
     Args:
         streams: the deployment.
-        leaving: whether this worker has been told to stop.
     """
 
-    def __init__(self, streams: Streams, leaving: Callable[[], bool]) -> None:
+    def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._leaving = leaving
 
     async def on_get(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
@@ -49,14 +46,14 @@ class StreamResource:
         """The bytes from ``from`` on, then live until the end."""
         consumer, offset = await self._find(req, resp)
         if not consumer.finished:
-            resp.stream = StreamBody(consumer.follow(offset, self._leaving))
+            resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
             return
         size = max(consumer.total_bytes - offset, 0)
         if size <= _WHOLE:
             resp.data = consumer.read(offset)
         else:
             resp.content_length = size
-            resp.stream = StreamBody(consumer.follow(offset, self._leaving))
+            resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
 
     async def on_head(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any

@@ -28,8 +28,8 @@ MAX_SOCKET_PATH = 107
 
 
 def default_directory() -> Path:
-    """Return the directory of this user's only deployment."""
-    return Path(f'/dev/shm/shmstream-{os.geteuid()}')
+    """Return ``$SHMSTREAM_DIR``, or the directory of this user's only deployment."""
+    return Path(os.environ.get('SHMSTREAM_DIR') or f'/dev/shm/shmstream-{os.geteuid()}')
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tests.support.client import TIMEOUT_S, Client, Live, Reply
 
 JSON = 'application/json; charset=utf-8'
+KINDS = {400: 'invalid_request_error', 404: 'not_found_error'}
 RECORD = 16
 
 
@@ -38,25 +42,66 @@ def assert_error(reply: Reply | Live, status: int, message: str) -> dict[str, An
     body = reply.rest() if isinstance(reply, Live) else reply.body
     assert reply.status == status, body
     assert reply.headers['content-type'] == JSON
-    error = Reply(reply.status, reply.headers, bytes(body)).error
+    answer: dict[str, Any] = json.loads(body)
+    error: dict[str, Any] = answer['error']
     assert error['code'] == status
     assert message in error['message']
-    kind = 'not_found_error' if status == 404 else error['type']
-    assert error['type'] == kind
-    assert kind
+    assert error['type'] == KINDS.get(status, error['type'])
     return error
 
 
-def open_elsewhere(client: Client, target: str, *pids: int) -> Live:
-    """GET a stream in another worker than these: which one accepts is chance."""
-    for _ in range(300):
-        live = client.open('GET', target)
-        if live.status == 200 and live.worker not in pids:
-            return live
-        status = live.status
-        live.close()
-        assert status == 200
-    raise AssertionError(f'only {pids} accept connections')
+class Pinned:
+    """A kept-alive connection, and so a worker of which to ask one thing at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection('127.0.0.1', port, TIMEOUT_S)
+        self.worker = int(self.call('GET', '/healthz').json()['worker']['pid'])
+
+    def open(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Live:
+        """Return once the headers are there; read the body before asking again."""
+        self._connection.request(method, target, body, headers or {})
+        sock = self._connection.sock
+        return Live(self._connection.getresponse(), sock)
+
+    def call(self, method: str, target: str) -> Reply:
+        """Make a request and read all of the answer."""
+        live = self.open(method, target)
+        data = live.rest()
+        return Reply(live.status, live.headers, data, bool(live.whole))
+
+    def post(self, conv_id: str, asked: dict[str, Any], **headers: str) -> Live:
+        """POST a chat completion, as ``Client.post``."""
+        headers |= {'X-Conversation-Id': conv_id, 'Content-Type': 'application/json'}
+        body = json.dumps({'messages': [], 'stream': True, **asked}).encode()
+        return self.open('POST', '/v1/chat/completions', body, headers)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def one_per_worker(port: int, workers: int = 3) -> Iterator[list[Pinned]]:
+    """A connection to each worker. Which worker accepts one is chance: try often."""
+    found: dict[int, Pinned] = {}
+    with contextlib.ExitStack() as stack:
+        for _ in range(1000):
+            pinned = Pinned(port)
+            if pinned.worker in found:
+                pinned.close()
+                continue
+            found[pinned.worker] = pinned
+            stack.callback(pinned.close)
+            if len(found) == workers:
+                break
+        assert len(found) == workers, f'only {list(found)} accept connections'
+        yield list(found.values())
 
 
 @dataclass
@@ -70,6 +115,19 @@ class Raw:
     def all(self, name: str) -> list[str]:
         """Every value of a header."""
         return [v for n, v in self.headers if n == name.lower()]
+
+
+def unchunk(body: bytes) -> tuple[bytes, bool]:
+    """Undo chunked framing; returns the data, and whether the closing chunk came."""
+    data = bytearray()
+    at = 0
+    while (end := body.find(b'\r\n', at)) != -1:
+        size = int(body[at:end], 16)
+        if not size:
+            return bytes(data), True
+        data += body[end + 2 : end + 2 + size]
+        at = end + 2 + size + 2
+    return bytes(data), False
 
 
 def parse(answer: bytes) -> Raw:

@@ -34,6 +34,7 @@ class Service:
         arguments: further gunicorn arguments.
         config: configuration file.
         directory: runtime directory.
+        ready: what each worker prints when it is up.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Service:
         arguments: tuple[str, ...] = (),
         config: Path = ROOT / 'gunicorn.conf.py',
         directory: Path | None = None,
+        ready: str = 'ASGI server listening',
     ) -> None:
         self.log = log
         self.workers = workers
@@ -53,6 +55,7 @@ class Service:
         self._settings = settings or {}
         self._arguments = arguments
         self._config = config
+        self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -105,12 +108,11 @@ class Service:
 
     def __enter__(self) -> Self:
         process = self.spawn()
-        ready = re.compile(r'ASGI server listening')
 
         def up() -> bool:
             if process.poll() is not None:
                 raise AssertionError(f'gunicorn ended:\n{self.text()}')
-            return len(ready.findall(self.text())) >= self.workers
+            return self.text().count(self._ready) >= self.workers
 
         if not wait_until(up, START_S):
             raise AssertionError(f'gunicorn did not come up:\n{self.text()}')

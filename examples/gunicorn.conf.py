@@ -1,0 +1,11 @@
+"""A configuration of your own: the last two lines are what shmstream needs."""
+
+bind = '127.0.0.1:8000'
+workers = 2
+worker_class = 'asgi'
+graceful_timeout = 30
+timeout = 60
+
+from shmstream.deploy import hooks  # noqa: E402
+
+hooks.install(globals())

@@ -1,0 +1,310 @@
+"""GET and HEAD of a stream that is there."""
+
+from __future__ import annotations
+
+import http.client
+from urllib.parse import quote
+
+import pytest
+
+from tests.http.proxied import Proxied
+from tests.http.wire import as_header, ask, numbered, posted, unchunk
+from tests.support.client import Reply, path
+from tests.support.leaks import wait_until
+from tests.support.service import Service
+
+AWKWARD_IDS = [
+    'org/model',
+    'chat::org/model:7b::x',
+    'literally%2Fencoded',
+    'with spaces in it',
+    'a+b',
+    'naïve 你好 🦊',
+    'voilà',
+    'Å',
+    '/',
+    '//a//b/',
+    '..',
+    '../../etc/passwd',
+    'a?b=c&from=3#d',
+    '100%',
+    '"quoted"\\back',
+    '::',
+    'x' * 512,
+    'é' * 256,
+]
+
+REQUIRED = {
+    'cache-control': 'no-store, no-transform',
+    'x-accel-buffering': 'no',
+    'x-content-type-options': 'nosniff',
+    'content-type': 'text/event-stream',
+}
+
+
+def by_query(conv_id: str, more: str = '') -> str:
+    return f'/v1/stream?conv_id={quote(conv_id, safe="")}{more}'
+
+
+@pytest.mark.parametrize('conv_id', AWKWARD_IDS)
+def test_an_id_is_found_in_the_path_and_in_the_query(
+    demo: Service, conv_id: str
+) -> None:
+    client = demo.client()
+    whole = posted(client, conv_id)
+    for target in (
+        path(conv_id),
+        by_query(conv_id),
+        # Not all clients write a query's parameters in the same order.
+        f'/v1/stream?from=0&conv_id={quote(conv_id, safe="")}',
+        f'/v1/stream/?conv_id={quote(conv_id, safe="")}',
+    ):
+        reply = client.get(target)
+        assert (reply.status, reply.body) == (200, whole), target
+
+
+def test_slashes_of_an_id_need_no_encoding(demo: Service) -> None:
+    client = demo.client()
+    whole = posted(client, 'a/b//c::org/model')
+    assert client.get('/v1/stream/a/b//c::org/model').body == whole
+    assert client.get('/v1/stream?conv_id=a/b//c::org/model').body == whole
+
+
+def test_a_plus_is_a_space_in_a_query_and_itself_in_a_path(demo: Service) -> None:
+    client = demo.client()
+    plus, space = posted(client, 'p+q'), posted(client, 'p q')
+    assert client.get('/v1/stream/p+q').body == plus
+    assert client.get('/v1/stream?conv_id=p+q').body == space
+
+
+def test_ids_that_differ_in_encoding_only_are_different_streams(demo: Service) -> None:
+    client = demo.client()
+    ids = ['s/t', 's%2Ft', 's%2ft', 'S/t', 's/t ', 's/t/']
+    bodies = [posted(client, conv_id) for conv_id in ids[:4]]
+    assert len(set(bodies)) == 4
+    assert [client.get(path(conv_id)).body for conv_id in ids[:4]] == bodies
+    assert client.get(path('s/t ')).status == 404
+    assert client.get(path('s/t/')).status == 404
+
+
+@pytest.mark.parametrize('offset', [0, 1, 17, 100, -1])
+def test_a_finished_stream_has_its_length(demo: Service, offset: int) -> None:
+    client = demo.client()
+    whole = posted(client, 'finished')
+    offset %= len(whole)
+    for target in (path('finished', offset), by_query('finished', f'&from={offset}')):
+        raw = ask(demo.port, f'GET {target}')
+        assert raw.all('content-length') == [str(len(whole) - offset)]
+        assert raw.all('transfer-encoding') == []
+        assert raw.all('stream-offset') == [str(offset)]
+        assert raw.body == whole[offset:]
+
+
+def test_a_long_finished_stream_has_its_length_too(demo: Service) -> None:
+    client = demo.client()
+    whole = posted(client, 'long', max_tokens=2000, tokens_per_second=100_000)
+    assert len(whole) > 300_000
+    reply = client.get(path('long', 1000))
+    assert reply.headers['content-length'] == str(len(whole) - 1000)
+    assert reply.whole
+    assert reply.body == whole[1000:]
+
+
+@pytest.mark.parametrize('beyond', [0, 1, 10**6, 2**63 - 1])
+def test_beyond_the_end_of_a_finished_stream_there_is_nothing(
+    demo: Service, beyond: int
+) -> None:
+    client = demo.client()
+    offset = min(len(posted(client, 'short')) + beyond, 2**63 - 1)
+    reply = client.get(path('short', offset))
+    assert (reply.status, reply.body) == (200, b'')
+    assert reply.headers['content-length'] == '0'
+    assert reply.headers['stream-offset'] == str(offset)
+
+
+def test_beyond_the_end_of_a_live_stream_bytes_are_awaited(proxied: Proxied) -> None:
+    data = numbered(300)
+    feed = proxied.feed()
+    with proxied.post('later', feed) as post:
+        feed.send(data[:50])
+        post.until(50)
+        with proxied.client.open('GET', path('later', 100)) as reader:
+            assert reader.status == 200
+            assert reader.headers['stream-offset'] == '100'
+            feed.send(data[50:120])
+            assert reader.until(20) == data[100:120]
+            feed.send(data[120:])
+            feed.end()
+            assert reader.rest() == data[100:]
+            assert reader.whole
+
+
+def test_beyond_an_end_that_never_comes_so_far_there_is_nothing(
+    proxied: Proxied,
+) -> None:
+    feed = proxied.feed()
+    with (
+        proxied.post('never', feed),
+        proxied.client.open('GET', path('never', 2**63 - 1)) as reader,
+    ):
+        feed.send(numbered(64))
+        feed.end()
+        assert reader.rest() == b''
+        assert reader.whole
+
+
+def test_a_live_stream_is_chunked_and_closed_at_its_end(proxied: Proxied) -> None:
+    data = numbered(1000)
+    feed = proxied.feed()
+    with proxied.post('live', feed) as post:
+        feed.send(data[:500])
+        post.until(500)
+        with proxied.client.open('GET', path('live', 3)) as reader:
+            assert reader.headers['transfer-encoding'] == 'chunked'
+            assert 'content-length' not in reader.headers
+            assert reader.headers['stream-state'] == 'live'
+            assert reader.until(497) == data[3:500]
+            feed.send(data[500:])
+            feed.end()
+            assert reader.rest() == data[3:]
+            assert reader.whole
+        assert post.rest() == data
+        assert post.whole
+
+
+def test_nothing_is_added_to_a_quiet_stream(proxied: Proxied) -> None:
+    feed = proxied.feed()
+    with proxied.post('quiet', feed):
+        feed.send(b': keep-alive of the upstream\n\n')
+        with proxied.client.open('GET', path('quiet')) as reader:
+            reader.until(30)
+            # A second of silence: followers look several times meanwhile.
+            assert not feed.hung_up(1)
+            feed.send(b'data: 1\n\n')
+            feed.end()
+            assert reader.rest() == b': keep-alive of the upstream\n\ndata: 1\n\n'
+
+
+def test_type_and_bytes_are_the_producers(proxied: Proxied) -> None:
+    data = bytes(range(256)) * 4
+    kind = 'application/x-ndjson; charset=utf-8'
+    with proxied.stream('binary', data, content_type=kind) as post:
+        assert post.headers['content-type'] == kind
+        assert post.rest() == data
+    reply = proxied.client.get(path('binary', 200))
+    assert reply.headers['content-type'] == kind
+    assert reply.body == data[200:]
+
+
+def test_reads_carry_the_headers_of_the_contract(proxied: Proxied) -> None:
+    feed = proxied.feed()
+    with proxied.post('headers', feed) as post:
+        feed.send(numbered(64))
+        live = proxied.client.call('HEAD', path('headers', 5))
+        feed.end()
+        post.rest()
+    finished = proxied.client.get(path('headers', 7))
+    for reply, state in ((live, 'live'), (finished, 'complete')):
+        assert REQUIRED.items() <= reply.headers.items()
+        assert reply.headers['stream-state'] == state
+        assert reply.headers['stream-generation'] == post.headers['stream-generation']
+    assert (live.headers['stream-offset'], finished.headers['stream-offset']) == (
+        '5',
+        '7',
+    )
+
+
+def test_head_is_get_without_a_body_and_with_the_counts(demo: Service) -> None:
+    client = demo.client()
+    whole = posted(client, 'head')
+    for target in (path('head', 9), by_query('head', '&from=9')):
+        head, get = client.call('HEAD', target), client.get(target)
+        assert head.body == b''
+        more = set(head.headers) - set(get.headers)
+        assert more == {'stream-total-bytes', 'stream-dropped-prefix'}
+        assert head.headers['stream-total-bytes'] == str(len(whole))
+        assert head.headers['stream-dropped-prefix'] == '0'
+        for name in set(get.headers) - {'date', 'stream-worker'}:
+            assert head.headers[name] == get.headers[name], name
+
+
+def test_head_of_a_live_stream_does_not_wait_for_its_end(proxied: Proxied) -> None:
+    feed = proxied.feed()
+    with proxied.post('live head', feed) as post:
+        feed.send(numbered(80))
+        post.until(80)
+        reply = proxied.client.call('HEAD', path('live head'))
+        assert reply.status == 200
+        assert reply.headers['stream-state'] == 'live'
+        assert reply.headers['stream-total-bytes'] == '80'
+        assert 'content-length' not in reply.headers
+        assert not feed.over.is_set()
+
+
+def test_connections_serve_one_answer_after_another(proxied: Proxied) -> None:
+    feed = proxied.feed()
+    connection = http.client.HTTPConnection('127.0.0.1', proxied.service.port, 20)
+
+    def call(method: str, target: str) -> tuple[int, bytes]:
+        connection.request(method, target)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    with proxied.post('again', feed) as post:
+        feed.send(numbered(32))
+        post.until(32)
+        # Where the length of an answer is unclear, the next one is garbled.
+        assert call('HEAD', path('again')) == (200, b'')
+        assert call('GET', path('unknown'))[0] == 404
+        assert call('HEAD', path('unknown')) == (404, b'')
+        feed.end()
+        assert call('GET', path('again')) == (200, numbered(32))
+        assert call('HEAD', path('again')) == (200, b'')
+        assert call('DELETE', path('again')) == (204, b'')
+        assert call('GET', path('again', 16))[0] == 404
+    connection.close()
+
+
+def test_a_generation_that_matches_is_read(demo: Service) -> None:
+    client = demo.client()
+    whole = posted(client, 'same')
+    generation = client.call('HEAD', path('same')).headers['stream-generation']
+    reply = client.get(path('same', 4, generation=generation))
+    assert reply.body == whole[4:]
+    assert reply.headers['stream-generation'] == generation
+
+
+def test_a_stream_that_its_upstream_broke_off_says_so(proxied: Proxied) -> None:
+    feed = proxied.feed()
+    with proxied.post('broken', feed) as post:
+        feed.send(numbered(32))
+        post.until(32)
+        feed.break_off()
+        post.rest()
+    reply = proxied.client.get(path('broken'))
+    assert reply.headers['stream-state'] == 'aborted'
+    assert reply.body == bytes(post.body)
+
+
+def test_the_wire_carries_the_bytes_and_nothing_else(proxied: Proxied) -> None:
+    data = numbered(50_000)
+    feed = proxied.feed()
+    with proxied.post('wire', feed):
+        feed.send(data)
+        assert wait_until(lambda: total(proxied, 'wire') == len(data))
+        feed.end()
+        raw = ask(proxied.service.port, f'GET {path("wire", 11)}')
+    body = raw.body if raw.all('content-length') else unchunk(raw.body)[0]
+    assert body == data[11:]
+
+
+def total(proxied: Proxied, conv_id: str) -> int:
+    reply: Reply = proxied.client.call('HEAD', path(conv_id))
+    return int(reply.headers['stream-total-bytes'])
+
+
+def test_ids_in_headers_are_utf_8(demo: Service) -> None:
+    client = demo.client()
+    whole = posted(client, 'über')
+    assert as_header('über') != 'über'
+    assert client.get('/v1/stream/%C3%BCber').body == whole
