@@ -119,6 +119,8 @@ class Consumer:
         Raises:
             StreamNotFound: it was evicted or cancelled before it began.
         """
+        if self._reader.producer_state is not State.PENDING:
+            return True
         hub = self._runtime.loop_hub()
         watch = hub.join(self._segment)
         deadline = time.monotonic() + wait_s

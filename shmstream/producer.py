@@ -42,7 +42,6 @@ class Producer:
         self._runtime = runtime
         self._ended = False
         self._on_cancel: list[Callable[[], None]] = []
-        self._noticed = False
         runtime.producers.add(self)
 
     @property
@@ -124,17 +123,15 @@ class Producer:
         called; it must be quick. If the stream is cancelled already, it is called now.
         """
         self._on_cancel.append(hook)
-        if self.is_cancelled:
-            self._noticed = False
-            self.notice()
+        self.notice()
 
     def notice(self) -> None:
         """Look whether the stream has been cancelled; for the doorbell thread."""
-        if self._noticed or not self.is_cancelled:
-            return
-        self._noticed = True
-        hooks, self._on_cancel = self._on_cancel, []
-        for hook in hooks:
+        while self._on_cancel and self.is_cancelled:
+            try:
+                hook = self._on_cancel.pop()
+            except IndexError:  # another thread has noticed as well
+                return
             try:
                 hook()
             except Exception:

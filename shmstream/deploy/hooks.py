@@ -76,7 +76,7 @@ def on_starting(server: Any) -> None:
                 status['max_sessions'],
                 status['max_memory'] / (1 << 20),
             )
-        elif int(os.environ.get('GUNICORN_PID', 0)) in status['masters']:
+        elif not status['masters'] or _predecessor() in status['masters']:
             ask(directory, 'join', pid=os.getpid())
         else:
             owners = ', '.join(map(str, status['masters']))
@@ -86,6 +86,11 @@ def on_starting(server: Any) -> None:
             )
     except ShmstreamError as ex:
         _exit(str(ex))
+
+
+def _predecessor() -> int:
+    """The master that started us by USR2; 0 if nobody did."""
+    return int(os.environ.get('GUNICORN_PID') or 0)
 
 
 def _running(directory: RuntimeDirectory) -> dict[str, Any] | None:

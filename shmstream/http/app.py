@@ -10,6 +10,7 @@ import falcon
 import falcon.asgi
 
 from shmstream import lifecycle
+from shmstream.errors import SupervisorUnavailable
 from shmstream.http import errors
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
@@ -42,7 +43,11 @@ class Lifespan:
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect, so that no request has to."""
-        await asyncio.to_thread(self._streams.connect)
+        try:
+            await asyncio.to_thread(self._streams.connect)
+        except SupervisorUnavailable as ex:
+            # Not a reason to fail: that would stop all of gunicorn. Requests try again.
+            log.error('%s', ex)
         await self._source.open()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:

@@ -101,6 +101,12 @@ class Generation:
         """
         try:
             return await asyncio.shield(self._answer)
+        except asyncio.CancelledError:
+            if self._answer.done() and not self._answer.exception():
+                answer = self._answer.result()
+                if not isinstance(answer, Streamed):
+                    answer.close()
+            raise
         finally:
             self._attended = False
 

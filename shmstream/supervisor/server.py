@@ -273,7 +273,9 @@ class Supervisor:
             operation(connection, request)
         except NoRoom as ex:
             connection.send({'ok': False, 'error': str(ex), 'no_room': True})
-        except (ShmstreamError, KeyError, TypeError, ValueError) as ex:
+        except (ShmstreamError, OSError, KeyError, TypeError, ValueError) as ex:
+            if isinstance(ex, OSError):
+                log.error('%s failed: %s', request['op'], ex)
             connection.send({'ok': False, 'error': f'{type(ex).__name__}: {ex}'})
 
     # -- operations ------------------------------------------------------------------

@@ -79,12 +79,15 @@ def start(
         try:
             return ask(directory, 'status')
         except SupervisorUnavailable as ex:
-            failed = process.poll()
-            if failed or time.monotonic() >= deadline:
+            ended = process.poll()
+            if ended or time.monotonic() >= deadline:
                 raise SupervisorUnavailable(
-                    f'the supervisor did not come up (exit code {failed})'
+                    f'the supervisor did not come up (exit code {ended})'
                 ) from ex
         time.sleep(_POLL_S)
+        if ended == 0:
+            # There was another, but it is just leaving.
+            process = spawn(directory, config, masters)
 
 
 def ensure(

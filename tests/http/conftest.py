@@ -46,9 +46,7 @@ def demo(demo: Service, watch_module: Watch) -> Service:
 
 
 @pytest.fixture
-def serve(
-    serve: Callable[..., Service], watch: Watch
-) -> Callable[..., Service]:
+def serve(serve: Callable[..., Service], watch: Watch) -> Callable[..., Service]:
     """Start services; their logs are checked."""
     return lambda **options: watch(serve(**options))
 
@@ -72,9 +70,7 @@ def proxied(proxied_module: Proxied) -> Iterator[Proxied]:
 
 
 @pytest.fixture
-def proxy(
-    tmp_path: Any, watch: Watch
-) -> Iterator[Callable[..., Proxied]]:
+def proxy(tmp_path: Any, watch: Watch) -> Iterator[Callable[..., Proxied]]:
     """Start a service with settings of its own and its scripted upstream."""
     from contextlib import ExitStack
 

@@ -24,9 +24,12 @@ class Feed:
         token: what the request's body names it by.
         content_type: of the stream.
         pending: wait for ``begin`` before the answer's headers are sent.
+        first: sent at once.
     """
 
-    def __init__(self, token: str, content_type: str, pending: bool) -> None:
+    def __init__(
+        self, token: str, content_type: str, pending: bool, first: bytes
+    ) -> None:
         self.token = token
         self._content_type = content_type
         self._begun = threading.Event()
@@ -37,6 +40,8 @@ class Feed:
         """Set once the upstream is done with it."""
         if not pending:
             self._begun.set()
+        if first:
+            self.send(first)
 
     def __call__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -103,11 +108,15 @@ class Proxied:
         upstream.script = self._dispatch
 
     def feed(
-        self, content_type: str = 'text/event-stream', *, pending: bool = False
+        self,
+        content_type: str = 'text/event-stream',
+        *,
+        pending: bool = False,
+        first: bytes = b'',
     ) -> Feed:
         """Make an answer for a POST to come."""
         self._count += 1
-        feed = Feed(f'feed-{self._count}', content_type, pending)
+        feed = Feed(f'feed-{self._count}', content_type, pending, first)
         self._feeds[feed.token] = feed
         return feed
 

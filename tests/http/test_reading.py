@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -124,41 +125,51 @@ def test_beyond_the_end_of_a_finished_stream_there_is_nothing(
 
 def test_beyond_the_end_of_a_live_stream_bytes_are_awaited(proxied: Proxied) -> None:
     data = numbered(300)
-    feed = proxied.feed()
-    with proxied.post('later', feed) as post:
-        feed.send(data[:50])
-        post.until(50)
-        with proxied.client.open('GET', path('later', 100)) as reader:
-            assert reader.status == 200
-            assert reader.headers['stream-offset'] == '100'
-            feed.send(data[50:120])
-            assert reader.until(20) == data[100:120]
-            feed.send(data[120:])
-            feed.end()
-            assert reader.rest() == data[100:]
-            assert reader.whole
+    feed = proxied.feed(first=data[:50])
+    with proxied.post('later', feed), ThreadPoolExecutor() as pool:
+        reader = pool.submit(proxied.client.get, path('later', 100))
+        feed.send(data[50:120])
+        assert not wait_until(reader.done, 0.5)
+        feed.send(data[120:])
+        feed.end()
+        assert reader.result().status == 200
+        assert reader.result().headers['stream-offset'] == '100'
+        assert reader.result().body == data[100:]
+        assert reader.result().whole
 
 
 def test_beyond_an_end_that_never_comes_so_far_there_is_nothing(
     proxied: Proxied,
 ) -> None:
-    feed = proxied.feed()
-    with (
-        proxied.post('never', feed),
-        proxied.client.open('GET', path('never', 2**63 - 1)) as reader,
-    ):
-        feed.send(numbered(64))
+    feed = proxied.feed(first=numbered(64))
+    with proxied.post('never', feed), ThreadPoolExecutor() as pool:
+        reader = pool.submit(proxied.client.get, path('never', 2**63 - 1))
+        assert not wait_until(reader.done, 0.5)
         feed.end()
-        assert reader.rest() == b''
-        assert reader.whole
+        assert reader.result().status == 200
+        assert reader.result().body == b''
+        assert reader.result().whole
+
+
+def test_headers_of_a_live_stream_do_not_wait_for_its_bytes(proxied: Proxied) -> None:
+    # At the live edge, or beyond the end, the next byte may be long in coming: the
+    # client has to know meanwhile that its stream is there.
+    feed = proxied.feed(first=numbered(64))
+    with (
+        proxied.post('edge', feed),
+        proxied.client.open('GET', path('edge', 64), timeout_s=5) as reader,
+    ):
+        assert reader.status == 200
+        assert reader.headers['stream-offset'] == '64'
+        feed.send(numbered(16, 4))
+        feed.end()
+        assert reader.rest() == numbered(16, 4)
 
 
 def test_a_live_stream_is_chunked_and_closed_at_its_end(proxied: Proxied) -> None:
     data = numbered(1000)
-    feed = proxied.feed()
+    feed = proxied.feed(first=data[:500])
     with proxied.post('live', feed) as post:
-        feed.send(data[:500])
-        post.until(500)
         with proxied.client.open('GET', path('live', 3)) as reader:
             assert reader.headers['transfer-encoding'] == 'chunked'
             assert 'content-length' not in reader.headers
@@ -173,9 +184,8 @@ def test_a_live_stream_is_chunked_and_closed_at_its_end(proxied: Proxied) -> Non
 
 
 def test_nothing_is_added_to_a_quiet_stream(proxied: Proxied) -> None:
-    feed = proxied.feed()
+    feed = proxied.feed(first=b': keep-alive of the upstream\n\n')
     with proxied.post('quiet', feed):
-        feed.send(b': keep-alive of the upstream\n\n')
         with proxied.client.open('GET', path('quiet')) as reader:
             reader.until(30)
             # A second of silence: followers look several times meanwhile.
@@ -197,9 +207,8 @@ def test_type_and_bytes_are_the_producers(proxied: Proxied) -> None:
 
 
 def test_reads_carry_the_headers_of_the_contract(proxied: Proxied) -> None:
-    feed = proxied.feed()
+    feed = proxied.feed(first=numbered(64))
     with proxied.post('headers', feed) as post:
-        feed.send(numbered(64))
         live = proxied.client.call('HEAD', path('headers', 5))
         feed.end()
         post.rest()
@@ -229,10 +238,8 @@ def test_head_is_get_without_a_body_and_with_the_counts(demo: Service) -> None:
 
 
 def test_head_of_a_live_stream_does_not_wait_for_its_end(proxied: Proxied) -> None:
-    feed = proxied.feed()
-    with proxied.post('live head', feed) as post:
-        feed.send(numbered(80))
-        post.until(80)
+    feed = proxied.feed(first=numbered(80))
+    with proxied.post('live head', feed):
         reply = proxied.client.call('HEAD', path('live head'))
         assert reply.status == 200
         assert reply.headers['stream-state'] == 'live'
@@ -242,7 +249,7 @@ def test_head_of_a_live_stream_does_not_wait_for_its_end(proxied: Proxied) -> No
 
 
 def test_connections_serve_one_answer_after_another(proxied: Proxied) -> None:
-    feed = proxied.feed()
+    feed = proxied.feed(first=numbered(32))
     connection = http.client.HTTPConnection('127.0.0.1', proxied.service.port, 20)
 
     def call(method: str, target: str) -> tuple[int, bytes]:
@@ -251,13 +258,12 @@ def test_connections_serve_one_answer_after_another(proxied: Proxied) -> None:
         return response.status, response.read()
 
     with proxied.post('again', feed) as post:
-        feed.send(numbered(32))
-        post.until(32)
         # Where the length of an answer is unclear, the next one is garbled.
         assert call('HEAD', path('again')) == (200, b'')
         assert call('GET', path('unknown'))[0] == 404
         assert call('HEAD', path('unknown')) == (404, b'')
         feed.end()
+        post.rest()
         assert call('GET', path('again')) == (200, numbered(32))
         assert call('HEAD', path('again')) == (200, b'')
         assert call('DELETE', path('again')) == (204, b'')
@@ -275,10 +281,8 @@ def test_a_generation_that_matches_is_read(demo: Service) -> None:
 
 
 def test_a_stream_that_its_upstream_broke_off_says_so(proxied: Proxied) -> None:
-    feed = proxied.feed()
+    feed = proxied.feed(first=numbered(32))
     with proxied.post('broken', feed) as post:
-        feed.send(numbered(32))
-        post.until(32)
         feed.break_off()
         post.rest()
     reply = proxied.client.get(path('broken'))
@@ -288,9 +292,8 @@ def test_a_stream_that_its_upstream_broke_off_says_so(proxied: Proxied) -> None:
 
 def test_the_wire_carries_the_bytes_and_nothing_else(proxied: Proxied) -> None:
     data = numbered(50_000)
-    feed = proxied.feed()
+    feed = proxied.feed(first=data)
     with proxied.post('wire', feed):
-        feed.send(data)
         assert wait_until(lambda: total(proxied, 'wire') == len(data))
         feed.end()
         raw = ask(proxied.service.port, f'GET {path("wire", 11)}')
