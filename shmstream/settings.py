@@ -23,7 +23,7 @@ PREFIX = 'SHMSTREAM_'
 
 _UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
 _SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
-_NOT_YET = ('API_KEYS', 'API_KEYS_FILE', 'CORS_ORIGINS', 'CLUSTER')
+_NOT_YET = ('CLUSTER',)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Settings:
     """Everything that can be set; the README explains each."""
 
     upstream: str | None = None
-    upstream_api_key: str | None = None
+    upstream_api_key: str | None = field(default=None, repr=False)
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 600.0
     dir: Path = field(default_factory=default_directory)
@@ -53,6 +53,8 @@ class Settings:
     max_memory: int = 0
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    cors_origins: tuple[str, ...] = ()
     demo_rate: float = 20.0
 
     def supervisor(self) -> SupervisorConfig:
@@ -88,6 +90,8 @@ class Settings:
                 values[name.lower()] = parse(text.strip())
             except ValueError as ex:
                 raise SettingsError(f'{variable}: {ex}') from None
+        from_file = values.pop('api_keys_file', ())
+        values['api_keys'] = values.get('api_keys', ()) + from_file
         return cls(**values)
 
 
@@ -155,6 +159,42 @@ def _key(text: str) -> str:
     return text
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(_key(part.strip()) for part in text.split(',') if part.strip())
+    if not keys:
+        raise ValueError('must name at least one key')
+    return keys
+
+
+def _keys_file(text: str) -> tuple[str, ...]:
+    try:
+        lines = Path(text).read_text(encoding='ascii').splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f'cannot be read as ASCII text: {text!r}') from None
+    keys = tuple(
+        _key(line.strip())
+        for line in lines
+        if line.strip() and not line.startswith('#')
+    )
+    if not keys:
+        raise ValueError(f'{text!r} holds no key')
+    return keys
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(',') if part.strip())
+    for origin in origins:
+        url = urlsplit(origin)
+        if (
+            url.scheme not in ('http', 'https')
+            or f'{url.scheme}://{url.netloc}' != origin
+        ):
+            raise ValueError(
+                f'must be origins like https://example.org, not {origin!r}'
+            )
+    return origins
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     'UPSTREAM': _url,
     'UPSTREAM_API_KEY': _key,
@@ -168,5 +208,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'MAX_MEMORY': _size(1 << 16, 1 << 50),
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
+    'API_KEYS': _keys,
+    'API_KEYS_FILE': _keys_file,
+    'CORS_ORIGINS': _origins,
     'DEMO_RATE': _seconds(0.1, 100_000),
 }

@@ -12,6 +12,7 @@ import falcon.asgi
 from shmstream import lifecycle
 from shmstream.errors import SupervisorUnavailable
 from shmstream.http import errors
+from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup import LookupResource
@@ -76,7 +77,10 @@ def create_app(
     source = _source(settings)
     generations = Generations()
     lifespan = Lifespan(settings, streams, source, generations)
-    app = falcon.asgi.App(middleware=[lifespan])
+    access = Access(settings.api_keys)
+    cors = CorsMiddleware(settings.cors_origins)
+    middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
+    app = falcon.asgi.App(middleware=middleware)
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)
@@ -90,7 +94,7 @@ def create_app(
     app.add_route('/_shmstream/', page)
     if settings.upstream is None:
         app.add_route('/', page)
-    app.add_sink(Gateway(streams, source, settings, generations), '/')
+    app.add_sink(Gateway(streams, source, settings, generations, access), '/')
     return app
 
 

@@ -67,6 +67,7 @@ class Generation:
         streams: the deployment.
         source: what answers.
         conv_id: the id, valid.
+        owner: whose it is.
         asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
     """
@@ -76,12 +77,14 @@ class Generation:
         streams: Streams,
         source: Source,
         conv_id: str,
+        owner: bytes,
         asked: Request,
         on_disconnect: OnDisconnect,
     ) -> None:
         self._streams = streams
         self._source = source
         self._conv_id = conv_id
+        self._owner = owner
         self._asked = asked
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
@@ -136,7 +139,7 @@ class Generation:
 
     async def _generate(self) -> None:
         producer = await asyncio.to_thread(
-            self._streams.create, self._conv_id, pending=True
+            self._streams.create, self._conv_id, pending=True, owner=self._owner
         )
         self._producer = producer
         with contextlib.ExitStack() as stack:
@@ -188,7 +191,10 @@ class Generation:
         producer.cancel()
         try:
             await asyncio.to_thread(
-                self._streams.evict, self._conv_id, generation=producer.generation
+                self._streams.evict,
+                self._conv_id,
+                generation=producer.generation,
+                owner=self._owner,
             )
         except ShmstreamError as ex:
             log.warning('stream %s is left: %s', producer.generation, ex)

@@ -28,7 +28,10 @@ class LookupResource:
     ) -> None:
         """Describe each session whose id is asked for, or begins with it and ``::``."""
         ids = _ids(await request.body(req, MAX_BYTES))
-        found = await asyncio.to_thread(self._streams.lookup, ids) if ids else []
+        found = []
+        if ids:
+            owner = req.context.owner
+            found = await asyncio.to_thread(self._streams.lookup, ids, owner=owner)
         resp.content_type = JSON
         resp.set_header('Cache-Control', 'no-store')
         resp.data = json.dumps(found).encode()

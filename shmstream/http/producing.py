@@ -11,6 +11,7 @@ import falcon.asgi
 
 from shmstream.consumer import Consumer
 from shmstream.http import request
+from shmstream.http.access import Access
 from shmstream.http.body import StreamBody
 from shmstream.http.errors import Problem
 from shmstream.http.generation import Generation, Generations, Streamed
@@ -78,6 +79,7 @@ class Gateway:
         source: what answers.
         settings: for what happens to a stream that nobody listens to.
         generations: where the ones that begin here are kept.
+        access: for the tokens of the sessions that are made.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Gateway:
         source: Source,
         settings: Settings,
         generations: Generations,
+        access: Access,
     ) -> None:
+        self._access = access
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
@@ -109,7 +113,7 @@ class Gateway:
     async def _pass_through(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        asked = Request(req.method, _target(req), _headers(req), _body(req))
+        asked = Request(req.method, _target(req), self._headers(req), _body(req))
         try:
             answer = await self._source.send(asked)
         except UpstreamTimeout as ex:
@@ -122,12 +126,13 @@ class Gateway:
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
     ) -> None:
         policy = self._policy(req)
+        owner: bytes = req.context.owner
         # Uncompressed: an offset into gzip is of no use to anybody.
-        headers = [h for h in _headers(req) if h[0] not in ('accept-encoding',)]
+        headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
         body = await request.body(req, MAX_BODY)
         asked = Request(req.method, _target(req), headers, body)
         generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, asked, policy)
+            Generation(self._streams, self._source, conv_id, owner, asked, policy)
         )
         answer = await generation.answer()
         if not isinstance(answer, Streamed):
@@ -139,9 +144,19 @@ class Gateway:
         )
         describe(resp, consumer, 0)
         resp.set_header('Location', location(conv_id))
+        token = self._access.token(owner, conv_id, consumer.generation)
+        if token is not None:
+            resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
         resp.stream = StreamBody(consumer.follow(0))
+
+    def _headers(self, req: falcon.asgi.Request) -> Headers:
+        raw: list[tuple[bytes, bytes]] = req.scope['headers']
+        headers = [(n.decode('latin-1').lower(), v.decode('latin-1')) for n, v in raw]
+        # Our own keys are not for the upstream to see.
+        drop = _OWN_HEADERS | ({'authorization'} if self._access.restricted else set())
+        return [(n, v) for n, v in headers if n not in drop]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
         text = req.get_header('Stream-On-Disconnect')
@@ -158,12 +173,6 @@ def _target(req: falcon.asgi.Request) -> str:
     query: bytes = req.scope.get('query_string', b'')
     target = path.partition(b'?')[0] + (b'?' + query if query else b'')
     return target.decode('latin-1')
-
-
-def _headers(req: falcon.asgi.Request) -> Headers:
-    raw: list[tuple[bytes, bytes]] = req.scope['headers']
-    headers = [(n.decode('latin-1').lower(), v.decode('latin-1')) for n, v in raw]
-    return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
 
 
 def _body(req: falcon.asgi.Request) -> AsyncIterator[bytes] | None:
@@ -188,4 +197,7 @@ def _hand_on(
 
 def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
     for name, value in headers:
-        resp.append_header(name, value)
+        # Which other origins may use the service is ours to say, not the upstream's: a
+        # llama.cpp behind us would let in every page that the user has open.
+        if not name.lower().startswith('access-control-'):
+            resp.append_header(name, value)

@@ -75,7 +75,10 @@ class StreamResource:
         conv_id = request.conversation_id(req)
         validate_id(conv_id)
         await asyncio.to_thread(
-            self._streams.evict, conv_id, generation=request.generation(req)
+            self._streams.evict,
+            conv_id,
+            generation=request.generation(req),
+            owner=req.context.owner,
         )
         resp.status = falcon.HTTP_204
 
@@ -84,7 +87,12 @@ class StreamResource:
     ) -> tuple[Consumer, int]:
         conv_id = request.conversation_id(req)
         offset = request.offset(req)
-        consumer = self._streams.open(conv_id, generation=request.generation(req))
+        consumer = self._streams.open(
+            conv_id, generation=request.generation(req), owner=req.context.owner
+        )
+        if req.context.generation not in (None, consumer.generation):
+            # A token for a session that has been replaced.
+            raise StreamNotFound
         if not await consumer.started(PENDING_S):
             raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
         if consumer.evicted:
