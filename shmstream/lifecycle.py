@@ -7,8 +7,9 @@ is its own master.
 
 from __future__ import annotations
 
+import mmap
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Worker(Protocol):
@@ -16,6 +17,7 @@ class Worker(Protocol):
 
     alive: bool
     ppid: int
+    cfg: Any
 
     def notify(self) -> None:
         """Heart-beat."""
@@ -26,6 +28,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
+        self._stop_flag: mmap.mmap | None = None
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
@@ -37,6 +40,24 @@ class Lifecycle:
             return [os.getpid()]
         parent = os.getppid()
         return [parent] if parent == self.worker.ppid else []
+
+    def share_stop_flag(self) -> None:
+        """Make the flag that ``stopping`` reads; in the master, before it forks."""
+        self._stop_flag = mmap.mmap(-1, 1)
+
+    def announce_stop(self) -> None:
+        """Raise the flag; in the master, before it tells its workers to leave."""
+        if self._stop_flag is not None:
+            self._stop_flag[0] = 1
+
+    def stopping(self) -> bool:
+        """Whether the master is stopping as well, and will kill who takes too long."""
+        return self._stop_flag is not None and self._stop_flag[0] == 1
+
+    @property
+    def graceful_timeout(self) -> float:
+        """Seconds that a stopping master gives its workers."""
+        return 30.0 if self.worker is None else float(self.worker.cfg.graceful_timeout)
 
     def notify(self) -> None:
         """Heart-beat: gunicorn's worker does not while it shuts down."""

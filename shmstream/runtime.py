@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from shmstream.control.client import ControlClient
 from shmstream.control.wire import Message
-from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
@@ -65,6 +65,7 @@ class Runtime:
             weakref.WeakValueDictionary()
         )
         self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
+        self.followers = 0
         self._slot: int | None = None
         self._epoch = 0
         self._notices = 0
@@ -229,9 +230,11 @@ class Runtime:
 
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
-        if self._slot is None:
-            raise SupervisorUnavailable('not connected')
-        segment.count_followers(self._slot, self._epoch, step)
+        with self._lock:
+            self.followers += step
+        # Who has left counts for nothing any more.
+        if self._slot is not None:
+            segment.count_followers(self._slot, self._epoch, step)
 
     def listeners(self, segment: Segment) -> int:
         """Followers of a segment in all live workers."""

@@ -80,6 +80,11 @@ class Streams:
             self._runtime_now = self._make_runtime()
         return self._runtime_now
 
+    @property
+    def followers(self) -> int:
+        """Followers in this process, of all streams."""
+        return self.runtime.followers
+
     def leaving(self) -> bool:
         """Whether gunicorn has told this process to stop; for ``follow(leave=...)``."""
         return self.runtime.leaving()

@@ -86,6 +86,22 @@ def on_starting(server: Any) -> None:
             )
     except ShmstreamError as ex:
         _exit(str(ex))
+    _announce_stop(server)
+
+
+def _announce_stop(server: Any) -> None:
+    """Let workers tell a reload, where they may take their time, from the end.
+
+    They get the same signal in both cases, and gunicorn has no hook for the second.
+    """
+    lifecycle.current.share_stop_flag()
+    stop = server.stop
+
+    def announced(*args: Any, **options: Any) -> None:
+        lifecycle.current.announce_stop()
+        stop(*args, **options)
+
+    server.stop = announced
 
 
 def _predecessor() -> int:

@@ -13,6 +13,7 @@ from shmstream import lifecycle
 from shmstream.errors import SupervisorUnavailable
 from shmstream.http import errors
 from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
+from shmstream.http.drain import Drain
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup import LookupResource
@@ -32,15 +33,13 @@ class Lifespan:
 
     def __init__(
         self,
-        settings: Settings,
         streams: Streams,
         source: Source,
-        generations: Generations,
+        drain: Drain,
     ) -> None:
-        self._settings = settings
         self._streams = streams
         self._source = source
-        self._generations = generations
+        self._drain = drain
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect, so that no request has to."""
@@ -50,12 +49,11 @@ class Lifespan:
             # Not a reason to fail: that would stop all of gunicorn. Requests try again.
             log.error('%s', ex)
         await self._source.open()
+        self._drain.start()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
-        """Let the generations run on up to the drain limit, then leave."""
-        if len(self._generations):
-            log.info('draining %d streams', len(self._generations))
-        await self._generations.drain(self._settings.drain, lifecycle.current.notify)
+        """Let the generations run on, then leave."""
+        await self._drain.finish()
         await self._source.close()
         await asyncio.to_thread(self._streams.close)
 
@@ -76,7 +74,10 @@ def create_app(
     streams = Streams.attach(settings.dir, supervise=settings.supervisor())
     source = _source(settings)
     generations = Generations()
-    lifespan = Lifespan(settings, streams, source, generations)
+    drain = Drain(
+        generations, lifecycle.current, settings.drain, lambda: streams.followers
+    )
+    lifespan = Lifespan(streams, source, drain)
     access = Access(settings.api_keys)
     cors = CorsMiddleware(settings.cors_origins)
     middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.errors import Problem
@@ -240,20 +239,12 @@ class Generations:
         generation.task.add_done_callback(lambda _: self._running.discard(generation))
         return generation
 
-    async def drain(self, limit_s: float, notify: Callable[[], None]) -> None:
-        """Wait until all have ended; abort, in-band, what has not after ``limit_s``.
+    async def wait(self, wait_s: float) -> None:
+        """Wait until all have ended, or for so many seconds."""
+        if self._running:
+            await asyncio.wait([g.task for g in self._running], timeout=wait_s)
 
-        Args:
-            limit_s: seconds to wait.
-            notify: called about once a second.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + limit_s
-        while self._running and loop.time() < deadline:
-            notify()
-            left_s = deadline - loop.time()
-            await asyncio.wait(
-                [g.task for g in self._running], timeout=max(min(1.0, left_s), 0)
-            )
+    async def abort_all(self) -> None:
+        """Abort, in-band, what still runs."""
         for generation in list(self._running):
             await generation.abort('the producing worker has shut down')
