@@ -37,7 +37,7 @@ class Producer:
         self._fd = fd
         self._pid = os.getpid()
         self._words = segment.words
-        self._ring = segment_writer(segment, fd)
+        self._ring = segment_writer(segment, fd, runtime.room.take)
         self._armed = ArmedSlots(segment, runtime.bells)
         self._runtime = runtime
         self._ended = False

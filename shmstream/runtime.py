@@ -21,9 +21,10 @@ from shmstream.control.client import ControlClient
 from shmstream.control.wire import Message
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
-from shmstream.supervisor.spawn import spawn
+from shmstream.supervisor.spawn import ask, spawn
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.loop import LoopHub
@@ -36,6 +37,7 @@ log = logging.getLogger('shmstream')
 
 _RESPAWN_S = 1.0
 _RECONNECT_S = 2.0
+_ROOM_S = 0.25
 
 
 class Runtime:
@@ -79,6 +81,7 @@ class Runtime:
         self._closed = False
         self.table: WorkerTable
         self.bells: Bells
+        self.room: Room
         self._doorbell: Doorbell
         self.thread_hub: ThreadHub
 
@@ -110,6 +113,7 @@ class Runtime:
             self._doorbell.stop()
         self.table = WorkerTable.attach(self.directory.table)
         self.bells = Bells(self.table)
+        self.room = Room(self.table, self._ask_room)
         self._notices = self.table.notices(slot)
         if self._slot is None:
             self.thread_hub = ThreadHub(slot, self._ring_self)
@@ -122,6 +126,14 @@ class Runtime:
         self._slot, self._epoch = slot, epoch
         name = self.table.semaphore_name(epoch)
         self._doorbell = Doorbell(name, self._on_wake)
+
+    def _ask_room(self) -> bool:
+        try:
+            ask(self.directory, 'room', reply_s=_ROOM_S)
+        except ShmstreamError as ex:
+            log.warning('no word about room: %s', ex)
+            return False
+        return True
 
     def _ring_self(self) -> None:
         self._doorbell.ring()

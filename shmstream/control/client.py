@@ -23,15 +23,19 @@ CONNECT_S = 2.0
 _RETRY_S = 0.02
 
 
-def connect(directory: RuntimeDirectory) -> socket.socket:
+def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.socket:
     """Connect to the supervisor; one try.
+
+    Args:
+        directory: where it is.
+        reply_s: seconds that each reply may take.
 
     Raises:
         OSError: nobody listens.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        sock.settimeout(REPLY_S)
+        sock.settimeout(reply_s)
         sock.connect(os.fspath(directory.socket))
     except BaseException:
         sock.close()

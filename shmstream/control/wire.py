@@ -21,7 +21,8 @@ is one reply per request, in order. A descriptor (the locked segment, in the rep
     evict    owner, id, generation                     found
     lookup   owner, ids                                sessions
     list     -                                         sessions
-    status   -                                         pid, masters, room, ...
+    status   -                                         pid, masters, memory, ...
+    room     -                                         - (published in the table)
 """
 
 from __future__ import annotations

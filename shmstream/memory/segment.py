@@ -294,36 +294,49 @@ def open_segment(path: Path) -> int:
         raise
 
 
-def reserve_extent(fd: int, reserved: int, needed: int, capacity: int) -> int:
-    """Back the ring of a segment with memory up to at least ``needed`` bytes.
+def extend_to(reserved: int, needed: int, capacity: int) -> int:
+    """Return up to where the ring should be backed next.
 
     Args:
-        fd: the segment's file.
         reserved: ring bytes backed so far.
         needed: ring bytes that are about to be used, at most ``capacity``.
         capacity: ring bytes there are.
+    """
+    extent = min(max(needed - reserved, reserved, FIRST_EXTENT), MAX_EXTENT)
+    return min(max(reserved + extent, needed), capacity)
 
-    Returns:
-        The ring bytes that are backed now.
+
+def reserve_extent(fd: int, reserved: int, target: int) -> None:
+    """Back the ring of a segment with memory from ``reserved`` to ``target`` bytes.
 
     Raises:
         NoRoom: the file system is full; what was reserved before stays so.
     """
-    extent = min(max(needed - reserved, reserved, FIRST_EXTENT), MAX_EXTENT)
-    target = min(max(reserved + extent, needed), capacity)
     try:
         os.posix_fallocate(fd, HEADER_BYTES + reserved, target - reserved)
     except OSError as ex:
         raise _no_room(ex) from ex
-    return target
 
 
-def segment_writer(segment: Segment, fd: int) -> RingWriter:
-    """Return the writer of a segment, for whoever holds its lock through ``fd``."""
+def segment_writer(
+    segment: Segment, fd: int, take: Callable[[int], bool] | None = None
+) -> RingWriter:
+    """Return the writer of a segment, for whoever holds its lock through ``fd``.
+
+    Args:
+        segment: the segment.
+        fd: its file.
+        take: asked for every extent whether memory of this size may be taken.
+    """
     words, capacity = segment.words, segment.capacity
 
     def reserve(needed: int) -> int:
-        return reserve_extent(fd, words[W_RESERVED], needed, capacity)
+        reserved = words[W_RESERVED]
+        target = extend_to(reserved, needed, capacity)
+        if take is not None and not take(target - reserved):
+            raise NoRoom('no room for the stream: the memory limit is reached')
+        reserve_extent(fd, reserved, target)
+        return target
 
     return RingWriter(segment.view, reserve)
 

@@ -8,6 +8,9 @@ One file, written by the supervisor, mapped by every process of the deployment::
          8  version
         16  token            random; part of the semaphores' names
         24  made directory   1 if this deployment made the runtime directory
+        32  room             bytes that segments may still take
+        40  room sequence    counts the figures published
+        48  workers          slots in use
     ------  ----------------------------------------------------------- 64
         64  slot 0           a cache line per worker
             +0  epoch        random, 0 = free; stored before its semaphore is made
@@ -35,7 +38,7 @@ TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
 TABLE_VERSION: Final = 1
 TABLE_BYTES: Final = 64 + 64 * MAX_SLOTS
 
-_MAGIC, _VERSION, _TOKEN, _MADE = range(4)
+_MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS = range(7)
 _SLOT0, _SLOT_WORDS = 8, 8
 _EPOCH, _PID, _NOTICES = range(3)
 
@@ -89,6 +92,30 @@ class WorkerTable:
     def made_directory(self) -> bool:
         """Whether the runtime directory is the deployment's own to remove."""
         return bool(self._words[_MADE])
+
+    @property
+    def room(self) -> int:
+        """Bytes that all segments together may still take, as last published."""
+        room: int = self._words[_ROOM]
+        return room
+
+    @property
+    def room_sequence(self) -> int:
+        """Changes with every figure that is published."""
+        sequence: int = self._words[_ROOM_SEQUENCE]
+        return sequence
+
+    @property
+    def workers(self) -> int:
+        """Slots in use when the room was published."""
+        workers: int = self._words[_WORKERS]
+        return workers
+
+    def publish_room(self, room: int) -> None:
+        """Say how much is left; supervisor only."""
+        self._words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
+        self._words[_ROOM] = room
+        self._words[_ROOM_SEQUENCE] += 1
 
     def semaphore_name(self, epoch: int) -> str:
         """Return the name of the doorbell of the worker with this epoch."""

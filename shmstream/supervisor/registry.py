@@ -44,7 +44,7 @@ Key = tuple[bytes, str]
 """Owner digest and conversation id."""
 
 _PAGE = 4096
-_USAGE_S = 1.0
+_SPARE = 256 * 1024
 
 
 @dataclass(eq=False)
@@ -106,7 +106,6 @@ class Registry:
         self._sessions: dict[Key, Session] = {}
         self._index: dict[Key, dict[Session, None]] = {}
         self._used = 0
-        self._used_at = 0.0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -291,12 +290,25 @@ class Registry:
     # -- room ------------------------------------------------------------------------
 
     def memory(self) -> int:
-        """Bytes that all sessions hold, at most ``_USAGE_S`` old."""
-        now = time.monotonic()
-        if now - self._used_at > _USAGE_S:
-            self._used = sum(s.memory() for s in self._sessions.values())
-            self._used_at = now
+        """Bytes that all sessions hold, as of the last ``look_at_room``."""
         return self._used
+
+    def look_at_room(self) -> None:
+        """Measure, keep an eighth free for live streams to grow, publish the rest.
+
+        Finished sessions go for it, the oldest first; live ones never do.
+        """
+        self._used = sum(s.memory() for s in self._sessions.values())
+        limit = self._config.max_memory
+        while self._used > limit - limit // 8 or self._free() < limit // 8:
+            if not self._evict_oldest_finished():
+                break
+        self._table.publish_room(max(min(limit - self._used, self._free()), 0))
+
+    def _free(self) -> int:
+        """Bytes that the file system has left, less what others must not miss."""
+        room = os.statvfs(self._directory.path)
+        return room.f_bavail * room.f_frsize - _SPARE
 
     def _make_room(self, key: Key) -> None:
         need = HEADER_BYTES + FIRST_EXTENT

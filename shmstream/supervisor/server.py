@@ -45,6 +45,9 @@ RETURN_S = 3.0
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
 
+ROOM_S = 0.2
+"""How often memory is measured and what is left is published."""
+
 _CREDENTIALS = struct.Struct('3i')
 _MAX_PENDING = 64
 
@@ -138,6 +141,8 @@ class Supervisor:
         self._returned_by = now + RETURN_S
         self._next_collect = now + config.gc_interval_s
         self._next_recheck = now
+        self._next_room = now
+        self._registry.look_at_room()
         self._operations: dict[str, Callable[[Connection, Message], None]] = {
             'hello': self._hello,
             'join': self._join,
@@ -148,6 +153,7 @@ class Supervisor:
             'lookup': self._lookup,
             'list': self._list,
             'status': self._status,
+            'room': self._room,
         }
 
     # -- the loop --------------------------------------------------------------------
@@ -156,7 +162,8 @@ class Supervisor:
         """Serve until the last master has gone, or ``stop``."""
         try:
             while not self._stopping:
-                wait_s = min(RECHECK_S, self._next_collect - time.monotonic())
+                due = min(self._next_room, self._next_recheck, self._next_collect)
+                wait_s = due - time.monotonic()
                 for key, mask in self._selector.select(max(wait_s, 0.0)):
                     key.data(key.fileobj, mask)
                 self._timers()
@@ -180,6 +187,9 @@ class Supervisor:
         if now >= self._next_recheck:
             self._next_recheck = now + RECHECK_S
             self._registry.finish_dead()
+        if now >= self._next_room:
+            self._next_room = now + ROOM_S
+            self._registry.look_at_room()
         if now >= self._next_collect:
             self._next_collect = now + self._config.gc_interval_s
             self._registry.collect()
@@ -357,6 +367,10 @@ class Supervisor:
             'max_memory': self._config.max_memory,
         }
         connection.send(status)
+
+    def _room(self, connection: Connection, _: Message) -> None:
+        self._registry.look_at_room()
+        connection.send({'ok': True})
 
     # -- masters ---------------------------------------------------------------------
 

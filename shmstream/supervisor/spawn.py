@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from shmstream.control.client import call, connect
+from shmstream.control.client import REPLY_S, call, connect
 from shmstream.control.wire import Message
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -50,14 +50,26 @@ def spawn(
     )
 
 
-def ask(directory: RuntimeDirectory, op: str, **fields: object) -> Message:
+def ask(
+    directory: RuntimeDirectory,
+    op: str,
+    *,
+    reply_s: float = REPLY_S,
+    **fields: object,
+) -> Message:
     """Make one request over a connection of its own; it takes no slot.
 
+    Args:
+        directory: where the supervisor is.
+        op: the operation; see ``control.wire``.
+        reply_s: seconds to wait for the reply.
+        **fields: the operation's fields.
+
     Raises:
-        SupervisorUnavailable: there is no supervisor.
+        SupervisorUnavailable: there is no supervisor, or it does not answer.
     """
     try:
-        with connect(directory) as sock:
+        with connect(directory, reply_s) as sock:
             return call(sock, {'op': op, **fields})[0]
     except OSError as ex:
         raise SupervisorUnavailable(
