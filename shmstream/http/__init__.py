@@ -12,6 +12,7 @@
     producing.py   everything else: passed upstream, sessions made on the way
     health.py      GET /healthz
     page.py        the page that shows it
+    openapi.py     the description of it all
     errors.py      how errors look
     app.py         all of it put together
 """

@@ -17,6 +17,7 @@ from shmstream.http.drain import Drain
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup import LookupResource
+from shmstream.http.openapi import OpenApiResource
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
 from shmstream.http.reading import StreamResource
@@ -93,6 +94,7 @@ def create_app(
     app.add_route('/healthz', HealthResource(streams))
     page = PageResource()
     app.add_route('/_shmstream/', page)
+    app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
     app.add_sink(Gateway(streams, source, settings, generations, access), '/')

@@ -1,0 +1,204 @@
+"""``/_shmstream/openapi.json``: the service's own routes, for tools and fuzzers.
+
+What is passed upstream is the upstream's to describe; of it there is only the POST that
+begins a stream.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import falcon.asgi
+
+from shmstream.http.errors import JSON
+from shmstream.ids import MAX_ID_BYTES
+from shmstream.version import __version__
+
+_STRING = {'type': 'string'}
+_COUNT = {'type': 'integer', 'minimum': 0}
+
+_ERROR = {
+    'type': 'object',
+    'required': ['error'],
+    'properties': {
+        'error': {
+            'type': 'object',
+            'required': ['code', 'message', 'type'],
+            'properties': {
+                'code': {'type': 'integer'},
+                'message': _STRING,
+                'type': _STRING,
+                'dropped_prefix': _COUNT,
+                'total_bytes': _COUNT,
+                'generation': _STRING,
+            },
+        }
+    },
+}
+
+_SESSION = {
+    'type': 'object',
+    'required': [
+        'conversation_id',
+        'is_done',
+        'total_bytes',
+        'started_at',
+        'completed_at',
+        'dropped_prefix',
+        'state',
+        'generation',
+    ],
+    'properties': {
+        'conversation_id': _STRING,
+        'is_done': {'type': 'boolean'},
+        'total_bytes': _COUNT,
+        'started_at': _COUNT,
+        'completed_at': _COUNT,
+        'dropped_prefix': _COUNT,
+        'state': {'enum': ['pending', 'live', 'complete', 'cancelled', 'aborted']},
+        'generation': {'type': 'string', 'pattern': '^[0-9a-f]{16}$'},
+    },
+}
+
+_ERRORS = {
+    400: 'bad input, or an offset that the ring has dropped',
+    401: 'no valid API key (where keys are set)',
+    404: 'not found or expired',
+    409: 'the id has a newer stream',
+    413: 'too large',
+    502: 'the upstream cannot be reached',
+    503: 'not now: come again after Retry-After seconds',
+    504: 'the upstream did not answer in time',
+}
+
+
+def _answer(description: str, **media: Any) -> dict[str, Any]:
+    if not media:
+        return {'description': description}
+    content = {kind: {'schema': schema} for kind, schema in media.items()}
+    return {'description': description, 'content': content}
+
+
+def _answers(good: dict[str, Any], *errors: int) -> dict[str, Any]:
+    bad = {
+        str(status): _answer(_ERRORS[status], **{'application/json': _ERROR})
+        for status in errors
+    }
+    return good | bad
+
+
+def _query(name: str, schema: dict[str, Any], required: bool = False) -> dict[str, Any]:
+    return {'name': name, 'in': 'query', 'required': required, 'schema': schema}
+
+
+_ID = {'type': 'string', 'minLength': 1, 'maxLength': MAX_ID_BYTES}
+_IN_PATH = {'name': 'conv_id', 'in': 'path', 'required': True, 'schema': _ID}
+_FROM = _query('from', {'type': 'integer', 'minimum': 0, 'maximum': (1 << 63) - 1})
+_GENERATION = _query('generation', {'type': 'string', 'pattern': '^[0-9a-f]{16}$'})
+_BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
+
+
+def _stream(where: dict[str, Any]) -> dict[str, Any]:
+    read = {
+        'parameters': [where, _FROM, _GENERATION],
+        'responses': _answers({'200': _BYTES}, 400, 401, 404, 409, 503),
+    }
+    return {
+        'get': {'summary': 'Read from an offset, then live', **read},
+        'head': {
+            'summary': 'Look without reading',
+            'parameters': read['parameters'],
+            'responses': {
+                status: _answer(answer['description'])
+                for status, answer in read['responses'].items()
+            },
+        },
+        'delete': {
+            'summary': 'Stop it, wherever it runs',
+            'parameters': [where, _GENERATION],
+            'responses': _answers({'204': _answer('done')}, 400, 401, 503),
+        },
+    }
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {'required': True, 'content': {'application/json': {'schema': schema}}}
+
+
+def describe() -> dict[str, Any]:
+    """Return the description, OpenAPI 3.1."""
+    sessions = {'type': 'array', 'items': _SESSION}
+    ids = {'type': 'array', 'items': _STRING, 'maxItems': 10_000}
+    lookup = {
+        'type': 'object',
+        'required': ['conversation_ids'],
+        'properties': {'conversation_ids': ids},
+    }
+    chat = {
+        'type': 'object',
+        'required': ['messages'],
+        'properties': {
+            'messages': {'type': 'array', 'items': {'type': 'object'}},
+            'stream': {'type': 'boolean'},
+        },
+    }
+    conversation = {
+        'name': 'X-Conversation-Id',
+        'in': 'header',
+        'required': False,
+        'schema': {'type': 'string', 'maxLength': MAX_ID_BYTES},
+    }
+    answer = _answer(
+        'the answer, streamed or not',
+        **{'text/event-stream': _STRING, 'application/json': {'type': 'object'}},
+    )
+    return {
+        'openapi': '3.1.0',
+        'info': {'title': 'shmstream', 'version': __version__},
+        'paths': {
+            '/v1/stream/{conv_id}': _stream(_IN_PATH),
+            '/v1/stream': _stream(_query('conv_id', _ID, required=True)),
+            '/v1/streams/lookup': {
+                'post': {
+                    'summary': 'Which of these conversations have a stream',
+                    'requestBody': _body(lookup),
+                    'responses': _answers(
+                        {'200': _answer('them', **{'application/json': sessions})},
+                        *(400, 401, 413, 503),
+                    ),
+                }
+            },
+            '/v1/chat/completions': {
+                'post': {
+                    'summary': 'Begin an answer; with an id it can be resumed',
+                    'parameters': [conversation],
+                    'requestBody': _body(chat),
+                    'responses': _answers(
+                        {'200': answer}, 400, 401, 413, 502, 503, 504
+                    ),
+                }
+            },
+            '/healthz': {
+                'get': {
+                    'summary': 'Is this worker of use?',
+                    'responses': {
+                        status: _answer(what, **{'application/json': {}})
+                        for status, what in (('200', 'yes'), ('503', 'no'))
+                    },
+                }
+            },
+        },
+    }
+
+
+class OpenApiResource:
+    """Serves the description."""
+
+    def __init__(self) -> None:
+        self._json = json.dumps(describe()).encode()
+
+    async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """The description, as JSON."""
+        resp.content_type = JSON
+        resp.data = self._json
