@@ -100,18 +100,20 @@ _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING
 
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
-    read = {
-        'parameters': [where, _FROM, _GENERATION],
-        'responses': _answers({'200': _BYTES}, 400, 401, 404, 409, 503),
-    }
+    parameters = [where, _FROM, _GENERATION]
+    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 503)
     return {
-        'get': {'summary': 'Read from an offset, then live', **read},
+        'get': {
+            'summary': 'Read from an offset, then live',
+            'parameters': parameters,
+            'responses': responses,
+        },
         'head': {
             'summary': 'Look without reading',
-            'parameters': read['parameters'],
+            'parameters': parameters,
             'responses': {
                 status: _answer(answer['description'])
-                for status, answer in read['responses'].items()
+                for status, answer in responses.items()
             },
         },
         'delete': {

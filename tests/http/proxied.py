@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Feed:
         self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
         self._arrived = threading.Event()
         self._exchange: Exchange | None = None
+        self._ended = False
         self.over = threading.Event()
         """Set once the upstream is done with it."""
         if not pending:
@@ -53,6 +54,10 @@ class Feed:
                 action(exchange)
         finally:
             self.over.set()
+            if not self._ended:
+                # Or the service would wait for the rest.
+                with contextlib.suppress(OSError):
+                    exchange.break_off()
 
     @property
     def exchange(self) -> Exchange:
@@ -76,12 +81,16 @@ class Feed:
 
     def end(self) -> None:
         """Send the closing chunk."""
-        self._actions.put(lambda exchange: exchange.end())
+
+        def close(exchange: Exchange) -> None:
+            exchange.end()
+            self._ended = True
+
+        self._actions.put(close)
         self._actions.put(None)
 
     def break_off(self) -> None:
         """Cut the connection."""
-        self._actions.put(lambda exchange: exchange.break_off())
         self._actions.put(None)
 
     def hung_up(self, wait_s: float = WAIT_S) -> bool:
@@ -89,7 +98,7 @@ class Feed:
         return self.exchange.hung_up.is_set() or self.exchange.wait_hang_up(wait_s)
 
     def release(self) -> None:
-        """Let the upstream's thread go, whatever has been said before."""
+        """Break off unless it has ended, so that nothing waits for it."""
         self._begun.set()
         self._actions.put(None)
 
@@ -148,16 +157,22 @@ class Proxied:
         self.script = None
 
 
-@contextmanager
-def proxied_service(log: Path, **settings: str) -> Iterator[Proxied]:
-    """A service of three workers, with rings of 64 KiB, and its upstream."""
+@contextlib.contextmanager
+def proxied_service(log: Path, base: str = '', **settings: str) -> Iterator[Proxied]:
+    """A service of three workers, with rings of 64 KiB, and its upstream.
+
+    Args:
+        log: of the service.
+        base: path of the upstream's base URL.
+        settings: of the service.
+    """
 
     def unused(_: Exchange) -> None:
         raise AssertionError('not set up yet')
 
     with ScriptedUpstream(unused) as upstream:
-        settings = {'SESSION_BYTES': '64KiB', **settings, 'UPSTREAM': upstream.url}
-        with Service(log, settings=settings) as service:
+        ours = {'SESSION_BYTES': '64KiB', 'UPSTREAM': upstream.url + base}
+        with Service(log, settings=ours | settings) as service:
             proxied = Proxied(service, upstream)
             yield proxied
             proxied.clear()

@@ -185,14 +185,16 @@ def test_a_live_stream_is_chunked_and_closed_at_its_end(proxied: Proxied) -> Non
 
 def test_nothing_is_added_to_a_quiet_stream(proxied: Proxied) -> None:
     feed = proxied.feed(first=b': keep-alive of the upstream\n\n')
-    with proxied.post('quiet', feed):
-        with proxied.client.open('GET', path('quiet')) as reader:
-            reader.until(30)
-            # A second of silence: followers look several times meanwhile.
-            assert not feed.hung_up(1)
-            feed.send(b'data: 1\n\n')
-            feed.end()
-            assert reader.rest() == b': keep-alive of the upstream\n\ndata: 1\n\n'
+    with (
+        proxied.post('quiet', feed),
+        proxied.client.open('GET', path('quiet')) as reader,
+    ):
+        reader.until(30)
+        # A second of silence: followers look several times meanwhile.
+        assert not feed.hung_up(1)
+        feed.send(b'data: 1\n\n')
+        feed.end()
+        assert reader.rest() == b': keep-alive of the upstream\n\ndata: 1\n\n'
 
 
 def test_type_and_bytes_are_the_producers(proxied: Proxied) -> None:

@@ -55,6 +55,7 @@ class Pinned:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection('127.0.0.1', port, TIMEOUT_S)
+        self._last: http.client.HTTPResponse | None = None
         self.worker = int(self.call('GET', '/healthz').json()['worker']['pid'])
 
     def open(
@@ -65,9 +66,13 @@ class Pinned:
         headers: dict[str, str] | None = None,
     ) -> Live:
         """Return once the headers are there; read the body before asking again."""
+        if self._last is not None:
+            # It does not see the end of a body with a length unless it is told to.
+            self._last.read()
         self._connection.request(method, target, body, headers or {})
         sock = self._connection.sock
-        return Live(self._connection.getresponse(), sock)
+        self._last = self._connection.getresponse()
+        return Live(self._last, sock)
 
     def call(self, method: str, target: str) -> Reply:
         """Make a request and read all of the answer."""
@@ -83,7 +88,15 @@ class Pinned:
 
     def close(self) -> None:
         """Hang up."""
+        if self._last is not None:
+            self._last.close()
         self._connection.close()
+
+    def __enter__(self) -> Pinned:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextlib.contextmanager
