@@ -24,8 +24,11 @@ asgi_disconnect_grace_period = 0
 # An hour-long response is no hung worker: the loop heart-beats beside it. What must
 # not be is timeout <= graceful_timeout, as a worker does not heart-beat while it waits
 # for connections to end.
-graceful_timeout = 30
-timeout = 60
+# Generations run on through a reload for as long as SHMSTREAM_DRAIN allows, whatever
+# graceful_timeout is; but the master of gunicorn 27 hears no further signal before it
+# has waited that long for the old workers.
+graceful_timeout = 10
+timeout = 30
 
 # Idle connections hold up a worker that wants to leave.
 keepalive = 2

@@ -3,8 +3,8 @@
 bind = '127.0.0.1:8000'
 workers = 2
 worker_class = 'asgi'
-graceful_timeout = 30
-timeout = 60
+graceful_timeout = 10
+timeout = 30
 
 from shmstream.deploy import hooks  # noqa: E402
 

@@ -164,6 +164,8 @@ class Follower:
         self._segment = segment
         self.offset = offset
         self._leave = leave
+        # Who comes while we leave still gets what is there: no request is in vain.
+        self._delivered = False
         self._watch: Watch | None = None
         self._hub: LoopHub | ThreadHub | None = None
         self._seen = b''
@@ -172,7 +174,8 @@ class Follower:
 
     def _step(self, watch: Watch) -> bytes | None:
         """Return bytes, or b'' at the end, or None: wait for the header to change."""
-        if self._leave is not None and self._leave():
+        leave = self._leave is not None and self._leave()
+        if leave and self._delivered:
             raise FollowCut(self.offset, 'this worker is leaving')
         reader = watch.reader
         # In this order: a change after any of them shows in the next snapshot, and a
@@ -182,9 +185,12 @@ class Follower:
         data = watch.read(self.offset)
         if data:
             self.offset += len(data)
+            self._delivered = True
             return data
         if final:
             return b''
+        if leave:
+            raise FollowCut(self.offset, 'this worker is leaving')
         if self._segment.cancelled:
             now = time.monotonic()
             if self._cancel_seen_at is None:

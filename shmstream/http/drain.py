@@ -3,6 +3,7 @@
 ::
 
     told to leave (HUP, max_requests, TTOU, TERM, ...)
+      connections        are left to the other workers
       readers            are let go at once, to resume elsewhere (``Consumer.follow``)
       generations        run on, and with them the responses of the POSTs that began
                          them, while the worker heart-beats
@@ -22,6 +23,7 @@ from shmstream.lifecycle import Lifecycle
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.2
+_LEAVE_LOOK_S = 0.05
 _LAST_BYTES_S = 2.0
 _BEFORE_KILL = 0.8
 """Of the graceful timeout: what is left is for the last bytes to get out."""
@@ -71,7 +73,8 @@ class Drain:
 
     async def _run(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_LEAVE_LOOK_S)
+        self._life.close_listeners()
         loop = asyncio.get_running_loop()
         if len(self._generations):
             log.info('leaving: %d streams run on', len(self._generations))

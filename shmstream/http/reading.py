@@ -46,6 +46,8 @@ class StreamResource:
         """The bytes from ``from`` on, then live until the end."""
         consumer, offset = await self._find(req, resp)
         if not consumer.finished:
+            if self._streams.leaving() and consumer.total_bytes <= offset:
+                raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
             resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
             return
         size = max(consumer.total_bytes - offset, 0)
