@@ -65,7 +65,9 @@ class Service:
         env.pop('GUNICORN_CMD_ARGS', None)
         env |= {f'SHMSTREAM_{k}': v for k, v in self._settings.items()}
         env['SHMSTREAM_DIR'] = str(self.directory)
-        command = [sys.executable, '-m', 'gunicorn', '-c', str(self._config)]
+        # The script, not -m: USR2 runs again what was run.
+        gunicorn = str(Path(sys.executable).parent / 'gunicorn')
+        command = [sys.executable, gunicorn, '-c', str(self._config)]
         command += ['--bind', '127.0.0.1:0', '--workers', str(self.workers)]
         command += ['--no-control-socket', *self._arguments]
         with self.log.open('wb') as log:
