@@ -28,6 +28,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
@@ -86,7 +87,28 @@ def on_starting(server: Any) -> None:
             )
     except ShmstreamError as ex:
         _exit(str(ex))
+    _warn_if_open(server, settings)
     _announce_stop(server)
+
+
+def _warn_if_open(server: Any, settings: Settings) -> None:
+    if settings.api_keys:
+        return
+    for address in server.cfg.address:
+        if isinstance(address, tuple) and not _is_loopback(address[0]):
+            server.log.warning(
+                'shmstream: listening at %s without SHMSTREAM_API_KEYS: whoever reaches'
+                ' it can use the upstream, and stop streams whose ids they guess',
+                address[0],
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        # A name; what others stand for may change.
+        return host == 'localhost'
 
 
 def _announce_stop(server: Any) -> None:

@@ -35,6 +35,7 @@ class Service:
         config: configuration file.
         directory: runtime directory.
         ready: what each worker prints when it is up.
+        bind: address; port 0 for one that is free.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Service:
         config: Path = ROOT / 'gunicorn.conf.py',
         directory: Path | None = None,
         ready: str = 'ASGI server listening',
+        bind: str = '127.0.0.1:0',
     ) -> None:
         self.log = log
         self.workers = workers
@@ -56,6 +58,7 @@ class Service:
         self._arguments = arguments
         self._config = config
         self._ready = ready
+        self._bind = bind
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -68,7 +71,7 @@ class Service:
         # The script, not -m: USR2 runs again what was run.
         gunicorn = str(Path(sys.executable).parent / 'gunicorn')
         command = [sys.executable, gunicorn, '-c', str(self._config)]
-        command += ['--bind', '127.0.0.1:0', '--workers', str(self.workers)]
+        command += ['--bind', self._bind, '--workers', str(self.workers)]
         command += ['--no-control-socket', *self._arguments]
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
@@ -118,7 +121,7 @@ class Service:
 
         if not wait_until(up, START_S):
             raise AssertionError(f'gunicorn did not come up:\n{self.text()}')
-        found = re.search(r'Listening at: http://127\.0\.0\.1:(\d+)', self.text())
+        found = re.search(r'Listening at: http://[\d.]+:(\d+)', self.text())
         assert found is not None
         self.port = int(found[1])
         self.guard.note()
