@@ -10,7 +10,7 @@ from shmstream.deploy import hooks
 
 wsgi_app = 'shmstream.http.app:create_app()'
 bind = '127.0.0.1:8000'
-workers = max(2, os.cpu_count() or 1)
+workers = min(max(2, os.cpu_count() or 1), hooks.MAX_WORKERS)
 
 # gunicorn's own ASGI worker; uvloop and the C parser are in our dependencies.
 worker_class = 'asgi'
@@ -37,9 +37,10 @@ keepalive = 2
 worker_tmp_dir = '/dev/shm'
 
 # One line per response, written at its end: which stream, from where, by which worker.
+# Without the query: a stream's token may be in it.
 accesslog = '-'
 access_log_format = (
-    '%(h)s "%(r)s" %(s)s %(B)sB %(M)sms worker=%(p)s'
+    '%(h)s "%(m)s %(U)s" %(s)s %(B)sB %(M)sms worker=%(p)s'
     ' from=%({Stream-Offset}o)s state=%({Stream-State}o)s'
     ' generation=%({Stream-Generation}o)s'
 )

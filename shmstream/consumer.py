@@ -88,6 +88,11 @@ class Consumer:
         return self._reader.completed_at_ns / 1e9
 
     @property
+    def never_began(self) -> bool:
+        """Whether it was cancelled before there was an answer."""
+        return self.state is State.CANCELLED and not self._segment.content_type
+
+    @property
     def evicted(self) -> bool:
         """Whether it is no longer to be found under its id."""
         return self._segment.evicted
@@ -121,7 +126,7 @@ class Consumer:
         """
         if self._reader.producer_state is not State.PENDING:
             return True
-        hub = self._runtime.loop_hub()
+        hub = await self._runtime.loop_hub()
         watch = hub.join(self._segment)
         deadline = time.monotonic() + wait_s
         try:
@@ -213,7 +218,8 @@ class Follower:
         """Let go of the stream. Idempotent; the end and exceptions do it as well."""
         self._done = True
         watch, self._watch = self._watch, None
-        if watch is not None and self._hub is not None:
+        # A forked child's copy is not counted, nor is it in a hub.
+        if watch is not None and self._hub is not None and self._runtime.here:
             self._runtime.count_follower(self._segment, -1)
             self._hub.leave(watch)
 
@@ -252,7 +258,7 @@ class Follower:
             raise StopAsyncIteration
         try:
             if self._watch is None:
-                self._enter(self._runtime.loop_hub())
+                self._enter(await self._runtime.loop_hub())
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, LoopHub):
                 raise LocalError('this follower is iterated in a thread')
@@ -279,5 +285,6 @@ class Follower:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, '_watch', None) is not None:
-            self.close()
+        watch = getattr(self, '_watch', None)
+        if watch is not None and self._hub is not None:
+            self._runtime.drop_follower(self._hub, watch)

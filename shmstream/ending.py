@@ -38,12 +38,12 @@ def end_stream(
 ) -> None:
     """Publish the final state, after the error event if there is an error to tell.
 
-    An answer that failed before its first byte becomes an event stream of that event
-    alone. A stream of another type ends where it is: its readers see the state.
+    An answer that failed before it began becomes an event stream of that event alone;
+    one that was cancelled before it began stays without a type, and is no answer. A
+    stream of another type ends where it is: its readers see the state.
     """
-    if error is not None:
-        if not segment.content_type:
-            segment.set_content_type(EVENT_STREAM)
-        if is_event_stream(segment.content_type):
-            writer.append_last(error_event(writer.tail(4), error))
+    if state is not State.CANCELLED and not segment.content_type:
+        segment.set_content_type(EVENT_STREAM)
+    if error is not None and is_event_stream(segment.content_type):
+        writer.append_last(error_event(writer.tail(4), error))
     writer.finish(state, time.time_ns())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,7 +30,7 @@ class Producer:
     the block. A producer that is dropped without either aborts its stream, and so does
     the supervisor when the process dies: no stream stays live without its producer.
 
-    One thread at a time may call ``write``, ``finish`` and ``abort``.
+    All methods may be called from any thread.
     """
 
     def __init__(self, runtime: Runtime, segment: Segment, fd: int) -> None:
@@ -42,7 +43,9 @@ class Producer:
         self._runtime = runtime
         self._ended = False
         self._on_cancel: list[Callable[[], None]] = []
-        runtime.producers.add(self)
+        # A process that ends aborts from another thread what one of its own writes.
+        self._lock = threading.RLock()
+        runtime.add_producer(self)
 
     @property
     def conv_id(self) -> str:
@@ -101,20 +104,21 @@ class Producer:
             cancelled or replaced, or memory ran out (it is then aborted, in-band).
             An empty chunk is True while the stream is not over.
         """
-        if self._ended:
-            return False
-        if self._words[W_CANCELLED]:
-            self._end(State.CANCELLED)
-            return False
-        if chunk:
-            try:
-                self._ring.append(chunk)
-            except NoRoom as ex:
-                log.warning('stream %s: %s', self.generation, ex)
-                self.abort('no room left for this stream')
+        with self._lock:
+            if self._ended:
                 return False
-            self._armed.ring(self._ring.head)
-        return True
+            if self._words[W_CANCELLED]:
+                self._end(State.CANCELLED)
+                return False
+            if chunk:
+                try:
+                    self._ring.append(chunk)
+                except NoRoom as ex:
+                    log.warning('stream %s: %s', self.generation, ex)
+                    self.abort('no room left for this stream')
+                    return False
+                self._armed.ring(self._ring.head)
+            return True
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
@@ -124,6 +128,10 @@ class Producer:
         """
         self._on_cancel.append(hook)
         self.notice()
+
+    def ignore_cancel(self) -> None:
+        """Call no stop hook from now on."""
+        self._on_cancel.clear()
 
     def notice(self) -> None:
         """Look whether the stream has been cancelled; for the doorbell thread."""
@@ -156,13 +164,15 @@ class Producer:
         self._end(State.CANCELLED)
 
     def _end(self, state: State, error: str | None = None) -> None:
+        with self._lock:
+            self._end_locked(state, error)
+
+    def _end_locked(self, state: State, error: str | None) -> None:
         if self._ended:
             return
         self._ended = True
-        self._runtime.producers.discard(self)
+        self._runtime.remove_producer(self)
         self._on_cancel.clear()
-        if not self._segment.content_type:
-            self._segment.set_content_type(EVENT_STREAM)
         end_stream(self._segment, self._ring, state, error)
         self._armed.ring_everybody()
         # Explicitly: mappings may share the descriptor's description, and its lock.
@@ -186,4 +196,7 @@ class Producer:
     def __del__(self) -> None:
         # After a fork the stream is still the parent's.
         if not getattr(self, '_ended', True) and os.getpid() == self._pid:
-            self.abort('the producer was dropped')
+            self._runtime.later(self._abort_dropped)
+
+    def _abort_dropped(self) -> None:
+        self.abort('the producer was dropped')

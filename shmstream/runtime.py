@@ -8,8 +8,10 @@ cancels for the streams produced here, and notices when the supervisor has gone.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
+import queue
 import subprocess
 import threading
 import time
@@ -17,16 +19,18 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from shmstream.control.client import ControlClient
+from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.wire import Message
-from shmstream.errors import ShmstreamError
+from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
+from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask, spawn
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.threads import ThreadHub
 
@@ -45,6 +49,8 @@ class Runtime:
 
     Args:
         directory: the runtime directory.
+        config: what to start a supervisor with if there is none yet; None: as its
+            predecessor was, and only if there was one.
         masters: the processes that keep the deployment alive, as this process sees it
             now; empty when it has been orphaned and must not start a supervisor.
         leaving: whether this process has been told to stop serving.
@@ -53,31 +59,37 @@ class Runtime:
     def __init__(
         self,
         directory: RuntimeDirectory,
+        config: SupervisorConfig | None,
         masters: Callable[[], list[int]],
         leaving: Callable[[], bool],
     ) -> None:
         self.directory = directory
+        self._config = config
         self._masters = masters
         self.leaving = leaving
         self.client = ControlClient(
             directory, self._respawn, self._hello, self._greeted
         )
-        self.producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+        self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+        # What garbage collection has found: it may run in any thread, under any lock.
+        self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = (
             weakref.WeakValueDictionary()
         )
         self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self.followers = 0
+        self._pid = os.getpid()
         self._slot: int | None = None
         self._epoch = 0
         self._notices = 0
+        self._ask_room_at = 0.0
         self._look_at = 0.0
         self._left = False
         self._spawned: subprocess.Popen[bytes] | None = None
         self._spawned_at = -_RESPAWN_S
         self._reconnecting: threading.Thread | None = None
         self._reconnect_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self.table: WorkerTable
         self.bells: Bells
@@ -94,7 +106,13 @@ class Runtime:
             SupervisorUnavailable: no supervisor within the bound of ``ControlClient``.
         """
         if self._slot is None:
-            self.client.connect()
+            first = self._config is not None
+            self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still the process that the runtime was made in."""
+        return self._pid == os.getpid()
 
     def _hello(self) -> Message:
         return {
@@ -106,31 +124,43 @@ class Runtime:
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
-        if self._slot is not None:
-            if (slot, epoch) == (self._slot, self._epoch):
-                return
+        if (slot, epoch) == (self._slot, self._epoch):
+            return
+        if self._closed:
+            raise SupervisorUnavailable('this process has left')
+        # All that can fail comes first: half of it would leave followers asleep.
+        table = WorkerTable.attach(self.directory.table)
+        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
+        with self._lock:
+            before = self._doorbell if self._slot is not None else None
+            if before is None:
+                self.thread_hub = ThreadHub(slot, self._ring_self)
+            self.table, self.bells = table, Bells(table)
+            self.room = Room(table, self._ask_room)
+            self._notices = table.notices(slot)
+            self._slot, self._epoch = slot, epoch
+            self._doorbell = doorbell
+            hubs = list(self._loop_hubs.values())
+            segments = list(self._segments.values())
+        doorbell.start()
+        if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
-            self._doorbell.stop()
-        self.table = WorkerTable.attach(self.directory.table)
-        self.bells = Bells(self.table)
-        self.room = Room(self.table, self._ask_room)
-        self._notices = self.table.notices(slot)
-        if self._slot is None:
-            self.thread_hub = ThreadHub(slot, self._ring_self)
-        else:
+            before.stop()
             self.thread_hub.move(slot)
-            for hub in list(self._loop_hubs.values()):
+            for hub in hubs:
                 hub.move(slot)
-            for segment in list(self._segments.values()):
+            for segment in segments:
                 segment.count_followers(slot, epoch, 0)
-        self._slot, self._epoch = slot, epoch
-        name = self.table.semaphore_name(epoch)
-        self._doorbell = Doorbell(name, self._on_wake)
 
     def _ask_room(self) -> bool:
+        now = time.monotonic()
+        if now < self._ask_room_at:
+            return False
         try:
             ask(self.directory, 'room', reply_s=_ROOM_S)
         except ShmstreamError as ex:
+            # Writing needs no supervisor, nor may it wait for one again and again.
+            self._ask_room_at = now + _RECONNECT_S
             log.warning('no word about room: %s', ex)
             return False
         return True
@@ -148,13 +178,9 @@ class Runtime:
         if not masters:
             return
         self._spawned_at = now
-        try:
-            self.directory.check()
-        except ShmstreamError:
-            # A deployment that has ended took its directory with it.
-            return
-        log.warning('the supervisor has gone: starting another')
-        self._spawned = spawn(self.directory, None, masters)
+        if self._slot is not None:
+            log.warning('the supervisor has gone: starting another')
+        self._spawned = spawn(self.directory, self._config, masters)
 
     # -- the doorbell thread ---------------------------------------------------------
 
@@ -171,14 +197,17 @@ class Runtime:
         notices = self.table.notices(slot)
         if notices != self._notices or due:
             self._notices = notices
-            for producer in list(self.producers):
+            for producer in self.producers():
                 producer.notice()
+        self._do_later()
         left = self.leaving()
         everybody = left and not self._left
         self._left = left
-        for loop, hub in list(self._loop_hubs.items()):
+        with self._lock:
+            hubs = list(self._loop_hubs.items())
+        for loop, hub in hubs:
             if not hub.poke(everybody):
-                del self._loop_hubs[loop]
+                self._loop_hubs.pop(loop, None)
         wait_s = self.thread_hub.step(everybody)
         if due and self.client.gone():
             self._reconnect()
@@ -208,15 +237,53 @@ class Runtime:
 
     # -- hubs and mappings -----------------------------------------------------------
 
-    def loop_hub(self) -> LoopHub:
-        """Return the hub of the running event loop."""
-        self.connect()
+    async def loop_hub(self) -> LoopHub:
+        """Return the hub of the running event loop. Raises as ``connect``."""
+        if self._slot is None:
+            await asyncio.to_thread(self.connect)
         loop = asyncio.get_running_loop()
-        hub = self._loop_hubs.get(loop)
-        if hub is None:
-            assert self._slot is not None
-            hub = self._loop_hubs[loop] = LoopHub(loop, self._slot)
+        with self._lock:
+            hub = self._loop_hubs.get(loop)
+            if hub is None:
+                assert self._slot is not None
+                hub = self._loop_hubs[loop] = LoopHub(loop, self._slot)
         return hub
+
+    # -- producers, and what is left of the dropped ----------------------------------
+
+    def add_producer(self, producer: Producer) -> None:
+        """Have the producer notice cancels."""
+        with self._lock:
+            self._producers.add(producer)
+
+    def remove_producer(self, producer: Producer) -> None:
+        """It has ended."""
+        with self._lock:
+            self._producers.discard(producer)
+
+    def producers(self) -> list[Producer]:
+        """Those that have not ended."""
+        with self._lock:
+            return list(self._producers)
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
+        self._later.put(action)
+        if self._slot is not None:
+            self._doorbell.ring()
+
+    def drop_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
+        """A follower was dropped without ``close``; from a ``__del__``."""
+        if self.here:
+            self.later(functools.partial(self._forget_follower, hub, watch))
+
+    def _forget_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
+        self.count_follower(watch.segment, -1)
+        hub.leave_later(watch)
+
+    def _do_later(self) -> None:
+        while not self._later.empty():
+            self._later.get()()
 
     def attach(self, digest: str) -> Segment:
         """Return the segment under this name; all of the process share a mapping.
@@ -256,13 +323,22 @@ class Runtime:
 
     def abandon(self) -> None:
         """Forget everything after a fork: it is the parent's."""
+        self._slot = None
+        self._closed = True
         self.client.abandon()
 
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
         self._closed = True
-        for producer in list(self.producers):
-            producer.abort('the producer is shutting down')
+        if self._reconnecting is not None:
+            self._reconnecting.join()
+        for producer in self.producers():
+            try:
+                producer.abort('the producer is shutting down')
+            except Exception:
+                # The others, and the thread below, must end all the same.
+                log.exception('stream %s: cannot be aborted', producer.generation)
+        self._do_later()
         if self._slot is not None:
             self._doorbell.stop()
             self.bells.close()
@@ -270,8 +346,6 @@ class Runtime:
                 hub.poke(everybody=True)
             self._slot = None
         self.client.close()
-        if self._reconnecting is not None:
-            self._reconnecting.join()
         if self._spawned is not None:
             # It outlives us on purpose; without this it would be reported as leaked.
             self._spawned.poll()

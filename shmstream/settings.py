@@ -204,7 +204,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'SESSION_BYTES': _size(MIN_CAPACITY, MAX_CAPACITY),
     'SESSION_TTL': _seconds(0.1, 86400 * 30),
     'GC_INTERVAL': _seconds(0.05, 86400),
-    'MAX_SESSIONS': _count(1, 1_000_000),
+    'MAX_SESSIONS': _count(1, 65_536),
     'MAX_MEMORY': _size(1 << 16, 1 << 50),
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,12 @@ from typing import Any, Self
 from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
-from shmstream.errors import StreamNotFound, StreamReplaced
+from shmstream.errors import NoRoom, StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, default_directory
 from shmstream.producer import Producer
 from shmstream.runtime import Runtime
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.spawn import ensure
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -39,7 +39,7 @@ class Streams:
     def __init__(self, runtime: Callable[[], Runtime]) -> None:
         self._make_runtime = runtime
         self._runtime_now: Runtime | None = None
-        self._pid = os.getpid()
+        self._lock = threading.Lock()
         _attached.add(self)
 
     @classmethod
@@ -65,20 +65,20 @@ class Streams:
         def masters() -> list[int]:
             return life.masters() if supervise or life.worker is not None else []
 
+        config = SupervisorConfig() if supervise is True else supervise or None
+
         def make() -> Runtime:
-            if supervise:
-                ensure(where, None if supervise is True else supervise, masters())
-            return Runtime(where, masters, life.leaving)
+            return Runtime(where, config, masters, life.leaving)
 
         return cls(make)
 
     @property
     def runtime(self) -> Runtime:
         """This process's part in the deployment, made at its first use after a fork."""
-        if self._runtime_now is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._runtime_now = self._make_runtime()
-        return self._runtime_now
+        with self._lock:
+            if self._runtime_now is None:
+                self._runtime_now = self._make_runtime()
+            return self._runtime_now
 
     @property
     def followers(self) -> int:
@@ -128,7 +128,8 @@ class Streams:
             'create', owner=owner.hex(), id=conv_id, capacity=capacity
         )
         if fd is None:
-            raise StreamNotFound('the supervisor sent no segment')
+            # The kernel drops it when we have no descriptor left.
+            raise NoRoom('no descriptor left for the stream')
         try:
             producer = Producer(runtime, runtime.share(fd), fd)
         except BaseException:
@@ -215,8 +216,9 @@ class Streams:
 
     def close(self) -> None:
         """Leave the deployment: threads end, what is still produced here is aborted."""
-        runtime, self._runtime_now = self._runtime_now, None
-        if runtime is not None and self._pid == os.getpid():
+        with self._lock:
+            runtime, self._runtime_now = self._runtime_now, None
+        if runtime is not None:
             runtime.close()
 
     def __enter__(self) -> Self:
@@ -231,6 +233,8 @@ class Streams:
         self.close()
 
     def _after_fork(self) -> None:
+        # Another thread of the parent may have held it.
+        self._lock = threading.Lock()
         runtime, self._runtime_now = self._runtime_now, None
         if runtime is not None:
             runtime.abandon()

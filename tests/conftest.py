@@ -16,21 +16,27 @@ from tests.support.upstream import Script, ScriptedUpstream
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    """A runtime directory; afterwards nothing of its deployment may be left."""
-    path = fresh_directory()
-    guard = LeakGuard(path)
-    yield path
+def guard() -> Iterator[LeakGuard]:
+    """Afterwards nothing of its directory's deployment may be left."""
+    guard = LeakGuard(fresh_directory())
+    yield guard
     guard.check()
 
 
 @pytest.fixture
-def streams(directory: Path) -> Iterator[Streams]:
+def directory(guard: LeakGuard) -> Path:
+    """A runtime directory of the test's own, not made yet."""
+    return guard.directory
+
+
+@pytest.fixture
+def streams(directory: Path, guard: LeakGuard) -> Iterator[Streams]:
     """The library with a supervisor of its own, and rings of 64 KiB."""
     with Streams.attach(
         directory, supervise=SupervisorConfig(capacity=65536)
     ) as attached:
         attached.connect()
+        guard.note()
         supervisor = attached.status()['pid']
         yield attached
     from tests.support.supervisor import stop

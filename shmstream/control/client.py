@@ -20,7 +20,11 @@ REPLY_S = 5.0
 CONNECT_S = 2.0
 """As long as a request waits for a supervisor to be there: a successor needs 0.2 s."""
 
+FIRST_CONNECT_S = 10.0
+"""As long as a process waits that starts one itself, on a busy machine."""
+
 _RETRY_S = 0.02
+_FAIL_FAST_S = 0.5
 
 
 def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.socket:
@@ -56,9 +60,8 @@ def call(sock: socket.socket, request: Message) -> tuple[Message, int | None]:
     fd: int | None = None
     try:
         while True:
-            data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 1)
+            data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
             for received in fds:
-                os.set_inheritable(received, False)
                 fd = received
             if not data:
                 raise ConnectionResetError('the supervisor has gone')
@@ -101,6 +104,7 @@ class ControlClient:
         self._hello = hello
         self._greeted = greeted
         self._sock: socket.socket | None = None
+        self._failed_at = -_FAIL_FAST_S
         self._lock = threading.Lock()
 
     def request(self, op: str, **fields: Any) -> tuple[Message, int | None]:
@@ -129,10 +133,10 @@ class ControlClient:
                         self._drop()
                     raise
 
-    def connect(self) -> None:
+    def connect(self, wait_s: float = CONNECT_S) -> None:
         """Connect now rather than at the first request. Raises as ``request``."""
         with self._locked():
-            self._connected(time.monotonic() + CONNECT_S)
+            self._connected(time.monotonic() + wait_s)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -140,6 +144,8 @@ class ControlClient:
         if not self._lock.acquire(timeout=CONNECT_S + REPLY_S):
             raise SupervisorUnavailable('too many requests wait for the supervisor')
         try:
+            if time.monotonic() - self._failed_at < _FAIL_FAST_S:
+                raise SupervisorUnavailable('the supervisor is still not there')
             yield
         finally:
             self._lock.release()
@@ -150,17 +156,21 @@ class ControlClient:
                 sock = connect(self._directory)
                 try:
                     reply, _ = call(sock, {'op': 'hello', **self._hello()})
+                    self._greeted(reply)
                 except BaseException:
                     sock.close()
                     raise
                 self._sock = sock
-                self._greeted(reply)
             except OSError as ex:
-                if time.monotonic() >= deadline:
+                now = time.monotonic()
+                if now >= deadline:
+                    self._failed_at = now
                     raise SupervisorUnavailable(
                         f'no supervisor in {self._directory.path}: {ex.strerror or ex}'
                     ) from ex
-                self._respawn()
+                # One that hangs is there: a second one could not take its place.
+                if isinstance(ex, FileNotFoundError | ConnectionError):
+                    self._respawn()
                 time.sleep(_RETRY_S)
         return self._sock
 

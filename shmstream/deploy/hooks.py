@@ -34,12 +34,16 @@ from typing import Any, NoReturn
 from shmstream import lifecycle
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
 from shmstream.supervisor.limits import raise_descriptor_limit
 from shmstream.supervisor.spawn import ask, start, wait_gone
 
 LEAVE_S = 5.0
 """How long a master waits for the supervisor to have cleaned up."""
+
+MAX_WORKERS = MAX_SLOTS // 2
+"""A reload has twice as many for a while, and each needs a slot."""
 
 _TAKEOVER_S = 1.0
 
@@ -67,6 +71,8 @@ def on_starting(server: Any) -> None:
     settings = _settings()
     directory = _directory(settings)
     raise_descriptor_limit()
+    if server.cfg.workers > MAX_WORKERS:
+        _exit(f'{server.cfg.workers} workers, at most {MAX_WORKERS} are supported')
     try:
         status = _running(directory)
         if status is None:

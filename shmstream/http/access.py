@@ -157,7 +157,7 @@ class AccessMiddleware:
         token = request.query(req, b'token')
         if token is None or req.method not in ('GET', 'HEAD'):
             return False
-        if not req.path.startswith('/v1/stream'):
+        if not (req.path + '/').startswith('/v1/stream/'):
             return False
         good_for = self._access.check_token(
             token.decode('latin-1'), request.conversation_id(req)
@@ -182,6 +182,7 @@ class CorsMiddleware:
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
         """Answer a preflight request: it comes without a key."""
+        request.check_target(req)
         if req.method != 'OPTIONS':
             return
         if req.get_header('Access-Control-Request-Method') is None:

@@ -10,7 +10,7 @@ import falcon
 import falcon.asgi
 
 from shmstream import lifecycle
-from shmstream.errors import SupervisorUnavailable
+from shmstream.errors import ShmstreamError
 from shmstream.http import errors
 from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
 from shmstream.http.drain import Drain
@@ -46,7 +46,7 @@ class Lifespan:
         """Connect, so that no request has to."""
         try:
             await asyncio.to_thread(self._streams.connect)
-        except SupervisorUnavailable as ex:
+        except (ShmstreamError, OSError) as ex:
             # Not a reason to fail: that would stop all of gunicorn. Requests try again.
             log.error('%s', ex)
         await self._source.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from typing import Any
@@ -10,6 +11,7 @@ import falcon
 import falcon.asgi
 
 from shmstream.errors import (
+    ControlError,
     InvalidConversationId,
     LayoutMismatch,
     NoRoom,
@@ -32,6 +34,8 @@ _TYPES = {
     413: 'invalid_request_error',
     503: 'unavailable_error',
 }
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 
 NOT_FOUND = 'Stream not found or expired'
 OFFSET_LOST = 'Stream offset lost, please restart'
@@ -97,6 +101,12 @@ def _problem(error: Exception) -> Problem:
             return Problem(409, REPLACED, generation=error.generation)
         case NoRoom() | SupervisorUnavailable():
             return Problem(503, str(error), error.retry_after)
+        case ControlError():
+            log.error('refused by the supervisor: %s', error)
+            return Problem(503, 'The supervisor refused the request', 2)
+        case OSError() if error.errno in EXHAUSTED:
+            log.error('%s', error)
+            return Problem(503, 'Out of descriptors or memory', 2)
         case LayoutMismatch():
             return Problem(503, 'The stream was made by another version', 2)
     raise error
@@ -109,8 +119,13 @@ async def _handle(
     params: dict[str, Any],
     **_: Any,
 ) -> None:
+    try:
+        problem = _problem(error)
+    except Exception:
+        await _handle_unexpected(req, resp, error, params)
+        return
     if resp is not None:
-        _answer(resp, _problem(error))
+        _answer(resp, problem)
 
 
 async def _handle_unexpected(
@@ -153,6 +168,8 @@ def install(app: falcon.asgi.App[Any, Any]) -> None:
         NoRoom,
         SupervisorUnavailable,
         LayoutMismatch,
+        ControlError,
+        OSError,
     ):
         app.add_error_handler(kind, _handle)
     app.add_error_handler(falcon.HTTPError, _handle_http)

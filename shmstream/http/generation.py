@@ -91,6 +91,10 @@ class Generation:
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
+        # A task that is cancelled before its first step runs none of its code.
+        self.task.add_done_callback(
+            lambda _: self._fail(Problem(503, 'This worker is leaving, ask again', 2))
+        )
 
     async def answer(self) -> Streamed | Answer:
         """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
@@ -142,7 +146,7 @@ class Generation:
         )
         self._producer = producer
         with contextlib.ExitStack() as stack:
-            stack.callback(producer.abort, 'the producing worker is shutting down')
+            stack.callback(producer.abort, 'the generation was interrupted')
             producer.on_cancel(self._stop_threadsafe)
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
@@ -187,8 +191,9 @@ class Generation:
 
     async def _discard(self, producer: Producer) -> None:
         """Leave no session behind: there is nothing to resume."""
-        producer.cancel()
+        producer.ignore_cancel()
         try:
+            # Evicted before it ends: who waits for it must not take it for an answer.
             await asyncio.to_thread(
                 self._streams.evict,
                 self._conv_id,
@@ -197,6 +202,8 @@ class Generation:
             )
         except ShmstreamError as ex:
             log.warning('stream %s is left: %s', producer.generation, ex)
+        finally:
+            producer.cancel()
 
     def _stop_threadsafe(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed

@@ -153,7 +153,7 @@ class Gateway:
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
-        headers = [(n.decode('latin-1').lower(), v.decode('latin-1')) for n, v in raw]
+        headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
         # Our own keys are not for the upstream to see.
         drop = _OWN_HEADERS | ({'authorization'} if self._access.restricted else set())
         return [(n, v) for n, v in headers if n not in drop]
@@ -168,10 +168,17 @@ class Gateway:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
 
 
+def _text(value: bytes) -> str:
+    # The client encodes what we give it as UTF-8.
+    try:
+        return value.decode('utf-8')
+    except UnicodeDecodeError:
+        return value.decode('latin-1')
+
+
 def _target(req: falcon.asgi.Request) -> str:
-    path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
     query: bytes = req.scope.get('query_string', b'')
-    target = path.partition(b'?')[0] + (b'?' + query if query else b'')
+    target = request.raw_path(req) + (b'?' + query if query else b'')
     return target.decode('latin-1')
 
 

@@ -97,7 +97,7 @@ class StreamResource:
             raise StreamNotFound
         if not await consumer.started(PENDING_S):
             raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
-        if consumer.evicted:
+        if consumer.evicted or consumer.never_began:
             raise StreamNotFound
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
@@ -126,4 +126,7 @@ def describe(resp: falcon.asgi.Response, consumer: Consumer, offset: int) -> Non
 
 def location(conv_id: str) -> str:
     """The address of a stream, relative to the service."""
+    if conv_id in ('.', '..'):
+        # As a path they would be taken for a folder.
+        return f'/v1/stream?conv_id={conv_id}'
     return '/v1/stream/' + quote(conv_id, safe='')

@@ -18,6 +18,25 @@ _GENERATION = re.compile(rb'[0-9a-f]{16}')
 MAX_OFFSET = (1 << 63) - 1
 
 
+def check_target(req: falcon.asgi.Request) -> None:
+    """Refuse a request target that is not a path.
+
+    What does not begin with a slash could be put together with the upstream's address
+    into another host's.
+
+    Raises:
+        Problem: 400.
+    """
+    if not raw_path(req).startswith(b'/'):
+        raise Problem(400, 'The request target must begin with /')
+
+
+def raw_path(req: falcon.asgi.Request) -> bytes:
+    """Return the path as the client sent it, percent-encoded."""
+    path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
+    return path.partition(b'?')[0]
+
+
 def query(req: falcon.asgi.Request, name: bytes) -> bytes | None:
     """Return the first value of a query parameter, decoded to bytes; None without it.
 
@@ -37,8 +56,7 @@ def conversation_id(req: falcon.asgi.Request) -> str:
     Raises:
         Problem: 400, there is none, or it is not UTF-8.
     """
-    raw_path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
-    rest = raw_path.partition(b'?')[0].removeprefix(STREAM_PATH).removeprefix(b'/')
+    rest = raw_path(req).removeprefix(STREAM_PATH).removeprefix(b'/')
     raw = unquote_to_bytes(rest) or query(req, b'conv_id')
     if not raw:
         raise Problem(400, 'Missing conversation id in path')

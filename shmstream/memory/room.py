@@ -5,7 +5,8 @@ is left (``WorkerTable.room``). Producers cannot count in common without a lock,
 process may spend its share of it until the next figure comes: all shares together are
 what is left, and the limit holds without anybody waiting. What is spent just before a
 new figure is not in it yet; it is in the next. A process whose share is used up asks
-for a new figure, once and not for long, before it gives up a stream.
+for a new figure, once and not for long, before it gives up a stream. When nobody
+answers, what the file system has is the limit: writing does not need a supervisor.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Room:
     def take(self, size: int) -> bool:
         """Take ``size`` bytes; False if the share does not hold them."""
         with self._lock:
-            return self._take(size) or (self._ask() and self._take(size))
+            return self._take(size) or not self._ask() or self._take(size)
 
     def _take(self, size: int) -> bool:
         sequence = self._table.room_sequence

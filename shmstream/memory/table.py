@@ -54,7 +54,8 @@ class WorkerTable:
     @classmethod
     def create(cls, path: Path, made_directory: bool) -> WorkerTable:
         """Make an empty table at ``path``; supervisor only."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        aside = path.with_suffix('.new')
+        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, TABLE_BYTES)
             table = cls(fd)
@@ -64,6 +65,8 @@ class WorkerTable:
         table._words[_TOKEN] = secrets.randbits(63) | 1
         table._words[_MADE] = int(made_directory)
         table._words[_MAGIC] = TABLE_MAGIC
+        # Whole or not there: a table that is half made is somebody else's file.
+        os.rename(aside, path)
         return table
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def main() -> int:
         '--master', type=int, action='append', default=[], help='pid to work for'
     )
     args = parser.parse_args()
+    # The mask of whoever started us is ours: gunicorn's workers boot with these held.
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    )
     logging.basicConfig(
         level=logging.INFO,
         format='[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s',
@@ -54,8 +59,7 @@ def main() -> int:
         print(f'shmstream supervisor: {ex}', file=sys.stderr)
         return 1
     install_signals(supervisor)
-    supervisor.run()
-    return 0
+    return 0 if supervisor.run() else 1
 
 
 if __name__ == '__main__':

@@ -26,10 +26,13 @@ class Masters:
             return None
         try:
             fd = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return None
         self._by_fd[fd] = pid
         return fd
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._by_fd
 
     def find(self, pid: int) -> int | None:
         """Return the pidfd of this master."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ Key = tuple[bytes, str]
 """Owner digest and conversation id."""
 
 _PAGE = 4096
+_DIGEST = re.compile(r'[0-9a-f]{40}')
+_NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _SPARE = 256 * 1024
 
 
@@ -105,6 +108,7 @@ class Registry:
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
         self._index: dict[Key, dict[Session, None]] = {}
+        self._finished: list[Session] = []
         self._used = 0
 
     def __len__(self) -> int:
@@ -118,8 +122,11 @@ class Registry:
             names = [entry.name for entry in entries]
         for name in names:
             path = self._directory.segment(name)
-            if name.startswith(NEW_PREFIX):
+            if _NEW.fullmatch(name):
                 os.unlink(path)
+                continue
+            if not _DIGEST.fullmatch(name):
+                log.warning('%s is none of our files', path)
                 continue
             try:
                 segment = Segment.attach(path)
@@ -307,7 +314,10 @@ class Registry:
 
     def _free(self) -> int:
         """Bytes that the file system has left, less what others must not miss."""
-        room = os.statvfs(self._directory.path)
+        try:
+            room = os.statvfs(self._directory.path)
+        except FileNotFoundError:
+            return 0
         return room.f_bavail * room.f_frsize - _SPARE
 
     def _make_room(self, key: Key) -> None:
@@ -324,14 +334,27 @@ class Registry:
                 raise NoRoom(f'no room: {what} are in use and none is finished')
 
     def _evict_oldest_finished(self) -> bool:
-        finished = (s for s in self._sessions.values() if s.reader.producer_state.final)
-        oldest = min(finished, key=lambda s: s.reader.completed_at_ns, default=None)
+        oldest = self._oldest_finished()
         if oldest is None:
             return False
         self._used -= oldest.memory()
         self._mark(oldest, cancel=False, evict=True)
         self._unlink(oldest)
         return True
+
+    def _oldest_finished(self) -> Session | None:
+        # Sorted once for many evictions: what finishes later is younger anyhow.
+        for _ in range(2):
+            while self._finished:
+                session = self._finished.pop()
+                if self._sessions.get(session.key) is session:
+                    return session
+            self._finished = sorted(
+                (s for s in self._sessions.values() if s.reader.producer_state.final),
+                key=lambda s: s.reader.completed_at_ns,
+                reverse=True,
+            )
+        return None
 
     # -- the index and the words -----------------------------------------------------
 

@@ -28,7 +28,14 @@ from dataclasses import replace
 from typing import Any
 
 from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
-from shmstream.errors import ControlError, NoRoom, ShmstreamError
+from shmstream.errors import (
+    ControlError,
+    DirectoryRefused,
+    LayoutMismatch,
+    NoRoom,
+    ShmstreamError,
+    SupervisorUnavailable,
+)
 from shmstream.ids import OWNER_BYTES
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.table import WorkerTable
@@ -44,6 +51,8 @@ RETURN_S = 3.0
 
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
+
+ACCEPT_PAUSE_S = 1.0
 
 ROOM_S = 0.2
 """How often memory is measured and what is left is published."""
@@ -117,6 +126,8 @@ class Supervisor:
         self._stopping = False
         made = directory.create()
         self._lock = _take_lock(directory)
+        # Our predecessor may have removed it before it let go of the lock.
+        made = directory.create() or made
         config.save(directory.settings)
         self._config = config = _resolve(config, directory)
         self._table = _open_table(directory, made)
@@ -130,7 +141,8 @@ class Supervisor:
             self._watch_master(pid)
         self._connections: set[Connection] = set()
         self._listener = _listen(directory)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._accept_again = 0.0
+        self._listen_on()
         # A signal writes to the one end, which ends the sleep on the other.
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -158,17 +170,43 @@ class Supervisor:
 
     # -- the loop --------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve until the last master has gone, or ``stop``."""
+    def run(self) -> bool:
+        """Serve until the last master has gone, or ``stop``.
+
+        Returns:
+            True if it has cleaned up; False if the directory was removed under it, and
+            a successor has to begin anew.
+        """
+        while not self._stopping:
+            due = min(self._next_room, self._next_recheck, self._next_collect)
+            wait_s = due - time.monotonic()
+            for key, mask in self._selector.select(max(wait_s, 0.0)):
+                self._guard(key.data, key.fileobj, mask)
+            if not self._holds_directory():
+                log.error('%s was removed: starting over', self._directory.path)
+                self._workers.close()
+                return False
+            self._guard(self._timers)
+        self._close()
+        return True
+
+    def _guard(self, action: Callable[..., None], *args: Any) -> None:
+        """Do something; whatever goes wrong there must not end everybody's streams."""
         try:
-            while not self._stopping:
-                due = min(self._next_room, self._next_recheck, self._next_collect)
-                wait_s = due - time.monotonic()
-                for key, mask in self._selector.select(max(wait_s, 0.0)):
-                    key.data(key.fileobj, mask)
-                self._timers()
-        finally:
-            self._close()
+            action(*args)
+        except Exception:
+            log.exception('internal error')
+
+    def _holds_directory(self) -> bool:
+        try:
+            return os.stat(self._directory.lock).st_ino == os.fstat(self._lock).st_ino
+        except FileNotFoundError:
+            return False
+
+    @property
+    def has_masters(self) -> bool:
+        """Whether there is somebody to work for."""
+        return bool(self._masters.pids)
 
     @property
     def wakeup_fd(self) -> int:
@@ -181,11 +219,13 @@ class Supervisor:
 
     def _timers(self) -> None:
         now = time.monotonic()
-        if self._returned_by and now >= self._returned_by:
-            self._returned_by = 0.0
-            self._workers.drop_absent()
+        if self._accept_again and now >= self._accept_again:
+            self._accept_again = 0.0
+            self._listen_on()
         if now >= self._next_recheck:
             self._next_recheck = now + RECHECK_S
+            if now >= self._returned_by:
+                self._workers.drop_absent()
             self._registry.finish_dead()
         if now >= self._next_room:
             self._next_room = now + ROOM_S
@@ -216,6 +256,9 @@ class Supervisor:
                 log.warning('%s is left: %s', self._directory.path, ex.strerror)
         os.close(self._lock)
 
+    def _listen_on(self) -> None:
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
     # -- connections -----------------------------------------------------------------
 
     def _accept(self, listener: socket.socket, _: int) -> None:
@@ -224,7 +267,10 @@ class Supervisor:
         except BlockingIOError:
             return
         except OSError as ex:
+            # Out of descriptors: the socket stays readable, so look away for a while.
             log.error('cannot accept: %s', ex)
+            self._selector.unregister(listener)
+            self._accept_again = time.monotonic() + ACCEPT_PAUSE_S
             return
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _pid, uid, _gid = _CREDENTIALS.unpack(raw)
@@ -249,9 +295,9 @@ class Supervisor:
                     self._ended(connection)
                     return
                 for request in connection.frames.feed(data):
+                    if len(connection.out) > _MAX_PENDING:
+                        raise ControlError('it does not read its replies')
                     self._answer(connection, request)
-                if len(connection.out) > _MAX_PENDING:
-                    raise ControlError('it does not read its replies')
             pending = connection.flush()
         except BlockingIOError:
             return
@@ -266,6 +312,8 @@ class Supervisor:
         )
 
     def _ended(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
         self._selector.unregister(connection.sock)
         self._connections.discard(connection)
         connection.close()
@@ -283,9 +331,9 @@ class Supervisor:
             operation(connection, request)
         except NoRoom as ex:
             connection.send({'ok': False, 'error': str(ex), 'no_room': True})
-        except (ShmstreamError, OSError, KeyError, TypeError, ValueError) as ex:
-            if isinstance(ex, OSError):
-                log.error('%s failed: %s', request['op'], ex)
+        except Exception as ex:
+            if not isinstance(ex, ShmstreamError | KeyError | TypeError | ValueError):
+                log.exception('%s failed', request['op'])
             connection.send({'ok': False, 'error': f'{type(ex).__name__}: {ex}'})
 
     # -- operations ------------------------------------------------------------------
@@ -383,6 +431,8 @@ class Supervisor:
             self.stop()
 
     def _master_ended(self, fd: Any, _: int) -> None:
+        if fd not in self._masters:
+            return
         self._selector.unregister(fd)
         self._masters.remove(fd)
         if not self._masters.pids:
@@ -398,7 +448,11 @@ def _owner(request: Message) -> bytes:
 
 def _take_lock(directory: RuntimeDirectory) -> int:
     for _ in range(10):
-        fd = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            directory.create()
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A supervisor that ends removes the file: we may hold what is no more.
@@ -416,9 +470,13 @@ def _take_lock(directory: RuntimeDirectory) -> int:
 def _open_table(directory: RuntimeDirectory, made: bool) -> WorkerTable:
     try:
         return WorkerTable.attach(directory.table)
-    except ShmstreamError:
-        _remove(directory.table)
+    except SupervisorUnavailable:
         return WorkerTable.create(directory.table, made)
+    except LayoutMismatch as ex:
+        raise DirectoryRefused(
+            f"{directory.table}: {ex}; is {directory.path} somebody else's?"
+            ' If not, remove it'
+        ) from ex
 
 
 def _listen(directory: RuntimeDirectory) -> socket.socket:
@@ -451,10 +509,15 @@ def _remove(path: Any) -> None:
 
 
 def install_signals(supervisor: Supervisor) -> None:
-    """Have SIGTERM and SIGINT stop the supervisor."""
+    """Have SIGTERM and SIGINT stop the supervisor, if it has no masters.
+
+    With masters it leaves when they have: whoever signals all processes of a service
+    at once (systemd does) would otherwise end every stream before the workers can.
+    """
 
     def handle(_signum: int, _frame: object) -> None:
-        supervisor.stop()
+        if not supervisor.has_masters:
+            supervisor.stop()
 
     signal.set_wakeup_fd(supervisor.wakeup_fd)
     signal.signal(signal.SIGTERM, handle)

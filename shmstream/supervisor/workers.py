@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 
 import posix_ipc
@@ -47,9 +48,13 @@ class Workers:
         epoch = secrets.randbits(63) | 1
         # Into the table first: what is in the table is cleaned up after a crash.
         self._table.take(free, epoch, pid)
-        posix_ipc.Semaphore(
-            self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
-        ).close()
+        try:
+            posix_ipc.Semaphore(
+                self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
+            ).close()
+        except OSError as ex:
+            self._table.free(free)
+            raise NoRoom(f'no room for a doorbell: {ex.strerror}') from ex
         self._connected.add(free)
         return free, epoch
 
@@ -61,20 +66,29 @@ class Workers:
             _unlink(self._table.semaphore_name(epoch))
             self._table.free(slot)
 
-    def drop_absent(self) -> list[int]:
-        """Free the slots whose processes have not come back; return their epochs."""
-        absent = []
+    def drop_absent(self) -> None:
+        """Free the slots whose processes have not come back, and never will.
+
+        One that is alive may still write its words: nobody else may have them.
+        """
         for slot in range(MAX_SLOTS):
-            epoch = self._table.epoch(slot)
-            if epoch and slot not in self._connected:
-                absent.append(epoch)
+            if not self._table.epoch(slot) or slot in self._connected:
+                continue
+            if not _alive(self._table.pid(slot)):
                 self.left(slot)
-        return absent
 
     def close(self) -> None:
         """Unlink every semaphore."""
         for slot in range(MAX_SLOTS):
             self.left(slot)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.close(os.pidfd_open(pid))
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _unlink(name: str) -> None:

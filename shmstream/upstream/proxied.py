@@ -26,6 +26,7 @@ from shmstream.upstream.source import (
 HOP_BY_HOP = frozenset(
     {
         'connection',
+        'expect',
         'keep-alive',
         'proxy-authenticate',
         'proxy-authorization',
@@ -36,7 +37,8 @@ HOP_BY_HOP = frozenset(
         'upgrade',
     }
 )
-"""RFC 9110 section 7.6.1; they speak of one connection, not of the message."""
+"""RFC 9110 section 7.6.1; they speak of one connection, not of the message. So does
+``Expect``, in effect: the server has answered it when we read the body."""
 
 _OURS = ('User-Agent', 'Accept', 'Accept-Encoding', 'Content-Type')
 
@@ -96,6 +98,7 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.upstream is not None
+        self._origin = URL(settings.upstream).origin()
         self._base = settings.upstream
         self._key = settings.upstream_api_key
         self._first_byte_s = settings.upstream_first_byte_timeout
@@ -124,6 +127,9 @@ class Upstream:
     async def send(self, request: Request) -> Answer:
         """Send the request on; see ``Source``."""
         assert self._session is not None
+        url = URL(self._base + request.target, encoded=True)
+        if url.origin() != self._origin or url.user is not None:
+            raise UpstreamUnreachable('the request target leads elsewhere')
         headers = CIMultiDict(end_to_end(request.headers))
         headers.popall('host', None)
         if self._key is not None:
@@ -132,7 +138,7 @@ class Upstream:
             async with asyncio.timeout(self._first_byte_s):
                 response = await self._session.request(
                     request.method,
-                    URL(self._base + request.target, encoded=True),
+                    url,
                     headers=headers,
                     data=request.body,
                     allow_redirects=False,

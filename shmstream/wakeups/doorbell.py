@@ -17,7 +17,7 @@ log = logging.getLogger('shmstream')
 
 
 class Doorbell:
-    """Waits on a semaphore in a thread of its own and calls ``on_wake``.
+    """Waits on a semaphore in a thread of its own, once started; calls ``on_wake``.
 
     Args:
         name: the semaphore's name.
@@ -32,6 +32,9 @@ class Doorbell:
         self._thread = threading.Thread(
             target=self._run, name='shmstream-doorbell', daemon=True
         )
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def _run(self) -> None:

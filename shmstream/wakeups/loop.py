@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
@@ -92,6 +93,11 @@ class LoopHub:
     def leave(self, watch: Watch) -> None:
         """As ``FollowHub.leave``."""
         self._hub.leave(watch)
+
+    def leave_later(self, watch: Watch) -> None:
+        """As ``leave``; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self.leave, watch)
 
     async def wait(
         self, watch: Watch, seen: bytes, wait_s: float | None = None

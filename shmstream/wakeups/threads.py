@@ -62,6 +62,10 @@ class ThreadHub:
         with self._lock:
             self._hub.leave(watch)
 
+    def leave_later(self, watch: Watch) -> None:
+        """As ``leave``."""
+        self.leave(watch)
+
     def wait(self, watch: Watch, seen: bytes, wait_s: float | None = None) -> None:
         """Return once the segment's header is no longer ``seen``, or it may be so.
 

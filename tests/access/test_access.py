@@ -200,10 +200,10 @@ def test_keys_are_in_no_log_title_or_shared_file(service: Service) -> None:
         assert key not in service.text()
         for file in files:
             assert key.encode() not in file.read_bytes()
-        supervisors = processes(str(service.directory))
-        for pid in (service.master, *service.worker_pids(), *supervisors):
+        everybody = processes(str(service.directory))
+        for pid in everybody:
             assert key.encode() not in Path(f'/proc/{pid}/cmdline').read_bytes()
-    (supervisor,) = supervisors
+    (supervisor,) = service.supervisors()
     environment = Path(f'/proc/{supervisor}/environ').read_bytes()
     assert KEY.encode() not in environment
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lifecycle.test_leaving import RATE, begin, supervisors
+from tests.lifecycle.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes, semaphores, wait_until
 from tests.support.resume import ResumingReader
@@ -83,7 +83,7 @@ def test_f13_a_killed_supervisor_is_replaced_and_streams_do_not_notice(
     client = service.client()
     with begin(client, 'chat') as post:
         readers = [ResumingReader(client, 'chat') for _ in range(4)]
-        (supervisor,) = supervisors(service)
+        (supervisor,) = service.supervisors()
         os.kill(supervisor, signal.SIGKILL)
         # At once: it waits for the successor, at most two seconds.
         began = time.monotonic()
@@ -93,8 +93,8 @@ def test_f13_a_killed_supervisor_is_replaced_and_streams_do_not_notice(
         assert client.delete(path('new')).status == 204
         assert client.get(path('new')).status == 404
         # Each worker has started one; all but one found the lock taken, and left.
-        assert wait_until(lambda: len(supervisors(service)) == 1)
-        (successor,) = supervisors(service)
+        assert wait_until(lambda: len(service.supervisors()) == 1)
+        (successor,) = service.supervisors()
         assert successor != supervisor
         whole = post.rest()
         assert post.whole
@@ -109,9 +109,9 @@ def test_the_supervisor_is_replaced_without_anybody_asking(
     serve: Callable[..., Service],
 ) -> None:
     service = serve(workers=2)
-    (supervisor,) = supervisors(service)
+    (supervisor,) = service.supervisors()
     os.kill(supervisor, signal.SIGKILL)
-    assert wait_until(lambda: bool(set(supervisors(service)) - {supervisor}), 5)
+    assert wait_until(lambda: bool(set(service.supervisors()) - {supervisor}), 5)
 
 
 def test_a_worker_and_the_supervisor_killed_at_once(
@@ -123,7 +123,7 @@ def test_a_worker_and_the_supervisor_killed_at_once(
     with begin(client, 'dies') as post:
         with reader_elsewhere(client, 'dies', post.worker) as live:
             live.until(1000)
-            (supervisor,) = supervisors(service)
+            (supervisor,) = service.supervisors()
             os.kill(supervisor, signal.SIGKILL)
             os.kill(post.worker, signal.SIGKILL)
             body = live.rest()

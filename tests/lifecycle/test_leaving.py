@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Client, Live, path
-from tests.support.leaks import processes, wait_until
+from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
 from tests.support.service import Service
 from tests.support.supervisor import gone
@@ -24,14 +25,6 @@ def begin(client: Client, conv_id: str, tokens: int = TOKENS) -> Live:
     post = client.post(conv_id, {'max_tokens': tokens})
     post.until(1000)
     return post
-
-
-def supervisors(service: Service) -> list[int]:
-    return [
-        pid
-        for pid in processes(str(service.directory))
-        if b'shmstream.supervisor' in Path(f'/proc/{pid}/cmdline').read_bytes()
-    ]
 
 
 def assert_quiet(service: Service) -> None:
@@ -79,7 +72,7 @@ def test_repeated_reloads_under_load_leak_nothing(
 ) -> None:
     service = serve(workers=2, settings=RATE, arguments=('--graceful-timeout', '3'))
     client = service.client()
-    (supervisor,) = supervisors(service)
+    (supervisor,) = service.supervisors()
     counts = []
     for turn in range(4):
         with begin(client, f'chat-{turn}', tokens=60) as post:
@@ -89,7 +82,7 @@ def test_repeated_reloads_under_load_leak_nothing(
             service.signal(signal.SIGHUP)
             assert post.rest() == reader.result()
         assert wait_until(lambda old=old: all(gone(pid) for pid in old), 20)  # type: ignore[misc]
-        assert supervisors(service) == [supervisor]
+        assert service.supervisors() == [supervisor]
         counts.append(len(os.listdir(f'/proc/{supervisor}/fd')))
     # One descriptor a session that is still kept, and nothing else.
     assert counts[-1] - counts[0] <= 3
@@ -163,7 +156,7 @@ def test_an_upgrade_in_place_shares_the_streams(
         arguments=('--pid', str(pidfile), '--graceful-timeout', '6'),
     )
     client = service.client()
-    (supervisor,) = supervisors(service)
+    (supervisor,) = service.supervisors()
     with begin(client, 'before', tokens=100) as post:
         service.signal(signal.SIGUSR2)
         second = Path(f'{pidfile}.2')
@@ -179,12 +172,20 @@ def test_an_upgrade_in_place_shares_the_streams(
     try:
         assert client.get(path('before')).body == whole
         assert client.get(path('during')).body == during
-        assert supervisors(service) == [supervisor]
+        assert service.supervisors() == [supervisor]
         with begin(client, 'after', tokens=20) as third:
             assert third.rest().endswith(b'[DONE]\n\n')
     finally:
         os.kill(successor, signal.SIGTERM)
         assert wait_until(lambda: gone(successor), 20)
+
+
+def sockets_of(pid: int) -> set[str]:
+    found = set()
+    for fd in Path(f'/proc/{pid}/fd').iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(fd))
+    return {target for target in found if target.startswith('socket:')}
 
 
 @pytest.mark.parametrize('preload', [True, False])
@@ -196,19 +197,8 @@ def test_workers_share_no_thread_and_no_socket(
     client = service.client()
     with begin(client, 'chat', tokens=20) as post:
         post.rest()
-    sockets: list[set[str]] = []
-    for pid in service.worker_pids():
-        found = set()
-        for fd in Path(f'/proc/{pid}/fd').iterdir():
-            target = os.readlink(fd)
-            if target.startswith('socket:'):
-                found.add(target)
-        sockets.append(found)
-    master = {
-        os.readlink(fd)
-        for fd in Path(f'/proc/{service.master}/fd').iterdir()
-        if os.readlink(fd).startswith('socket:')
-    }
+    sockets = [sockets_of(pid) for pid in service.worker_pids()]
+    master = sockets_of(service.master)
     # Listening sockets are the master's own; what else a worker has is its own.
     own = [found - master for found in sockets]
     assert all(own)

@@ -31,16 +31,17 @@ def semaphores(directory: Path) -> list[str]:
 
 
 def processes(text: str) -> list[int]:
-    """The processes whose command line holds ``text``."""
+    """The processes whose arguments or environment hold ``text``."""
     found = []
     for entry in Path('/proc').iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            command = (entry / 'cmdline').read_bytes().replace(b'\0', b' ')
+            # The supervisor has it in its arguments, workers in their environment.
+            told = (entry / 'cmdline').read_bytes() + (entry / 'environ').read_bytes()
         except OSError:
             continue
-        if text.encode() in command and int(entry.name) != os.getpid():
+        if text.encode() in told and int(entry.name) != os.getpid():
             found.append(int(entry.name))
     return found
 

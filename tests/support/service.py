@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -13,10 +14,13 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.client import Client
-from tests.support.leaks import LeakGuard, wait_until
+from tests.support.leaks import LeakGuard, processes, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
+
+ACCIDENTS = ('Traceback', 'WORKER TIMEOUT', 'wake-up failed', 'internal error')
+"""What no service may print, whatever is done to it."""
 
 
 def fresh_directory() -> Path:
@@ -98,6 +102,16 @@ class Service:
             if b'gunicorn' in Path(f'/proc/{pid}/cmdline').read_bytes()
         ]
 
+    def supervisors(self) -> list[int]:
+        """The supervisors' pids: one, but for moments."""
+        found = []
+        for pid in processes(str(self.directory)):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                command = Path(f'/proc/{pid}/cmdline').read_bytes()
+                if b'shmstream.supervisor' in command:
+                    found.append(pid)
+        return found
+
     def client(self) -> Client:
         """A client of it."""
         return Client(self.port)
@@ -141,7 +155,10 @@ class Service:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+                raise AssertionError(f'it did not stop:\n{self.text()}') from None
         if kind is None:
             self.guard.check()
+            for word in ACCIDENTS:
+                assert word not in self.text(), self.text()
         else:
             print(self.text())

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.spawn import ask
 from tests.support.leaks import wait_until
 
 
@@ -19,7 +21,14 @@ def gone(pid: int) -> bool:
 
 
 def stop(pid: int) -> None:
-    """Have a supervisor clean up and end."""
+    """Have a supervisor clean up and end: in the name of all of its masters."""
     if not gone(pid):
-        os.kill(pid, signal.SIGTERM)
+        command = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+        path = os.fsdecode(command[command.index(b'--directory') + 1])
+        directory = RuntimeDirectory(Path(path))
+        masters = ask(directory, 'status')['masters']
+        for master in masters:
+            ask(directory, 'leave', pid=master)
+        if not masters:
+            os.kill(pid, signal.SIGTERM)
     assert wait_until(lambda: gone(pid))

@@ -1,0 +1,28 @@
+"""The HTTP surface against its own description: schemathesis makes up the requests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Service
+
+
+@pytest.mark.timeout(240)
+def test_no_made_up_request_is_a_server_error(demo: Service, tmp_path: Path) -> None:
+    command = [
+        *(str(Path(sys.executable).parent / 'schemathesis'), 'run'),
+        f'http://127.0.0.1:{demo.port}/_shmstream/openapi.json',
+        *('--checks', 'not_a_server_error,status_code_conformance'),
+        *('--max-examples', '60', '--seed', '1', '--workers', '2'),
+        *('--request-timeout', '15', '--generation-database', 'none'),
+        *('--suppress-health-check', 'all', '--phases', 'examples,coverage,fuzzing'),
+    ]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    assert 'Traceback' not in demo.text()
