@@ -30,6 +30,10 @@ asgi_disconnect_grace_period = 0
 graceful_timeout = 10
 timeout = 30
 
+# An id of 512 bytes is up to 1536 when it is percent-encoded, and upstreams have long
+# queries of their own.
+limit_request_line = 8190
+
 # Idle connections hold up a worker that wants to leave.
 keepalive = 2
 

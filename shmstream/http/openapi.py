@@ -67,6 +67,7 @@ _ERRORS = {
     404: 'not found or expired',
     409: 'the id has a newer stream',
     413: 'too large',
+    414: 'the request line is too long',
     502: 'the upstream cannot be reached',
     503: 'not now: come again after Retry-After seconds',
     504: 'the upstream did not answer in time',
@@ -101,7 +102,7 @@ _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
     parameters = [where, _FROM, _GENERATION]
-    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 503)
+    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 414, 503)
     return {
         'get': {
             'summary': 'Read from an offset, then live',
@@ -119,7 +120,7 @@ def _stream(where: dict[str, Any]) -> dict[str, Any]:
         'delete': {
             'summary': 'Stop it, wherever it runs',
             'parameters': [where, _GENERATION],
-            'responses': _answers({'204': _answer('done')}, 400, 401, 503),
+            'responses': _answers({'204': _answer('done')}, 400, 401, 414, 503),
         },
     }
 

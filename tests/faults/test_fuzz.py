@@ -17,7 +17,7 @@ def test_no_made_up_request_is_a_server_error(demo: Service, tmp_path: Path) -> 
         *(str(Path(sys.executable).parent / 'schemathesis'), 'run'),
         f'http://127.0.0.1:{demo.port}/_shmstream/openapi.json',
         *('--checks', 'not_a_server_error,status_code_conformance'),
-        *('--max-examples', '60', '--seed', '1', '--workers', '2'),
+        *('--max-examples', '15', '--seed', '1', '--workers', '2'),
         *('--request-timeout', '15', '--generation-database', 'none'),
         *('--suppress-health-check', 'all', '--phases', 'examples,coverage,fuzzing'),
     ]
