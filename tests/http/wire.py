@@ -130,6 +130,12 @@ class Raw:
         return [v for n, v in self.headers if n == name.lower()]
 
 
+def chunked(body: bytes, size: int = 65536) -> bytes:
+    """Frame a body in chunks of this size, and close it."""
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b''.join(b'%x\r\n%s\r\n' % (len(p), p) for p in pieces) + b'0\r\n\r\n'
+
+
 def unchunk(body: bytes) -> tuple[bytes, bool]:
     """Undo chunked framing; returns the data, and whether the closing chunk came."""
     data = bytearray()
