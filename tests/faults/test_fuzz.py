@@ -22,7 +22,7 @@ def test_no_made_up_request_is_a_server_error(
         *(str(Path(sys.executable).parent / 'schemathesis'), 'run'),
         f'http://127.0.0.1:{service.port}/_shmstream/openapi.json',
         *('--checks', 'not_a_server_error,status_code_conformance'),
-        *('--max-examples', '15', '--seed', '1', '--workers', '2'),
+        *('--max-examples', '15', '--seed', '1', '--workers', '1'),
         *('--request-timeout', '15', '--generation-database', 'none'),
         *('--suppress-health-check', 'all', '--phases', 'examples,coverage,fuzzing'),
     ]
