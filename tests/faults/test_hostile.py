@@ -45,7 +45,7 @@ def reset(sock: socket.socket) -> None:
 def test_f27_readers_that_do_not_read_cost_a_socket_buffer_and_are_cut_off(
     serve: Callable[..., Service], upstream: Callable[[Script], ScriptedUpstream]
 ) -> None:
-    """1. Six clients ask and do not read. 2. 100 times the ring goes by. 3. All is well.
+    """1. Six clients ask, and do not read. 2. 100 times the ring goes by.
 
     Result: the good reader gets every byte, memory is flat, and who wakes up late finds
     the connection cut without its closing chunk.
