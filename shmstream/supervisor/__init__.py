@@ -1,7 +1,18 @@
 """The supervisor: a process of its own that owns the set of sessions.
 
-``registry`` makes, replaces, evicts and collects them; ``workers`` gives out slots and
-doorbells; ``masters`` watches the processes it works for; ``server`` is the loop that
-serves the control socket; ``spawn`` is how others start it. It is not on the way of a
-single byte: without it streams go on, only nothing new begins.
+::
+
+    spawn.py       how others start it, and ask it something
+    __main__.py    the process
+    server.py      its loop: control socket, timers
+    startup.py     lock, worker table, socket
+    connection.py  one worker's connection
+    operations.py  what can be asked
+    registry.py    sessions: made, replaced, evicted, collected
+    session.py     one of them
+    workers.py     slots and doorbells
+    masters.py     the processes it works for
+    config.py      limits and times
+
+It is not on the way of a single byte: without it streams go on, and nothing new begins.
 """

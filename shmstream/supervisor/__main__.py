@@ -17,7 +17,8 @@ from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory, default_directory
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.limits import raise_descriptor_limit
-from shmstream.supervisor.server import AlreadyRunning, Supervisor, install_signals
+from shmstream.supervisor.server import Supervisor, install_signals
+from shmstream.supervisor.startup import AlreadyRunning
 
 
 def main() -> int:

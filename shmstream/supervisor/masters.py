@@ -7,12 +7,24 @@ it dies, and a pid that is used again is never mistaken for it.
 from __future__ import annotations
 
 import os
+import selectors
+from collections.abc import Callable
+from typing import Any
 
 
 class Masters:
-    """The set of masters. A pidfd becomes readable when its process ends."""
+    """The set of masters. A pidfd becomes readable when its process ends.
 
-    def __init__(self) -> None:
+    Args:
+        selector: where the pidfds are watched.
+        all_gone: called when the last of them has gone, or turns out to have.
+    """
+
+    def __init__(
+        self, selector: selectors.BaseSelector, all_gone: Callable[[], None]
+    ) -> None:
+        self._selector = selector
+        self._all_gone = all_gone
         self._by_fd: dict[int, int] = {}
 
     @property
@@ -20,25 +32,31 @@ class Masters:
         """Who is there."""
         return sorted(self._by_fd.values())
 
-    def add(self, pid: int) -> int | None:
-        """Watch one more; returns its pidfd, None if it is known or gone already."""
+    def watch(self, pid: int) -> None:
+        """Work for one more."""
         if pid in self._by_fd.values():
-            return None
+            return
         try:
             fd = os.pidfd_open(pid)
         except (ProcessLookupError, OverflowError):
-            return None
+            if not self._by_fd:
+                self._all_gone()
+            return
         self._by_fd[fd] = pid
-        return fd
+        self._selector.register(fd, selectors.EVENT_READ, self._ended)
 
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._by_fd
+    def leave(self, pid: int) -> None:
+        """This one needs us no longer."""
+        for fd, known in list(self._by_fd.items()):
+            if known == pid:
+                self._ended(fd, 0)
 
-    def find(self, pid: int) -> int | None:
-        """Return the pidfd of this master."""
-        return next((fd for fd, p in self._by_fd.items() if p == pid), None)
-
-    def remove(self, fd: int) -> int:
-        """Stop watching; returns the pid."""
+    def _ended(self, fd: Any, _: int) -> None:
+        # It may have left in the same batch of events as it ended.
+        if fd not in self._by_fd:
+            return
+        self._selector.unregister(fd)
+        del self._by_fd[fd]
         os.close(fd)
-        return self._by_fd.pop(fd)
+        if not self._by_fd:
+            self._all_gone()

@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from shmstream.ending import end_stream
@@ -32,62 +31,17 @@ from shmstream.ring.layout import (
     MIN_CAPACITY,
     W_CANCELLED,
     W_EVICTED,
-    W_PRODUCER_EPOCH,
 )
-from shmstream.ring.ring import RingReader
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import ArmedSlots, Bells
 
 log = logging.getLogger('shmstream.supervisor')
 
-Key = tuple[bytes, str]
-"""Owner digest and conversation id."""
-
-_PAGE = 4096
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _SPARE = 256 * 1024
-
-
-@dataclass(eq=False)
-class Session:
-    """One session and what the supervisor needs to act on it."""
-
-    key: Key
-    digest: str
-    segment: Segment
-    reader: RingReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.reader = RingReader(self.segment.view)
-
-    @property
-    def producer_epoch(self) -> int:
-        """The epoch of the worker that produces it."""
-        epoch: int = self.segment.words[W_PRODUCER_EPOCH]
-        return epoch
-
-    def memory(self) -> int:
-        """Bytes of memory it holds, to the page."""
-        reserved = self.reader.reserved
-        return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
-
-    def describe(self) -> dict[str, Any]:
-        """What a look-up tells of it."""
-        reader = self.reader
-        state = reader.state
-        done = state.final
-        return {
-            'conversation_id': self.key[1],
-            'is_done': done,
-            'total_bytes': reader.total_bytes,
-            'started_at': self.segment.created_at_ns // 1_000_000_000,
-            'completed_at': reader.completed_at_ns // 1_000_000_000 if done else 0,
-            'dropped_prefix': reader.dropped_prefix,
-            'state': state.label,
-            'generation': self.segment.generation,
-        }
 
 
 class Registry:

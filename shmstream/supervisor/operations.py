@@ -1,0 +1,156 @@
+"""What the supervisor does when it is asked: the operations of ``control.wire``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from shmstream.control.wire import Message
+from shmstream.errors import ControlError, NoRoom, ShmstreamError
+from shmstream.ids import OWNER_BYTES
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.connection import Connection
+from shmstream.supervisor.masters import Masters
+from shmstream.supervisor.registry import Registry
+from shmstream.supervisor.session import Session
+from shmstream.supervisor.workers import Workers
+
+log = logging.getLogger('shmstream.supervisor')
+
+
+class Operations:
+    """Answers requests.
+
+    Args:
+        config: the limits, for those who ask.
+        registry: the sessions.
+        workers: the slots.
+        masters: the processes to work for.
+    """
+
+    def __init__(
+        self,
+        config: SupervisorConfig,
+        registry: Registry,
+        workers: Workers,
+        masters: Masters,
+    ) -> None:
+        self._config = config
+        self._registry = registry
+        self._workers = workers
+        self._masters = masters
+        self._operations: dict[str, Callable[[Connection, Message], None]] = {
+            'hello': self._hello,
+            'join': self._join,
+            'leave': self._leave,
+            'create': self._create,
+            'cancel': self._cancel,
+            'evict': self._evict,
+            'lookup': self._lookup,
+            'list': self._list,
+            'status': self._status,
+            'room': self._room,
+        }
+
+    def answer(self, connection: Connection, request: Message) -> None:
+        """Do what is asked and queue the reply, an error if it cannot be done."""
+        operation = self._operations.get(str(request.get('op')))
+        try:
+            if operation is None:
+                raise ControlError(f'no such operation: {request.get("op")!r}')
+            operation(connection, request)
+        except NoRoom as ex:
+            connection.send({'ok': False, 'error': str(ex), 'no_room': True})
+        except Exception as ex:
+            if not isinstance(ex, ShmstreamError | KeyError | TypeError | ValueError):
+                log.exception('%s failed', request['op'])
+            connection.send({'ok': False, 'error': f'{type(ex).__name__}: {ex}'})
+
+    def _hello(self, connection: Connection, request: Message) -> None:
+        if connection.slot is not None:
+            raise ControlError('hello was said already')
+        for pid in request['masters']:
+            self._masters.watch(int(pid))
+        connection.slot, connection.epoch = self._workers.hello(
+            int(request['pid']), request.get('slot'), request.get('epoch')
+        )
+        connection.send(
+            {'ok': True, 'slot': connection.slot, 'epoch': connection.epoch}
+        )
+
+    def _join(self, connection: Connection, request: Message) -> None:
+        self._masters.watch(int(request['pid']))
+        connection.send({'ok': True})
+
+    def _leave(self, connection: Connection, request: Message) -> None:
+        self._masters.leave(int(request['pid']))
+        connection.send({'ok': True})
+        connection.flush()
+
+    def _create(self, connection: Connection, request: Message) -> None:
+        if connection.slot is None:
+            raise ControlError('hello first')
+        session, locked = self._registry.create(
+            _owner(request),
+            str(request['id']),
+            request.get('capacity'),
+            connection.epoch,
+        )
+        connection.send(
+            {
+                'ok': True,
+                'generation': session.segment.generation,
+                'digest': session.digest,
+            },
+            locked,
+        )
+
+    def _cancel(self, connection: Connection, request: Message) -> None:
+        session = self._find(request)
+        if session is not None:
+            self._registry.cancel(session)
+        connection.send({'ok': True, 'found': session is not None})
+
+    def _evict(self, connection: Connection, request: Message) -> None:
+        session = self._find(request)
+        if session is not None:
+            self._registry.evict(session)
+        connection.send({'ok': True, 'found': session is not None})
+
+    def _find(self, request: Message) -> Session | None:
+        return self._registry.find(
+            _owner(request), str(request['id']), request.get('generation')
+        )
+
+    def _lookup(self, connection: Connection, request: Message) -> None:
+        ids = [str(conv_id) for conv_id in request['ids']]
+        sessions = self._registry.lookup(_owner(request), ids)
+        connection.send({'ok': True, 'sessions': sessions})
+
+    def _list(self, connection: Connection, _: Message) -> None:
+        connection.send({'ok': True, 'sessions': self._registry.describe_all()})
+
+    def _status(self, connection: Connection, _: Message) -> None:
+        status: dict[str, Any] = {
+            'ok': True,
+            'pid': os.getpid(),
+            'masters': self._masters.pids,
+            'sessions': len(self._registry),
+            'max_sessions': self._config.max_sessions,
+            'memory': self._registry.memory(),
+            'max_memory': self._config.max_memory,
+        }
+        connection.send(status)
+
+    def _room(self, connection: Connection, _: Message) -> None:
+        self._registry.look_at_room()
+        connection.send({'ok': True})
+
+
+def _owner(request: Message) -> bytes:
+    owner = bytes.fromhex(str(request['owner']))
+    if len(owner) != OWNER_BYTES:
+        raise ControlError(f'owner must be {OWNER_BYTES} bytes')
+    return owner
