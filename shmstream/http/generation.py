@@ -46,6 +46,10 @@ _HANDOVER_S = 1.0
 """The least that nobody may listen: between a POST's headers and its first read."""
 
 
+_SLICE = 64 * 1024
+"""What is buffered must not overtake this worker's own readers before their turn."""
+
+
 class Streamed:
     """The upstream's answer has become a stream.
 
@@ -170,8 +174,11 @@ class Generation:
     async def _pump(self, producer: Producer, answer: Answer) -> None:
         try:
             async for chunk in answer.chunks():
-                if not producer.write(chunk):
-                    return
+                for at in range(0, len(chunk), _SLICE):
+                    if not producer.write(chunk[at : at + _SLICE]):
+                        return
+                    if len(chunk) > _SLICE:
+                        await asyncio.sleep(0)
         except UpstreamBroken as ex:
             log.warning('stream %s: %s', producer.generation, ex)
             producer.abort(str(ex))

@@ -12,7 +12,7 @@ import falcon.asgi
 from shmstream.consumer import Consumer
 from shmstream.http import request
 from shmstream.http.access import Access
-from shmstream.http.body import StreamBody
+from shmstream.http.body import begin
 from shmstream.http.errors import Problem
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.reading import describe, location
@@ -149,7 +149,7 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
-        resp.stream = StreamBody(consumer.follow(0))
+        resp.stream = await begin(consumer.follow(0))
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']

@@ -84,23 +84,26 @@ class RingWriter:
     def append(self, chunk: bytes) -> None:
         """Append the chunk and publish it. O(len(chunk)), also when the ring is full.
 
-        A chunk larger than the ring keeps its tail, and all of its bytes count.
+        A chunk larger than the ring goes through it: its tail stays, all of it counts.
 
         Raises:
             whatever ``reserve`` raises, before anything has been written.
         """
         size = len(chunk)
+        capacity = self.capacity
+        if size > capacity:
+            # In pieces: were the dropped prefix beyond head, a producer that is killed
+            # just then would leave a stream of which nothing can be read, not even its
+            # error event.
+            for at in range(0, size, capacity):
+                self.append(chunk[at : at + capacity])
+            return
         start = self.head
         head = start + size
         if head + TAIL_ROOM > self._reserved:
             self._extend(min(head + TAIL_ROOM, self.capacity))
-        capacity = self.capacity
         if head > capacity:
             self._words[W_DROPPED] = head - capacity
-            if size > capacity:
-                chunk = chunk[-capacity:]
-                start = head - capacity
-                size = capacity
         at = start % capacity
         end = at + size
         if end <= capacity:
@@ -210,7 +213,7 @@ class RingReader:
         words = self._words
         head = words[W_HEAD]
         if words[W_DROPPED] > offset:
-            raise OffsetLost(offset, words[W_DROPPED], head)
+            raise OffsetLost(offset, words[W_DROPPED], words[W_HEAD])
         # A damaged head must not make the copy larger than the ring.
         size = min(head - offset, limit, self.capacity)
         if size <= 0:

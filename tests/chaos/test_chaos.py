@@ -1,0 +1,31 @@
+"""A minute of it, at a seed that stays: ``python -m tests.chaos`` for more."""
+
+from __future__ import annotations
+
+import faulthandler
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import ROOT
+
+SEED = 1
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
+    # It takes longer than a test that hangs; the soak bounds all its waits itself.
+    faulthandler.cancel_dump_traceback_later()
+    command = [sys.executable, '-m', 'tests.chaos', '--seed', str(SEED)]
+    command += ['--seconds', '60', '--dir', str(tmp_path)]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=220,
+    )
+    assert ran.returncode == 0, ran.stdout
