@@ -95,7 +95,13 @@ class Feed:
 
     def hung_up(self, wait_s: float = WAIT_S) -> bool:
         """Whether the service closes its connection within this time."""
-        return self.exchange.hung_up.is_set() or self.exchange.wait_hang_up(wait_s)
+        exchange = self.exchange
+        # Looked at twice: a reset is an error at the first look, and the end after it.
+        return (
+            exchange.hung_up.is_set()
+            or exchange.wait_hang_up(wait_s)
+            or exchange.wait_hang_up(0)
+        )
 
     def release(self) -> None:
         """Break off unless it has ended, so that nothing waits for it."""
