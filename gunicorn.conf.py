@@ -41,8 +41,8 @@ keepalive = 2
 worker_tmp_dir = '/dev/shm'
 
 # One line per response, written at its end: which stream, from where, by which worker.
-# Without the query: a stream's token may be in it.
 accesslog = '-'
+logger_class = 'shmstream.deploy.logger.RequestLogger'
 access_log_format = (
     '%(h)s "%(m)s %(U)s" %(s)s %(B)sB %(M)sms worker=%(p)s'
     ' from=%({Stream-Offset}o)s state=%({Stream-State}o)s'

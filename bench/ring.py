@@ -3,11 +3,11 @@
 ``python bench/ring.py [--quick] [--json FILE]``
 
 CPU time of the producing process per append, for the bare ring and for
-``Producer.write`` on a real segment (cancel check, fence and armed words included),
-in interleaved rounds, medians. "Below": the ring has never been full. "At the cap":
-each append drops as many bytes as it adds. An append must not cost more there: the ratio of
-the two is the claim. The baseline in the same run is a ``bytearray`` that is appended to
-and trimmed, the usual way to keep the last N bytes, which moves all of them.
+``Producer.write`` on a real segment (cancel check, fence and armed words included), in
+interleaved rounds, medians. "Below": the ring has never been full. "At the cap": each
+append drops as many bytes as it adds. An append must not cost more there: the ratio of
+the two is the claim. The baseline in the same run is a ``bytearray`` that is appended
+to and trimmed, the usual way to keep the last N bytes, which moves all of them.
 """
 
 from __future__ import annotations

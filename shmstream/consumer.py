@@ -129,6 +129,8 @@ class Consumer:
         hub = await self._runtime.loop_hub()
         watch = hub.join(self._segment)
         deadline = time.monotonic() + wait_s
+        # Who waits for the first byte listens: it keeps the generation alive.
+        self._runtime.count_follower(self._segment, +1)
         try:
             while True:
                 seen = watch.reader.snapshot()
@@ -141,6 +143,7 @@ class Consumer:
                     return False
                 await hub.wait(watch, seen, left_s)
         finally:
+            self._runtime.count_follower(self._segment, -1)
             hub.leave(watch)
 
 

@@ -23,6 +23,8 @@ PREFIX = 'SHMSTREAM_'
 
 _UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
 _SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
+_DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
+_COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
 
 
@@ -123,7 +125,7 @@ def _size(least: int, most: int) -> Callable[[str], int]:
 def _seconds(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         # Plain decimals only: float() would also take nan, inf and 1_0.
-        number = float(text) if re.fullmatch(r'\d{1,9}(\.\d{1,6})?', text) else -1.0
+        number = float(text) if _DECIMAL.fullmatch(text) else -1.0
         if not least <= number <= most:
             raise ValueError(f'must be {least:g} to {most:g} seconds, not {text!r}')
         return number
@@ -133,7 +135,7 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
 
 def _count(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text) if re.fullmatch(r'\d{1,12}', text) else -1
+        number = int(text) if _COUNT.fullmatch(text) else -1
         if not least <= number <= most:
             raise ValueError(
                 f'must be a whole number from {least} to {most}, not {text!r}'

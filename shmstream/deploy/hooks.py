@@ -32,6 +32,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
+from shmstream.deploy import early_headers
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.ring.layout import MAX_SLOTS
@@ -73,6 +74,10 @@ def on_starting(server: Any) -> None:
     raise_descriptor_limit()
     if server.cfg.workers > MAX_WORKERS:
         _exit(f'{server.cfg.workers} workers, at most {MAX_WORKERS} are supported')
+    try:
+        directory.check_place()
+    except ShmstreamError as ex:
+        _exit(f'SHMSTREAM_DIR: {ex}')
     try:
         status = _running(directory)
         if status is None:
@@ -162,6 +167,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
+    early_headers.install()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:

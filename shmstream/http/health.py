@@ -43,3 +43,5 @@ class HealthResource:
         resp.content_type = JSON
         resp.set_header('Cache-Control', 'no-store')
         resp.data = json.dumps(health).encode()
+
+    on_head = on_get

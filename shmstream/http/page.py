@@ -27,3 +27,5 @@ class PageResource:
             }
         )
         resp.data = self._html
+
+    on_head = on_get

@@ -12,7 +12,7 @@ import falcon.asgi
 from shmstream.consumer import Consumer
 from shmstream.http import request
 from shmstream.http.access import Access
-from shmstream.http.body import begin
+from shmstream.http.body import StreamBody
 from shmstream.http.errors import Problem
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.reading import describe, location
@@ -97,11 +97,15 @@ class Gateway:
         self._generations = generations
 
     async def __call__(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response | None,
+        ws: object = None,
+        **_: Any,
     ) -> None:
         """Answer the request with the upstream's answer."""
         if resp is None:
-            # Falcon's type has room for WebSockets, which are not routed here.
+            # A WebSocket (``ws``): Falcon refuses what has not been accepted.
             return
         conv_id = request.conversation_header(req) if req.method == 'POST' else None
         if conv_id is None:
@@ -149,7 +153,7 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
-        resp.stream = await begin(consumer.follow(0))
+        resp.stream = StreamBody(consumer.follow(0))
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']

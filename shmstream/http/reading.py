@@ -14,7 +14,7 @@ from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
 from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.http import request
-from shmstream.http.body import StreamBody, begin
+from shmstream.http.body import StreamBody
 from shmstream.http.errors import Problem
 from shmstream.ids import validate_id
 from shmstream.ring.state import State
@@ -46,8 +46,9 @@ class StreamResource:
         """The bytes from ``from`` on, then live until the end."""
         consumer, offset = await self._find(req, resp)
         if not consumer.finished:
-            follower = consumer.follow(offset, self._streams.leaving)
-            resp.stream = await begin(follower)
+            if self._streams.leaving() and consumer.total_bytes <= offset:
+                raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
+            resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
             return
         size = max(consumer.total_bytes - offset, 0)
         if size <= _WHOLE:

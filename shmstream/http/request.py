@@ -101,11 +101,13 @@ def conversation_header(req: falcon.asgi.Request) -> str | None:
         Problem: 400, it is not UTF-8.
     """
     value = req.get_header(CONVERSATION_HEADER)
-    if value is None or not value.strip():
+    # Not strip(): in latin-1, where we are here, A0 and 85 are white space, too.
+    value = value.strip(' \t') if value is not None else ''
+    if not value:
         return None
     try:
         # ASGI servers hand header bytes on as latin-1.
-        return value.strip().encode('latin-1').decode('utf-8')
+        return value.encode('latin-1').decode('utf-8')
     except UnicodeError:
         raise Problem(400, f'{CONVERSATION_HEADER} is not valid UTF-8') from None
 

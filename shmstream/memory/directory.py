@@ -74,11 +74,7 @@ class RuntimeDirectory:
             DirectoryRefused: something is there that is not a directory, not this
                 user's, or open to others; or the path is too long for a socket.
         """
-        if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
-            raise DirectoryRefused(
-                f'{self.path} is too long: a Unix socket path has at most'
-                f' {MAX_SOCKET_PATH} bytes'
-            )
+        self.check_place()
         made = True
         try:
             os.mkdir(self.path, 0o700)
@@ -90,6 +86,18 @@ class RuntimeDirectory:
         self.sessions.mkdir(mode=0o700, exist_ok=True)
         _check_private(self.sessions)
         return made
+
+    def check_place(self) -> None:
+        """Raise ``DirectoryRefused`` if ``create`` would; makes nothing."""
+        if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
+            raise DirectoryRefused(
+                f'{self.path} is too long: a Unix socket path has at most'
+                f' {MAX_SOCKET_PATH} bytes'
+            )
+        if os.path.lexists(self.path):
+            self.check()
+        elif not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise DirectoryRefused(f'cannot make {self.path}')
 
     def check(self) -> None:
         """Raise ``DirectoryRefused`` unless it is there and private to this user."""

@@ -114,6 +114,10 @@ class WorkerTable:
         workers: int = self._words[_WORKERS]
         return workers
 
+    def reduce_room(self, size: int) -> None:
+        """Take from the figure without making it a new one; supervisor only."""
+        self._words[_ROOM] = max(self.room - size, 0)
+
     def publish_room(self, room: int) -> None:
         """Say how much is left; supervisor only."""
         self._words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))

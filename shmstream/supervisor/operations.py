@@ -76,6 +76,8 @@ class Operations:
         connection.slot, connection.epoch = self._workers.hello(
             int(request['pid']), request.get('slot'), request.get('epoch')
         )
+        # Each worker's share becomes smaller.
+        self._registry.look_at_room()
         connection.send(
             {'ok': True, 'slot': connection.slot, 'epoch': connection.epoch}
         )

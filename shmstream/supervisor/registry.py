@@ -148,6 +148,8 @@ class Registry:
         session = Session(key, name, segment)
         self._insert(session)
         self._used += session.memory()
+        # Not in the figure that was published last.
+        self._table.reduce_room(session.memory())
         return session, locked
 
     def find(

@@ -176,4 +176,5 @@ def _json(status: int, body: object) -> DemoAnswer:
 
 def _error(status: int, message: str, kind: str) -> DemoAnswer:
     error = {'code': status, 'message': message, 'type': kind}
-    return _json(status, {'error': error})
+    body = json.dumps({'error': error}).encode()
+    return DemoAnswer(status, 'application/json; charset=utf-8', body)

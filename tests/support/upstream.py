@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import select
 import socket
@@ -82,9 +81,11 @@ class Exchange:
         """Wait for the other side to close; False if it does not."""
         connection = self._handler.connection
         readable, _, _ = select.select([connection], [], [], wait_s)
-        with contextlib.suppress(OSError):
+        try:
             if readable and not connection.recv(1, socket.MSG_PEEK):
                 self.hung_up.set()
+        except ConnectionError:
+            self.hung_up.set()
         return self.hung_up.is_set()
 
 

@@ -1,0 +1,209 @@
+/*
+ * ring.pml: the ring of shmstream (shmstream/ring/ring.py), byte by byte.
+ *
+ * One writer at a time: the producer, and after its SIGKILL a supervisor that takes over
+ * (registry._finish), and after that one's SIGKILL a second one. One reader, at any
+ * offset: readers write nothing, so one that may do anything stands for all.
+ *
+ * A byte of the ring is modelled as the stream offset it was written for, plus WHO wrote
+ * it. So "torn" is exact: a copied byte that is not the byte published for its offset.
+ *
+ * Memory: x86-TSO keeps store-store and load-load order; with one writer whose reader
+ * stores nothing that equals one step per access. The bytes within one copy are written,
+ * and read, in ANY order (memmove, rep movsb).
+ *
+ * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED NO_VALIDATE
+ * HEAD_FIRST FINAL_LATE.
+ */
+
+#ifndef CAP
+#define CAP      3          /* capacity of the ring                                   */
+#endif
+#ifndef TOTAL
+#define TOTAL    8          /* the producer writes up to so many bytes: some laps     */
+#endif
+#define CHUNK    (CAP + 1)  /* the longest append: longer than the ring               */
+#define EVENT    2          /* the longest error event of a supervisor                */
+#define WHO(w)   (32 * (w)) /* who wrote a byte: 0 producer, 1 and 2 supervisors      */
+
+/* The header's words (ring/layout.py) and the ring. */
+byte data[CAP];
+byte head, dropped;
+bool final;                 /* W_STATE is a final one                                 */
+
+/* Ghosts: no process of the protocol looks at these. */
+byte from[3];               /* the offset at which writer w began                     */
+byte began;                 /* the last writer that has begun                         */
+bool killed[2], gone[2];    /* SIGKILL was sent; its flock is free                    */
+bool lost, ended;           /* how the reader came out                                */
+
+/* Whether the byte v is what was published for stream offset o. */
+#define RIGHT(v, o)  ((v) == (o) + ((began >= 2 && (o) >= from[2]) -> WHO(2) :        \
+                                    ((began >= 1 && (o) >= from[1]) -> WHO(1) : 0)))
+
+/* -- RingWriter.append ------------------------------------------------------------- */
+
+inline publish_prefix() {   /* words[W_DROPPED] = head - capacity                     */
+    if
+#ifdef PREFIX_LOWERED
+    :: to > CAP -> dropped = to - CAP
+#else
+    :: to > CAP + dropped -> dropped = to - CAP  /* never lower it: README, finding 1 */
+#endif
+    :: else
+    fi
+}
+
+inline append(n) {
+    atomic {
+        to = at + n;
+        lo = (n > CAP -> to - CAP : at);         /* chunk = chunk[-capacity:]         */
+        todo = (1 << (to - lo)) - 1;
+    }
+#ifdef HEAD_FIRST
+    head = to;
+#endif
+#ifndef PREFIX_LATE
+    publish_prefix();                            /* 1: before a byte is overwritten   */
+#endif
+    do                                           /* 2: data[at:end] = chunk, any order */
+    :: todo == 0 -> break
+    :: todo & 1 -> d_step { todo = todo & 14; data[lo % CAP] = lo + WHO(me) }
+    :: todo & 2 -> d_step { todo = todo & 13; data[(lo + 1) % CAP] = lo + 1 + WHO(me) }
+    :: todo & 4 -> d_step { todo = todo & 11; data[(lo + 2) % CAP] = lo + 2 + WHO(me) }
+    :: todo & 8 -> d_step { todo = todo & 7; data[(lo + 3) % CAP] = lo + 3 + WHO(me) }
+    od;
+#ifdef PREFIX_LATE
+    publish_prefix();
+#endif
+    atomic { head = to; at = to; to = 0; lo = 0 }  /* 3: words[W_HEAD] = head         */
+}
+
+proctype Producer() {
+    byte at, to, lo, todo, n;
+    byte me = 0;
+    {
+        do
+        :: atomic { at < TOTAL -> n = 1;         /* Producer.write, any chunk         */
+                    do
+                    :: n < CHUNK && at + n < TOTAL -> n++
+                    :: break
+                    od };
+            append(n)
+        :: break
+        od;
+        final = true                             /* RingWriter.finish                 */
+    } unless { killed[0] };
+    gone[0] = !final                             /* the kernel frees the flock        */
+}
+
+/* registry._finish of the supervisor, of which `me` is 1, or of its successor, 2 */
+proctype Supervisor(byte me) {
+    byte at, to, lo, todo;
+    if
+    :: atomic { gone[me - 1] ->                  /* flock taken: the producer is dead */
+                at = head;                       /* RingWriter.__init__               */
+                from[me] = head; began = me }
+    :: final -> goto done
+    fi;
+    {
+        if                                       /* end_stream: append_last           */
+        :: append(1)
+        :: append(EVENT)
+        :: skip                                  /* not an event stream, or no room   */
+        fi;
+        final = true
+    } unless { me == 1 && killed[1] };
+    if
+    :: me == 1 -> gone[1] = !final
+    :: else
+    fi;
+done:
+    skip
+}
+
+proctype Killer() {                              /* SIGKILL, at any moment, or never  */
+    if
+    :: !final -> killed[0] = true;
+        if
+        :: (began == 1 && !final) -> killed[1] = true
+        :: final
+        fi
+    :: final
+    fi
+}
+
+/* -- Follower._step over Watch.read over RingReader.read ---------------------------- */
+
+proctype Reader() {
+    byte offset, seen, size, todo;
+    bool torn, was_final;
+
+    atomic { do :: offset < TOTAL -> offset++ :: break od };
+    do
+    ::                                           /* it polls: waiting is wakeup.pml's */
+#ifdef FINAL_LATE
+        seen = head;
+        was_final = final;
+#else
+        was_final = final;                       /* producer_state, BEFORE head       */
+        seen = head;                             /* head = words[W_HEAD]              */
+#endif
+#ifdef VALIDATE_HEAD
+        if :: head > offset + CAP -> lost = true; break :: else fi;
+#else
+        if :: dropped > offset -> lost = true; break :: else fi;
+#endif
+        if
+        :: seen <= offset
+        :: seen > offset ->                      /* any limit                         */
+            atomic {
+                size = 1;
+                do
+                :: size < seen - offset && size < CAP -> size++
+                :: break
+                od;
+                todo = (1 << size) - 1
+            }
+        fi;
+        seen = 0;
+        do                                       /* copy = data[at:end].tobytes()     */
+        :: todo == 0 -> break
+        :: todo & 1 -> d_step {
+            todo = todo & 14; torn = torn || !RIGHT(data[offset % CAP], offset) }
+        :: todo & 2 -> d_step {
+            todo = todo & 13;
+            torn = torn || !RIGHT(data[(offset + 1) % CAP], offset + 1) }
+        :: todo & 4 -> d_step {
+            todo = todo & 11;
+            torn = torn || !RIGHT(data[(offset + 2) % CAP], offset + 2) }
+        :: todo & 8 -> d_step {
+            todo = todo & 7;
+            torn = torn || !RIGHT(data[(offset + 3) % CAP], offset + 3) }
+        od;
+#ifndef NO_VALIDATE
+#ifdef VALIDATE_HEAD
+        if :: head > offset + CAP -> lost = true; break :: else fi;
+#else
+        if :: size > 0 && dropped > offset -> lost = true; break :: else fi;
+#endif
+#endif
+        assert(!torn);                           /* I1: no torn copy is accepted      */
+        if
+        :: atomic { size > 0 ->                  /* consecutive: RIGHT(o) for each o  */
+                    offset = offset + size;
+                    size = 0 }
+        :: size == 0 && was_final ->
+            assert(offset >= head);              /* I1: nothing is missing at the end */
+            ended = true;
+            break
+        :: size == 0 && !was_final
+        fi
+    od
+}
+
+init {
+    atomic {
+        run Producer(); run Supervisor(1); run Supervisor(2); run Killer(); run Reader()
+    }
+}
