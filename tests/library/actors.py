@@ -1,0 +1,129 @@
+"""What the other processes of the library's tests do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from shmstream import Streams
+from tests.support.child import hear, say
+
+
+def tell_pid(directory: str, conv_id: str) -> None:
+    """Write events that hold this process's id."""
+    with Streams.attach(directory) as streams, streams.create(conv_id) as producer:
+        for number in range(100):
+            producer.write(b'data: %d %d\n\n' % (os.getpid(), number))
+    say(os.getpid())
+
+
+def read_pid(directory: str, conv_id: str) -> None:
+    """Follow, and say who wrote and who read."""
+    with Streams.attach(directory) as streams:
+        say('ready')
+        hear()
+        events = b''.join(streams.open(conv_id).follow()).decode().split('\n\n')[:-1]
+        writers = {int(event.split()[1]) for event in events}
+        say({'events': len(events), 'writers': sorted(writers), 'reader': os.getpid()})
+
+
+def _wait(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def fork_and_go_on(directory: str) -> None:
+    """Fork while attached, producing and following; both sides go on."""
+    streams = Streams.attach(directory)
+    producer = streams.create('parent')
+    producer.write(b'one ')
+    follower = streams.open('parent').follow()
+    assert next(follower) == b'one '
+    ours = streams.runtime
+    found: dict[str, Any] = {'listeners before': producer.listeners}
+    pid = os.fork()
+    if not pid:
+        # A child has a runtime of its own, made when it needs one.
+        assert threading.active_count() == 1
+        with streams.create('child') as own:
+            own.write(b'child')
+        assert streams.runtime is not ours
+        assert streams.runtime._slot != ours._slot
+        assert b''.join(streams.open('child').follow()) == b'child'
+        assert streams.open('parent').read() == b'one '
+        # What it inherited is the parent's: dropping it must change nothing.
+        del producer, follower
+        # With all that an interpreter does at its end.
+        sys.exit(0)
+    found['child'] = _wait(pid)
+    found['listeners after'] = producer.listeners
+    found['wrote'] = producer.write(b'two')
+    found['next'] = next(follower).decode()
+    found['same'] = streams.runtime is ours
+    found['child read'] = streams.open('child').read().decode()
+    found['state'] = streams.open('parent').state.label
+    producer.finish()
+    found['rest'] = b''.join(follower).decode()
+    streams.close()
+    say(found)
+
+
+def fork_and_die(directory: str) -> None:
+    """Produce, fork a child that lives on, and be killed."""
+    streams = Streams.attach(directory)
+    producer = streams.create('c')
+    producer.write(b'data: x\n\n')
+    pid = os.fork()
+    if not pid:
+        # Until the test ends it: nothing of the parent's is its business.
+        os.dup2(os.open('/dev/null', os.O_RDWR), 1)
+        time.sleep(30)
+        os._exit(0)
+    say(pid)
+    hear()
+
+
+def write_in_the_child(directory: str) -> None:
+    """Fork, and have the child try to write to what it inherited."""
+    streams = Streams.attach(directory)
+    producer = streams.create('c')
+    producer.write(b'parent ')
+    pid = os.fork()
+    if not pid:
+        os._exit(int(producer.write(b'child ')))
+    wrote = _wait(pid)
+    producer.write(b'parent')
+    producer.finish()
+    say({'wrote': wrote, 'data': streams.open('c').read().decode()})
+    streams.close()
+
+
+def leave_without_closing(directory: str) -> None:
+    """End the interpreter with everything open."""
+    streams = Streams.attach(directory)
+    producer = streams.create('c')
+    producer.write(b'x')
+    follower = streams.open('c').follow()
+    next(follower)
+    blocked = streams.open('c').follow(1)
+    threading.Thread(target=list, args=(blocked,), daemon=True).start()
+    say('ready')
+    hear()
+    # Kept to the end.
+    globals()['kept'] = (streams, producer, follower)
+
+
+def fork_without_the_streams(directory: str) -> None:
+    """Fork with a producer whose ``Streams`` nobody has kept."""
+    producer = Streams.attach(directory).create('c')
+    producer.write(b'parent ')
+    pid = os.fork()
+    if not pid:
+        os._exit(int(producer.write(b'child ')))
+    wrote = _wait(pid)
+    producer.write(b'parent')
+    say({'wrote': wrote, 'data': Streams.attach(directory).open('c').read().decode()})
+    # The end of the interpreter finds it still open.
+    globals()['kept'] = producer

@@ -1,0 +1,170 @@
+"""The runtime directory: private to its user, or refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shmstream import (
+    DirectoryRefused,
+    LayoutMismatch,
+    Streams,
+    SupervisorUnavailable,
+)
+from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.memory.table import TABLE_BYTES, WorkerTable
+from tests.support.child import ROOT
+from tests.support.leaks import SHM, semaphores
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / 'run'
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_new_directory_is_private(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert RuntimeDirectory(path).create()
+    finally:
+        os.umask(before)
+    assert mode(path) == mode(path / 'sessions') == 0o700
+    assert not RuntimeDirectory(path).create(), 'it was there'
+
+
+@pytest.mark.parametrize('bits', [0o755, 0o701, 0o710, 0o720, 0o777])
+@pytest.mark.parametrize('which', ['.', 'sessions'])
+def test_what_is_open_to_others_is_refused(path: Path, bits: int, which: str) -> None:
+    RuntimeDirectory(path).create()
+    (path / which).chmod(bits)
+    with pytest.raises(DirectoryRefused, match='chmod 700'):
+        RuntimeDirectory(path).create()
+
+
+def test_a_link_is_refused_wherever_it_leads(path: Path, tmp_path: Path) -> None:
+    RuntimeDirectory(tmp_path / 'real').create()
+    path.symlink_to(tmp_path / 'real')
+    for refuse in (RuntimeDirectory(path).create, RuntimeDirectory(path).check):
+        with pytest.raises(DirectoryRefused, match='is not a directory'):
+            refuse()
+
+
+def test_a_link_to_nowhere_is_refused(path: Path) -> None:
+    path.symlink_to('nowhere')
+    with pytest.raises(DirectoryRefused):
+        RuntimeDirectory(path).create()
+    assert not path.with_name('nowhere').exists()
+
+
+def test_a_file_in_its_place_is_refused(path: Path) -> None:
+    path.write_text('mine')
+    with pytest.raises(DirectoryRefused, match='is not a directory'):
+        RuntimeDirectory(path).create()
+    assert path.read_text() == 'mine'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can give things away')
+def test_another_user_s_directory_is_refused(path: Path) -> None:
+    RuntimeDirectory(path).create()
+    os.chown(path, 65534, 65534)
+    with pytest.raises(DirectoryRefused, match='belongs to user 65534'):
+        RuntimeDirectory(path).check()
+
+
+def test_what_is_not_there_is_refused_until_it_is_made(path: Path) -> None:
+    with pytest.raises(DirectoryRefused, match='is not there'):
+        RuntimeDirectory(path).check()
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_made_is_refused(path: Path) -> None:
+    with pytest.raises(DirectoryRefused, match='cannot make'):
+        RuntimeDirectory(path / 'deep' / 'down').create()
+
+
+def test_a_path_too_long_for_a_socket_is_refused_before_it_is_made(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / ('x' * 100)
+    with pytest.raises(DirectoryRefused, match='at most 107 bytes'):
+        RuntimeDirectory(path).create()
+    assert not path.exists()
+
+
+def test_the_default_is_one_directory_for_each_user() -> None:
+    assert default_directory() == Path(f'/dev/shm/shmstream-{os.geteuid()}')
+
+
+def test_no_supervisor_works_in_a_directory_that_is_refused(path: Path) -> None:
+    path.mkdir(mode=0o755)
+    path.chmod(0o755)
+    command = [sys.executable, '-m', 'shmstream.supervisor', '--directory', str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20)
+    assert done.returncode == 1
+    assert b'chmod 700' in done.stderr
+    assert done.stderr.count(b'\n') == 1
+    assert list(path.iterdir()) == []
+
+
+def test_nothing_of_a_deployment_is_open_to_others(
+    directory: Path, streams: Streams
+) -> None:
+    with streams.create('c') as producer:
+        producer.write(b'x')
+        paths = [directory, *directory.rglob('*')]
+        paths += [SHM / name for name in semaphores(directory)]
+        assert {path.name for path in paths} >= {
+            'supervisor.lock',
+            'supervisor.sock',
+            'supervisor.json',
+            'workers',
+            'sessions',
+        }
+        assert len(paths) >= 8
+        assert [str(path) for path in paths if mode(path) & 0o077] == []
+
+
+# -- the worker table ------------------------------------------------------------------
+
+
+def test_a_table_is_not_there_before_a_supervisor(path: Path) -> None:
+    with pytest.raises(SupervisorUnavailable):
+        WorkerTable.attach(path)
+
+
+@pytest.mark.parametrize(
+    ('at', 'value'), [(0, 0), (0, 0x314B524F574D4854), (8, 2), (8, 0)]
+)
+def test_a_damaged_table_is_refused(path: Path, at: int, value: int) -> None:
+    WorkerTable.create(path, made_directory=False)
+    with path.open('r+b') as file:
+        file.seek(at)
+        file.write(value.to_bytes(8, 'little'))
+    with pytest.raises(LayoutMismatch):
+        WorkerTable.attach(path)
+    os.truncate(path, TABLE_BYTES - 1)
+    with pytest.raises(LayoutMismatch):
+        WorkerTable.attach(path)
+
+
+def test_slots_are_given_and_taken_back(path: Path) -> None:
+    made = WorkerTable.create(path, made_directory=False)
+    table = WorkerTable.attach(path)
+    assert [table.epoch(slot) for slot in range(64)] == [0] * 64
+    made.take(3, 0xABC, os.getpid())
+    assert (table.epoch(3), table.pid(3)) == (0xABC, os.getpid())
+    assert table.slot_of(0xABC) == 3
+    made.notify(3)
+    assert (table.notices(2), table.notices(3)) == (0, 1)
+    made.free(3)
+    assert table.slot_of(0xABC) is None
+    assert not table.made_directory

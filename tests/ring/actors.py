@@ -1,0 +1,169 @@
+"""What the other processes of the ring's tests do."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shmstream.errors import OffsetLost
+from shmstream.memory.segment import Segment
+from shmstream.ring.fence import make_fence
+from shmstream.ring.layout import W_HEAD
+from shmstream.ring.ring import RingReader, RingWriter
+from shmstream.ring.state import State
+from tests.ring.buffers import content
+from tests.support.child import say
+
+
+def write_laps(path: str, seconds: float, seed: int) -> None:
+    """Lap the readers as fast as it goes, until cancelled or for some seconds."""
+    segment = Segment.attach(Path(path))
+    writer = RingWriter(segment.view)
+    rng = random.Random(seed)
+    say('ready')
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not segment.cancelled:
+        for _ in range(50):
+            size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
+            writer.append(content(writer.head, size))
+    writer.finish(State.COMPLETE, 1)
+    say(writer.head)
+
+
+class HeadReader(RingReader):
+    """Known to be wrong: takes what is there from head, before the copy and after."""
+
+    @property
+    def dropped_prefix(self) -> int:
+        return max(self.total_bytes - self.capacity, 0)
+
+    def read(self, offset: int, limit: int = sys.maxsize) -> bytes:
+        copy = _unchecked(self, offset, limit)
+        if self.dropped_prefix > offset:
+            raise OffsetLost(offset, self.dropped_prefix, self.total_bytes)
+        return copy
+
+
+class TrustingReader(RingReader):
+    """Known to be wrong: does not look again once it has copied."""
+
+    def read(self, offset: int, limit: int = sys.maxsize) -> bytes:
+        return _unchecked(self, offset, limit)
+
+
+def _unchecked(reader: RingReader, offset: int, limit: int) -> bytes:
+    head = reader.total_bytes
+    if reader.dropped_prefix > offset:
+        raise OffsetLost(offset, reader.dropped_prefix, head)
+    size = min(head - offset, limit, reader.capacity)
+    at = offset % reader.capacity
+    whole = reader._data[at : at + size].tobytes()
+    return whole + reader._data[: max(at + size - reader.capacity, 0)].tobytes()
+
+
+READERS = {'ring': RingReader, 'head': HeadReader, 'trusting': TrustingReader}
+
+
+def read_laps(path: str, kind: str, seed: int) -> None:
+    """Read at the ring's edges until its end, or until something is wrong."""
+    segment = Segment.attach(Path(path))
+    reader = READERS[kind](segment.view)
+    rng = random.Random(seed)
+    right = lost = size = 0
+    say('ready')
+    while not reader.producer_state.final:
+        for _ in range(50):
+            if rng.random() < 0.8:
+                offset = reader.dropped_prefix + rng.randrange(1 << rng.randrange(15))
+            else:
+                offset = max(reader.total_bytes - rng.randrange(4096), 0)
+            try:
+                copy = reader.read(offset, rng.randrange(1, 1 << 17))
+            except OffsetLost as ex:
+                lost += ex.dropped_prefix > offset == ex.offset
+                continue
+            if copy and copy != content(offset, len(copy)):
+                say({'pid': os.getpid(), 'wrong': offset, 'right': right})
+                return
+            right += 1
+            size += len(copy)
+    say({'pid': os.getpid(), 'right': right, 'lost': lost, 'bytes': size})
+
+
+def move_words(path: str, seconds: float, how: str, step: int) -> None:
+    """Move head by ``step``, until cancelled or for some seconds.
+
+    Args:
+        path: the segment.
+        seconds: how long.
+        how: 'append', as a producer does; 'store', the same store alone, for steps that
+            change all bytes of the word; 'halves', known to be wrong, in two stores.
+        step: bytes.
+    """
+    segment = Segment.attach(Path(path))
+    writer = RingWriter(segment.view)
+    chunk = bytes(step if how == 'append' else 0)
+    words, halves = segment.words, segment.view[:4096].cast('I')
+    head = 0
+    say('ready')
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not segment.cancelled:
+        for _ in range(100):
+            head += step
+            if how == 'append':
+                writer.append(chunk)
+            elif how == 'store':
+                words[W_HEAD] = head
+            else:
+                halves[2 * W_HEAD] = head & 0xFFFFFFFF
+                halves[2 * W_HEAD + 1] = head >> 32
+    writer.finish(State.COMPLETE, 1)
+    say(head)
+
+
+def store_buffering(path: str, side: int, fenced: bool, seconds: float) -> None:
+    """One side of the litmus: store mine, fence, load the other's.
+
+    Both sides wait for each other before every round. Writes a byte for each round
+    beside the segment: 1 if the other's store was not seen yet.
+    """
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {processors[side % len(processors)]})
+    words = Segment.attach(Path(path)).view[4096:].cast('Q')
+    mine, other = (0, 64) if side == 0 else (64, 0)
+    here, there = mine + 128, other + 128
+    fence: Callable[[], None] = make_fence() if fenced else _nothing
+    unseen = bytearray()
+    say('ready')
+    deadline = time.monotonic() + seconds
+    end = 0
+    number = 0
+    while True:
+        number += 1
+        # The first side says when to stop, in the word that the other waits for.
+        if side == 0 and not number % 16 and time.monotonic() >= deadline:
+            end = 1 << 63
+        words[here] = number | end
+        spins = 0
+        while words[there] & ~(1 << 63) < number:
+            spins += 1
+            if not spins % 5000:
+                # It is not running: let it.
+                time.sleep(0.0001)
+        if end or words[there] >> 63:
+            break
+        words[mine] = number
+        fence()
+        unseen.append(words[other] < number)
+    # The other may be a round ahead, and wait for us.
+    words[here] = (1 << 64) - 1
+    Path(f'{path}.{side}').write_bytes(unseen)
+    say('done')
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,39 @@
+"""A real segment in a real file, for tests of several processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from shmstream.memory.segment import Segment
+
+MakeSegment = Callable[[int], tuple[Path, Segment]]
+
+
+@pytest.fixture
+def make_segment() -> Iterator[MakeSegment]:
+    """Make segments of a capacity; their files go after the test."""
+    with ExitStack() as stack:
+
+        def make(capacity: int) -> tuple[Path, Segment]:
+            name = f'shmstream-test-{os.getpid()}-{secrets.token_hex(6)}.ring'
+            path = Path('/dev/shm') / name
+            segment, fd = Segment.create(
+                path,
+                capacity=capacity,
+                generation=1,
+                created_ns=1,
+                producer_epoch=0,
+                owner=bytes(32),
+                conv_id=b'c',
+            )
+            stack.callback(path.unlink)
+            os.close(fd)
+            return path, segment
+
+        yield make

@@ -1,0 +1,192 @@
+"""The layout, in numbers that are written out: other processes, and other releases,
+have been told them. Whoever changes one changes ``LAYOUT_VERSION``.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shmstream.ids import MAX_ID_BYTES, OWNER_BYTES
+from shmstream.memory import table
+from shmstream.memory.segment import Segment
+from shmstream.ring import layout
+from shmstream.ring.ring import RingWriter
+from shmstream.ring.state import State
+
+WORDS = {
+    'W_MAGIC': 0,
+    'W_VERSION': 8,
+    'W_CAPACITY': 16,
+    'W_GENERATION': 24,
+    'W_CREATED': 32,
+    'W_PRODUCER_EPOCH': 40,
+    'W_HEAD': 64,
+    'W_DROPPED': 72,
+    'W_STATE': 80,
+    'W_COMPLETED': 88,
+    'W_RESERVED': 96,
+    'W_CANCELLED': 128,
+    'W_EVICTED': 136,
+    'W_ARMED': 512,
+    'W_ID_LENGTH': 1056,
+    'W_TYPE_LENGTH': 2048,
+    'W_LISTENERS': 3072,
+}
+"""Byte offset of each word (of the first, where there is one for every worker)."""
+
+FIELDS = [
+    # first byte, one past the last, who writes it
+    (0, 8, 'creation'),
+    (8, 16, 'creation'),
+    (16, 24, 'creation'),
+    (24, 32, 'creation'),
+    (32, 40, 'creation'),
+    (40, 48, 'creation'),
+    (64, 72, 'producer'),
+    (72, 80, 'producer'),
+    (80, 88, 'producer'),
+    (88, 96, 'producer'),
+    (96, 104, 'producer'),
+    (128, 136, 'supervisor'),
+    (136, 144, 'supervisor'),
+    (512, 1024, 'readers'),
+    (1024, 1056, 'creation'),
+    (1056, 1064, 'creation'),
+    (1064, 1576, 'creation'),
+    (2048, 2056, 'producer'),
+    (2056, 2312, 'producer'),
+    (3072, 3584, 'readers'),
+]
+
+
+def test_every_word_is_at_the_offset_that_the_format_says() -> None:
+    found = {k: v for k, v in vars(layout).items() if k.startswith('W_')}
+    assert {name: 8 * index for name, index in found.items()} == WORDS
+
+
+def test_every_block_is_at_the_offset_that_the_format_says() -> None:
+    assert slice(512, 1024) == layout.B_ARMED
+    assert slice(1024, 1056) == layout.B_OWNER
+    assert layout.B_ID == 1064
+    assert layout.B_TYPE == 2056
+    assert slice(64, 144) == layout.B_CHANGES
+    found = {name for name in vars(layout) if name.startswith('B_')}
+    assert found == {'B_ARMED', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_CHANGES'}
+
+
+def test_sizes_and_limits_are_what_the_format_says() -> None:
+    assert layout.HEADER_BYTES == 4096
+    assert layout.WORD == 8
+    assert layout.MAX_SLOTS == 64
+    assert layout.MIN_CAPACITY == 4096
+    assert layout.MAX_CAPACITY == 1073741824
+    assert layout.MAX_CONTENT_TYPE == 256
+    assert layout.LAYOUT_VERSION == 1
+    assert layout.MAGIC == 0x314D5254534D4853
+    assert MAX_ID_BYTES == 512
+    assert OWNER_BYTES == 32
+
+
+def test_fields_do_not_overlap_and_fit_the_header() -> None:
+    spans = sorted((first, end) for first, end, _ in FIELDS)
+    for (_, end), (first, _) in pairwise(spans):
+        assert end <= first
+    assert spans[-1][1] <= 4096
+    assert all(first % 8 == 0 for first, _ in spans)
+    assert set(WORDS.values()) <= {first for first, _ in spans}
+
+
+def test_no_cache_line_is_written_by_two_while_a_stream_lives() -> None:
+    writers: dict[int, set[str]] = {}
+    for first, end, who in FIELDS:
+        for line in range(first // 64, (end - 1) // 64 + 1):
+            writers.setdefault(line, set()).add(who)
+    assert all(len(who) == 1 for who in writers.values())
+
+
+def test_a_waiting_reader_compares_all_that_producer_and_supervisor_publish() -> None:
+    first, end = layout.B_CHANGES.start, layout.B_CHANGES.stop
+    for name in ('HEAD', 'DROPPED', 'STATE', 'COMPLETED', 'CANCELLED', 'EVICTED'):
+        assert first <= WORDS[f'W_{name}'] < end
+    # Not what readers write: they would wake each other for ever.
+    assert end <= WORDS['W_ARMED']
+
+
+@pytest.mark.parametrize(
+    ('state', 'number', 'label', 'final'),
+    [
+        (State.PENDING, 0, 'pending', False),
+        (State.LIVE, 1, 'live', False),
+        (State.COMPLETE, 2, 'complete', True),
+        (State.CANCELLED, 3, 'cancelled', True),
+        (State.ABORTED, 4, 'aborted', True),
+    ],
+)
+def test_states_have_the_numbers_that_the_format_says(
+    state: State, number: int, label: str, final: bool
+) -> None:
+    assert (int(state), state.label, state.final) == (number, label, final)
+    assert len(State) == 5
+
+
+def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -> None:
+    path = tmp_path / 'segment'
+    owner = bytes(range(32))
+    segment, fd = Segment.create(
+        path,
+        capacity=8192,
+        generation=0x1122334455667788,
+        created_ns=1_700_000_000_000_000_001,
+        producer_epoch=77,
+        owner=owner,
+        conv_id='Gespräch'.encode(),
+    )
+    os.close(fd)
+    segment.set_content_type('text/plain')
+    writer = RingWriter(segment.view)
+    writer.go_live()
+    writer.append(b'0123456789')
+    segment.count_followers(5, 0xABCDE00000, 2)
+    segment.words[layout.W_ARMED + 63] = 9
+    raw = path.read_bytes()
+
+    def word(at: int) -> int:
+        return int.from_bytes(raw[at : at + 8], 'little')
+
+    assert len(raw) == 12288
+    assert raw[:8] == b'SHMSTRM1'
+    assert [word(at) for at in (8, 16, 24, 32, 40)] == [
+        1,
+        8192,
+        0x1122334455667788,
+        1_700_000_000_000_000_001,
+        77,
+    ]
+    assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
+    assert [word(at) for at in (128, 136)] == [0, 0]
+    assert word(1016) == 9
+    assert raw[1024:1056] == owner
+    assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
+    assert raw[2048:2066] == b'\x0a\0\0\0\0\0\0\0text/plain'
+    assert word(3112) == 0xABCDE00002
+    assert raw[4096:4107] == b'0123456789\0'
+
+
+def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
+    path = tmp_path / 'workers'
+    made = table.WorkerTable.create(path, made_directory=True)
+    made.take(0, 0x11, 22)
+    made.take(63, 0x33, 44)
+    made.notify(63)
+    raw = path.read_bytes()
+    words = memoryview(raw).cast('Q')
+    assert len(raw) == 4160
+    assert raw[:8] == b'SHMWORK1'
+    assert (words[1], words[3]) == (1, 1)
+    assert made.semaphore_name(0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
+    assert list(words[8:11]) == [0x11, 22, 0]
+    assert list(words[512:515]) == [0x33, 44, 1]

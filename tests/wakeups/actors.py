@@ -1,0 +1,144 @@
+"""What the other processes of the wake-up tests do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from shmstream import Producer, Streams, runtime
+from shmstream.wakeups import bells, doorbell, hub, loop, threads
+from tests.support.child import hear, say
+
+
+def patch(net_s: float, tick_s: float, quiet_ticks: int) -> None:
+    """Move the safety net and the pace of a hub, in this process."""
+    for module in (doorbell, threads, runtime):
+        module.NET_S = net_s  # type: ignore[attr-defined]
+    for module in (loop, threads):
+        module.TICK_S = tick_s  # type: ignore[attr-defined]
+    if not tick_s:
+        # Look at every turn of the loop: its timers are no finer than a millisecond.
+        loop.MAX_TICK_S = 0.0
+    hub.QUIET_TICKS = quiet_ticks
+
+
+def count_calls(owner: type, name: str) -> list[float]:
+    """Note the time of every call of a method."""
+    calls: list[float] = []
+    inner = getattr(owner, name)
+
+    def noted(*args: Any) -> Any:
+        calls.append(time.monotonic())
+        return inner(*args)
+
+    setattr(owner, name, noted)
+    return calls
+
+
+def _nothing(_self: object, _head: int) -> None:
+    pass
+
+
+class Player:
+    """One side of a rally: answers each message with the next."""
+
+    def __init__(self, producer: Producer, options: dict[str, Any]) -> None:
+        self._producer = producer
+        self._leads: bool = options['leads']
+        self._rounds: int = options['rounds']
+        self._deadline = time.monotonic() + options['seconds']
+        self._pauses: list[float] = options['pauses']
+        self._rng = random.Random(options['seed'])
+        self._sent_at = 0.0
+        self.waits: list[float] = []
+
+    def serve(self) -> None:
+        """Send the first message."""
+        self._send(0)
+
+    def returned(self, data: bytes) -> bool:
+        """Take a message and send the next; False once the rally is over."""
+        if self._sent_at:
+            self.waits.append(time.monotonic() - self._sent_at)
+        number = int(data)
+        assert len(data) == 8, 'messages must not pile up'
+        if self._leads:
+            late = time.monotonic() > self._deadline
+            if late or number >= 2 * self._rounds:
+                self._producer.finish()
+                return False
+        self._pause()
+        self._send(number + 1)
+        return True
+
+    def _pause(self) -> None:
+        # Busy: a sleep would hand the processor over, and hide races.
+        end = time.monotonic() + self._rng.random() * self._rng.choice(self._pauses)
+        while time.monotonic() < end:
+            pass
+
+    def _send(self, number: int) -> None:
+        self._sent_at = time.monotonic()
+        assert self._producer.write(b'%08d' % number)
+
+
+def rally(directory: str, options: dict[str, Any]) -> None:
+    """Hand messages back and forth with another process, through two streams."""
+    patch(options['net_s'], options['tick_s'], options['quiet_ticks'])
+    armed = count_calls(hub.FollowHub, '_arm')
+    rung = count_calls(bells.Bells, 'ring')
+    if options['mute']:
+        setattr(bells.ArmedSlots, 'ring', _nothing)  # noqa: B010
+    with Streams.attach(directory) as streams:
+        producer = streams.create(options['mine'])
+        say('ready')
+        hear()
+        follower = streams.open(options['theirs']).follow()
+        player = Player(producer, options)
+
+        async def on_a_loop() -> None:
+            if options['leads']:
+                player.serve()
+            async for data in follower:
+                if not player.returned(data):
+                    break
+
+        if options['kind'] == 'loop':
+            asyncio.run(on_a_loop())
+        else:
+            if options['leads']:
+                player.serve()
+            for data in follower:
+                if not player.returned(data):
+                    break
+        producer.finish()
+        follower.close()
+        waits = sorted(player.waits) or [0.0]
+        say(
+            {
+                'hand_offs': 2 * len(waits),
+                'longest': waits[-1],
+                'over_1_s': sum(wait > 1 for wait in waits),
+                'median': waits[len(waits) // 2],
+                'armed': len(armed),
+                'rung': len(rung),
+            }
+        )
+
+
+def write_between_marks(directory: str, chunks: int) -> None:
+    """Write while nobody follows, between two system calls that show in a trace."""
+    with Streams.attach(directory) as streams:
+        producer = streams.create('c', capacity=65536)
+        chunk = b'x' * 200
+        # All of the ring is backed by memory after this.
+        for _ in range(2 * 65536 // 200):
+            producer.write(chunk)
+        Path('/mark-begin').exists()
+        for _ in range(chunks):
+            producer.write(chunk)
+        Path('/mark-end').exists()
+        producer.finish()

@@ -1,0 +1,217 @@
+"""Doorbells: rung across processes, waited for by one thread, taken down in order."""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import posix_ipc
+import pytest
+
+from shmstream import Streams
+from shmstream.memory.table import WorkerTable
+from shmstream.wakeups.bells import Bells
+from shmstream.wakeups.doorbell import NET_S, Doorbell
+from tests.support.leaks import wait_until
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A semaphore of our own."""
+    name = f'/shmstream-test-{os.getpid()}-{secrets.token_hex(6)}'
+    posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600).close()
+    yield name
+    posix_ipc.unlink_semaphore(name)
+
+
+def held() -> tuple[int, int, int]:
+    """Descriptors, threads and mapped semaphores of this process."""
+    gc.collect()
+    maps = Path('/proc/self/maps').read_text()
+    return (
+        len(os.listdir('/proc/self/fd')),
+        threading.active_count(),
+        maps.count('/dev/shm/sem.'),
+    )
+
+
+class Wakes:
+    """Notes each wake-up."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.seen: list[bool] = []
+        self.rung = threading.Event()
+        self._fail = fail
+
+    def has_rung(self, times: int) -> bool:
+        return sum(self.seen) >= times
+
+    def __call__(self, rung: bool) -> float:
+        self.seen.append(rung)
+        if rung:
+            self.rung.set()
+            if self._fail:
+                raise RuntimeError('a bad wake')
+        return NET_S
+
+
+def started(name: str, wakes: Wakes) -> Doorbell:
+    bell = Doorbell(name, wakes)
+    bell.start()
+    return bell
+
+
+def test_a_ring_wakes_long_before_the_net(name: str) -> None:
+    wakes = Wakes()
+    bell = started(name, wakes)
+    posix_ipc.Semaphore(name).release()
+    assert wakes.rung.wait(5)
+    bell.stop()
+    assert wakes.seen[0] is True
+
+
+def test_nobody_sleeps_longer_than_the_net(name: str) -> None:
+    wakes = Wakes()
+    bell = started(name, wakes)
+    assert wait_until(lambda: len(wakes.seen) >= 2)
+    bell.stop()
+    assert wakes.seen[:2] == [False, False]
+    assert NET_S == 0.2
+
+
+def test_many_rings_are_one_wake(name: str) -> None:
+    semaphore = posix_ipc.Semaphore(name)
+    for _ in range(5000):
+        semaphore.release()
+    wakes = Wakes()
+    bell = started(name, wakes)
+    assert wakes.rung.wait(5)
+    assert wait_until(lambda: semaphore.value == 0)
+    bell.stop()
+    assert sum(wakes.seen) <= 3
+    semaphore.close()
+
+
+def test_a_bad_wake_does_not_end_the_thread(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wakes = Wakes(fail=True)
+    bell = started(name, wakes)
+    for number in range(1, 4):
+        bell.ring()
+        assert wait_until(partial(wakes.has_rung, number))
+    bell.stop()
+    assert 'a bad wake' in caplog.text
+
+
+def test_a_doorbell_that_comes_and_goes_leaves_nothing(name: str) -> None:
+    started(name, Wakes()).stop()
+    before = held()
+    for _ in range(200):
+        wakes = Wakes()
+        bell = started(name, wakes)
+        bell.ring()
+        bell.stop()
+    assert held() == before
+
+
+def test_a_process_that_comes_and_goes_leaves_nothing(
+    directory: Path, streams: Streams
+) -> None:
+    def come_and_go(number: int) -> None:
+        with Streams.attach(directory) as again:
+            again.connect()
+            if number % 10 == 0:
+                with again.create(f'c{number}') as producer:
+                    producer.write(b'x')
+                assert b''.join(again.open(f'c{number}').follow()) == b'x'
+
+    before = held()
+    for number in range(200):
+        come_and_go(number)
+    after = held()
+    assert after[:2] == before[:2]
+    assert after[2] <= before[2] + 1
+    # All of them had the same slot, one after the other.
+    table = WorkerTable.attach(directory / 'workers')
+    assert sum(table.epoch(slot) != 0 for slot in range(64)) <= 2
+
+
+# -- ringing ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bells(table: WorkerTable) -> Iterator[Bells]:
+    bells = Bells(table)
+    yield bells
+    bells.close()
+
+
+@pytest.fixture
+def worker(table: WorkerTable) -> Iterator[posix_ipc.Semaphore]:
+    """The semaphore of a worker in slot 3."""
+    table.take(3, 0xAB, os.getpid())
+    name = table.semaphore_name(0xAB)
+    semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
+    yield semaphore
+    semaphore.close()
+    posix_ipc.unlink_semaphore(name)
+
+
+def test_a_slot_s_bell_is_rung(bells: Bells, worker: posix_ipc.Semaphore) -> None:
+    bells.ring(3)
+    bells.ring(3)
+    assert worker.value == 2
+
+
+def test_an_empty_slot_is_rung_in_vain(bells: Bells) -> None:
+    bells.ring(0)
+
+
+def test_a_worker_whose_semaphore_has_gone_is_rung_in_vain(
+    bells: Bells, table: WorkerTable
+) -> None:
+    table.take(0, 0xCD, os.getpid())
+    bells.ring(0)
+
+
+def test_a_slot_s_next_worker_is_rung_and_not_its_last(
+    bells: Bells, table: WorkerTable, worker: posix_ipc.Semaphore
+) -> None:
+    bells.ring(3)
+    table.free(3)
+    bells.ring(3)
+    table.take(3, 0xEF, os.getpid())
+    name = table.semaphore_name(0xEF)
+    successor = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
+    bells.ring(3)
+    assert (worker.value, successor.value) == (1, 1)
+    successor.close()
+    posix_ipc.unlink_semaphore(name)
+
+
+def test_a_bell_that_rings_already_as_loud_as_it_can_is_no_error(
+    bells: Bells, table: WorkerTable
+) -> None:
+    table.take(0, 0x11, os.getpid())
+    name = table.semaphore_name(0x11)
+    most = posix_ipc.SEMAPHORE_VALUE_MAX
+    full = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600, initial_value=most)
+    bells.ring(0)
+    assert full.value == most
+    full.close()
+    posix_ipc.unlink_semaphore(name)
+
+
+def test_closed_bells_can_be_rung_again(
+    bells: Bells, worker: posix_ipc.Semaphore
+) -> None:
+    bells.ring(3)
+    bells.close()
+    bells.ring(3)
+    assert worker.value == 2
