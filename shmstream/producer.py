@@ -108,6 +108,7 @@ class Producer:
             if self._ended:
                 return False
             if self._words[W_CANCELLED]:
+                self.notice()
                 self._end(State.CANCELLED)
                 return False
             if chunk:
@@ -162,6 +163,12 @@ class Producer:
     def cancel(self) -> None:
         """End the stream as cancelled, from the producer's own side. Idempotent."""
         self._end(State.CANCELLED)
+
+    def abandon(self) -> None:
+        """Forget the stream after a fork: it is the parent's, and so is its lock."""
+        if not self._ended:
+            self._ended = True
+            os.close(self._fd)
 
     def _end(self, state: State, error: str | None = None) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ cancels for the streams produced here, and notices when the supervisor has gone.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import logging
 import os
@@ -42,6 +43,8 @@ log = logging.getLogger('shmstream')
 _RESPAWN_S = 1.0
 _RECONNECT_S = 2.0
 _ROOM_S = 0.25
+
+_alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
@@ -96,6 +99,7 @@ class Runtime:
         self.room: Room
         self._doorbell: Doorbell
         self.thread_hub: ThreadHub
+        _alive.add(self)
 
     # -- connecting ------------------------------------------------------------------
 
@@ -307,6 +311,18 @@ class Runtime:
                 segment = self._segments[identity] = Segment.adopt(fd)
         return segment
 
+    def share_locked(self, fd: int) -> Segment:
+        """As ``share``, for the descriptor that holds the lock.
+
+        Mapped through a description of its own: a mapping keeps a descriptor, in forked
+        children too, and none but the producer's own may keep the lock.
+        """
+        unlocked = os.open(f'/proc/self/fd/{fd}', os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return self.share(unlocked)
+        finally:
+            os.close(unlocked)
+
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
         with self._lock:
@@ -326,6 +342,9 @@ class Runtime:
         self._slot = None
         self._closed = True
         self.client.abandon()
+        # Without the lock: another thread of the parent may have held it.
+        for producer in list(self._producers):
+            producer.abandon()
 
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
@@ -346,6 +365,19 @@ class Runtime:
                 hub.poke(everybody=True)
             self._slot = None
         self.client.close()
-        if self._spawned is not None:
-            # It outlives us on purpose; without this it would be reported as leaked.
-            self._spawned.poll()
+
+
+def _abandon_all() -> None:
+    for runtime in list(_alive):
+        runtime.abandon()
+
+
+def _close_all() -> None:
+    for runtime in list(_alive):
+        if runtime.here:
+            runtime.close()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+# Before the interpreter tears down: the doorbell thread must be joined first.
+atexit.register(_close_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import weakref
@@ -131,7 +130,7 @@ class Streams:
             # The kernel drops it when we have no descriptor left.
             raise NoRoom('no descriptor left for the stream')
         try:
-            producer = Producer(runtime, runtime.share(fd), fd)
+            producer = Producer(runtime, runtime.share_locked(fd), fd)
         except BaseException:
             os.close(fd)
             raise
@@ -235,9 +234,7 @@ class Streams:
     def _after_fork(self) -> None:
         # Another thread of the parent may have held it.
         self._lock = threading.Lock()
-        runtime, self._runtime_now = self._runtime_now, None
-        if runtime is not None:
-            runtime.abandon()
+        self._runtime_now = None
 
 
 def _forget_parents() -> None:
@@ -245,11 +242,4 @@ def _forget_parents() -> None:
         streams._after_fork()
 
 
-def _close_all() -> None:
-    for streams in list(_attached):
-        streams.close()
-
-
 os.register_at_fork(after_in_child=_forget_parents)
-# Before the interpreter tears down: the doorbell thread must be joined first.
-atexit.register(_close_all)

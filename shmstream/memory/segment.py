@@ -53,10 +53,12 @@ from shmstream.ring.layout import (
     W_MAGIC,
     W_PRODUCER_EPOCH,
     W_RESERVED,
+    W_STATE,
     W_TYPE_LENGTH,
     W_VERSION,
 )
 from shmstream.ring.ring import RingWriter
+from shmstream.ring.state import State
 
 FIRST_EXTENT = 16 * 1024
 """Reserved when a session is made: a short answer never reserves again."""
@@ -211,6 +213,8 @@ class Segment:
             raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
         if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
             raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
+        if words[W_STATE] > max(State):
+            raise LayoutMismatch(f'no such state: {words[W_STATE]}')
         return segment
 
     @property
@@ -289,7 +293,7 @@ def open_segment(path: Path) -> int:
     except FileNotFoundError:
         raise StreamNotFound('stream not found or expired') from None
     except OSError as ex:
-        if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR):
+        if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR, errno.ENXIO):
             raise LayoutMismatch(f'{path.name}: {ex.strerror}') from ex
         raise
 

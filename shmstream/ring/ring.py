@@ -47,7 +47,7 @@ Reserve = Callable[[int], int]
 
 
 def _capacity_of(view: memoryview) -> int:
-    capacity: int = view.cast('Q')[W_CAPACITY]
+    capacity: int = _words_of(view)[W_CAPACITY]
     if capacity < 1 or HEADER_BYTES + capacity > len(view):
         raise LayoutMismatch(f'capacity {capacity} does not fit {len(view)} bytes')
     return capacity
@@ -73,6 +73,9 @@ class RingWriter:
         self._data = view[HEADER_BYTES : HEADER_BYTES + self.capacity]
         self._reserve = reserve
         self.head: int = self._words[W_HEAD]
+        # A predecessor may have died after it gave bytes up and before it had
+        # overwritten all of them: they must not come back, torn.
+        self._dropped: int = self._words[W_DROPPED]
         if reserve is None:
             self._words[W_RESERVED] = self.capacity
         self._set_reserved(self._words[W_RESERVED])
@@ -102,7 +105,7 @@ class RingWriter:
         head = start + size
         if head + TAIL_ROOM > self._reserved:
             self._extend(min(head + TAIL_ROOM, self.capacity))
-        if head > capacity:
+        if head - capacity > self._dropped:
             self._words[W_DROPPED] = head - capacity
         at = start % capacity
         end = at + size
@@ -196,7 +199,8 @@ class RingReader:
         try:
             return State(self._words[W_STATE])
         except ValueError:
-            raise LayoutMismatch(f'no such state: {self._words[W_STATE]}') from None
+            # Checked when it was attached, so damaged since: nothing good can come.
+            return State.ABORTED
 
     @property
     def state(self) -> State:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 from shmstream.ending import end_stream
@@ -77,7 +78,7 @@ class Registry:
         for name in names:
             path = self._directory.segment(name)
             if _NEW.fullmatch(name):
-                os.unlink(path)
+                _discard(path)
                 continue
             if not _DIGEST.fullmatch(name):
                 log.warning('%s is none of our files', path)
@@ -90,7 +91,7 @@ class Registry:
                     raise LayoutMismatch('it had been evicted')
             except (LayoutMismatch, ValueError) as ex:
                 log.warning('removed %s: %s', name, ex)
-                os.unlink(path)
+                _discard(path)
                 continue
             except StreamNotFound:
                 continue
@@ -349,3 +350,13 @@ class Registry:
             if slot is not None:
                 self._table.notify(slot)
                 self._bells.ring(slot)
+
+
+def _discard(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except OSError as ex:
+        log.warning('%s cannot be removed: %s', path, ex.strerror)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -22,6 +23,17 @@ START_S = 10.0
 _POLL_S = 0.02
 
 
+_children: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """Supervisors outlive who started them, on purpose: not a leak to warn about."""
+    for child in _children:
+        if child.poll() is None:
+            child.returncode = 0
+
+
 def spawn(
     directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
 ) -> subprocess.Popen[bytes]:
@@ -40,7 +52,9 @@ def spawn(
     path = os.pathsep.join(p for p in (str(package), os.getenv('PYTHONPATH')) if p)
     # Settings come as arguments, and secrets (API keys) are none of its business.
     env = {k: v for k, v in os.environ.items() if not k.startswith('SHMSTREAM_')}
-    return subprocess.Popen(
+    # Reaped here: nobody waits for one that ends.
+    _children[:] = [child for child in _children if child.poll() is None]
+    child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -48,6 +62,8 @@ def spawn(
         start_new_session=True,
         env=env | {'PYTHONPATH': path},
     )
+    _children.append(child)
+    return child
 
 
 def ask(

@@ -5,6 +5,7 @@ Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` driv
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from shmstream.memory.segment import Segment
@@ -22,6 +23,10 @@ MAX_READ = 256 * 1024
 """Bytes that one read copies: small against a ring, large against a system call."""
 
 _SHARED_READ = 64 * 1024
+
+
+_arming = threading.Lock()
+"""All hubs of a process share its armed words."""
 
 
 class Waiter(Protocol):
@@ -131,8 +136,12 @@ class FollowHub:
         watch.waiters.pop(waiter, None)
 
     def _arm(self, watch: Watch) -> None:
-        seen_head = int.from_bytes(watch.last[:8], 'little')
-        watch.segment.words[self._word] = seen_head + 1
+        words = watch.segment.words
+        seen = int.from_bytes(watch.last[:8], 'little') + 1
+        # Never back: another hub of the process may sleep on more than we have seen.
+        # If it does, the check below finds what we have not seen.
+        with _arming:
+            words[self._word] = max(words[self._word], seen)
         self._fence()
         now = watch.reader.snapshot()
         if now != watch.last:
