@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def say(message: Any) -> None:
