@@ -24,6 +24,7 @@ from shmstream import (
     StreamReplaced,
     Streams,
 )
+from shmstream.wakeups.hub import Watch
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
 
@@ -178,6 +179,26 @@ def test_every_end_ends_every_follower_soon(
             streams.create(conv_id).finish()
     assert side.result() == b'abc'
     assert time.monotonic() - ended < SOON_S
+
+
+def test_bytes_that_come_with_the_end_while_it_looks_are_not_lost(
+    streams: Streams, conv_id: str, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = streams.create(conv_id)
+    read = Watch.read
+    calls = []
+
+    def read_and_then_all_happens(watch: Watch, offset: int) -> bytes:
+        data = read(watch, offset)
+        calls.append(offset)
+        if len(calls) == 1:
+            producer.write(b'last words')
+            producer.finish()
+        return data
+
+    monkeypatch.setattr(Watch, 'read', read_and_then_all_happens)
+    assert follow(streams.open(conv_id).follow()) == b'last words'
+    assert calls[0] == 0
 
 
 def test_a_follower_may_begin_beyond_the_end(

@@ -15,6 +15,12 @@ from shmstream.memory.segment import Segment
 MakeSegment = Callable[[int], tuple[Path, Segment]]
 
 
+def remove(path: Path) -> None:
+    """Remove a segment, and what was written beside it."""
+    for each in path.parent.glob(f'{path.name}*'):
+        each.unlink()
+
+
 @pytest.fixture
 def make_segment() -> Iterator[MakeSegment]:
     """Make segments of a capacity; their files go after the test."""
@@ -32,7 +38,7 @@ def make_segment() -> Iterator[MakeSegment]:
                 owner=bytes(32),
                 conv_id=b'c',
             )
-            stack.callback(path.unlink)
+            stack.callback(remove, path)
             os.close(fd)
             return path, segment
 

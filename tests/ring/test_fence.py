@@ -32,11 +32,7 @@ def litmus(
     ):
         assert one.hear() == two.hear() == 'ready'
         assert one.hear() == two.hear() == 'done'
-    missed = []
-    for side in range(2):
-        beside = path.with_name(f'{path.name}.{side}')
-        missed.append(beside.read_bytes())
-        beside.unlink()
+    missed = [path.with_name(f'{path.name}.{side}').read_bytes() for side in range(2)]
     rounds = min(map(len, missed))
     assert max(map(len, missed)) <= rounds + 1
     first, second = (int.from_bytes(side[:rounds], 'little') for side in missed)

@@ -96,6 +96,8 @@ class RingMachine(RuleBasedStateMachine):
             assert bytes(self.view) == before
         else:
             self.entered(chunk)
+            ahead = min(self.total + ring.TAIL_ROOM, self.capacity)
+            assert self.granted >= ahead, 'no room for a last event'
 
     @rule(size=st.integers(0, 80))
     def append_last(self, size: int) -> None:

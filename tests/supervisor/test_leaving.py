@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -150,6 +151,18 @@ def test_a_second_supervisor_ends_at_once(directory: Path, start: Start) -> None
     done = subprocess.run(command, cwd=ROOT, timeout=20, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b'')
     assert serving(directory) == first.pid
+
+
+def test_who_finds_the_lock_taken_leaves_no_trace(directory: Path) -> None:
+    """As it is when a supervisor has cleaned up, but for the lock, which goes last."""
+    directory.mkdir(mode=0o700)
+    with (directory / 'supervisor.lock').open('wb') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, '-m', 'shmstream.supervisor']
+        command += ['--directory', str(directory), '--master', str(os.getpid())]
+        assert subprocess.run(command, cwd=ROOT, timeout=20).returncode == 0
+    assert os.listdir(directory) == ['supervisor.lock']
+    shutil.rmtree(directory)
 
 
 def test_of_many_that_start_at_once_one_serves(directory: Path, start: Start) -> None:
