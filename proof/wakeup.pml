@@ -75,7 +75,7 @@ bool bell[SLOTS];               /* doorbell semaphore: whether it is above zero,
 bool posted[SLOTS];             /* ring() has posted for the arming that is in memory */
 bool silent;                    /* the source says nothing any more: producer idle    */
 #ifdef NET
-byte kills, nets[SLOTS];        /* SIGKILLs; safety nets that were needed             */
+byte owed[SLOTS];               /* SIGKILLs so far, less safety nets that were needed */
 bool ringing, sup_ringing;      /* between a store and the end of the ringing for it  */
 bool at_work[HUBS];             /* the event loop has something in hand               */
 #define NOTE(x)  x;
@@ -112,7 +112,13 @@ inline empty_buffer(buffer) {
     od
 }
 
-inline fence(buffer) { d_step { empty_buffer(buffer); skip } }           /* ring/fence.py   */
+/* ring/fence.py. Where a store comes right before it, the two are one step: nobody can
+   tell, for the store is invisible until it is committed, and Memory can do it no sooner. */
+inline fence(buffer) { d_step { empty_buffer(buffer); skip } }
+
+inline store_and_fence(buffer, word, value) {
+    d_step { buffer!word,value; empty_buffer(buffer); skip }
+}
 
 proctype Memory() {             /* buffers empty themselves, some time                */
     byte w, v;
@@ -161,10 +167,7 @@ inline ring_changed(buffer, at, k) {
 }
 
 /* ArmedSlots.ring(at). rung_block is _rung, or b'' if forgotten; rung is _rung_words */
-inline ring(buffer, at) {
-#ifndef NO_FENCE_RING
-    fence(buffer);
-#endif
+inline ring(buffer, at) {                       /* ... from behind its fence on       */
 #if SLOTS == 2
     block1 = armed[1];
 #endif
@@ -201,15 +204,23 @@ inline ring_if_armed(buffer, k) {
     fi
 }
 
-inline ring_everybody(buffer) {                 /* ArmedSlots.ring_everybody          */
-#ifndef NO_FENCE_EVERYBODY
-    fence(buffer);
-#endif
+inline ring_everybody(buffer) {                 /* ..., likewise                      */
     ring_if_armed(buffer, 0);
 #if SLOTS == 2
     ring_if_armed(buffer, 1)
 #endif
 }
+
+#ifdef NO_FENCE_RING
+#define store_ring(buffer, word, value)  buffer!word,value
+#else
+#define store_ring(buffer, word, value)  store_and_fence(buffer, word, value)
+#endif
+#ifdef NO_FENCE_EVERYBODY
+#define store_everybody(buffer, word, value)  buffer!word,value
+#else
+#define store_everybody(buffer, word, value)  store_and_fence(buffer, word, value)
+#endif
 
 /* -- the producer: producer.py -------------------------------------------------------- */
 
@@ -221,28 +232,34 @@ proctype Producer() {
     bool forgotten, changed, to_post;
     {
 #ifdef BEGIN
-        atomic { NOTE(ringing = true) of_producer!W_STATE,LIVE };      /* begin      */
+        NOTE(ringing = true)                    /* begin                              */
+        store_everybody(of_producer, W_STATE, LIVE);
         ring_everybody(of_producer);
         NOTE(ringing = false)
 #endif
         do
-        :: atomic { at < APPENDS && !cancelled ->                       /* write      */
-                    at++; NOTE(ringing = true) of_producer!W_HEAD,at };
+        :: atomic { at < APPENDS && !cancelled -> at++; NOTE(ringing = true) };
+            store_ring(of_producer, W_HEAD, at);                        /* write      */
             ring(of_producer, at);
             NOTE(ringing = false)
-        :: atomic { cancelled -> how = CANCELLED }; break   /* a write, or notice     */
-        :: atomic { !cancelled -> how = COMPLETE }; break   /* finish                 */
-        :: atomic { !cancelled -> how = ABORTED }; break    /* abort: with an event   */
+#ifdef CANCEL
+        :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
+            break                                           /* a write, or notice     */
+#endif
+#ifndef ENDLESS
+        :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
+            break                                           /* finish                 */
+        :: atomic { !cancelled -> how = ABORTED; NOTE(ringing = true)
+                    of_producer!W_HEAD,at + 1 };
+            break                                           /* abort: with an event   */
+#endif
+#ifndef NET                     /* with NET, LOST tells without waiting for the end   */
         :: silent = true;
 end_silent: false                               /* nothing comes, and no end          */
+#endif
         od;
-        NOTE(ringing = true)                   /* _end: end_stream                   */
-        if
-        :: how == ABORTED -> of_producer!W_HEAD,at + 1
-        :: else
-        fi;
-        of_producer!W_STATE,ENDING;
-        of_producer!W_STATE,how;
+        of_producer!W_STATE,ENDING;                         /* _end: end_stream       */
+        store_everybody(of_producer, W_STATE, how);
         ring_everybody(of_producer)
     } unless { kill_producer };
     atomic {
@@ -261,7 +278,7 @@ bool kill_supervisor, asked;
 
 #if defined(CANCEL) || defined(KILL)
 proctype Supervisor() {
-    byte w, v;
+    byte how, w, v;
     bool to_post;
 start:
     {
@@ -269,8 +286,8 @@ start:
 end:
         do
 #ifdef CANCEL
-        :: atomic { !asked ->                   /* Registry.cancel: _mark             */
-                    asked = true; NOTE(sup_ringing = true) of_supervisor!W_CANCELLED,1 };
+        :: atomic { !asked -> asked = true; NOTE(sup_ringing = true) };
+            store_everybody(of_supervisor, W_CANCELLED, 1); /* Registry.cancel: _mark */
             ring_everybody(of_supervisor);
             NOTE(sup_ringing = false)
 #endif
@@ -280,18 +297,21 @@ end:
         :: atomic { producer_dead && !FINAL(state) &&
                     empty(of_producer) && empty(of_supervisor) ->
                     sup_ringing = true };
-            if
-            :: cancelled -> of_supervisor!W_STATE,ENDING; of_supervisor!W_STATE,CANCELLED
-            :: !cancelled ->
-                of_supervisor!W_HEAD,head + 1;  /* the error event                    */
-                of_supervisor!W_STATE,ENDING;
-                of_supervisor!W_STATE,ABORTED
-            fi;
+            atomic {
+                how = (cancelled -> CANCELLED : ABORTED);
+                if
+                :: !cancelled -> of_supervisor!W_HEAD,head + 1      /* error event    */
+                :: else
+                fi
+            };
+            of_supervisor!W_STATE,ENDING;
 #ifdef NO_TAKEOVER_RING
-            fence(of_supervisor);
+            store_and_fence(of_supervisor, W_STATE, how);
 #else
+            store_everybody(of_supervisor, W_STATE, how);
             ring_everybody(of_supervisor);
 #endif
+            how = 0;
             sup_ringing = false
 #endif
         od
@@ -299,17 +319,23 @@ end:
     atomic {
         kill_supervisor = false;
         NOTE(sup_ringing = false)
-        to_post = false
+        to_post = false; how = 0
     };
     goto start                              /* another one is started             */
 }
 #endif
 
 #ifdef KILL
+#if SLOTS == 2
+#define OWE  owed[0]++; owed[1]++
+#else
+#define OWE  owed[0]++
+#endif
 proctype Killer() {             /* SIGKILL, at any moment or never                    */
+    bool again = true;
     do
-    :: atomic { !kill_producer && !producer_over -> kill_producer = true; kills++ }
-    :: atomic { sup_ringing && kills < 2 -> kill_supervisor = true; kills = kills + 1 }
+    :: atomic { !kill_producer && !producer_over -> kill_producer = true; OWE }
+    :: atomic { sup_ringing && again -> kill_supervisor = true; again = false; OWE }
     :: break
     od
 }
@@ -344,6 +370,10 @@ bool has_left;
 
 /* A snapshot loads its words one by one: memcpy. The first load goes into one step with
    what made us look, the last one with what is made of it. */
+#ifdef SNAP_ATOMIC
+#define SNAP1(h, s, c)  skip
+#define SNAP2(h, s, c)  h = head; s = state; c = cancelled
+#else
 #ifdef SNAP_DESC
 #ifdef CANCEL
 #define SNAP1(h, s, c)  c = cancelled
@@ -358,6 +388,7 @@ bool has_left;
 #define SNAP2(h, s, c)  s = state; c = cancelled
 #else
 #define SNAP2(h, s, c)  s = state
+#endif
 #endif
 #endif
 
@@ -517,6 +548,12 @@ inline leave(i) {               /* FollowHub.leave                              
 
 /* Follower._step (consumer.py), from its second load on; sets `none` if it has to wait */
 inline step(i, f) {
+#ifdef WORKERS
+    d_step {
+        SNAP2(seen_head, seen_state, seen_cancelled);
+        final = FINAL(state);
+        there = head;
+#else
     atomic { SNAP2(seen_head, seen_state, seen_cancelled) };
 #ifdef FINAL_LATE
     there = head;
@@ -526,6 +563,7 @@ inline step(i, f) {
     final = FINAL(state);                       /* reader.producer_state.final        */
     d_step {
         there = head;                           /* watch.read(self.offset)            */
+#endif
 #endif
         if
         :: there > offset[f] -> offset[f] = there
@@ -594,6 +632,13 @@ end:
         follow(1)
     :: AT(0, h) && stands[0] == NEW -> join(h, 0)           /* Follower._enter        */
     :: AT(1, h) && stands[1] == NEW -> join(h, 1)
+#ifdef WORKERS
+    :: atomic { bell[h] -> yes = asleep[h]; bell[h] = false };  /* see WORKERS        */
+        if
+        :: yes -> yes = false; look(h)
+        :: else
+        fi
+#else
     :: atomic { poked[h] ->                     /* LoopHub._on_poke                   */
                 yes = asleep[h];
 #ifdef POKED_LATE
@@ -609,6 +654,7 @@ end:
         :: yes -> yes = false; look(h)
         :: else
         fi
+#endif
 #endif
     :: atomic { busy[h] -> NOTE(at_work[h] = true)          /* LoopHub._on_tick       */
                 SNAP1(now_head, now_state, now_cancelled) };
@@ -645,11 +691,11 @@ poke:
 #endif
 #ifdef NET
     :: atomic { LOST(me) ->                     /* acquire(NET_S) ran out             */
-                nets[me]++;
-                assert(nets[me] <= kills) };    /* THE NET: AT MOST ONCE PER KILL     */
+                assert(owed[me] > 0);           /* THE NET: AT MOST ONCE PER KILL     */
+                owed[me]-- };
         goto poke
 #ifdef TWOHUBS
-    :: atomic { LOST(1) -> nets[0]++; assert(nets[0] <= kills) };
+    :: atomic { LOST(1) -> assert(owed[0] > 0); owed[0]-- };
         goto poke
 #endif
 #endif
@@ -735,7 +781,7 @@ on_wake:
 #endif
     :: tick_s && !bell[0] -> goto on_wake       /* acquire(TICK_S) ran out            */
 #ifdef NET
-    :: atomic { LOST(0) -> nets[0]++; assert(nets[0] <= kills) };
+    :: atomic { LOST(0) -> assert(owed[0] > 0); owed[0]-- };
         goto on_wake
 #endif
     od
@@ -758,7 +804,13 @@ init {
 #ifndef BEGIN
         state = LIVE;
 #endif
-        run Memory(); run Producer(); run Monitor(); run Doorbell(0);
+#ifdef ONE
+        stands[1] = OVER;
+#endif
+        run Memory(); run Producer(); run Monitor();
+#ifndef WORKERS
+        run Doorbell(0);
+#endif
 #if defined(CANCEL) || defined(KILL)
         run Supervisor();
 #endif
@@ -766,14 +818,14 @@ init {
         run Killer();
 #endif
 #ifdef THREADS
-        run Thread(0); run Thread(1)
+        run Thread(0);
+#ifndef ONE
+        run Thread(1)
+#endif
 #else
         run Loop(0);
 #if HUBS == 2
         run Loop(1);
-#endif
-#ifdef WORKERS
-        run Doorbell(1)
 #endif
 #endif
     }
