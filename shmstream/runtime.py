@@ -13,7 +13,6 @@ import functools
 import logging
 import os
 import queue
-import subprocess
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
+from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -28,7 +28,7 @@ from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.spawn import ask, spawn
+from shmstream.supervisor.spawn import ask
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.hub import Watch
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('shmstream')
 
-_RESPAWN_S = 1.0
-_RECONNECT_S = 2.0
 _ROOM_S = 0.25
+"""As long as a producer that has no room left waits for a word about it."""
+
+_ROOM_RETRY_S = 2.0
 
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -69,9 +70,10 @@ class Runtime:
         self.directory = directory
         self._config = config
         self._masters = masters
+        self._keeper = Keeper(directory, config, masters)
         self.leaving = leaving
         self.client = ControlClient(
-            directory, self._respawn, self._hello, self._greeted
+            directory, self._keeper.respawn, self._hello, self._greeted
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
@@ -88,10 +90,6 @@ class Runtime:
         self._ask_room_at = 0.0
         self._look_at = 0.0
         self._left = False
-        self._spawned: subprocess.Popen[bytes] | None = None
-        self._spawned_at = -_RESPAWN_S
-        self._reconnecting: threading.Thread | None = None
-        self._reconnect_at = 0.0
         self._lock = threading.RLock()
         self._closed = False
         self.table: WorkerTable
@@ -143,6 +141,7 @@ class Runtime:
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
             self._slot, self._epoch = slot, epoch
+            self._keeper.had_one = True
             self._doorbell = doorbell
             hubs = list(self._loop_hubs.values())
             segments = list(self._segments.values())
@@ -164,27 +163,13 @@ class Runtime:
             ask(self.directory, 'room', reply_s=_ROOM_S)
         except ShmstreamError as ex:
             # Writing needs no supervisor, nor may it wait for one again and again.
-            self._ask_room_at = now + _RECONNECT_S
+            self._ask_room_at = now + _ROOM_RETRY_S
             log.warning('no word about room: %s', ex)
             return False
         return True
 
     def _ring_self(self) -> None:
         self._doorbell.ring()
-
-    def _respawn(self) -> None:
-        now = time.monotonic()
-        if now - self._spawned_at < _RESPAWN_S or self._closed:
-            return
-        if self._spawned is not None and self._spawned.poll() is None:
-            return
-        masters = self._masters()
-        if not masters:
-            return
-        self._spawned_at = now
-        if self._slot is not None:
-            log.warning('the supervisor has gone: starting another')
-        self._spawned = spawn(self.directory, self._config, masters)
 
     # -- the doorbell thread ---------------------------------------------------------
 
@@ -214,30 +199,8 @@ class Runtime:
                 self._loop_hubs.pop(loop, None)
         wait_s = self.thread_hub.step(everybody)
         if due and self.client.gone():
-            self._reconnect()
+            self._keeper.reconnect(self.client)
         return wait_s
-
-    def _reconnect(self) -> None:
-        thread = self._reconnecting
-        now = time.monotonic()
-        if self._closed or now < self._reconnect_at:
-            return
-        if thread is not None and thread.is_alive():
-            return
-        if not self._masters():
-            return
-        self._reconnect_at = now + _RECONNECT_S
-        # Not in this thread: followers must not wait for a process to start.
-        self._reconnecting = threading.Thread(
-            target=self._try_reconnect, name='shmstream-reconnect', daemon=True
-        )
-        self._reconnecting.start()
-
-    def _try_reconnect(self) -> None:
-        try:
-            self.client.connect()
-        except ShmstreamError as ex:
-            log.error('%s', ex)
 
     # -- hubs and mappings -----------------------------------------------------------
 
@@ -349,8 +312,7 @@ class Runtime:
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
         self._closed = True
-        if self._reconnecting is not None:
-            self._reconnecting.join()
+        self._keeper.close()
         for producer in self.producers():
             try:
                 producer.abort('the producer is shutting down')

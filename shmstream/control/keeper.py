@@ -1,0 +1,95 @@
+"""Keeping a supervisor there: whoever notices that it has gone starts another."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from shmstream.control.client import ControlClient
+from shmstream.errors import ShmstreamError
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.spawn import spawn
+
+_RESPAWN_S = 1.0
+_RECONNECT_S = 2.0
+
+log = logging.getLogger('shmstream')
+
+
+class Keeper:
+    """Starts supervisors and has a client connect again, neither of them too often.
+
+    Args:
+        directory: the runtime directory.
+        config: what to start one with; None: as its predecessor was.
+        masters: the processes that keep the deployment alive, as seen now; while there
+            are none, nothing is started.
+    """
+
+    def __init__(
+        self,
+        directory: RuntimeDirectory,
+        config: SupervisorConfig | None,
+        masters: Callable[[], list[int]],
+    ) -> None:
+        self._directory = directory
+        self._config = config
+        self._masters = masters
+        self._spawned: subprocess.Popen[bytes] | None = None
+        self._spawned_at = -_RESPAWN_S
+        self._thread: threading.Thread | None = None
+        self._next_try = 0.0
+        self._closed = False
+        self.had_one = False
+        """Whether there has been a supervisor: it is missed, not only not there yet."""
+
+    def respawn(self) -> None:
+        """Start a supervisor, unless one was started just now."""
+        now = time.monotonic()
+        if self._closed or now - self._spawned_at < _RESPAWN_S:
+            return
+        if self._spawned is not None and self._spawned.poll() is None:
+            return
+        masters = self._masters()
+        if not masters:
+            return
+        self._spawned_at = now
+        if self.had_one:
+            log.warning('the supervisor has gone: starting another')
+        self._spawned = spawn(self._directory, self._config, masters)
+
+    def reconnect(self, client: ControlClient) -> None:
+        """Have the client connect again, in a thread of its own.
+
+        Whoever notices must not wait: followers depend on it.
+        """
+        now = time.monotonic()
+        if self._closed or now < self._next_try or not self._masters():
+            return
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._next_try = now + _RECONNECT_S
+        self._thread = threading.Thread(
+            target=self._connect,
+            args=(client,),
+            name='shmstream-reconnect',
+            daemon=True,
+        )
+        self._thread.start()
+
+    @staticmethod
+    def _connect(client: ControlClient) -> None:
+        try:
+            client.connect()
+        except ShmstreamError as ex:
+            log.error('%s', ex)
+
+    def close(self) -> None:
+        """Start nothing more, and wait for what is under way."""
+        self._closed = True
+        if self._thread is not None:
+            self._thread.join()
