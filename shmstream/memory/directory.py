@@ -68,6 +68,13 @@ class RuntimeDirectory:
         return self.sessions / digest
 
     def create(self) -> bool:
+        """Make the directory and its folder of sessions; otherwise as ``make``."""
+        made = self.make()
+        self.sessions.mkdir(mode=0o700, exist_ok=True)
+        _check_private(self.sessions)
+        return made
+
+    def make(self) -> bool:
         """Make the directory, private; return whether it was not there before.
 
         Raises:
@@ -83,8 +90,6 @@ class RuntimeDirectory:
         except OSError as ex:
             raise DirectoryRefused(f'cannot make {self.path}: {ex.strerror}') from ex
         self.check()
-        self.sessions.mkdir(mode=0o700, exist_ok=True)
-        _check_private(self.sessions)
         return made
 
     def check_place(self) -> None:

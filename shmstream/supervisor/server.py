@@ -68,7 +68,8 @@ class Supervisor:
     ) -> None:
         self._directory = directory
         self._stopping = False
-        made = directory.create()
+        # Without the lock, nothing in it is ours to make.
+        made = directory.make()
         self._lock = take_lock(directory)
         # Our predecessor may have removed it before it let go of the lock.
         made = directory.create() or made

@@ -34,7 +34,7 @@ def take_lock(directory: RuntimeDirectory) -> int:
         try:
             fd = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            directory.create()
+            directory.make()
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +45,7 @@ def take_lock(directory: RuntimeDirectory) -> int:
             os.close(fd)
             raise AlreadyRunning(f'{directory.path} has a supervisor') from None
         except FileNotFoundError:
-            directory.create()
+            directory.make()
         os.close(fd)
     raise AlreadyRunning(f'{directory.path}: the lock file keeps changing')
 
