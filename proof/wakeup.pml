@@ -253,7 +253,7 @@ proctype Producer() {
                     of_producer!W_HEAD,at + 1 };
             break                                           /* abort: with an event   */
 #endif
-#ifndef NET                     /* with NET, LOST tells without waiting for the end   */
+#if !defined(NET) || defined(ENDLESS)       /* NET tells what is LOST without it      */
         :: silent = true;
 end_silent: false                               /* nothing comes, and no end          */
 #endif

@@ -166,6 +166,8 @@ class Producer:
 
     def abandon(self) -> None:
         """Forget the stream after a fork: it is the parent's, and so is its lock."""
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
         if not self._ended:
             self._ended = True
             os.close(self._fd)

@@ -12,9 +12,10 @@ from shmstream.control.client import ControlClient
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.spawn import spawn
+from shmstream.supervisor.spawn import REFUSED, spawn
 
 _RESPAWN_S = 1.0
+_FAILED_S = 30.0
 _RECONNECT_S = 2.0
 
 log = logging.getLogger('shmstream')
@@ -52,8 +53,13 @@ class Keeper:
         now = time.monotonic()
         if self._closed or now - self._spawned_at < _RESPAWN_S:
             return
-        if self._spawned is not None and self._spawned.poll() is None:
-            return
+        if self._spawned is not None:
+            ended = self._spawned.poll()
+            if ended is None:
+                return
+            if ended == REFUSED and now - self._spawned_at < _FAILED_S:
+                # It has said why it cannot; that does not change from second to second.
+                return
         masters = self._masters()
         if not masters:
             return

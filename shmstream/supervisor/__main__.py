@@ -18,6 +18,7 @@ from shmstream.memory.directory import RuntimeDirectory, default_directory
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.limits import raise_descriptor_limit
 from shmstream.supervisor.server import Supervisor, install_signals
+from shmstream.supervisor.spawn import REFUSED, STARTED_OVER
 from shmstream.supervisor.startup import AlreadyRunning
 
 
@@ -58,9 +59,9 @@ def main() -> int:
         return 0
     except (ShmstreamError, OSError, TypeError, ValueError) as ex:
         print(f'shmstream supervisor: {ex}', file=sys.stderr)
-        return 1
+        return REFUSED
     install_signals(supervisor)
-    return 0 if supervisor.run() else 1
+    return 0 if supervisor.run() else STARTED_OVER
 
 
 if __name__ == '__main__':

@@ -20,6 +20,12 @@ from shmstream.supervisor.config import SupervisorConfig
 START_S = 10.0
 """As long as a supervisor may take to come up on a busy machine."""
 
+REFUSED = 1
+"""Exit code of a supervisor that cannot begin; it has said why."""
+
+STARTED_OVER = 3
+"""Exit code of one that has lost its directory: a successor can begin anew."""
+
 _POLL_S = 0.02
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -113,6 +114,33 @@ def leave_without_closing(directory: str) -> None:
     hear()
     # Kept to the end.
     globals()['kept'] = (streams, producer, follower)
+
+
+def fork_while_a_thread_writes(directory: str) -> None:
+    """Fork while another thread is within a write: its lock is held for ever then."""
+    with Streams.attach(directory) as streams:
+        producer = streams.create('c')
+        producer.write(b'parent ')
+        writing, forked = threading.Event(), threading.Event()
+
+        def write() -> None:
+            with producer._lock:
+                writing.set()
+                forked.wait()
+                producer.write(b'parent')
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        writing.wait()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(5)
+            os._exit(int(producer.write(b'child ')))
+        forked.set()
+        wrote = _wait(pid)
+        thread.join()
+        producer.finish()
+        say({'wrote': wrote, 'data': streams.open('c').read().decode()})
 
 
 def fork_without_the_streams(directory: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from shmstream import Streams, SupervisorConfig
+from tests.library.following import Follow, in_a_thread, on_a_loop
 from tests.support.leaks import LeakGuard
 from tests.support.service import fresh_directory
 from tests.support.supervisor import stop
@@ -43,3 +44,10 @@ def hire(streams: Streams) -> Iterator[Callable[[], Worker]]:
     with ExitStack() as stack:
         directory = streams.runtime.directory.path
         yield lambda: stack.enter_context(Worker(directory, deployed=False))
+
+
+@pytest.fixture(params=[in_a_thread, on_a_loop])
+def follow(request: pytest.FixtureRequest) -> Follow:
+    """Iterate to the end, in either way."""
+    way: Follow = request.param
+    return way

@@ -79,7 +79,12 @@ def test_a_stream_ends_with_its_producer_though_a_child_of_it_lives(
 
 
 @pytest.mark.parametrize(
-    'actor', [actors.write_in_the_child, actors.fork_without_the_streams]
+    'actor',
+    [
+        actors.write_in_the_child,
+        actors.fork_while_a_thread_writes,
+        actors.fork_without_the_streams,
+    ],
 )
 def test_a_forked_child_cannot_write_its_parent_s_stream(
     directory: Path, streams: Streams, actor: Callable[[str], None]
@@ -182,6 +187,18 @@ def test_a_process_with_a_supervisor_of_its_own_leaves_without_a_word(
     )
     assert counts(code, directory) == ['1']
     assert wait_until(lambda: not directory.exists())
+
+
+def test_a_directory_that_is_refused_is_refused_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path.chmod(0o755)
+    with (
+        Streams.attach(tmp_path, supervise=True) as streams,
+        pytest.raises(SupervisorUnavailable),
+    ):
+        streams.connect()
+    assert capfd.readouterr().err.count('chmod 700') == 1
 
 
 def test_without_a_supervisor_there_is_a_clear_error() -> None:

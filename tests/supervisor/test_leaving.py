@@ -160,9 +160,10 @@ def test_who_finds_the_lock_taken_leaves_no_trace(directory: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, '-m', 'shmstream.supervisor']
         command += ['--directory', str(directory), '--master', str(os.getpid())]
-        assert subprocess.run(command, cwd=ROOT, timeout=20).returncode == 0
-    assert os.listdir(directory) == ['supervisor.lock']
+        done = subprocess.run(command, cwd=ROOT, timeout=20)
+        found = os.listdir(directory)
     shutil.rmtree(directory)
+    assert (done.returncode, found) == (0, ['supervisor.lock'])
 
 
 def test_of_many_that_start_at_once_one_serves(directory: Path, start: Start) -> None:

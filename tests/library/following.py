@@ -1,0 +1,61 @@
+"""Following, in threads and on event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from shmstream import (
+    Consumer,
+    Follower,
+)
+from tests.support.leaks import wait_until
+
+SOON_S = 3.0
+
+Follow = Callable[[Follower], bytes]
+
+
+def in_a_thread(follower: Follower) -> bytes:
+    return b''.join(follower)
+
+
+def on_a_loop(follower: Follower) -> bytes:
+    async def collect() -> bytes:
+        return b''.join([data async for data in follower])
+
+    return asyncio.run(collect())
+
+
+class Aside:
+    """Follows in a thread of its own."""
+
+    def __init__(self, follow: Follow, follower: Follower) -> None:
+        self.follower = follower
+        self.data: bytes | None = None
+        self.error: BaseException | None = None
+        self._follow = follow
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.data = self._follow(self.follower)
+        except Exception as ex:
+            self.error = ex
+
+    def result(self) -> bytes:
+        """Wait for the end."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+        assert self.data is not None
+        return self.data
+
+
+def listens(consumer: Consumer, count: int = 1) -> bool:
+    """Wait until a stream has this many followers."""
+    runtime, segment = consumer._runtime, consumer._segment
+    return wait_until(lambda: runtime.listeners(segment) == count)

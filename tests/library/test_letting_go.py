@@ -1,0 +1,264 @@
+"""The reading end: followers that end before the stream does, and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from shmstream import (
+    FollowCut,
+    Follower,
+    LocalError,
+    StreamNotFound,
+    Streams,
+)
+from tests.library.following import (
+    SOON_S,
+    Aside,
+    Follow,
+    in_a_thread,
+    listens,
+    on_a_loop,
+)
+from tests.support.leaks import wait_until
+from tests.support.worker import Worker
+
+# -- being let go ----------------------------------------------------------------------
+
+
+def test_a_follower_is_let_go_when_its_worker_leaves(
+    streams: Streams, conv_id: str, follow: Follow
+) -> None:
+    producer = streams.create(conv_id)
+    producer.write(b'abc')
+    consumer = streams.open(conv_id)
+    leaving = threading.Event()
+    side = Aside(follow, consumer.follow(leave=leaving.is_set))
+    assert listens(consumer)
+    assert wait_until(lambda: side.follower.offset == 3)
+    leaving.set()
+    # It asks at every wake-up.
+    producer.write(b'def')
+    with pytest.raises(FollowCut) as cut:
+        side.result()
+    assert cut.value.offset == side.follower.offset
+    assert 3 <= cut.value.offset <= 6
+    assert listens(consumer, 0)
+    producer.finish()
+
+
+def test_nobody_waits_for_a_producer_that_does_not_notice_a_cancel(
+    streams: Streams, conv_id: str, follow: Follow, hire: Callable[[], Worker]
+) -> None:
+    silent = hire()
+    silent.create(conv_id)
+    silent.order('write', conv_id, 'abc')
+    consumer = streams.open(conv_id)
+    side = Aside(follow, consumer.follow())
+    assert listens(consumer)
+    os.kill(silent.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        streams.cancel(conv_id)
+        with pytest.raises(FollowCut, match='its producer is silent') as cut:
+            side.result()
+        assert 0.5 <= time.monotonic() - began < SOON_S
+        assert cut.value.offset == 3
+    finally:
+        os.kill(silent.pid, signal.SIGCONT)
+    assert not silent.order('write', conv_id, 'def')
+
+
+def test_a_follower_that_never_began_holds_nothing(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        consumer = streams.open(conv_id)
+        for _ in range(10):
+            consumer.follow()
+        kept = consumer.follow()
+        assert producer.listeners == 0
+        kept.close()
+        assert list(kept) == []
+
+
+def test_a_follower_that_is_closed_left_or_dropped_counts_no_more(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'x')
+        consumer = streams.open(conv_id)
+        closed = consumer.follow()
+        assert next(closed) == b'x'
+        with consumer.follow() as left:
+            assert next(left) == b'x'
+            assert producer.listeners == 2
+        assert producer.listeners == 1
+        closed.close()
+        closed.close()
+        assert next(closed, b'over') == b'over'
+        dropped: Follower | None = consumer.follow()
+        assert dropped is not None
+        next(dropped)
+        assert producer.listeners == 1
+        dropped = None
+        gc.collect()
+        # Garbage is noticed in any thread: another one lets go of it.
+        assert wait_until(lambda: producer.listeners == 0)
+
+
+def test_a_follower_is_iterated_in_one_way(streams: Streams, conv_id: str) -> None:
+    async def step(follower: Follower) -> bytes:
+        return await anext(follower)
+
+    with streams.create(conv_id) as producer:
+        producer.write(b'x')
+        consumer = streams.open(conv_id)
+        begun = consumer.follow()
+        next(begun)
+        with pytest.raises(LocalError, match='in a thread'):
+            asyncio.run(step(begun))
+
+        async def both(follower: Follower) -> None:
+            await anext(follower)
+            with pytest.raises(LocalError, match='on an event loop'):
+                next(follower)
+
+        asyncio.run(both(consumer.follow()))
+        assert producer.listeners == 0
+
+
+def test_followers_at_one_offset_get_the_same_object(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'x' * 1000)
+        consumer, other = streams.open(conv_id), streams.open(conv_id)
+
+        def read() -> tuple[bytes, bytes]:
+            with consumer.follow() as one, other.follow() as two:
+                return next(one), next(two)
+
+        async def read_on_a_loop() -> tuple[bytes, bytes]:
+            async with consumer.follow() as one, other.follow() as two:
+                return await anext(one), await anext(two)
+
+        for first, second in (read(), asyncio.run(read_on_a_loop())):
+            assert first is second
+            assert len(first) == 1000
+
+
+# -- event loops -----------------------------------------------------------------------
+
+
+def on_loop(work: Callable[[], Awaitable[Any]]) -> Any:
+    async def bounded() -> Any:
+        async with asyncio.timeout(20):
+            return await work()
+
+    return asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so; ``on_loop`` bounds it."""
+    turns = asyncio.Event()
+    while not condition():
+        asyncio.get_running_loop().call_soon(turns.set)
+        await turns.wait()
+        turns.clear()
+
+
+def test_a_task_that_is_cancelled_lets_go(streams: Streams, conv_id: str) -> None:
+    producer = streams.create(conv_id)
+    consumer = streams.open(conv_id)
+
+    async def work() -> None:
+        follower = consumer.follow()
+        task = asyncio.ensure_future(anext(follower))
+        await until(lambda: producer.listeners == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert producer.listeners == 0
+
+    on_loop(work)
+    producer.finish()
+
+
+def test_many_followers_on_one_loop_all_get_all(streams: Streams, conv_id: str) -> None:
+    producer = streams.create(conv_id)
+    consumer = streams.open(conv_id)
+
+    async def follow() -> bytes:
+        return b''.join([data async for data in consumer.follow()])
+
+    async def work() -> list[bytes]:
+        tasks = [asyncio.create_task(follow()) for _ in range(100)]
+        await until(lambda: producer.listeners == 100)
+        for number in range(200):
+            producer.write(b'%03d,' % number)
+            await asyncio.sleep(0)
+        producer.finish()
+        return await asyncio.gather(*tasks)
+
+    whole = b''.join(b'%03d,' % number for number in range(200))
+    assert on_loop(work) == [whole] * 100
+
+
+def test_loops_and_threads_follow_side_by_side(streams: Streams, conv_id: str) -> None:
+    producer = streams.create(conv_id)
+    consumer = streams.open(conv_id)
+    ways = [in_a_thread, on_a_loop, on_a_loop, in_a_thread]
+    sides = [Aside(way, consumer.follow()) for way in ways]
+    assert listens(consumer, 4)
+    whole = b''
+    for number in range(300):
+        whole += b'%d\n' % number
+        producer.write(b'%d\n' % number)
+    producer.finish()
+    assert [side.result() for side in sides] == [whole] * 4
+
+
+def test_waiting_for_the_beginning_ends_with_it(streams: Streams, conv_id: str) -> None:
+    producer = streams.create(conv_id, pending=True)
+    consumer = streams.open(conv_id)
+
+    async def work() -> None:
+        began = time.monotonic()
+        assert not await consumer.started(0.1)
+        assert time.monotonic() - began >= 0.1
+        task = asyncio.create_task(consumer.started(15))
+        await asyncio.sleep(0)
+        assert not task.done()
+        producer.begin()
+        assert await task
+        assert await consumer.started(0)
+
+    on_loop(work)
+    producer.finish()
+
+
+@pytest.mark.parametrize('op', ['cancel', 'evict'])
+def test_waiting_for_a_beginning_that_never_comes_ends_too(
+    streams: Streams, conv_id: str, op: str
+) -> None:
+    producer = streams.create(conv_id, pending=True)
+    consumer = streams.open(conv_id)
+
+    async def work() -> None:
+        task = asyncio.create_task(consumer.started(15))
+        await asyncio.to_thread(getattr(streams, op), conv_id)
+        with pytest.raises(StreamNotFound):
+            await task
+
+    on_loop(work)
+    assert producer.is_cancelled
+    producer.finish()
