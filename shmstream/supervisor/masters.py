@@ -18,11 +18,17 @@ class Masters:
     Args:
         selector: where the pidfds are watched.
         all_gone: called when the last of them has gone, or turns out to have.
+        bound: whether there are masters from the start; one without works on until it
+            is told to stop, or until the first that came has gone.
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, all_gone: Callable[[], None]
+        self,
+        selector: selectors.BaseSelector,
+        all_gone: Callable[[], None],
+        bound: bool,
     ) -> None:
+        self._bound = bound
         self._selector = selector
         self._all_gone = all_gone
         self._by_fd: dict[int, int] = {}
@@ -39,9 +45,10 @@ class Masters:
         try:
             fd = os.pidfd_open(pid)
         except (ProcessLookupError, OverflowError):
-            if not self._by_fd:
+            if self._bound and not self._by_fd:
                 self._all_gone()
             return
+        self._bound = True
         self._by_fd[fd] = pid
         self._selector.register(fd, selectors.EVENT_READ, self._ended)
 

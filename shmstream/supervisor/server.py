@@ -80,7 +80,7 @@ class Supervisor:
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
         self._selector = selectors.DefaultSelector()
-        self._masters = Masters(self._selector, self.stop)
+        self._masters = Masters(self._selector, self.stop, bool(masters))
         for pid in masters:
             self._masters.watch(pid)
         self._connections: set[Connection] = set()
