@@ -12,6 +12,10 @@
  * stores nothing that equals one step per access. The bytes within one copy are written,
  * and read, in ANY order (memmove, rep movsb).
  *
+ * -DINTERRUPT     an exception may leave append anywhere (MemoryError); Producer.abort
+ *                 then appends the error event with the same RingWriter
+ * -DFLOOR_IS_WORD what would mend that (README, finding 2)
+ *
  * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED NO_VALIDATE
  * HEAD_FIRST FINAL_LATE.
  */
@@ -35,6 +39,7 @@ bool final;                 /* W_STATE is a final one                           
 byte from[3];               /* the offset at which writer w began                     */
 byte began;                 /* the last writer that has begun                         */
 bool killed[2], gone[2];    /* SIGKILL was sent; its flock is free                    */
+bool raised;                /* an exception leaves RingWriter.append                  */
 bool lost, ended;           /* how the reader came out                                */
 
 /* Whether the byte v is what was published for stream offset o. */
@@ -43,55 +48,82 @@ bool lost, ended;           /* how the reader came out                          
 
 /* -- RingWriter.append ------------------------------------------------------------- */
 
-inline publish_prefix() {   /* words[W_DROPPED] = head - capacity                     */
+/* if head - capacity > self._dropped: words[W_DROPPED] = head - capacity */
+inline publish_prefix() {
     if
 #ifdef PREFIX_LOWERED
-    :: to > CAP -> dropped = to - CAP
+    :: to > CAP -> dropped = to - CAP            /* README, finding 1                 */
 #else
-    :: to > CAP + dropped -> dropped = to - CAP  /* never lower it: README, finding 1 */
+#ifdef FLOOR_IS_WORD
+    :: to > CAP + dropped -> dropped = to - CAP
+#else
+    :: to > CAP + floor -> dropped = to - CAP    /* floor: dropped in __init__        */
+#endif
 #endif
     :: else
     fi
 }
 
 inline append(n) {
-    atomic {
-        to = at + n;
-        lo = (n > CAP -> to - CAP : at);         /* chunk = chunk[-capacity:]         */
-        todo = (1 << (to - lo)) - 1;
-    }
+    do                                           /* longer than the ring: in pieces   */
+    :: atomic { n > 0 ->
+                size = (n > CAP -> CAP : n);
+                n = n - size;
+                to = at + size;
+                todo = (1 << size) - 1;
+                size = 0 };
 #ifdef HEAD_FIRST
-    head = to;
+        head = to;
 #endif
 #ifndef PREFIX_LATE
-    publish_prefix();                            /* 1: before a byte is overwritten   */
+        publish_prefix();                        /* 1: before a byte is overwritten   */
 #endif
-    do                                           /* 2: data[at:end] = chunk, any order */
-    :: todo == 0 -> break
-    :: todo & 1 -> d_step { todo = todo & 14; data[lo % CAP] = lo + WHO(me) }
-    :: todo & 2 -> d_step { todo = todo & 13; data[(lo + 1) % CAP] = lo + 1 + WHO(me) }
-    :: todo & 4 -> d_step { todo = todo & 11; data[(lo + 2) % CAP] = lo + 2 + WHO(me) }
-    :: todo & 8 -> d_step { todo = todo & 7; data[(lo + 3) % CAP] = lo + 3 + WHO(me) }
-    od;
+        do                                       /* 2: data[at:end] = chunk, any order */
+        :: todo == 0 -> break
+        :: todo & 1 -> d_step { todo = todo & 14; data[at % CAP] = at + WHO(me) }
+        :: todo & 2 -> d_step { todo = todo & 13; data[(at + 1) % CAP] = at + 1 + WHO(me) }
+        :: todo & 4 -> d_step { todo = todo & 11; data[(at + 2) % CAP] = at + 2 + WHO(me) }
+        :: todo & 8 -> d_step { todo = todo & 7; data[(at + 3) % CAP] = at + 3 + WHO(me) }
+        od;
 #ifdef PREFIX_LATE
-    publish_prefix();
+        publish_prefix();
 #endif
-    atomic { head = to; at = to; to = 0; lo = 0 }  /* 3: words[W_HEAD] = head         */
+        atomic { head = to; at = to; to = 0 }    /* 3: words[W_HEAD] = head           */
+    :: n == 0 -> break
+    od
 }
 
+#define APPENDS_EVENT                            /* end_stream: append_last           */ \
+    if                                                                                   \
+    :: n = 1                                                                             \
+    :: n = EVENT                                                                         \
+    :: n = 0                                     /* not an event stream, or no room   */ \
+    fi;                                                                                  \
+    append(n)
+
 proctype Producer() {
-    byte at, to, lo, todo, n;
+    byte at, floor, to, todo, n, size;
     byte me = 0;
     {
-        do
-        :: atomic { at < TOTAL -> n = 1;         /* Producer.write, any chunk         */
-                    do
-                    :: n < CHUNK && at + n < TOTAL -> n++
-                    :: break
-                    od };
-            append(n)
-        :: break
-        od;
+        {
+            do
+            :: atomic { at < TOTAL -> n = 1;     /* Producer.write, any chunk         */
+                        do
+                        :: n < CHUNK && at + n < TOTAL -> n++
+                        :: break
+                        od };
+                append(n)
+            :: break
+            od
+        } unless { raised };
+#ifdef INTERRUPT
+        if
+        :: raised ->                             /* Producer.__exit__, abort          */
+            atomic { me = 1; from[1] = at; began = 1 };     /* the event, not a chunk */
+            APPENDS_EVENT
+        :: else
+        fi;
+#endif
         final = true                             /* RingWriter.finish                 */
     } unless { killed[0] };
     gone[0] = !final                             /* the kernel frees the flock        */
@@ -99,19 +131,16 @@ proctype Producer() {
 
 /* registry._finish of the supervisor, of which `me` is 1, or of its successor, 2 */
 proctype Supervisor(byte me) {
-    byte at, to, lo, todo;
+    byte at, floor, to, todo, n, size;
     if
     :: atomic { gone[me - 1] ->                  /* flock taken: the producer is dead */
                 at = head;                       /* RingWriter.__init__               */
+                floor = dropped;
                 from[me] = head; began = me }
     :: final -> goto done
     fi;
     {
-        if                                       /* end_stream: append_last           */
-        :: append(1)
-        :: append(EVENT)
-        :: skip                                  /* not an event stream, or no room   */
-        fi;
+        APPENDS_EVENT;
         final = true
     } unless { me == 1 && killed[1] };
     if
@@ -122,6 +151,14 @@ done:
     skip
 }
 
+#ifdef INTERRUPT
+proctype Exception() {                           /* at any moment, or never           */
+    if
+    :: raised = true
+    :: skip
+    fi
+}
+#else
 proctype Killer() {                              /* SIGKILL, at any moment, or never  */
     if
     :: !final -> killed[0] = true;
@@ -132,6 +169,7 @@ proctype Killer() {                              /* SIGKILL, at any moment, or n
     :: final
     fi
 }
+#endif
 
 /* -- Follower._step over Watch.read over RingReader.read ---------------------------- */
 
@@ -204,6 +242,11 @@ proctype Reader() {
 
 init {
     atomic {
-        run Producer(); run Supervisor(1); run Supervisor(2); run Killer(); run Reader()
+        run Producer(); run Supervisor(1); run Supervisor(2); run Reader();
+#ifdef INTERRUPT
+        run Exception()
+#else
+        run Killer()
+#endif
     }
 }

@@ -21,6 +21,7 @@ from shmstream.http.openapi import OpenApiResource
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
 from shmstream.http.reading import StreamResource
+from shmstream.http.request import Request
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -61,7 +62,7 @@ class Lifespan:
 
 def create_app(
     settings: Settings | None = None,
-) -> falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]:
+) -> falcon.asgi.App[Request, falcon.asgi.Response]:
     """Return the ASGI application. Opens nothing before its lifespan starts.
 
     Args:
@@ -82,7 +83,7 @@ def create_app(
     access = Access(settings.api_keys)
     cors = CorsMiddleware(settings.cors_origins)
     middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
-    app = falcon.asgi.App(middleware=middleware)
+    app = falcon.asgi.App(middleware=middleware, request_type=Request)
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)

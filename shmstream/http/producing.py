@@ -190,7 +190,15 @@ def _body(req: falcon.asgi.Request) -> AsyncIterator[bytes] | None:
     chunked = req.get_header('Transfer-Encoding') is not None
     if not req.content_length and not chunked:
         return None
-    return aiter(req.stream)
+    return _whole_body(req)
+
+
+async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+    async for chunk in req.stream:
+        yield chunk
+    if getattr(req, 'gone', False):
+        # The upstream must not take what it has for all there is.
+        raise ConnectionResetError('the client left within its request')
 
 
 def _hand_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import falcon.asgi
@@ -16,6 +17,24 @@ _DECIMAL = re.compile(rb'[0-9]{1,19}')
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
 
 MAX_OFFSET = (1 << 63) - 1
+
+
+class Request(falcon.asgi.Request):
+    """A request that knows whether its client left before its body had come.
+
+    Falcon's body stream just ends then: half a chunked body would pass for a whole one.
+    """
+
+    def __init__(self, scope: Any, receive: Any, *args: Any, **options: Any) -> None:
+        self.gone = False
+
+        async def noted() -> Any:
+            event = await receive()
+            if event['type'] == 'http.disconnect':
+                self.gone = True
+            return event
+
+        super().__init__(scope, noted, *args, **options)
 
 
 def check_target(req: falcon.asgi.Request) -> None:
@@ -126,6 +145,6 @@ async def body(req: falcon.asgi.Request, limit: int) -> bytes:
         whole += chunk
         if len(whole) > limit:
             raise Problem(413, f'The body has more than {limit} bytes')
-    if length is not None and len(whole) != length:
+    if getattr(req, 'gone', False) or (length is not None and len(whole) != length):
         raise Problem(400, 'The body ended early')
     return bytes(whole)
