@@ -36,11 +36,11 @@ def test_f07_f08_readers_of_a_killed_producer_are_told_in_band(
     service = serve(settings=RATE)
     client = service.client()
     with begin(client, 'dies') as post:
-        other = next(
-            stream
-            for number in range(100)
-            if (stream := begin(client, f'lives-{number}')).worker != post.worker
-        )
+        for number in range(100):
+            other = begin(client, f'lives-{number}')
+            if other.worker != post.worker:
+                break
+            other.close()
         with reader_elsewhere(client, 'dies', post.worker) as live:
             live.until(1000)
             os.kill(post.worker, signal.SIGKILL)
