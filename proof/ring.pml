@@ -14,7 +14,8 @@
  *
  * -DINTERRUPT     an exception may leave append anywhere (MemoryError); Producer.abort
  *                 then appends the error event with the same RingWriter
- * -DFLOOR_IS_WORD what would mend that (README, finding 2)
+ * -DFLOOR_IS_WORD what mends that: compare with the word, not with what it was in
+ *                 __init__ (README, finding 2)
  *
  * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED NO_VALIDATE
  * HEAD_FIRST FINAL_LATE.
@@ -52,7 +53,7 @@ bool lost, ended;           /* how the reader came out                          
 inline publish_prefix() {
     if
 #ifdef PREFIX_LOWERED
-    :: to > CAP -> dropped = to - CAP            /* README, finding 1                 */
+    :: to > CAP -> dropped = to - CAP            /* ring.py at 4634ba3                */
 #else
 #ifdef FLOOR_IS_WORD
     :: to > CAP + dropped -> dropped = to - CAP

@@ -6,30 +6,34 @@
  * was killed; workers follow. SIGKILL may hit the producer and the supervisor between
  * any two steps. The bytes themselves are ring.pml's: here a stream is its head.
  *
- * Configurations (check.sh runs them):
+ * Configurations; check.sh runs them in the combinations that fit into its time:
  *   default      one worker, one event loop (wakeups/loop.py), two followers, one slot
- *   -DWORKERS    two workers with a slot and a follower each
  *   -DTHREADS    one worker whose followers are threads (wakeups/threads.py)
- *   -DTWOHUBS    one worker with two event loops: two hubs on ONE slot (README, finding 2)
- *   -DHUBFIX     ... and what would mend that
+ *   -DWORKERS    two workers: two slots, a follower each. Ringing is the point there: a
+ *                bell reaches the loop at once, and a step of a follower is one step
+ *   -DTWOHUBS    one worker with two event loops: two hubs share ONE slot
+ *   -DHUBFIX     ... and who raises the armed word has the others look (README, finding 1)
+ *   -DONE        one follower
+ *   -DENDLESS    the source never ends by itself (it may still fall silent anywhere)
  *   -DBEGIN      the stream is pending first
- *   -DKILL       SIGKILL of the producer, and of the supervisor that takes over (with NET)
+ *   -DCANCEL     a client cancels, at any moment
+ *   -DLEAVE      follower 1 leaves, at any moment, and comes back
+ *   -DKILL       SIGKILL of the producer, and of the supervisor (needs NET)
  *   -DNET        the 200 ms safety net exists; each use that was needed is counted
- *   -DCANCEL     a client cancels
- *   -DLEAVE      follower 1 leaves at some moment and comes back
- *   -DSNAP_DESC  a snapshot's memcpy loads its words in descending order
+ *   -DSNAP_DESC, -DSNAP_ATOMIC  a snapshot loads its words in descending order, at once
  *
  * Memory: x86-TSO. A store goes into its CPU's buffer, and Memory commits it some time
  * later; a fence, a lock and a semaphore's post empty the buffer; a load takes from memory
- * (no thread here loads a shared word that it stores to). Threads of one worker see each
- * other's Python objects in order: the GIL's doing, or the ThreadHub lock's.
+ * (no thread here loads a shared word that it has in its buffer). Threads of one worker
+ * see each other's Python objects in order: the GIL's doing, or the ThreadHub lock's.
  *
- * One step has at most one access to memory that others access too. What goes with it
- * in a step is local: a thread's own variables, and stores into its own buffer.
+ * One step has at most one access to memory that another process stores to, but for two:
+ * with CANCEL a snapshot loads state and cancelled together, and see WORKERS. What goes
+ * with the access is local: a thread's own variables, stores into its own buffer.
  *
  * Mutations, each to be found wrong: NO_FENCE_RING NO_FENCE_EVERYBODY NO_FENCE_ARM
  * ARMED_SEQUENCE NO_RECHECK NO_SEEN_CHECK NO_RUNG DRAIN_LATE POKED_LATE FINAL_LATE
- * NO_TAKEOVER_RING NO_SELF_RING.
+ * NO_TAKEOVER_RING NO_SELF_RING NEVER_QUIET NO_NET.
  */
 
 #ifndef APPENDS
@@ -329,7 +333,11 @@ end:
 #if SLOTS == 2
 #define OWE  owed[0]++; owed[1]++
 #else
+#ifdef NO_NET
+#define OWE  skip               /* claims that it is never needed, not even then      */
+#else
 #define OWE  owed[0]++
+#endif
 #endif
 proctype Killer() {             /* SIGKILL, at any moment or never                    */
     bool again = true;
@@ -417,22 +425,22 @@ inline store_armed(i) {         /* FollowHub._arm, up to its fence              
     sequence[i]++;
     of_hub[i]!W_ARMED + SLOT(i),sequence[i]
 #else
-#ifndef HUBFIX
+#ifndef TWOHUBS
     of_hub[i]!W_ARMED + SLOT(i),last_head[i] + 1
 #endif
 #endif
 }
 
 inline arm(i) {                 /* FollowHub._arm, from its fence on                  */
-#ifdef HUBFIX
-    /* Under a lock of the process: never lower the word; who raises it has the other
-       hubs look around, for they may sleep on less. */
-    d_step {
+#ifdef TWOHUBS
+    d_step {                    /* with _arming: words[w] = max(words[w], seen)       */
         if
         :: last_head[i] + 1 > armed[0] ->
             armed[0] = last_head[i] + 1;
             posted[0] = false;
+#ifdef HUBFIX
             poked[1 - i] = true
+#endif
         :: else
         fi
     };
@@ -499,7 +507,9 @@ inline tick(i) {                /* FollowHub.tick, if busy[i], from its second l
         if
         :: MOVED(i) -> quiet[i] = 0; fire(i); RESET
         :: else ->
+#ifndef NEVER_QUIET
             quiet[i]++;
+#endif
             if
             :: quiet[i] >= QUIET ->
                 busy[i] = false;
