@@ -106,7 +106,9 @@ class RingWriter:
         if head + TAIL_ROOM > self._reserved:
             self._extend(min(head + TAIL_ROOM, self.capacity))
         if head - capacity > self._dropped:
-            self._words[W_DROPPED] = head - capacity
+            # The word first. Should the copy below fail (memory), a shorter append must
+            # not lower it: bytes that are overwritten by halves would be there again.
+            self._words[W_DROPPED] = self._dropped = head - capacity
         at = start % capacity
         end = at + size
         if end <= capacity:
