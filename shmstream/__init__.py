@@ -1,6 +1,6 @@
 """Resumable streams for multi-worker gunicorn, in shared memory, without Redis."""
 
-from shmstream.consumer import Consumer, Follower
+from shmstream.consumer import Consumer
 from shmstream.errors import (
     ControlError,
     DirectoryRefused,
@@ -16,6 +16,7 @@ from shmstream.errors import (
     StreamReplaced,
     SupervisorUnavailable,
 )
+from shmstream.follower import Follower
 from shmstream.producer import Producer
 from shmstream.ring.state import State
 from shmstream.streams import Streams

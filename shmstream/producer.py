@@ -15,7 +15,7 @@ from shmstream.errors import LocalError, NoRoom
 from shmstream.memory.segment import Segment, segment_writer
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import ArmedSlots
+from shmstream.wakeups.bells import Ringer
 
 if TYPE_CHECKING:
     from shmstream.runtime import Runtime
@@ -39,7 +39,7 @@ class Producer:
         self._pid = os.getpid()
         self._words = segment.words
         self._ring = segment_writer(segment, fd, runtime.room.take)
-        self._armed = ArmedSlots(segment, runtime.bells)
+        self._ringer = Ringer(segment, runtime.bells)
         self._runtime = runtime
         self._ended = False
         self._on_cancel: list[Callable[[], None]] = []
@@ -92,7 +92,7 @@ class Producer:
             raise LocalError(f'stream is {self._ring.state.label}, not pending')
         self._segment.set_content_type(content_type)
         self._ring.go_live()
-        self._armed.ring_everybody()
+        self._ringer.ring_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
@@ -118,7 +118,7 @@ class Producer:
                     log.warning('stream %s: %s', self.generation, ex)
                     self.abort('no room left for this stream')
                     return False
-                self._armed.ring(self._ring.head)
+                self._ringer.ring(self._ring.head)
             return True
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ class Producer:
         self._runtime.remove_producer(self)
         self._on_cancel.clear()
         end_stream(self._segment, self._ring, state, error)
-        self._armed.ring_everybody()
+        self._ringer.ring_state(self._ring.state)
         # Explicitly: mappings may share the descriptor's description, and its lock.
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)

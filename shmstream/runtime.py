@@ -30,6 +30,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
 from shmstream.wakeups.bells import Bells
+from shmstream.wakeups.board import Board
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
@@ -87,6 +88,7 @@ class Runtime:
         self._slot: int | None = None
         self._epoch = 0
         self._notices = 0
+        self._looks = 0
         self._ask_room_at = 0.0
         self._look_at = 0.0
         self._left = False
@@ -96,6 +98,7 @@ class Runtime:
         self.bells: Bells
         self.room: Room
         self._doorbell: Doorbell
+        self._board: Board
         self.thread_hub: ThreadHub
         _alive.add(self)
 
@@ -136,22 +139,21 @@ class Runtime:
         with self._lock:
             before = self._doorbell if self._slot is not None else None
             if before is None:
-                self.thread_hub = ThreadHub(slot, self._ring_self)
+                self._board = Board(table, slot, epoch)
+                self.thread_hub = ThreadHub(self._board, self._ring_self)
             self.table, self.bells = table, Bells(table)
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
+            self._looks = table.looks(slot)
             self._slot, self._epoch = slot, epoch
             self._keeper.had_one = True
             self._doorbell = doorbell
-            hubs = list(self._loop_hubs.values())
             segments = list(self._segments.values())
         doorbell.start()
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
-            self.thread_hub.move(slot)
-            for hub in hubs:
-                hub.move(slot)
+            self._board.move(table, slot, epoch)
             for segment in segments:
                 segment.count_followers(slot, epoch, 0)
 
@@ -192,12 +194,18 @@ class Runtime:
         left = self.leaving()
         everybody = left and not self._left
         self._left = left
-        with self._lock:
-            hubs = list(self._loop_hubs.items())
-        for loop, hub in hubs:
-            if not hub.poke(everybody):
-                self._loop_hubs.pop(loop, None)
-        wait_s = self.thread_hub.step(everybody)
+        looks = self.table.looks(slot)
+        look_at_all = due or looks != self._looks
+        self._looks = looks
+        self._board.rung()
+        if look_at_all or everybody:
+            with self._lock:
+                hubs = list(self._loop_hubs.items())
+            for loop, hub in hubs:
+                if not hub.poke(look_at_all, everybody):
+                    self._loop_hubs.pop(loop, None)
+                    hub.close()
+        wait_s = self.thread_hub.step(look_at_all, everybody)
         if due and self.client.gone():
             self._keeper.reconnect(self.client)
         return wait_s
@@ -212,8 +220,7 @@ class Runtime:
         with self._lock:
             hub = self._loop_hubs.get(loop)
             if hub is None:
-                assert self._slot is not None
-                hub = self._loop_hubs[loop] = LoopHub(loop, self._slot)
+                hub = self._loop_hubs[loop] = LoopHub(loop, self._board)
         return hub
 
     # -- producers, and what is left of the dropped ----------------------------------

@@ -13,6 +13,7 @@ from shmstream import lifecycle
 from shmstream.errors import ShmstreamError
 from shmstream.http import errors
 from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
+from shmstream.http.body import SendingApp
 from shmstream.http.drain import Drain
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
@@ -83,7 +84,7 @@ def create_app(
     access = Access(settings.api_keys)
     cors = CorsMiddleware(settings.cors_origins)
     middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
-    app = falcon.asgi.App(middleware=middleware, request_type=Request)
+    app = SendingApp(middleware=middleware, request_type=Request)
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)

@@ -153,7 +153,7 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
-        resp.stream = StreamBody(consumer.follow(0))
+        resp.stream = StreamBody(consumer.follow(0), req)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']

@@ -48,14 +48,18 @@ class StreamResource:
         if not consumer.finished:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
-            resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
+            resp.stream = StreamBody(
+                consumer.follow(offset, self._streams.leaving), req
+            )
             return
         size = max(consumer.total_bytes - offset, 0)
         if size <= _WHOLE:
             resp.data = consumer.read(offset)
         else:
             resp.content_length = size
-            resp.stream = StreamBody(consumer.follow(offset, self._streams.leaving))
+            resp.stream = StreamBody(
+                consumer.follow(offset, self._streams.leaving), req
+            )
 
     async def on_head(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
@@ -68,7 +72,7 @@ class StreamResource:
             resp.content_length = max(consumer.total_bytes - offset, 0)
         else:
             # Without a body Falcon would say that there are 0 bytes.
-            resp.stream = StreamBody(consumer.follow(offset))
+            resp.stream = StreamBody(consumer.follow(offset), req)
 
     async def on_delete(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any

@@ -51,6 +51,7 @@ from shmstream.ring.layout import (
     W_ID_LENGTH,
     W_LISTENERS,
     W_MAGIC,
+    W_PLACES,
     W_PRODUCER_EPOCH,
     W_RESERVED,
     W_STATE,
@@ -249,6 +250,28 @@ class Segment:
         with self._followers_lock:
             self._followers += step
             self.words[W_LISTENERS + slot] = epoch & _EPOCH_TAG | self._followers
+
+    def set_place(self, slot: int, epoch: int, place: int | None) -> None:
+        """Say where this worker wants marks; None: nowhere any more.
+
+        Tagged like the count of followers: a word that a dead worker left in this slot
+        must differ from any that its successor stores.
+        """
+        word = 0 if place is None else epoch & _EPOCH_TAG | place + 1
+        self.words[W_PLACES + slot] = word
+
+    def places(self, words: bytes, epoch_of: Callable[[int], int]) -> dict[int, int]:
+        """Return the place of each slot whose worker is alive and follows.
+
+        Args:
+            words: the block of all place words, as it was copied.
+            epoch_of: as for ``followers_everywhere``.
+        """
+        return {
+            slot: (word & ~_EPOCH_TAG) - 1
+            for slot, word in enumerate(memoryview(words).cast('Q'))
+            if word & ~_EPOCH_TAG and word & _EPOCH_TAG == epoch_of(slot) & _EPOCH_TAG
+        }
 
     def followers_everywhere(self, epoch_of: Callable[[int], int]) -> int:
         """Sum the followers in all workers that are alive.

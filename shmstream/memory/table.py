@@ -12,11 +12,19 @@ One file, written by the supervisor, mapped by every process of the deployment::
         40  room sequence    counts the figures published
         48  workers          slots in use
     ------  ----------------------------------------------------------- 64
-        64  slot 0           a cache line per worker
+        64  slot 0           two cache lines per worker; the supervisor's:
             +0  epoch        random, 0 = free; stored before its semaphore is made
             +8  pid
             +16 notices      counts cancels and the like for this worker's producers
-       128  slot 1 ...       64 slots
+            +24 looks        counts what makes it look at all streams that it follows
+            ---------------- the worker's own:
+            +64 nap          a number never used before, while it sleeps; else 0
+       192  slot 1 ...       64 slots
+    ------  ----------------------------------------------------------- 12288
+     12288  board 0          32 KiB per slot, backed by memory once it is taken
+            +8*p place[p]    a mark, different at every change of one segment; written
+                             by the segment's producer (``wakeups.board``)
+     45056  board 1 ...      64 boards
 
 A worker's doorbell is the POSIX semaphore ``/shmstream-<token>-<epoch>``: unguessable,
 and derived from what the table holds, so that whoever cleans up after a crash finds
@@ -32,24 +40,35 @@ from pathlib import Path
 from typing import Final
 
 from shmstream.errors import LayoutMismatch, SupervisorUnavailable
-from shmstream.ring.layout import MAX_SLOTS
+from shmstream.ring.layout import MAX_SLOTS, WORD
 
 TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
-TABLE_VERSION: Final = 1
-TABLE_BYTES: Final = 64 + 64 * MAX_SLOTS
+TABLE_VERSION: Final = 2
+
+PLACES: Final = 4096
+"""Words on a board: segments that a process can follow before some must share."""
+
+_BOARDS: Final = 12288
+_BOARD_BYTES: Final = PLACES * WORD
+TABLE_BYTES: Final = _BOARDS + _BOARD_BYTES * MAX_SLOTS
 
 _MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS = range(7)
-_SLOT0, _SLOT_WORDS = 8, 8
-_EPOCH, _PID, _NOTICES = range(3)
+_SLOT0, _SLOT_WORDS = 8, 16
+_EPOCH, _PID, _NOTICES, _LOOKS = range(4)
+_NAP = 8
 
 
 class WorkerTable:
-    """The mapped table. Only the supervisor calls the methods that write."""
+    """The mapped table. Only the supervisor calls the methods that write.
+
+    Attributes:
+        words: all of it as u64 words, for naps and marks.
+    """
 
     def __init__(self, fd: int) -> None:
         if os.fstat(fd).st_size != TABLE_BYTES:
             raise LayoutMismatch('the worker table has another size')
-        self._words = memoryview(mmap.mmap(fd, TABLE_BYTES)).cast('Q')
+        self.words = memoryview(mmap.mmap(fd, TABLE_BYTES)).cast('Q')
 
     @classmethod
     def create(cls, path: Path, made_directory: bool) -> WorkerTable:
@@ -57,14 +76,15 @@ class WorkerTable:
         aside = path.with_suffix('.new')
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, TABLE_BYTES)
+            os.posix_fallocate(fd, 0, _BOARDS)
+            os.ftruncate(fd, TABLE_BYTES)
             table = cls(fd)
         finally:
             os.close(fd)
-        table._words[_VERSION] = TABLE_VERSION
-        table._words[_TOKEN] = secrets.randbits(63) | 1
-        table._words[_MADE] = int(made_directory)
-        table._words[_MAGIC] = TABLE_MAGIC
+        table.words[_VERSION] = TABLE_VERSION
+        table.words[_TOKEN] = secrets.randbits(63) | 1
+        table.words[_MADE] = int(made_directory)
+        table.words[_MAGIC] = TABLE_MAGIC
         # Whole or not there: a table that is half made is somebody else's file.
         os.rename(aside, path)
         return table
@@ -85,78 +105,110 @@ class WorkerTable:
             table = cls(fd)
         finally:
             os.close(fd)
-        if table._words[_MAGIC] != TABLE_MAGIC:
+        if table.words[_MAGIC] != TABLE_MAGIC:
             raise LayoutMismatch('not a worker table')
-        if table._words[_VERSION] != TABLE_VERSION:
-            raise LayoutMismatch(f'worker table version {table._words[_VERSION]}')
+        if table.words[_VERSION] != TABLE_VERSION:
+            raise LayoutMismatch(f'worker table version {table.words[_VERSION]}')
         return table
 
     @property
     def made_directory(self) -> bool:
         """Whether the runtime directory is the deployment's own to remove."""
-        return bool(self._words[_MADE])
+        return bool(self.words[_MADE])
 
     @property
     def room(self) -> int:
         """Bytes that all segments together may still take, as last published."""
-        room: int = self._words[_ROOM]
+        room: int = self.words[_ROOM]
         return room
 
     @property
     def room_sequence(self) -> int:
         """Changes with every figure that is published."""
-        sequence: int = self._words[_ROOM_SEQUENCE]
+        sequence: int = self.words[_ROOM_SEQUENCE]
         return sequence
 
     @property
     def workers(self) -> int:
         """Slots in use when the room was published."""
-        workers: int = self._words[_WORKERS]
+        workers: int = self.words[_WORKERS]
         return workers
 
     def reduce_room(self, size: int) -> None:
         """Take from the figure without making it a new one; supervisor only."""
-        self._words[_ROOM] = max(self.room - size, 0)
+        self.words[_ROOM] = max(self.room - size, 0)
 
     def publish_room(self, room: int) -> None:
         """Say how much is left; supervisor only."""
-        self._words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
-        self._words[_ROOM] = room
-        self._words[_ROOM_SEQUENCE] += 1
+        self.words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
+        self.words[_ROOM] = room
+        self.words[_ROOM_SEQUENCE] += 1
 
     def semaphore_name(self, epoch: int) -> str:
         """Return the name of the doorbell of the worker with this epoch."""
-        return f'/shmstream-{self._words[_TOKEN]:016x}-{epoch:016x}'
+        return f'/shmstream-{self.words[_TOKEN]:016x}-{epoch:016x}'
 
     def epoch(self, slot: int) -> int:
         """The epoch of the worker in this slot, 0 if the slot is free."""
-        epoch: int = self._words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH]
+        epoch: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH]
         return epoch
 
     def pid(self, slot: int) -> int:
         """The process in this slot; for people to read, never to signal."""
-        pid: int = self._words[_SLOT0 + slot * _SLOT_WORDS + _PID]
+        pid: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _PID]
         return pid
 
     def notices(self, slot: int) -> int:
         """How often something happened to a stream that this worker produces."""
-        notices: int = self._words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES]
+        notices: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES]
         return notices
+
+    def looks(self, slot: int) -> int:
+        """How often something happened that no mark tells of."""
+        looks: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS]
+        return looks
+
+    @staticmethod
+    def nap_at(slot: int) -> int:
+        """Index of the word that says whether the worker in this slot sleeps."""
+        return _SLOT0 + slot * _SLOT_WORDS + _NAP
+
+    @staticmethod
+    def place_at(slot: int, place: int) -> int:
+        """Index of a place on the board of the worker in this slot."""
+        return (_BOARDS + slot * _BOARD_BYTES) // WORD + place
 
     def slot_of(self, epoch: int) -> int | None:
         """The slot of the worker with this epoch."""
         return next((s for s in range(MAX_SLOTS) if self.epoch(s) == epoch), None)
 
+    def back_board(self, path: Path, slot: int) -> None:
+        """Back the slot's board with memory; supervisor only.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            at = self.place_at(slot, 0) * WORD
+            os.posix_fallocate(fd, at, _BOARD_BYTES)
+        finally:
+            os.close(fd)
+
     def take(self, slot: int, epoch: int, pid: int) -> None:
         """Give the slot to a worker; supervisor only."""
         at = _SLOT0 + slot * _SLOT_WORDS
-        self._words[at + _PID] = pid
-        self._words[at + _EPOCH] = epoch
+        self.words[at + _PID] = pid
+        self.words[at + _EPOCH] = epoch
 
     def free(self, slot: int) -> None:
         """Take the slot back; supervisor only."""
-        self._words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH] = 0
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH] = 0
+
+    def count_look(self, slot: int) -> None:
+        """Have the worker look at all that it follows; supervisor only."""
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS] += 1
 
     def notify(self, slot: int) -> None:
         """Count a notice for the worker in this slot; supervisor only."""
-        self._words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES] += 1
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES] += 1

@@ -22,7 +22,8 @@ writer has cache lines of its own::
        128  supervisor             cancelled        unix time, ns; 0 = no
        136  supervisor             evicted          unix time, ns; 0 = no
     ------  ---------------------  ---------------------------------------------- 512 --
-       512  reader worker k        armed[k]         head it has seen, + 1; k in 0..63
+       512  reader worker k        places[k]        epoch tag | place on k's bell board
+                                                    + 1, or 0; k in 0..63
     ------  ---------------------  --------------------------------------------- 1024 --
       1024  supervisor, once       owner digest     32 bytes
       1056  supervisor, once       id length        bytes
@@ -52,11 +53,11 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
-"""Workers that can follow at the same time: one armed word each, eight cache lines."""
+"""Workers that can be attached at the same time: one word each, eight cache lines."""
 
 MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
@@ -79,13 +80,13 @@ W_RESERVED: Final = 12
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 
-W_ARMED: Final = 64
+W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
 W_LISTENERS: Final = 384
 
 # Byte ranges of what is not a word, or is read as a block.
-B_ARMED: Final = slice(512, 1024)
+B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
 B_TYPE: Final = 2056

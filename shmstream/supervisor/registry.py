@@ -36,7 +36,7 @@ from shmstream.ring.layout import (
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.session import Key, Session
-from shmstream.wakeups.bells import ArmedSlots, Bells
+from shmstream.wakeups.bells import Bells, ring_everybody
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -239,7 +239,7 @@ class Registry:
             else:
                 why = 'the producer of this stream has died'
                 end_stream(segment, segment_writer(segment, fd), State.ABORTED, why)
-            ArmedSlots(segment, self._bells).ring_everybody()
+            ring_everybody(segment, self._bells)
             return True
         finally:
             os.close(fd)
@@ -344,7 +344,7 @@ class Registry:
             words[W_CANCELLED] = now
         if evict:
             words[W_EVICTED] = now
-        ArmedSlots(session.segment, self._bells).ring_everybody()
+        ring_everybody(session.segment, self._bells)
         if cancel and not session.reader.producer_state.final:
             slot = self._table.slot_of(session.producer_epoch)
             if slot is not None:

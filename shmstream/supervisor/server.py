@@ -76,7 +76,7 @@ class Supervisor:
         config.save(directory.settings)
         self._config = config = resolve(config, directory)
         self._table = open_table(directory, made)
-        self._workers = Workers(self._table)
+        self._workers = Workers(self._table, directory.table)
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
         self._selector = selectors.DefaultSelector()

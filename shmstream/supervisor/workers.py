@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from pathlib import Path
 
 import posix_ipc
 
@@ -14,10 +15,16 @@ from shmstream.ring.layout import MAX_SLOTS
 
 
 class Workers:
-    """Gives out slots. Doorbell semaphores are made and unlinked here only."""
+    """Gives out slots. Doorbell semaphores are made and unlinked here only.
 
-    def __init__(self, table: WorkerTable) -> None:
+    Args:
+        table: the worker table.
+        path: its file.
+    """
+
+    def __init__(self, table: WorkerTable, path: Path) -> None:
         self._table = table
+        self._path = path
         self._connected: set[int] = set()
 
     def hello(self, pid: int, slot: int | None, epoch: int | None) -> tuple[int, int]:
@@ -45,6 +52,10 @@ class Workers:
                 break
         else:
             raise NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+        try:
+            self._table.back_board(self._path, free)
+        except OSError as ex:
+            raise NoRoom(f'no room for a bell board: {ex.strerror}') from ex
         epoch = secrets.randbits(63) | 1
         # Into the table first: what is in the table is cleaned up after a crash.
         self._table.take(free, epoch, pid)

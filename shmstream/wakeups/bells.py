@@ -9,16 +9,16 @@ from collections.abc import Callable
 import posix_ipc
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import make_fence
-from shmstream.ring.layout import B_ARMED, MAX_SLOTS, W_ARMED
+from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, W_PLACES, WORD
 
 
 class Bells:
     """The doorbells of all workers, opened at their first ring. Thread-safe."""
 
     def __init__(self, table: WorkerTable) -> None:
-        self._table = table
+        self.table = table
         self._open: dict[int, tuple[int, posix_ipc.Semaphore]] = {}
         # Held around post as well as close: closing a semaphore under a thread that
         # uses it crashes the process.
@@ -38,7 +38,7 @@ class Bells:
                     raise
 
     def _bell(self, slot: int) -> posix_ipc.Semaphore | None:
-        epoch = self._table.epoch(slot)
+        epoch = self.table.epoch(slot)
         known = self._open.get(slot)
         if known is not None:
             if known[0] == epoch:
@@ -48,7 +48,7 @@ class Bells:
         if not epoch:
             return None
         try:
-            bell = posix_ipc.Semaphore(self._table.semaphore_name(epoch))
+            bell = posix_ipc.Semaphore(self.table.semaphore_name(epoch))
         except posix_ipc.ExistentialError:
             return None
         self._open[slot] = (epoch, bell)
@@ -62,51 +62,63 @@ class Bells:
             self._open.clear()
 
 
-class ArmedSlots:
-    """What a writer of one segment remembers of its sleepers: one post per arming.
+class Ringer:
+    """The producer's side of one segment: marks the boards of who follows, and rings.
 
-    An armed word is the head that the sleeper has seen, plus one. The writer posts when
-    its head is beyond that and it has not posted for this very word yet. Were the word
-    a mere sequence number, a post that crosses with an arming would use it up although
-    the sleeper had seen the bytes already, and the next bytes would wake nobody.
+    ``board`` draws the protocol. Belongs to one thread at a time.
     """
 
     def __init__(self, segment: Segment, bells: Bells) -> None:
-        self._words = segment.words
-        self._armed: Callable[[], bytes] = segment.view[B_ARMED].tobytes
-        self._rung = bytes(8 * MAX_SLOTS)
-        self._rung_words = [0] * MAX_SLOTS
-        self._fence = make_fence()
+        self._segment = segment
         self._bells = bells
+        self._words = bells.table.words
+        self._copy_places: Callable[[], bytes] = segment.view[B_PLACES].tobytes
+        self._known = bytes(WORD * MAX_SLOTS)
+        self._fence = make_fence()
+        # No two segments mark alike: a place that changes hands shows each mark.
+        self._salt: int = segment.words[W_GENERATION]
+        self._marks: list[int] = []
+        self._naps: list[tuple[int, int]] = []
+        self._rung = [0] * MAX_SLOTS
 
     def ring(self, head: int) -> None:
-        """Wake whoever sleeps on a head below this one, which has been published.
+        """Tell who follows that head has been published.
 
-        No system call unless somebody sleeps.
+        No system call unless a process that follows naps, and one for each nap.
         """
+        words = self._words
+        mark = head ^ self._salt
+        for place in self._marks:
+            words[place] = mark
         self._fence()
-        armed = self._armed()
-        if armed != self._rung:
-            self._ring_changed(armed, head)
-
-    def _ring_changed(self, armed: bytes, head: int) -> None:
-        self._rung = armed
-        for slot in range(MAX_SLOTS):
-            # The block copy above may have caught a word half old and half new; the
-            # word itself is loaded whole.
-            seen = self._words[W_ARMED + slot]
-            if seen == self._rung_words[slot]:
-                continue
-            if seen > head:
-                # Has seen these bytes and sleeps on the next: look again then.
-                self._rung = b''
-                continue
-            self._rung_words[slot] = seen
-            self._bells.ring(slot)
-
-    def ring_everybody(self) -> None:
-        """Wake all who ever armed: something other than the head has changed."""
-        self._fence()
-        for slot in range(MAX_SLOTS):
-            if self._words[W_ARMED + slot]:
+        if self._copy_places() != self._known:
+            self._learn(mark)
+        for slot, at in self._naps:
+            nap = words[at]
+            if nap and nap != self._rung[slot]:
+                self._rung[slot] = nap
                 self._bells.ring(slot)
+
+    def ring_state(self, state: int) -> None:
+        """Tell who follows that the state has been published."""
+        # No head is as large.
+        self.ring((1 << 64) - 1 - state)
+
+    def _learn(self, mark: int) -> None:
+        places = self._copy_places()
+        table = self._bells.table
+        found = self._segment.places(places, table.epoch)
+        self._marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
+        self._naps = [(slot, table.nap_at(slot)) for slot in found]
+        self._known = places
+        for at in self._marks:
+            self._words[at] = mark
+        self._fence()
+
+
+def ring_everybody(segment: Segment, bells: Bells) -> None:
+    """Have all who follow look at everything; supervisor only, which has no marks."""
+    for slot in range(MAX_SLOTS):
+        if segment.words[W_PLACES + slot]:
+            bells.table.count_look(slot)
+            bells.ring(slot)

@@ -1,32 +1,39 @@
 """The follow hub: which of this process's followers wait for which segment.
 
-Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it.
+Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it::
+
+            wait            marked, looked at      QUIET_TICKS ticks without a mark
+    asleep  ---->  asleep  ------------------>  awake  --------------------->  asleep
+                                                  |  ^
+                                             tick '--' every TICK_S
+
+While a hub is awake it collects the board's marks at every tick: bytes coalesce, and
+nobody pays for a semaphore. Only what is marked is looked at, however much is followed.
 """
 
 from __future__ import annotations
 
-import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from shmstream.memory.segment import Segment
-from shmstream.ring.fence import make_fence
-from shmstream.ring.layout import W_ARMED
 from shmstream.ring.ring import RingReader
+from shmstream.wakeups.board import Board
 
 TICK_S = 0.001
-"""How often a busy hub looks: bytes coalesce, and nobody pays for a semaphore."""
+"""How often a hub that is awake looks."""
 
 QUIET_TICKS = 3
-"""Looks that bring nothing before a watch goes back to sleep."""
+"""Ticks that bring nothing before a hub goes to sleep."""
 
 MAX_READ = 256 * 1024
 """Bytes that one read copies: small against a ring, large against a system call."""
 
 _SHARED_READ = 64 * 1024
 
-
-_arming = threading.Lock()
-"""All hubs of a process share its armed words."""
+_REST = slice(16, None)
+"""Of a snapshot: what is neither head nor dropped prefix."""
 
 
 class Waiter(Protocol):
@@ -36,74 +43,112 @@ class Waiter(Protocol):
         """Called once, in the thread that drives the hub."""
 
 
+class Pusher(Protocol):
+    """Whatever takes bytes as they come, for as long as it is among the pushers."""
+
+    def push(self) -> None:
+        """There may be more bytes. Called in the thread that drives the hub."""
+
+    def wake(self) -> None:
+        """Something other than the head has changed."""
+
+
 class Watch:
     """One segment as one hub sees it, shared by all of the hub's followers of it."""
 
     __slots__ = (
+        '_marked',
         '_shared',
         'followers',
         'last',
-        'quiet',
+        'pushers',
         'reader',
         'segment',
         'waiters',
     )
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, marked: Callable[[Watch], None]) -> None:
         self.segment = segment
         self.reader = RingReader(segment.view)
         self.waiters: dict[Waiter, None] = {}
-        self.last = self.reader.snapshot()
-        self.quiet = 0
+        self.pushers: dict[Pusher, None] = {}
+        self.last = b''
         self.followers = 0
-        self._shared: tuple[int, int, bytes] = (-1, -1, b'')
+        self._marked = marked
+        self._shared: tuple[int, bytes] = (-1, b'')
+
+    def mark(self) -> None:
+        """The board tells of a change; from any thread."""
+        self._marked(self)
 
     def read(self, offset: int) -> bytes:
-        """Read as ``RingReader.read`` does; followers at one offset share the bytes."""
-        at, head, data = self._shared
-        if at == offset and head == self.reader.total_bytes:
+        """Read as ``RingReader.read`` does; followers at one offset share the bytes.
+
+        May return less than there is: then the header has changed, or is about to.
+        """
+        at, data = self._shared
+        if at == offset:
             return data
-        head = self.reader.total_bytes
-        data = self.reader.read(offset, min(MAX_READ, max(head - offset, 0)))
-        if 0 < len(data) <= _SHARED_READ:
-            self._shared = (offset, head, data)
+        data = self.reader.read(offset, MAX_READ)
+        if self.followers > 1 and 0 < len(data) <= _SHARED_READ:
+            self._shared = (offset, data)
         return data
 
-    def forget(self) -> None:
-        """Drop the shared bytes: nobody comes for them any more."""
-        self._shared = (-1, -1, b'')
+    def changed(self) -> bool:
+        """Look; if the header has changed, wake who waits and push to who takes."""
+        now = self.reader.snapshot()
+        before = self.last
+        if now == before:
+            return False
+        self.last = now
+        self._shared = (-1, b'')
+        if self.waiters:
+            self.wake_waiters()
+        if self.pushers:
+            # A copy: who is pushed to may stop taking, or leave.
+            if now[_REST] == before[_REST]:
+                for pusher in list(self.pushers):
+                    pusher.push()
+            else:
+                self.wake_pushers()
+        return True
+
+    def wake_waiters(self) -> None:
+        """Wake whoever waits."""
+        waiters, self.waiters = self.waiters, {}
+        for waiter in waiters:
+            waiter.wake()
+
+    def wake_pushers(self) -> None:
+        """Have whoever takes bytes look around."""
+        for pusher in list(self.pushers):
+            pusher.wake()
 
 
 class FollowHub:
-    """Watches, and which of them are polled and which are armed.
+    """The watches of one event loop, or of all threads.
 
     Args:
-        slot: the worker's slot, which says which armed word is ours.
+        board: the process's bell board.
+        alert: have whoever drives this hub call ``look``; from any thread.
     """
 
-    def __init__(self, slot: int) -> None:
-        self._word = W_ARMED + slot
-        self._fence = make_fence()
+    def __init__(self, board: Board, alert: Callable[[], None]) -> None:
+        self._board = board
+        self._alert = alert
         self._watches: dict[tuple[int, int], Watch] = {}
-        self._busy: dict[Watch, None] = {}
-        self._armed: dict[Watch, None] = {}
-
-    def move(self, slot: int) -> None:
-        """Our slot is another one now: what was armed is, in a word nobody reads."""
-        self._word = W_ARMED + slot
-        for watch in list(self._armed):
-            self._moved(watch, watch.reader.snapshot())
-
-    @property
-    def busy(self) -> bool:
-        """Whether ``tick`` has to be called."""
-        return bool(self._busy)
+        # Filled by whichever thread collects; appending and popping are atomic.
+        self._marked: deque[Watch] = deque()
+        self._quiet = 0
+        self.awake = False
 
     def join(self, segment: Segment) -> Watch:
         """Return the watch of this segment for one more follower."""
         watch = self._watches.get(segment.identity)
         if watch is None:
-            watch = self._watches[segment.identity] = Watch(segment)
+            watch = self._watches[segment.identity] = Watch(segment, self._on_mark)
+            self._board.enter(watch)
+            watch.last = watch.reader.snapshot()
         watch.followers += 1
         return watch
 
@@ -112,8 +157,7 @@ class FollowHub:
         watch.followers -= 1
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
-            self._busy.pop(watch, None)
-            self._armed.pop(watch, None)
+            self._board.leave(watch)
 
     def wait(self, watch: Watch, seen: bytes, waiter: Waiter) -> None:
         """Wake ``waiter`` once the segment's header differs from ``seen``.
@@ -121,71 +165,85 @@ class FollowHub:
         ``seen`` is the snapshot that the caller took *before* it found nothing to read.
         The waiter may be woken before this returns.
         """
-        now = watch.reader.snapshot()
-        if now != watch.last:
-            self._moved(watch, now)
-        if now != seen:
+        watch.changed()
+        if watch.last != seen:
             waiter.wake()
-            return
-        watch.waiters[waiter] = None
-        if watch not in self._busy and watch not in self._armed:
-            self._arm(watch)
+        else:
+            watch.waiters[waiter] = None
+
+    def take(self, watch: Watch, seen: bytes, pusher: Pusher) -> bool:
+        """Push to ``pusher`` until ``stop_taking``; ``seen`` as for ``wait``.
+
+        Returns:
+            False if the header differs from ``seen`` already: look again first.
+        """
+        watch.changed()
+        if watch.last != seen:
+            return False
+        watch.pushers[pusher] = None
+        return True
+
+    def stop_taking(self, watch: Watch, pusher: Pusher) -> None:
+        """Undo ``take``."""
+        watch.pushers.pop(pusher, None)
 
     def forget(self, watch: Watch, waiter: Waiter) -> None:
         """The waiter no longer waits."""
         watch.waiters.pop(waiter, None)
 
-    def _arm(self, watch: Watch) -> None:
-        words = watch.segment.words
-        seen = int.from_bytes(watch.last[:8], 'little') + 1
-        # Never back: another hub of the process may sleep on more than we have seen.
-        # If it does, the check below finds what we have not seen.
-        with _arming:
-            words[self._word] = max(words[self._word], seen)
-        self._fence()
-        now = watch.reader.snapshot()
-        if now != watch.last:
-            self._moved(watch, now)
-        else:
-            self._armed[watch] = None
-
-    def _moved(self, watch: Watch, now: bytes) -> None:
-        # Whatever was armed is used up, or about to be.
-        self._armed.pop(watch, None)
-        watch.quiet = 0
-        self._busy[watch] = None
-        self._fire(watch, now)
+    def _on_mark(self, watch: Watch) -> None:
+        self._marked.append(watch)
+        if not self.awake:
+            self._alert()
 
     def look(self) -> None:
-        """Look at everything that sleeps: after a ring, and every ``NET_S``."""
-        for watch in list(self._armed):
-            now = watch.reader.snapshot()
-            if now != watch.last:
-                self._moved(watch, now)
+        """Wake up if something has been marked, and look at it."""
+        if not self._marked:
+            return
+        # Before looking, and whether or not there is something new to see: nobody is
+        # rung for until a hub that has been told goes to sleep again.
+        if not self.awake:
+            self.awake = True
+            self._board.wake(self)
+        self._quiet = 0
+        self._look()
 
     def tick(self) -> None:
-        """Look at everything that is busy; what stays quiet is armed again."""
-        for watch in list(self._busy):
-            now = watch.reader.snapshot()
-            if now != watch.last:
-                watch.quiet = 0
-                self._fire(watch, now)
-                continue
-            watch.quiet += 1
-            if watch.quiet >= QUIET_TICKS:
-                del self._busy[watch]
-                watch.forget()
-                if watch.waiters:
-                    self._arm(watch)
+        """Collect and look, in a hub that is awake."""
+        self._board.collect()
+        if self._look():
+            self._quiet = 0
+            return
+        self._quiet += 1
+        if self._quiet >= QUIET_TICKS:
+            self.awake = False
+            self._board.nap(self)
+            if self._marked:
+                # By another hub, while it took us to be awake.
+                self._alert()
+
+    def _look(self) -> bool:
+        found = False
+        # Each once, also if it is marked again meanwhile.
+        for _ in range(len(self._marked)):
+            found |= self._marked.popleft().changed()
+        return found
+
+    def look_at_all(self) -> None:
+        """Look at everything: the safety net, and for what no mark tells of."""
+        for watch in list(self._watches.values()):
+            watch.changed()
 
     def wake_all(self) -> None:
         """Wake everybody whatever has happened: they have to look around."""
         for watch in list(self._watches.values()):
-            self._fire(watch, watch.last)
+            watch.wake_waiters()
+            watch.wake_pushers()
 
-    @staticmethod
-    def _fire(watch: Watch, now: bytes) -> None:
-        watch.last = now
-        waiters, watch.waiters = watch.waiters, {}
-        for waiter in waiters:
-            waiter.wake()
+    def close(self) -> None:
+        """Nobody drives this hub any more."""
+        self._board.nap(self)
+        for watch in list(self._watches.values()):
+            watch.followers = 0
+            self._board.leave(watch)
+        self._watches.clear()

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 
 from shmstream.memory.segment import Segment
-from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
+from shmstream.wakeups.board import Board
+from shmstream.wakeups.hub import TICK_S, FollowHub, Pusher, Watch
 
 MAX_TICK_S = 0.02
 """As far as a tick stretches when the loop cannot keep up with it."""
@@ -26,25 +27,29 @@ class _FutureWaiter:
 class LoopHub:
     """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
         self._loop = loop
-        self._hub = FollowHub(slot)
+        self._hub = FollowHub(board, self._alert)
         self._poked = False
-        self._wake_all = False
-        self._slot: int | None = None
+        self._all = False
+        self._everybody = False
         self._ticking = False
 
-    def poke(self, everybody: bool = False) -> bool:
-        """Have the loop look at what sleeps; from any thread.
+    def poke(self, look_at_all: bool = False, everybody: bool = False) -> bool:
+        """Have the loop look at what is marked; from any thread.
 
         Args:
-            everybody: wake all waiters, whatever has happened to their streams.
+            look_at_all: look at what is not marked as well.
+            everybody: wake all followers, whatever has happened to their streams.
 
         Returns:
             False if the loop is closed and the hub of no more use.
         """
+        # Before the flag below is looked at: the turn that clears it acts on these.
+        if look_at_all:
+            self._all = True
         if everybody:
-            self._wake_all = True
+            self._everybody = True
         if self._poked:
             return not self._loop.is_closed()
         self._poked = True
@@ -54,31 +59,30 @@ class LoopHub:
             return False
         return True
 
-    def move(self, slot: int) -> None:
-        """As ``FollowHub.move``; from any thread."""
-        self._slot = slot
+    def _alert(self) -> None:
         self.poke()
+
+    def close(self) -> None:
+        """The loop is closed: nobody drives this hub any more."""
+        self._hub.close()
 
     def _on_poke(self) -> None:
         self._poked = False
-        if self._slot is not None:
-            self._hub.move(self._slot)
-            self._slot = None
-        if self._wake_all:
-            self._wake_all = False
+        if self._everybody:
+            self._everybody = False
             self._hub.wake_all()
+        if self._all:
+            self._all = False
+            self._hub.look_at_all()
         self._hub.look()
-        self._ensure_ticking()
-
-    def _ensure_ticking(self) -> None:
-        if self._hub.busy and not self._ticking:
+        if self._hub.awake and not self._ticking:
             self._ticking = True
             due = self._loop.time() + TICK_S
             self._loop.call_at(due, self._on_tick, due)
 
     def _on_tick(self, due: float) -> None:
         self._hub.tick()
-        if not self._hub.busy:
+        if not self._hub.awake:
             self._ticking = False
             return
         # A loop that comes late has more to do than to look: look less often.
@@ -99,6 +103,14 @@ class LoopHub:
         with contextlib.suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(self.leave, watch)
 
+    def take(self, watch: Watch, seen: bytes, pusher: Pusher) -> bool:
+        """As ``FollowHub.take``."""
+        return self._hub.take(watch, seen, pusher)
+
+    def stop_taking(self, watch: Watch, pusher: Pusher) -> None:
+        """As ``FollowHub.stop_taking``."""
+        self._hub.stop_taking(watch, pusher)
+
     async def wait(
         self, watch: Watch, seen: bytes, wait_s: float | None = None
     ) -> None:
@@ -113,7 +125,6 @@ class LoopHub:
         future = self._loop.create_future()
         waiter = _FutureWaiter(future)
         self._hub.wait(watch, seen, waiter)
-        self._ensure_ticking()
         timer = None
         if wait_s is not None:
             timer = self._loop.call_later(wait_s, waiter.wake)

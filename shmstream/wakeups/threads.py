@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
+from shmstream.wakeups.board import Board
 from shmstream.wakeups.doorbell import NET_S
 from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
 
@@ -27,30 +28,25 @@ class ThreadHub:
     """Drives a ``FollowHub`` under a lock; thread-safe.
 
     Args:
-        slot: the worker's slot.
+        board: the process's bell board.
         ring: rings this process's own doorbell.
     """
 
-    def __init__(self, slot: int, ring: Callable[[], None]) -> None:
-        self._hub = FollowHub(slot)
+    def __init__(self, board: Board, ring: Callable[[], None]) -> None:
+        self._hub = FollowHub(board, ring)
         self._lock = threading.Lock()
-        self._ring = ring
-        self._ticking = False
 
-    def step(self, everybody: bool = False) -> float:
+    def step(self, look_at_all: bool = False, everybody: bool = False) -> float:
         """Look around, in the doorbell thread; return the seconds until the next."""
         with self._lock:
             if everybody:
                 self._hub.wake_all()
+            if look_at_all:
+                self._hub.look_at_all()
             self._hub.look()
-            self._hub.tick()
-            self._ticking = self._hub.busy
-            return TICK_S if self._ticking else NET_S
-
-    def move(self, slot: int) -> None:
-        """As ``FollowHub.move``."""
-        with self._lock:
-            self._hub.move(slot)
+            if self._hub.awake:
+                self._hub.tick()
+            return TICK_S if self._hub.awake else NET_S
 
     def join(self, segment: Segment) -> Watch:
         """As ``FollowHub.join``."""
@@ -75,10 +71,6 @@ class ThreadHub:
         waiter = _EventWaiter()
         with self._lock:
             self._hub.wait(watch, seen, waiter)
-            asleep = self._hub.busy and not self._ticking
-            self._ticking = self._hub.busy
-        if asleep:
-            self._ring()
         waiter.event.wait(NET_S if wait_s is None else min(wait_s, NET_S))
         with self._lock:
             self._hub.forget(watch, waiter)

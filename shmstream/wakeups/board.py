@@ -1,0 +1,192 @@
+"""The bell board: which of the streams that this process follows have changed.
+
+A doorbell says that somebody rang, not who; looking at every stream would make one
+wake-up as dear as all streams together. So each segment that a process follows has a
+*place* on the board of the process (one word in the worker table), where the segment's
+producer leaves a *mark*, and one more word says whether the process naps::
+
+    follower, once per segment            producer, per append
+    store place in the segment            publish head
+    full fence                            store mark on each board known to it
+    take the first snapshot of head       full fence
+                                          load places -> mark and fence anew if changed
+    process, about to nap                 load nap    -> post if it is a new number
+    store nap = a number never used
+    full fence
+    collect marks -> do not nap if any
+
+Whoever is awake collects the marks on a short tick, and nobody posts; whoever naps is
+posted for once per nap and producer. Marks only hint: what has happened is in the
+segment. A mark is a word of the segment's one producer, and is never cleared: the board
+remembers what it saw last. A nap ends with the nap word at 0, or with a newer number:
+after every post, so that no number outlives the post that was spent on it.
+
+All hubs of a process share its board. It naps when none of them is awake; one that is
+awake collects for all, and alerts those whose streams have changed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Protocol
+
+from shmstream.memory.segment import Segment
+from shmstream.memory.table import PLACES, WorkerTable
+from shmstream.ring.fence import make_fence
+from shmstream.ring.layout import WORD
+
+_BLOCK = 32
+"""Places that are compared at once: a look at a quiet board is one step for each."""
+
+_CROWD = PLACES - 1
+"""The place of all segments for which there is none left: marked, all are looked at."""
+
+
+class Placed(Protocol):
+    """Whatever is told that the segment it watches has changed."""
+
+    segment: Segment
+
+    def mark(self) -> None:
+        """The segment may have changed. From any thread, under the board's lock."""
+
+
+class Board:
+    """One process's board. Thread-safe; no method waits for more than another one.
+
+    Args:
+        table: the worker table.
+        slot: the slot of this process.
+        epoch: its epoch.
+    """
+
+    def __init__(self, table: WorkerTable, slot: int, epoch: int) -> None:
+        self._lock = threading.Lock()
+        self._fence = make_fence()
+        self._awake: set[object] = set()
+        self._placed: dict[int, list[Placed]] = {}
+        self._place_of: dict[tuple[int, int], int] = {}
+        # Lowest first: only the blocks up to the last one in use are looked at.
+        self._free = list(range(_CROWD))
+        self._in_block = [0] * (PLACES // _BLOCK)
+        self._top = 0
+        self._nap = secrets.randbits(48) + 1
+        self._use(table, slot, epoch)
+
+    def _use(self, table: WorkerTable, slot: int, epoch: int) -> None:
+        self._slot, self._epoch = slot, epoch
+        self._words = table.words
+        self._nap_at = table.nap_at(slot)
+        first = table.place_at(slot, 0) * WORD
+        view = self._words.cast('B')
+        size = _BLOCK * WORD
+        self._blocks: list[Callable[[], bytes]] = [
+            view[at : at + size].tobytes
+            for at in range(first, first + PLACES * WORD, size)
+        ]
+        self._seen = [block() for block in self._blocks]
+
+    def move(self, table: WorkerTable, slot: int, epoch: int) -> None:
+        """The process has another slot now: take the same places on its board."""
+        with self._lock:
+            self._use(table, slot, epoch)
+            if not self._awake:
+                self._renew_nap()
+            for place, everyone in self._placed.items():
+                for placed in everyone:
+                    placed.segment.set_place(slot, epoch, place)
+            self._fence()
+            for everyone in self._placed.values():
+                for placed in everyone:
+                    placed.mark()
+
+    def enter(self, placed: Placed) -> None:
+        """Have a segment's changes marked; what changes after this will be."""
+        segment = placed.segment
+        with self._lock:
+            place = self._place_of.get(segment.identity)
+            if place is None:
+                place = heappop(self._free) if self._free else _CROWD
+                self._place_of[segment.identity] = place
+                self._in_block[place // _BLOCK] += 1
+                self._top = max(self._top, place // _BLOCK + 1)
+                segment.set_place(self._slot, self._epoch, place)
+            self._placed.setdefault(place, []).append(placed)
+            self._fence()
+
+    def leave(self, placed: Placed) -> None:
+        """Undo ``enter``."""
+        segment = placed.segment
+        with self._lock:
+            place = self._place_of[segment.identity]
+            everyone = self._placed[place]
+            everyone.remove(placed)
+            if any(other.segment.identity == segment.identity for other in everyone):
+                return
+            segment.set_place(self._slot, self._epoch, None)
+            del self._place_of[segment.identity]
+            if not everyone:
+                del self._placed[place]
+            if place != _CROWD:
+                heappush(self._free, place)
+            self._in_block[place // _BLOCK] -= 1
+            while self._top and not self._in_block[self._top - 1]:
+                self._top -= 1
+
+    def wake(self, hub: object) -> None:
+        """This hub is awake from now on: it collects, and nobody need post."""
+        with self._lock:
+            self._awake.add(hub)
+            self._words[self._nap_at] = 0
+
+    def nap(self, hub: object) -> None:
+        """This hub collects no more. Whatever has been marked by now, it is told."""
+        with self._lock:
+            self._awake.discard(hub)
+            if not self._awake:
+                self._renew_nap()
+
+    def rung(self) -> None:
+        """The doorbell has been rung: collect, unless somebody does so anyway."""
+        with self._lock:
+            if self._awake:
+                return
+            # Whoever is told wakes up; until then nobody need post again.
+            self._words[self._nap_at] = 0
+            if not self._collect():
+                self._renew_nap()
+
+    def collect(self) -> None:
+        """Tell everybody whose segment has been marked since the last time."""
+        with self._lock:
+            self._collect()
+
+    def _renew_nap(self) -> None:
+        self._nap += 1
+        self._words[self._nap_at] = self._nap
+        self._fence()
+        self._collect()
+
+    def _collect(self) -> bool:
+        told = False
+        blocks, seen = self._blocks, self._seen
+        for number in range(self._top):
+            now = blocks[number]()
+            before = seen[number]
+            if now != before:
+                seen[number] = now
+                told |= self._tell(number * _BLOCK, before, now)
+        return told
+
+    def _tell(self, first: int, before: bytes, now: bytes) -> bool:
+        told = False
+        old, new = memoryview(before).cast('Q'), memoryview(now).cast('Q')
+        for at in range(_BLOCK):
+            if old[at] != new[at]:
+                for placed in self._placed.get(first + at, ()):
+                    placed.mark()
+                    told = True
+        return told
