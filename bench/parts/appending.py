@@ -1,7 +1,7 @@
 """What appends and reads chunks in one process, and what each operation costs.
 
-Every contender is a function ``(size, count) -> Costs``: CPU microseconds per operation,
-of all processes that take part, under the names in ``PLACES``.
+Every contender is a function ``(size, count) -> Costs``: CPU microseconds per
+operation, of all processes that take part, under the names in ``PLACES``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from bench.measure import cpu_s
 from bench.native.build import build
-from bench.parts.cpu import cpu_ns
 from bench.parts.redis import Client, Server
 from shmstream import Streams
 from shmstream.ring.layout import HEADER_BYTES, W_CAPACITY
@@ -192,7 +191,7 @@ def redis_stream(server: Server) -> Measure:
     """XADD and XREAD, one chunk a command; the CPU time of Redis is included."""
 
     def clock() -> int:
-        return time.process_time_ns() + cpu_ns(server.pid)
+        return time.process_time_ns() + round(cpu_s([server.pid]) * 1e9)
 
     def measure(size: int, count: int) -> Costs:
         count = max(count // 10, 1)

@@ -7,14 +7,17 @@ last chunk of a series is zero.
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import random
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import reduction
 from pathlib import Path
+from typing import Any
 
 import posix_ipc
 import uvloop
@@ -29,6 +32,8 @@ CAPACITY = 32 << 20
 
 IDLE_S = (0.006, 0.02)
 """Between two writes to an idle reader: more than it takes to fall asleep again."""
+
+_SLOTS = 65536
 
 _STAMP = struct.Struct('<q')
 _FILLER = b'x' * (SIZE - _STAMP.size)
@@ -126,7 +131,7 @@ def read_on_loop(line: Line, directory: str, kind: str) -> None:
         runner.run(read(streams))
 
 
-def read_pipe(line: Line, read_end: reduction.DupFd) -> None:
+def read_pipe(line: Line, read_end: Any) -> None:
     sink = Sink(line)
     fd = read_end.detach()
     line.send('ready')
@@ -154,11 +159,29 @@ def read_stream(line: Line, path: str) -> None:
     line.send('ready')
     last = b'0-0'
     while True:
-        reply = client.ask(b'XREAD', b'BLOCK', b'0', b'STREAMS', b'wake', last)
-        for last, fields in reply[0][1]:  # type: ignore[index, union-attr, misc]
-            if fields[1] == b'end':  # type: ignore[index]
+        reply: Any = client.ask(b'XREAD', b'BLOCK', b'0', b'STREAMS', b'wake', last)
+        entries = reply[0][1]
+        last = entries[-1][0]
+        for _, (_, chunk) in entries:
+            if chunk == b'end':
                 return
-            sink.take(fields[1])  # type: ignore[index, arg-type]
+            sink.take(chunk)
+
+
+def read_posted(line: Line, name: str, path: str) -> None:
+    sink = Sink(line)
+    posted = posix_ipc.Semaphore(name)
+    with open(path, 'rb') as file:
+        shared = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    line.send('ready')
+    at = 0
+    while True:
+        posted.acquire()
+        data = shared[at : at + SIZE]
+        if not data.strip(b'\0'):
+            return
+        sink.take(data)
+        at = (at + SIZE) % len(shared)
 
 
 def answer_posts(line: Line, here: str, there: str, count: int) -> None:
@@ -193,10 +216,12 @@ def shm(streams: Streams, directory: Path, kind: str) -> Iterator[Series]:
     function, more = (
         (read_in_thread, ()) if kind == 'thread' else (read_on_loop, (kind,))
     )
-    with streams.create('wake', capacity=CAPACITY) as producer:
-        with child(function, str(directory), *more) as line:
-            yield _series(line, producer.write)
-            producer.finish()
+    with (
+        streams.create('wake', capacity=CAPACITY) as producer,
+        child(function, str(directory), *more) as line,
+    ):
+        yield _series(line, producer.write)
+        producer.finish()
 
 
 @contextmanager
@@ -213,6 +238,32 @@ def pipe() -> Iterator[Series]:
         os.close(read_fd)
         if write_fd >= 0:
             os.close(write_fd)
+
+
+@contextmanager
+def semaphore() -> Iterator[Series]:
+    """A bare semaphore, posted for every chunk, beside shared memory: the least."""
+    name = f'/shmstream-bench-{os.getpid()}-posted'
+    posted = posix_ipc.Semaphore(name, posix_ipc.O_CREX)
+    try:
+        with tempfile.NamedTemporaryFile(dir='/dev/shm') as file:
+            file.truncate(_SLOTS * SIZE)
+            shared = mmap.mmap(file.fileno(), _SLOTS * SIZE)
+            with child(read_posted, name, file.name) as line:
+                at = 0
+
+                def write(chunk: bytes) -> None:
+                    nonlocal at
+                    shared[at : at + SIZE] = chunk
+                    posted.release()
+                    at = (at + SIZE) % len(shared)
+
+                yield _series(line, write)
+                shared[at : at + SIZE] = bytes(SIZE)
+                posted.release()
+    finally:
+        posted.unlink()
+        posted.close()
 
 
 @contextmanager
