@@ -33,9 +33,10 @@ class Relay:
         await self._session.close()
 
     async def __call__(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
     ) -> None:
         assert self._session is not None
+        assert resp is not None
         answer = await self._session.post(
             self._base + req.path, data=await req.stream.read()
         )

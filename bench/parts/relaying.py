@@ -153,7 +153,8 @@ def drink(peer: Peer, load: Load, name: str) -> dict[str, float]:
     # One after the other within a period: their events do not come at one time.
     gap_us = round(1e6 / load.per_second / load.connections)
     numbers = (peer.port, load.connections, load.events, EVENT_BYTES, gap_us)
-    command = [build('drink.c'), *map(str, numbers), 'POST', PATH, name]
+    program: list[str | Path] = [build('drink.c')]
+    command = [*program, *map(str, numbers), 'POST', PATH, name]
     with _running(command) as process:
         assert process.stdout is not None
         counts, costs = [], []
