@@ -37,7 +37,7 @@ def say(text: str) -> None:
 
 
 def interleaved(rounds: int, items: Sequence[T]) -> Iterator[tuple[int, T]]:
-    """Each item once per round; every other round backwards, so drift hits all alike."""
+    """Each item once per round; every other round backwards: drift hits all alike."""
     for number in range(rounds):
         for item in items if number % 2 == 0 else reversed(items):
             yield number, item

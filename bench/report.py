@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,16 @@ class Stat:
         return f'{_number(self.median)} ({_number(self.low)}..{_number(self.high)})'
 
 
+Cell = Stat | float | str | None
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table: who, doing what, and the figures by column."""
 
     peer: str
     case: str
-    values: dict[str, Stat | float | str | None]
+    values: Mapping[str, Cell]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Plot:
     title: str
     x: str
     y: str
-    series: dict[str, Sequence[tuple[Any, ...]]]
+    series: Mapping[str, Sequence[tuple[Any, ...]]]
     log_x: bool = False
     log_y: bool = False
 
@@ -128,7 +131,7 @@ def _number(value: float) -> str:
     return f'{value:.3g}'
 
 
-def text_of(value: Stat | float | str | None) -> str:
+def text_of(value: Cell) -> str:
     """A cell."""
     if value is None:
         return '-'
@@ -180,7 +183,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _json(value: Stat | float | str | None) -> Any:
+def _json(value: Cell) -> Any:
     return vars(value) if isinstance(value, Stat) else value
 
 

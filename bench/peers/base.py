@@ -118,6 +118,7 @@ class GunicornPeer(Peer):
 
     app: str
     workers = WORKERS
+    arguments: tuple[str, ...] = ()
 
     def serve(self, env: dict[str, str] | None = None) -> None:
         """Start gunicorn on a free port."""
@@ -125,5 +126,5 @@ class GunicornPeer(Peer):
         command = [sys.executable, '-m', 'gunicorn', '--no-control-socket']
         command += ['-c', str(ROOT / 'bench/peers/gunicorn_peer.conf.py')]
         command += ['--bind', f'127.0.0.1:{self.port}']
-        command += ['--workers', str(self.workers), self.app]
+        command += ['--workers', str(self.workers), *self.arguments, self.app]
         wait_port(self.port, self.launch(command, env))

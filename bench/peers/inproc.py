@@ -11,7 +11,6 @@ import falcon
 import falcon.asgi
 
 from bench.events import Pace, event
-
 from bench.peers.base import GunicornPeer, Session
 
 

@@ -31,6 +31,7 @@ class Ours(Peer):
         env = {
             'SHMSTREAM_DIR': str(self.directory),
             'SHMSTREAM_MAX_SESSIONS': '20000',
+            'SHMSTREAM_SESSION_TTL': '86400',
             'GUNICORN_CMD_ARGS': '',
         }
         wait_port(self.port, self.launch(command, env))

@@ -17,7 +17,7 @@ from bench.driving import Sample, Shape, window
 from bench.measure import interleaved, say, stat
 from bench.peers.base import Peer
 from bench.peers.registry import LIVE, running
-from bench.report import Options, Plot, Report, Row
+from bench.report import Cell, Options, Plot, Report, Row
 
 SHAPES = {'W2': Shape(1, 200, 50), 'W3': Shape(200, 1, 20)}
 RATES = {'W2': (50.0, 400.0), 'W3': (20.0, 160.0)}
@@ -107,7 +107,8 @@ def _ratios(samples: dict[tuple[str, str], list[Sample]], report: Report) -> Non
             total = stat(a.total_s / b.total_s for a, b in pairs if b.total_s)
             p99 = stat(a.p99_ms / b.p99_ms for a, b in pairs if b.p99_ms)
             report.notes.append(
-                f'{case}: ours / {name}: server CPU {cpu}, with writer {total}, p99 {p99}'
+                f'{case}: ours / {name}: server CPU {cpu}, with writer {total}, '
+                f'p99 {p99}'
             )
 
 
@@ -158,7 +159,8 @@ def _highest(
             if not sample.held:
                 break
             best, last, rate = rate, sample, rate * 2
-        values = {'held events/s': best, 'limit': sample.trouble[:60]}
+        values: dict[str, Cell] = {'held events/s': best}
+        values['limit'] = sample.trouble[:60]
         if last is not None:
             values |= {'p99 ms': last.p99_ms, 'with writer': last.total_s}
-        report.rows.append(Row(peer.name, f'{workload} held', {**values}))
+        report.rows.append(Row(peer.name, f'{workload} held', values))
