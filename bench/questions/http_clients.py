@@ -5,9 +5,9 @@ HTTP/1.1 chunked coding, hundreds of chunks of about 200 bytes, each in a TCP se
 of its own. What the client library does per read is most of what such a stream costs,
 so this measures it, for each client that is installed (others are skipped):
 
-    python bench/http_clients.py                     under 2 min
-    python bench/http_clients.py --quick             a rough answer, under 20 s
-    python bench/http_clients.py --json result.json  also write every round's numbers
+    python -m bench.questions.http_clients            under 2 min
+        --quick             a rough answer, under 20 s
+        --json result.json  also write every round's numbers
 
 How: an upstream in a process of its own (uvloop, 127.0.0.1) writes one chunk to each
 of --streams open answers every --tick ms. Each client reads them in a fresh process

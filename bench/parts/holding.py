@@ -1,0 +1,51 @@
+"""The service, and a route that makes sessions in its worker as a library would."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from bench.events import EVENT_BYTES, event
+from shmstream import Producer, Streams
+from shmstream.http.app import create_app as create_service
+
+PATH = '/bench/hold'
+
+
+class Holder:
+    """POST ``?prefix=&first=&count=&bytes=&finish=``: make and fill sessions.
+
+    They are called ``prefix-first`` and so on. Those that are not finished are kept.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._kept: list[Producer] = []
+
+    async def on_post(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        first = req.get_param_as_int('first', required=True)
+        count = req.get_param_as_int('count', required=True)
+        for number in range(first, first + count):
+            name = f'{req.get_param("prefix", required=True)}-{number}'
+            producer = await asyncio.to_thread(self._streams.create, name)
+            # As tokens come: many small writes, not one.
+            size = req.get_param_as_int('bytes', required=True)
+            for at in range(size // EVENT_BYTES):
+                producer.write(event(at, number, 0))
+            if req.get_param_as_bool('finish'):
+                producer.finish()
+            else:
+                self._kept.append(producer)
+        resp.text = 'made'
+
+
+def create_app() -> Any:
+    """Return the application."""
+    app = create_service()
+    app.add_route(PATH, Holder(Streams.attach()))
+    return app

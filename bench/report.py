@@ -1,0 +1,216 @@
+"""What a question takes and gives: options, rows, a table, JSON and plots."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_VERSIONS = (
+    *('shmstream', 'gunicorn', 'gunicorn_h1c', 'falcon', 'uvloop', 'posix-ipc'),
+    *('aiohttp', 'redis', 'hiredis', 'matplotlib'),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line; None or () is: the question's own.
+
+    Attributes:
+        quick: a rough answer, under a minute.
+        rounds: interleaved rounds.
+        out: directory for JSON and plots.
+        only: names of the peers (or variants) to measure.
+        workload: names of the workloads to measure.
+        rate: events per second and stream.
+        seconds: length of one measured window.
+        streams: number of streams.
+        readers: readers per stream.
+    """
+
+    out: Path
+    quick: bool = False
+    rounds: int | None = None
+    only: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
+    rate: tuple[float, ...] = ()
+    seconds: float | None = None
+    streams: int | None = None
+    readers: int | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether this peer is to be measured."""
+        return not self.only or name in self.only
+
+    def wants_workload(self, name: str) -> bool:
+        """Whether this workload is to be measured."""
+        return not self.workload or name in self.workload
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Median and spread of the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f'{_number(self.median)} ({_number(self.low)}..{_number(self.high)})'
+
+
+Cell = Stat | float | str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: who, doing what, and the figures by column."""
+
+    peer: str
+    case: str
+    values: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines, or bars if x is of strings.
+
+    Attributes:
+        name: file name without suffix.
+        title: what the plot says.
+        x: label and unit of the x axis.
+        y: the same of y.
+        series: for each label its points (x, y), or (x, y, low, high).
+        log_x: logarithmic axis; log_y likewise.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    series: Mapping[str, Sequence[tuple[Any, ...]]]
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass
+class Report:
+    """The answer to one question.
+
+    Attributes:
+        question: its name.
+        title: one line, what was measured.
+        rows: the table.
+        notes: lines below it: what was skipped, ratios, caveats.
+        plots: to be drawn.
+    """
+
+    question: str
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
+
+
+def _number(value: float) -> str:
+    if value != value:  # not a number
+        return '-'
+    if value == 0 or abs(value) >= 100:
+        return f'{value:.0f}'
+    return f'{value:.3g}'
+
+
+def text_of(value: Cell) -> str:
+    """A cell."""
+    if value is None:
+        return '-'
+    return _number(value) if isinstance(value, (int, float)) else str(value)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text; columns in order of first use."""
+    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    lines = [['case', 'peer', *columns]]
+    for row in rows:
+        cells = [text_of(row.values.get(name)) for name in columns]
+        lines.append([row.case, row.peer, *cells])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return '\n'.join(
+        '  '.join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this was measured."""
+    cpu = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
+    versions: dict[str, str | None] = {}
+    for name in _VERSIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    commit = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    return {
+        'cpu': cpu[1] if cpu else platform.processor(),
+        'cores': len(os.sched_getaffinity(0)),
+        'kernel': platform.release(),
+        'python': platform.python_version(),
+        'versions': versions,
+        'commit': commit,
+        'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        'load_before': os.getloadavg()[0],
+        'command': ' '.join(['python -m bench', *sys.argv[1:]]),
+    }
+
+
+def _json(value: Cell) -> Any:
+    return vars(value) if isinstance(value, Stat) else value
+
+
+def publish(report: Report, where: dict[str, Any], out: Path) -> None:
+    """Print the table, write the JSON, draw the plots."""
+    print(f'\n## {report.question}: {report.title}\n')
+    print(table(report.rows))
+    for note in report.notes:
+        print(f'- {note}')
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        'question': report.question,
+        'title': report.title,
+        'machine': where,
+        'rows': [
+            {
+                'peer': row.peer,
+                'case': row.case,
+                **{name: _json(value) for name, value in row.values.items()},
+            }
+            for row in report.rows
+        ],
+        'notes': report.notes,
+    }
+    path = out / f'{report.question}.json'
+    path.write_text(json.dumps(content, indent=1) + '\n')
+    print(f'- {path}', flush=True)
+    from bench import plotting
+
+    plotting.draw(report.plots, where, out)
