@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Self
 
 from shmstream.errors import FollowCut, LocalError
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.push import Delivery
+from shmstream.wakeups.push import Delivery, Send, Write
 from shmstream.wakeups.threads import ThreadHub
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Follower:
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
+        delivered: whether it has delivered any.
 
     Raises (from the iteration):
         OffsetLost: the ring overtook it; it never skips.
@@ -50,7 +51,7 @@ class Follower:
         self.offset = offset
         self._leave = leave
         # Who comes while we leave still gets what is there: no request is in vain.
-        self._delivered = False
+        self.delivered = False
         self._watch: Watch | None = None
         self._hub: LoopHub | ThreadHub | None = None
         self._seen = b''
@@ -60,7 +61,7 @@ class Follower:
     def _step(self, watch: Watch) -> bytes | None:
         """Return bytes, or b'' at the end, or None: wait for the header to change."""
         leave = self._leave is not None and self._leave()
-        if leave and self._delivered:
+        if leave and self.delivered:
             raise FollowCut(self.offset, 'this worker is leaving')
         reader = watch.reader
         # In this order: a change after any of them shows in the next snapshot, and a
@@ -70,7 +71,7 @@ class Follower:
         data = watch.read(self.offset)
         if data:
             self.offset += len(data)
-            self._delivered = True
+            self.delivered = True
             return data
         if final:
             return b''
@@ -156,9 +157,7 @@ class Follower:
             raise StopAsyncIteration
         return data
 
-    async def deliver(
-        self, send: Callable[[bytes], Coroutine[Any, Any, object]]
-    ) -> None:
+    async def deliver(self, send: Send, write: Write | None = None) -> None:
         """Send all that is left, until the stream's end; then close.
 
         At the live edge ``send`` is called from the hub's own turn of the loop, outside
@@ -167,6 +166,7 @@ class Follower:
 
         Args:
             send: takes the next bytes; in order, and one call at a time.
+            write: tried before ``send`` at the live edge; False if it did nothing.
 
         Raises:
             As the iteration, and whatever ``send`` raises.
@@ -175,7 +175,7 @@ class Follower:
             return
         try:
             hub, watch = await self._enter_loop()
-            delivery = Delivery(hub, watch, self._push, send)
+            delivery = Delivery(hub, watch, self, send, write)
             while (data := self._step(watch)) != b'':
                 if data is None:
                     await delivery.wait(self._seen, self._wait_s)
@@ -183,14 +183,6 @@ class Follower:
                     await send(data)
         finally:
             self.close()
-
-    def _push(self, watch: Watch) -> bytes:
-        """Return what has come, b'' for nothing: ``_step`` while only head moves."""
-        data = watch.read(self.offset)
-        if data:
-            self.offset += len(data)
-            self._delivered = True
-        return data
 
     def __enter__(self) -> Self:
         return self

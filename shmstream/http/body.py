@@ -7,7 +7,8 @@ closing chunk, which is how a client knows that it must resume, and logs no erro
 Falcon asks a body for one chunk after the other and sends each. This one is asked once,
 and by then sends them itself, with the server's own ``send`` (``SendingApp`` keeps it),
 so that the hub can deliver from its turn of the loop: see ``Follower.deliver``. Every
-server whose ``send`` only waits while the client does not read is good for that.
+server whose ``send`` only waits while the client does not read is good for that. A
+server may offer a cheaper way at the live edge (``deploy.direct_writes``).
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ import falcon.asgi
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
 from shmstream.http.request import Request
+from shmstream.wakeups.push import Write
 
 log = logging.getLogger('shmstream.http')
+
+WRITE = 'shmstream.write'
+"""In a scope: a ``Write`` for bodies of unknown length, see ``wakeups.push``."""
 
 _SEND = 'shmstream.send'
 
@@ -49,13 +54,14 @@ class StreamBody:
     def __init__(self, follower: Follower, req: falcon.asgi.Request) -> None:
         self._follower = follower
         self._send: Callable[[Any], Coroutine[Any, Any, None]] = req.scope[_SEND]
+        self._write: Write | None = req.scope.get(WRITE)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            await self._follower.deliver(self._send_body)
+            await self._follower.deliver(self._send_body, self._write)
         except OffsetLost as ex:
             log.info('reader overtaken by the ring: %s', ex)
             raise asyncio.CancelledError from ex

@@ -20,6 +20,8 @@ class Bells:
     def __init__(self, table: WorkerTable) -> None:
         self.table = table
         self._open: dict[int, tuple[int, posix_ipc.Semaphore]] = {}
+        # The nap that each slot has been rung for, by any stream of this process.
+        self.rung = [0] * MAX_SLOTS
         # Held around post as well as close: closing a semaphore under a thread that
         # uses it crashes the process.
         self._lock = threading.Lock()
@@ -79,12 +81,13 @@ class Ringer:
         self._salt: int = segment.words[W_GENERATION]
         self._marks: list[int] = []
         self._naps: list[tuple[int, int]] = []
-        self._rung = [0] * MAX_SLOTS
+        self._rung = bells.rung
 
     def ring(self, head: int) -> None:
         """Tell who follows that head has been published.
 
-        No system call unless a process that follows naps, and one for each nap.
+        No system call unless a process that follows naps, and then one for each nap,
+        however many streams of this process it follows.
         """
         words = self._words
         mark = head ^ self._salt
@@ -96,8 +99,8 @@ class Ringer:
         for slot, at in self._naps:
             nap = words[at]
             if nap and nap != self._rung[slot]:
-                self._rung[slot] = nap
                 self._bells.ring(slot)
+                self._rung[slot] = nap
 
     def ring_state(self, state: int) -> None:
         """Tell who follows that the state has been published."""

@@ -41,6 +41,8 @@ from shmstream.ring.layout import WORD
 _BLOCK = 32
 """Places that are compared at once: a look at a quiet board is one step for each."""
 
+_WORD_BITS = 8 * WORD
+
 _CROWD = PLACES - 1
 """The place of all segments for which there is none left: marked, all are looked at."""
 
@@ -183,10 +185,11 @@ class Board:
 
     def _tell(self, first: int, before: bytes, now: bytes) -> bool:
         told = False
-        old, new = memoryview(before).cast('Q'), memoryview(now).cast('Q')
-        for at in range(_BLOCK):
-            if old[at] != new[at]:
-                for placed in self._placed.get(first + at, ()):
-                    placed.mark()
-                    told = True
+        changed = int.from_bytes(before, 'little') ^ int.from_bytes(now, 'little')
+        while changed:
+            at = ((changed & -changed).bit_length() - 1) // _WORD_BITS
+            changed &= -1 << (at + 1) * _WORD_BITS
+            for placed in self._placed.get(first + at, ()):
+                placed.mark()
+                told = True
         return told

@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
+from shmstream.ring.layout import WORD
 from shmstream.ring.ring import RingReader
 from shmstream.wakeups.board import Board
 
@@ -43,14 +45,14 @@ class Waiter(Protocol):
         """Called once, in the thread that drives the hub."""
 
 
-class Pusher(Protocol):
-    """Whatever takes bytes as they come, for as long as it is among the pushers."""
+class Taker(Protocol):
+    """Whatever takes bytes as they come, for as long as it is among the takers."""
 
-    def push(self) -> None:
-        """There may be more bytes. Called in the thread that drives the hub."""
+    def take(self, at: int, data: bytes) -> None:
+        """These bytes have come at this offset. In the thread that drives the hub."""
 
     def wake(self) -> None:
-        """Something other than the head has changed."""
+        """Something else has changed, or there is too much to be handed over."""
 
 
 class Watch:
@@ -61,9 +63,9 @@ class Watch:
         '_shared',
         'followers',
         'last',
-        'pushers',
         'reader',
         'segment',
+        'takers',
         'waiters',
     )
 
@@ -71,7 +73,7 @@ class Watch:
         self.segment = segment
         self.reader = RingReader(segment.view)
         self.waiters: dict[Waiter, None] = {}
-        self.pushers: dict[Pusher, None] = {}
+        self.takers: dict[Taker, None] = {}
         self.last = b''
         self.followers = 0
         self._marked = marked
@@ -104,14 +106,26 @@ class Watch:
         self._shared = (-1, b'')
         if self.waiters:
             self.wake_waiters()
-        if self.pushers:
-            # A copy: who is pushed to may stop taking, or leave.
+        if self.takers:
             if now[_REST] == before[_REST]:
-                for pusher in list(self.pushers):
-                    pusher.push()
+                self._hand_over(_head_of(before), _head_of(now))
             else:
-                self.wake_pushers()
+                self.wake_takers()
         return True
+
+    def _hand_over(self, at: int, head: int) -> None:
+        if head - at > MAX_READ:
+            self.wake_takers()
+            return
+        try:
+            data = self.reader.read(at, head - at)
+        except OffsetLost:
+            # Each finds out for itself, and says so.
+            self.wake_takers()
+            return
+        # A copy: who takes may leave at that.
+        for taker in list(self.takers):
+            taker.take(at, data)
 
     def wake_waiters(self) -> None:
         """Wake whoever waits."""
@@ -119,10 +133,14 @@ class Watch:
         for waiter in waiters:
             waiter.wake()
 
-    def wake_pushers(self) -> None:
+    def wake_takers(self) -> None:
         """Have whoever takes bytes look around."""
-        for pusher in list(self.pushers):
-            pusher.wake()
+        for taker in list(self.takers):
+            taker.wake()
+
+
+def _head_of(snapshot: bytes) -> int:
+    return int.from_bytes(snapshot[:WORD], 'little')
 
 
 class FollowHub:
@@ -171,8 +189,8 @@ class FollowHub:
         else:
             watch.waiters[waiter] = None
 
-    def take(self, watch: Watch, seen: bytes, pusher: Pusher) -> bool:
-        """Push to ``pusher`` until ``stop_taking``; ``seen`` as for ``wait``.
+    def take(self, watch: Watch, seen: bytes, taker: Taker) -> bool:
+        """Hand bytes to ``taker`` until ``stop_taking``; ``seen`` as for ``wait``.
 
         Returns:
             False if the header differs from ``seen`` already: look again first.
@@ -180,12 +198,12 @@ class FollowHub:
         watch.changed()
         if watch.last != seen:
             return False
-        watch.pushers[pusher] = None
+        watch.takers[taker] = None
         return True
 
-    def stop_taking(self, watch: Watch, pusher: Pusher) -> None:
+    def stop_taking(self, watch: Watch, taker: Taker) -> None:
         """Undo ``take``."""
-        watch.pushers.pop(pusher, None)
+        watch.takers.pop(taker, None)
 
     def forget(self, watch: Watch, waiter: Waiter) -> None:
         """The waiter no longer waits."""
@@ -238,7 +256,7 @@ class FollowHub:
         """Wake everybody whatever has happened: they have to look around."""
         for watch in list(self._watches.values()):
             watch.wake_waiters()
-            watch.wake_pushers()
+            watch.wake_takers()
 
     def close(self) -> None:
         """Nobody drives this hub any more."""

@@ -7,7 +7,7 @@ import contextlib
 
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import TICK_S, FollowHub, Pusher, Watch
+from shmstream.wakeups.hub import TICK_S, FollowHub, Taker, Watch
 
 MAX_TICK_S = 0.02
 """As far as a tick stretches when the loop cannot keep up with it."""
@@ -103,13 +103,13 @@ class LoopHub:
         with contextlib.suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(self.leave, watch)
 
-    def take(self, watch: Watch, seen: bytes, pusher: Pusher) -> bool:
+    def take(self, watch: Watch, seen: bytes, taker: Taker) -> bool:
         """As ``FollowHub.take``."""
-        return self._hub.take(watch, seen, pusher)
+        return self._hub.take(watch, seen, taker)
 
-    def stop_taking(self, watch: Watch, pusher: Pusher) -> None:
+    def stop_taking(self, watch: Watch, taker: Taker) -> None:
         """As ``FollowHub.stop_taking``."""
-        self._hub.stop_taking(watch, pusher)
+        self._hub.stop_taking(watch, taker)
 
     async def wait(
         self, watch: Watch, seen: bytes, wait_s: float | None = None

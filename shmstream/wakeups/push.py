@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, Protocol
 
-from shmstream.wakeups.hub import MAX_READ, Watch
+from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 
 Send = Callable[[bytes], Coroutine[Any, Any, object]]
+"""Hands bytes on, in order, one call at a time."""
+
+Write = Callable[[bytes], bool]
+"""Hands bytes on at once; False if it cannot, and ``Send`` has to."""
+
+
+class Cursor(Protocol):
+    """A follower, as far as it is delivered to.
+
+    Attributes:
+        offset: the next byte that it wants.
+        delivered: whether it has had any.
+    """
+
+    offset: int
+    delivered: bool
 
 
 class _Begun:
@@ -30,22 +46,29 @@ class _Begun:
 
 
 class Delivery:
-    """One follower's place among the pushers of a watch.
+    """One follower among the takers of a watch.
 
     Args:
         hub: the hub of the loop that it runs on.
         watch: what it follows.
-        read: takes what has come off the watch, b'' for nothing.
-        send: hands it on.
+        cursor: where it is.
+        send: hands bytes on.
+        write: tried first, if there is one.
     """
 
     def __init__(
-        self, hub: LoopHub, watch: Watch, read: Callable[[Watch], bytes], send: Send
+        self,
+        hub: LoopHub,
+        watch: Watch,
+        cursor: Cursor,
+        send: Send,
+        write: Write | None,
     ) -> None:
         self._hub = hub
         self._watch = watch
-        self._read = read
+        self._cursor = cursor
         self._send = send
+        self._write = write
         self._parked: asyncio.Future[_Begun | None]
 
     async def wait(self, seen: bytes, wait_s: float | None) -> None:
@@ -56,14 +79,13 @@ class Delivery:
             wait_s: return after this many seconds in any case; None: no limit.
 
         Raises:
-            OffsetLost: the ring overtook the follower.
+            Whatever ``send`` and ``write`` raise.
         """
-        self._parked = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._parked = loop.create_future()
         if not self._hub.take(self._watch, seen, self):
             return
-        timer = None
-        if wait_s is not None:
-            timer = asyncio.get_running_loop().call_later(wait_s, self.wake)
+        timer = None if wait_s is None else loop.call_later(wait_s, self.wake)
         try:
             begun = await self._parked
         finally:
@@ -78,22 +100,26 @@ class Delivery:
         if not self._parked.done():
             self._parked.set_result(None)
 
-    def push(self) -> None:
-        """Send what has come, unless the task is about to go on by itself."""
-        if self._parked.done():
+    def take(self, at: int, data: bytes) -> None:
+        """Hand these bytes on, unless the task is about to go on by itself."""
+        parked, cursor = self._parked, self._cursor
+        if parked.done():
             return
+        if cursor.offset != at:
+            # It waits for the stream to get where it has been before.
+            parked.set_result(None)
+            return
+        # Before they are on their way: not even an error may have them sent twice.
+        cursor.offset = at + len(data)
+        cursor.delivered = True
         try:
-            data = self._read(self._watch)
-            if not data:
+            if self._write is not None and self._write(data):
                 return
             sending = self._send(data)
             try:
                 waits_for = sending.send(None)
             except StopIteration:
-                if len(data) >= MAX_READ:
-                    # There may be more, and nothing may ever tell of it.
-                    self.wake()
                 return
-            self._parked.set_result(_Begun(sending, waits_for))
+            parked.set_result(_Begun(sending, waits_for))
         except Exception as ex:
-            self._parked.set_exception(ex)
+            parked.set_exception(ex)
