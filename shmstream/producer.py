@@ -41,6 +41,8 @@ class Producer:
         self._ring = segment_writer(segment, fd, runtime.room.take)
         self._ringer = Ringer(segment, runtime.bells)
         self._runtime = runtime
+        # Nothing more is written; and: the final state has been published.
+        self._over = False
         self._ended = False
         self._on_cancel: list[Callable[[], None]] = []
         # A process that ends aborts from another thread what one of its own writes.
@@ -88,11 +90,13 @@ class Producer:
         Raises:
             LocalError: the stream is live or over.
         """
-        if self._ended or self._ring.state is not State.PENDING:
-            raise LocalError(f'stream is {self._ring.state.label}, not pending')
-        self._segment.set_content_type(content_type)
-        self._ring.go_live()
-        self._ringer.ring_state(State.LIVE)
+        with self._lock:
+            if self._over or self._ring.state is not State.PENDING:
+                raise LocalError(f'stream is {self._ring.state.label}, not pending')
+            self._segment.set_content_type(content_type)
+            self._ring.go_live()
+            self._ringer.mark_state(State.LIVE)
+        self._ringer.ring()
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
@@ -105,21 +109,24 @@ class Producer:
             An empty chunk is True while the stream is not over.
         """
         with self._lock:
-            if self._ended:
+            if self._over:
                 return False
-            if self._words[W_CANCELLED]:
-                self.notice()
-                self._end(State.CANCELLED)
-                return False
-            if chunk:
+            cancelled, full = self._words[W_CANCELLED], False
+            if chunk and not cancelled:
                 try:
                     self._ring.append(chunk)
                 except NoRoom as ex:
+                    # Nothing may follow what has been left out.
+                    full = self._over = True
                     log.warning('stream %s: %s', self.generation, ex)
-                    self.abort('no room left for this stream')
-                    return False
-                self._ringer.ring(self._ring.head)
-            return True
+                else:
+                    self._ringer.mark(self._ring.head)
+        if cancelled or full:
+            self.notice()
+            self.abort('no room left for this stream')
+            return False
+        self._ringer.ring()
+        return True
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
@@ -169,24 +176,22 @@ class Producer:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
         if not self._ended:
-            self._ended = True
+            self._over = self._ended = True
             os.close(self._fd)
 
     def _end(self, state: State, error: str | None = None) -> None:
         with self._lock:
-            self._end_locked(state, error)
-
-    def _end_locked(self, state: State, error: str | None) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._runtime.remove_producer(self)
-        self._on_cancel.clear()
-        end_stream(self._segment, self._ring, state, error)
-        self._ringer.ring_state(self._ring.state)
-        # Explicitly: mappings may share the descriptor's description, and its lock.
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        os.close(self._fd)
+            if self._ended:
+                return
+            self._over = self._ended = True
+            self._runtime.remove_producer(self)
+            self._on_cancel.clear()
+            end_stream(self._segment, self._ring, state, error)
+            self._ringer.mark_state(state)
+            # Explicitly: mappings may share the descriptor's description, and its lock.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(self._fd)
+        self._ringer.ring()
 
     def __enter__(self) -> Self:
         return self

@@ -2,10 +2,10 @@
 
 Producer and follower run Dekker's handshake over two words::
 
-    producer                          follower, about to sleep
-    store head                        store armed
+    producer                          process that follows, about to nap
+    store mark                        store nap
     full fence                        full fence
-    load armed  -> post if set        load head  -> do not sleep if it moved
+    load nap  -> post if set          load mark  -> do not nap if there is one
 
 x86 keeps store-store and load-load order, but lets a load pass an earlier store. With
 no fence both sides can read the old value, and the follower sleeps on bytes that are
@@ -22,8 +22,11 @@ This module is the only place that native code may replace.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from threading import Lock
+
+_RELEASE_IS_FENCE = platform.machine() in ('x86_64', 'AMD64')
 
 
 def make_fence() -> Callable[[], None]:
@@ -41,3 +44,17 @@ def make_fence() -> Callable[[], None]:
         acquire()
 
     return fence
+
+
+def fence_after_release() -> Callable[[], None] | None:
+    """Return what completes a fence for a thread that has just released a lock.
+
+    Returns:
+        None where that release was a full barrier already, as a locked instruction is.
+    """
+    return None if _RELEASE_IS_FENCE else _shared_fence
+
+
+def _shared_fence() -> None:
+    # Several threads may want one at a time.
+    make_fence()()

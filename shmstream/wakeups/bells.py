@@ -10,7 +10,7 @@ import posix_ipc
 
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import PLACES, WorkerTable
-from shmstream.ring.fence import make_fence
+from shmstream.ring.fence import fence_after_release, make_fence
 from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, W_PLACES, WORD
 
 
@@ -67,7 +67,8 @@ class Bells:
 class Ringer:
     """The producer's side of one segment: marks the boards of who follows, and rings.
 
-    ``board`` draws the protocol. Belongs to one thread at a time.
+    ``board`` draws the protocol. ``mark`` belongs to one thread at a time, under a lock
+    whose release is part of the fence; ``ring`` may run in several.
     """
 
     def __init__(self, segment: Segment, bells: Bells) -> None:
@@ -76,47 +77,52 @@ class Ringer:
         self._words = bells.table.words
         self._copy_places: Callable[[], bytes] = segment.view[B_PLACES].tobytes
         self._known = bytes(WORD * MAX_SLOTS)
-        self._fence = make_fence()
+        self._fence = fence_after_release()
         # No two segments mark alike: a place that changes hands shows each mark.
         self._salt: int = segment.words[W_GENERATION]
+        self._mark = self._salt
         self._marks: list[int] = []
         self._naps: list[tuple[int, int]] = []
         self._rung = bells.rung
 
-    def ring(self, head: int) -> None:
-        """Tell who follows that head has been published.
+    def mark(self, head: int) -> None:
+        """Leave marks that head has been published; ``ring`` once the lock is free."""
+        self._mark = mark = head ^ self._salt
+        for place in self._marks:
+            self._words[place] = mark
+
+    def mark_state(self, state: int) -> None:
+        """As ``mark``, for the state."""
+        # No head is as large.
+        self.mark((1 << 64) - 1 - state)
+
+    def ring(self) -> None:
+        """Wake who follows and sleeps; after ``mark``, and after the lock's release.
 
         No system call unless a process that follows naps, and then one for each nap,
         however many streams of this process it follows.
         """
-        words = self._words
-        mark = head ^ self._salt
-        for place in self._marks:
-            words[place] = mark
-        self._fence()
+        if self._fence is not None:
+            self._fence()
         if self._copy_places() != self._known:
-            self._learn(mark)
+            self._learn()
         for slot, at in self._naps:
-            nap = words[at]
+            nap = self._words[at]
             if nap and nap != self._rung[slot]:
                 self._bells.ring(slot)
                 self._rung[slot] = nap
 
-    def ring_state(self, state: int) -> None:
-        """Tell who follows that the state has been published."""
-        # No head is as large.
-        self.ring((1 << 64) - 1 - state)
-
-    def _learn(self, mark: int) -> None:
+    def _learn(self) -> None:
         places = self._copy_places()
         table = self._bells.table
         found = self._segment.places(places, table.epoch)
+        # In this order, for whoever marks or rings in another thread meanwhile.
         self._marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
         self._naps = [(slot, table.nap_at(slot)) for slot in found]
+        for place in self._marks:
+            self._words[place] = self._mark
+        make_fence()()
         self._known = places
-        for at in self._marks:
-            self._words[at] = mark
-        self._fence()
 
 
 def ring_everybody(segment: Segment, bells: Bells) -> None:
