@@ -64,7 +64,7 @@ to_thread = ctypes.CDLL(None).tgkill
 
 
 def test_f24_signals_interrupt_nothing(serve: Callable[..., Service]) -> None:
-    """A storm of SIGUSR1 (gunicorn opens its logs again) hits all threads of all workers.
+    """A storm of SIGUSR1 (gunicorn opens its logs again) hits all threads of workers.
 
     A wait of the doorbell thread is interrupted only by a signal that is sent to it.
     """
