@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import threading
@@ -144,27 +143,44 @@ def test_f25_a_supervisor_that_hangs_holds_up_no_loop(
         (supervisor,) = service.supervisors()
         os.kill(supervisor, signal.SIGSTOP)
         try:
-            waiting = [threading.Thread(target=ask, args=(client,)) for _ in range(8)]
-            for thread in waiting:
-                thread.start()
+            asking = [Asking(client) for _ in range(8)]
+            answered = 0
             with client.open('GET', path('chat')) as live:
-                # Until the last of them has given up.
-                while any(thread.is_alive() for thread in waiting):
+                # Until the first of them has given up, which takes seconds: a loop that
+                # waited with it would have answered next to nothing before.
+                while not any(each.answered.is_set() for each in asking):
+                    live.until(len(live.body) + 1)
+                    assert client.get(path('done')).body == whole
+                    answered += 1
+                assert answered > 20
+                # And until all have.
+                while not all(each.answered.is_set() for each in asking):
                     live.until(len(live.body) + 1000)
                     post.until(len(post.body) + 1000)
-                    assert client.get(path('done')).body == whole
         finally:
             os.kill(supervisor, signal.SIGCONT)
-        for thread in waiting:
-            thread.join()
+        assert [each.result() for each in asking] == [503] * 8
         assert wait_until(lambda: client.delete(path('chat')).status == 204)
         post.rest()
 
 
-def ask(client: Client) -> None:
-    """What takes the supervisor."""
-    for method, target in (('DELETE', path('nobody')), ('GET', '/healthz')):
+class Asking:
+    """Asks in a thread for what takes the supervisor."""
+
+    def __init__(self, client: Client) -> None:
+        self.answered = threading.Event()
+        self._client = client
+        self._status: int | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
         try:
-            assert client.call(method, target).status in (204, 503)
-        except (http.client.HTTPException, OSError) as ex:
-            raise AssertionError(f'{method} {target} was not answered') from ex
+            self._status = self._client.delete(path('nobody')).status
+        finally:
+            self.answered.set()
+
+    def result(self) -> int | None:
+        """The status of its answer."""
+        self._thread.join()
+        return self._status
