@@ -42,6 +42,9 @@ from shmstream.ring.state import State, effective
 TAIL_ROOM = 1024
 """Reserved beyond every append, so that a last error event fits when room runs out."""
 
+_ALL = 1 << 64
+"""As much as is reserved when all of the ring is: beyond every offset and its room."""
+
 Reserve = Callable[[int], int]
 """Back the ring with memory up to n bytes; returns how far it now is, or raises."""
 
@@ -82,7 +85,7 @@ class RingWriter:
 
     def _set_reserved(self, reserved: int) -> None:
         # Once all of the ring is backed, no append needs to compare again.
-        self._reserved = sys.maxsize if reserved >= self.capacity else reserved
+        self._reserved = _ALL if reserved >= self.capacity else reserved
 
     def append(self, chunk: bytes) -> None:
         """Append the chunk and publish it. O(len(chunk)), also when the ring is full.
@@ -123,7 +126,7 @@ class RingWriter:
         """Append within what is reserved already; False if it does not fit there."""
         if self.head + len(chunk) > self._reserved:
             return False
-        reserved, self._reserved = self._reserved, sys.maxsize
+        reserved, self._reserved = self._reserved, _ALL
         try:
             self.append(chunk)
         finally:

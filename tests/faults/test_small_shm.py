@@ -12,11 +12,30 @@ import pytest
 
 from tests.support.service import ROOT
 
-
-@pytest.mark.skipif(
+needs_mount = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which('unshare') is None,
     reason='mounting a small file system takes root',
 )
+
+
+@needs_mount
+def test_f16_a_file_system_of_a_few_pages_refuses_streams_and_nothing_else() -> None:
+    """No SIGBUS, no worker that is started again and again: 503, and come again."""
+    result = subprocess.run(
+        ['unshare', '-m', sys.executable, '-m', 'tests.support.tiny_shm'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    answers, plain, same, told = json.loads(result.stdout.splitlines()[-1])
+    assert answers == [[503, '2']] * 6
+    assert (plain, same, told) == (200, True, True)
+
+
+@needs_mount
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize('mebibytes', [16, 64])
 def test_a_small_file_system_serves_and_says_what_it_has(mebibytes: int) -> None:

@@ -123,6 +123,10 @@ class _Orders:
     def state(self, conv_id: str) -> str:
         return self._streams.open(conv_id).state.label
 
+    def stop_generation(self, op: str, conv_id: str, generation: str | None) -> bool:
+        found: bool = getattr(self._streams, op)(conv_id, generation=generation)
+        return found
+
     def control(self, op: str, arguments: list[Any]) -> Any:
         return getattr(self._streams, op)(*arguments)
 

@@ -1,0 +1,187 @@
+"""F07, F08, F13: death at every single line of a write, and of making a stream.
+
+A random kill rarely hits what matters: a write is a microsecond. Here it is hit at each
+of its lines in turn, by the kernel's SIGKILL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmstream import Consumer, Streams
+from shmstream.ids import NOBODY, digest
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.segment import Segment, segment_writer
+from shmstream.memory.table import WorkerTable
+from shmstream.producer import Producer
+from shmstream.ring.layout import B_ARMED
+from shmstream.ring.ring import RingWriter
+from shmstream.ring.state import State
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.registry import Registry
+from shmstream.wakeups.bells import ArmedSlots, Bells
+from tests.library.following import Aside, in_a_thread
+from tests.support.child import Child, hear, say
+from tests.support.dying import die_at, forked
+from tests.support.leaks import wait_until
+from tests.support.worker import line
+
+CAPACITY = 5000
+"""No multiple of an event: the last write passes the end of the ring."""
+
+BEFORE = b''.join(map(line, range(400)))
+LAST = b''.join(map(line, range(400, 680)))
+
+# -- a producer ------------------------------------------------------------------------
+
+
+def produce(directory: str) -> None:
+    """Have a child write, and die at the line that the test says, until it survives."""
+    while forked(partial(_write, directory, int(hear()))) is False:
+        say('killed')
+    say('survived')
+
+
+def _write(directory: str, number: int) -> None:
+    with Streams.attach(directory) as streams:
+        producer = streams.create(f'c{number}', capacity=CAPACITY)
+        for at in range(0, len(BEFORE), 1000):
+            producer.write(BEFORE[at : at + 1000])
+        say('written')
+        hear()
+        append, ring = RingWriter.append, ArmedSlots.ring
+        die_at(
+            number, Producer.write, append, ring, ArmedSlots._ring_changed, Bells.ring
+        )
+        producer.write(LAST)
+
+
+def sleeps(consumer: Consumer) -> bool:
+    """Whether anybody waits for the stream's next byte."""
+    return any(consumer._segment.view[B_ARMED])
+
+
+def test_f07_f08_a_producer_killed_at_any_line_of_a_write_leaves_whole_events(
+    directory: Path, streams: Streams
+) -> None:
+    """A reader sleeps meanwhile: it gets all of the write or none, and the end."""
+    outcomes = {0: 0, len(LAST): 0}
+    with Child(produce, directory) as child:
+        for number in itertools.count():
+            child.say(number)
+            assert child.hear() == 'written'
+            consumer = streams.open(f'c{number}')
+            aside = Aside(in_a_thread, consumer.follow(len(BEFORE)))
+            assert wait_until(partial(sleeps, consumer))
+            child.say('go')
+            outcome = child.hear()
+            found = aside.result()
+            if outcome == 'survived':
+                break
+            written, error, _ = found.partition(b'data: {"error": {"code": 502')
+            assert error
+            assert consumer.state is State.ABORTED
+            assert written == LAST[: len(written)]
+            outcomes[len(written)] += 1
+            kept = consumer.dropped_prefix
+            rest = consumer.read(kept)
+            assert rest == (BEFORE + found)[kept:]
+            assert rest.startswith((BEFORE + written)[kept : kept + 200])
+    # Before it was published, and after.
+    assert outcomes[0] > 10
+    assert outcomes[len(LAST)] > 3
+
+
+# -- the supervisor --------------------------------------------------------------------
+
+
+def make_streams(folder: str) -> None:
+    """Replace a live stream, dying at one line after the other; say what is left."""
+    for number in itertools.count():
+        directory = RuntimeDirectory(Path(folder) / str(number))
+        directory.create()
+        WorkerTable.create(directory.table, made_directory=True)
+        old, lock = _make(directory)
+        survived = forked(partial(_replace_and_die, directory, number))
+        say(['survived' if survived else 'killed', _look(directory, old, lock)])
+        os.close(lock)
+        if survived:
+            return
+
+
+def _registry(directory: RuntimeDirectory) -> Registry:
+    table = WorkerTable.attach(directory.table)
+    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
+    registry.adopt()
+    return registry
+
+
+def _make(directory: RuntimeDirectory) -> tuple[Segment, int]:
+    session, lock = _registry(directory).create(NOBODY, 'c', CAPACITY, 0)
+    writer = segment_writer(session.segment, lock)
+    writer.append(b'old')
+    writer.go_live()
+    return session.segment, lock
+
+
+def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
+    registry = _registry(directory)
+    die_at(
+        number,
+        *(Registry.create, Registry._mark, Registry._insert, Registry._forget),
+        *(Registry._make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
+    )
+    registry.create(NOBODY, 'c', CAPACITY, 0)
+
+
+def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any]:
+    """Take over as a successor does; what there is then."""
+    registry = _registry(directory)
+    registry.finish_dead()
+    (found,) = registry.lookup(NOBODY, ['c'])
+    kept = found['generation'] == old.generation
+    segment_writer(old, lock).append(b' and more')
+    seen = {
+        'kept': kept,
+        'cancelled': old.cancelled,
+        'state': found['state'],
+        'files': os.listdir(directory.sessions) == [digest(NOBODY, 'c')],
+    }
+    # And it can be replaced as ever.
+    _, fd = registry.create(NOBODY, 'c', CAPACITY, 0)
+    os.close(fd)
+    registry.close()
+    return seen
+
+
+def test_f13_f14_a_supervisor_killed_at_any_line_of_making_a_stream_leaves_one(
+    tmp_path: Path,
+) -> None:
+    """It is the old stream or the new one, never none, both or half of one."""
+    kept, replaced = 0, 0
+    with Child(make_streams, tmp_path) as child:
+        while True:
+            outcome, seen = child.hear()
+            assert seen['files'], seen
+            if seen['kept']:
+                kept += 1
+                assert seen['state'] == ('cancelled' if seen['cancelled'] else 'live')
+            else:
+                replaced += 1
+                # Whose producer nobody can reach any more has been told to stop.
+                assert seen['cancelled']
+                # Nobody has got the new one: it has no producer.
+                assert seen['state'] == 'aborted'
+            if outcome == 'survived':
+                break
+    assert kept > 30
+    assert replaced > 10
+
+
+pytestmark = pytest.mark.timeout(180)

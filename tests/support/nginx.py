@@ -1,0 +1,106 @@
+"""An nginx in front of a service, as deployments have it: all that delays is on."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from tests.support.client import Client
+from tests.support.leaks import wait_until
+
+BINARY = shutil.which('nginx', path='/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin')
+
+_CONFIG = """
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/error.log info;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    gzip on;
+    gzip_min_length 0;
+    gzip_proxied any;
+    gzip_types text/event-stream;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_buffering on;
+            {lines}
+        }}
+    }}
+}}
+"""
+
+HTTP_1_1 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
+"""What README.md says is needed."""
+
+_ATTEMPTS = 5
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Nginx:
+    """Starts on entering, stops on leaving. Buffers, and compresses event streams.
+
+    Args:
+        folder: for its files.
+        behind: the service's port.
+        lines: more of its configuration, for the location.
+    """
+
+    def __init__(self, folder: Path, behind: int, lines: str = HTTP_1_1) -> None:
+        self._folder = folder
+        self._behind = behind
+        self._lines = lines
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def client(self) -> Client:
+        """A client of it."""
+        return Client(self.port)
+
+    @property
+    def log(self) -> str:
+        """Its error log."""
+        return Path(self._folder, 'error.log').read_text()
+
+    def _start(self) -> bool:
+        """Try a port: it cannot find one that is free by itself."""
+        self.port = _free_port()
+        config = self._folder / 'nginx.conf'
+        text = _CONFIG.format(
+            folder=self._folder, port=self.port, behind=self._behind, lines=self._lines
+        )
+        config.write_text(text)
+        assert BINARY is not None
+        command = [BINARY, '-p', str(self._folder), '-e', f'{self._folder}/error.log']
+        process = self._process = subprocess.Popen([*command, '-c', str(config)])
+        # It writes the file when it listens.
+        wait_until(
+            lambda: process.poll() is not None or Path(self._folder, 'pid').exists()
+        )
+        return process.poll() is None
+
+    def __enter__(self) -> Self:
+        assert any(self._start() for _ in range(_ATTEMPTS)), self.log
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(10)
