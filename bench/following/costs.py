@@ -35,6 +35,7 @@ def run(
         for workload in workloads
         for shape in _shapes(options, workload)
         for peer in peers
+        if peer.rejoins or not shape.churn
     ]
     for number, (workload, shape, peer) in interleaved(rounds, todo):
         sample = window(peer, shape, seconds, warm_s)

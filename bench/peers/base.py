@@ -51,6 +51,8 @@ class Peer(ABC):
     """A server under test. ``start`` it, open ``streams`` on it, ``stop`` it."""
 
     name: str
+    rejoins = True
+    """Whether readers can join while events are written."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
