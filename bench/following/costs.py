@@ -28,7 +28,7 @@ def run(
     """Measure these workloads, interleaved; rows, ratios and plots into the report."""
     seconds = options.seconds or (2.0 if options.quick else 5.0)
     warm_s = 0.5 if options.quick else 1.0
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (1 if options.quick else 3)
     samples: Samples = {}
     todo = [
         (workload, shape, peer)

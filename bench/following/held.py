@@ -18,7 +18,7 @@ def run(
     options: Options, workloads: Sequence[str], peers: Sequence[Peer], report: Report
 ) -> None:
     """Double the rate until it is not held in two attempts; best of some rounds."""
-    rounds = options.rounds or (1 if options.quick else 3)
+    rounds = options.rounds or 1
     bars: dict[str, list[tuple[object, ...]]] = {}
     for workload in workloads:
         found: dict[str, list[tuple[float, str, Sample | None]]] = {}
