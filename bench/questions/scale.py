@@ -135,7 +135,7 @@ def _settled(service: HoldingService) -> Size:
 
 
 def _control_plane(service: HoldingService, count: int) -> Found:
-    """How fast sessions are made, and found: of 5,000 ids few, or as many as there are."""
+    """How fast sessions are made, and found: of 5,000 ids few, or all there are."""
     with Streams.attach(service.directory) as streams:
         streams.connect()
         began = time.monotonic()
