@@ -90,6 +90,7 @@ def _row(case: str, peer: str, samples: Sequence[Sample]) -> Row:
             'p50 ms': stat(s.p50_ms for s in samples),
             'p99 ms': stat(s.p99_ms for s in samples),
             'events/s': stat(s.events_per_s for s in samples).median,
+            'writer late ms': stat(s.late_ms for s in samples).median,
             'client busy': stat(s.client_busy for s in samples).median,
             'trouble': troubles[0][:60] if troubles else '',
         },

@@ -64,6 +64,10 @@ class Peer(ABC):
         """Where its processes print."""
         return self.scratch / f'{self.name}.log'
 
+    def text(self) -> str:
+        """The end of what its processes printed."""
+        return self.log.read_text(errors='replace')[-3000:]
+
     def missing(self) -> str | None:
         """Why it cannot be measured here, or None."""
         return None

@@ -104,6 +104,7 @@ class Hub:
         self._shared: dict[bytes, Shared] = {}
         self._again = b'again-%d' % os.getpid()
         self._again_at = b'0'
+        self._waking = False
         self._task: asyncio.Task[None] | None = None
 
     async def join(self, key: bytes) -> Shared:
@@ -117,9 +118,12 @@ class Hub:
         shared = self._shared[key] = Shared()
         # Counted before the await: another reader's leaving must not take it away.
         shared.readers += 1
-        await self._redis.execute_command(
-            'XADD', self._again, 'MAXLEN', '~', 1000, '*', 'd', ''
-        )
+        if not self._waking:
+            # One at a time: what follows it finds all who have come until then.
+            self._waking = True
+            await self._redis.execute_command(
+                'XADD', self._again, 'MAXLEN', '~', 1000, '*', 'd', ''
+            )
         return shared
 
     def leave(self, key: bytes) -> None:
@@ -140,6 +144,7 @@ class Hub:
             for key, entries in reply or ():
                 if key == self._again:
                     self._again_at = entries[-1][0]
+                    self._waking = False
                 elif self._shared.get(key) is asked[key]:
                     # Not one that has been left and joined again since.
                     asked[key].add(entries)
