@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.load import load_client
-from bench.measure import CpuWindow, Process
+from bench.measure import CpuWindow, Process, say
 from bench.peers.base import Peer
 
 HELD_P99_MS = 50.0
@@ -88,6 +88,7 @@ def window(peer: Peer, shape: Shape, seconds: float, warm_s: float = 1.0) -> Sam
         with Process('load', command, peer.log, talk=True) as client:
             joined = client.hear(60)
             if joined['ready'] < shape.streams * shape.readers:
+                say(peer.text()[-600:])
                 return _failed(f'not all could join: {joined}')
             session.go(shape.rate, warm_s + seconds + 0.3)
             time.sleep(warm_s)

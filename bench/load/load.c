@@ -49,9 +49,10 @@ typedef struct {
 } Histogram;
 
 typedef struct {
-    int fd, state, filled, chunked, line_len, torn_start;
+    int fd, state, filled, chunked, line_len, torn_start, waiting;
     uint64_t left;      /* of the chunk, or of the body with a length */
     uint64_t events;    /* received and checked, from the stream's beginning */
+    uint64_t seen;      /* the same, over all connections of this reader */
     uint64_t asked_at;  /* ns */
     unsigned stream;
     char expect[EVENT]; /* the next event, but for its stamp */
@@ -149,10 +150,11 @@ static int check(Connection *c, const char *e, uint64_t now) {
     if (window_from && !window_to) {
         uint64_t stamp = get_hex(e + AT_STAMP);
         window_events++;
-        if (stamp >= window_from && !c->torn_start)
+        if (stamp >= window_from && !c->torn_start && c->events > c->seen)
             record(&latency, now > stamp ? now - stamp : 0);
     }
     if (!c->torn_start && c->events == 1) record(&first_byte, now - c->asked_at);
+    if (c->events > c->seen) c->seen = c->events;
     c->torn_start = 0;
     expect(c);
     return 0;
@@ -205,7 +207,13 @@ static void ask(Connection *c) {
     requests++;
 }
 
+static void answered(Connection *c) {
+    pending -= c->waiting;
+    c->waiting = 0;
+}
+
 static void hang_up(Connection *c) {
+    answered(c);
     if (c->fd >= 0) close(c->fd);
     c->fd = -1;
 }
@@ -216,10 +224,11 @@ static void dial(Connection *c) {
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     c->asked_at = now_ns();
     c->state = CONNECTING;
-    pending++;
+    pending += !c->waiting;
+    c->waiting = 1;
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) {
         snprintf(first_error, sizeof first_error, "connect: %s", strerror(errno));
-        refused++, pending--, finished++, c->state = DONE, hang_up(c);
+        refused++, finished++, c->state = DONE, hang_up(c);
         return;
     }
     struct epoll_event e = {.events = EPOLLOUT, .data.ptr = c};
@@ -253,6 +262,7 @@ static int head(Connection *c, const char *at, int n) {
             return -1;
         }
         char *length = strcasestr(c->line, "\r\ncontent-length:");
+        answered(c);
         c->chunked = strcasestr(c->line, "transfer-encoding: chunked") != NULL;
         if (length) c->left = strtoull(length + 17, NULL, 10);
         c->state = c->chunked ? CHUNK_SIZE : BODY;
@@ -312,7 +322,6 @@ static void on_event(Connection *c, uint32_t events) {
         int error = 0;
         socklen_t size = sizeof error;
         getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        pending--;
         if (error) {
             snprintf(first_error, sizeof first_error, "connect: %s", strerror(error));
             refused++, finished++, c->state = DONE, hang_up(c);
@@ -355,7 +364,8 @@ static void on_event(Connection *c, uint32_t events) {
 
 static void turn(int wait_ms) {
     struct epoll_event events[512];
-    while (opened < total && pending < MAX_PENDING) dial(&connections[opened++]);
+    /* More would overflow the server's backlog, and be measured as lost SYNs. */
+    while (opened < total && (once || pending < MAX_PENDING)) dial(&connections[opened++]);
     int n = epoll_wait(epoll, events, 512, wait_ms);
     for (int i = 0; i < n; i++) on_event(events[i].data.ptr, events[i].events);
 }

@@ -1,8 +1,10 @@
-"""The service, and a route that makes sessions in its worker as a library would."""
+"""The service, a route that makes sessions in its worker as a library would, and one
+whose answers wait for ever: what any follower costs at least in this server."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import falcon
@@ -13,6 +15,7 @@ from shmstream import Producer, Streams
 from shmstream.http.app import create_app as create_service
 
 PATH = '/bench/hold'
+WAIT = '/bench/wait'
 
 
 class Holder:
@@ -44,8 +47,22 @@ class Holder:
         resp.text = 'made'
 
 
+class Waiter:
+    """GET: an event, and then nothing."""
+
+    async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.content_type = 'text/event-stream'
+        resp.stream = self._wait()
+
+    @staticmethod
+    async def _wait() -> AsyncIterator[bytes]:
+        yield event(0, 0, 0)
+        await asyncio.get_running_loop().create_future()
+
+
 def create_app() -> Any:
     """Return the application."""
     app = create_service()
     app.add_route(PATH, Holder(Streams.attach()))
+    app.add_route(WAIT, Waiter())
     return app

@@ -146,13 +146,12 @@ class Followers:
         self._port = port
         self._sockets: list[socket.socket] = []
 
-    def add(self, names: Iterable[str], offset: int) -> None:
-        """One more for each name, from ``offset`` on; all answers have begun then."""
+    def add(self, targets: Iterable[str]) -> None:
+        """One more for each target; all answers have begun then."""
         added = []
-        for name in names:
+        for target in targets:
             peer = socket.create_connection(('127.0.0.1', self._port), timeout=30)
             self._sockets.append(peer)
-            target = f'/v1/stream/{name}?from={offset}'
             peer.sendall(f'GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n'.encode())
             added.append(peer)
             if len(added) >= _BATCH:

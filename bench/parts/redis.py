@@ -94,7 +94,9 @@ def redis() -> Iterator[Server]:
         path = Path(folder) / 'socket'
         command = [program, '--port', '0', '--unixsocket', str(path), '--dir', folder]
         command += ['--save', '', '--appendonly', 'no', '--daemonize', 'no']
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + START_S
             while not path.exists():

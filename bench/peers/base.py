@@ -51,6 +51,8 @@ class Peer(ABC):
     """A server under test. ``start`` it, open ``streams`` on it, ``stop`` it."""
 
     name: str
+    rejoins = True
+    """Whether readers can join while events are written."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -61,6 +63,10 @@ class Peer(ABC):
     def log(self) -> Path:
         """Where its processes print."""
         return self.scratch / f'{self.name}.log'
+
+    def text(self) -> str:
+        """The end of what its processes printed."""
+        return self.log.read_text(errors='replace')[-3000:]
 
     def missing(self) -> str | None:
         """Why it cannot be measured here, or None."""

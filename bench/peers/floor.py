@@ -17,6 +17,7 @@ class Floor(Peer):
     """A C program that is server and writer, see floor.c; one for each session."""
 
     name = 'floor'
+    rejoins = False
 
     def start(self) -> None:
         build(Path(__file__).with_suffix('.c'))

@@ -104,6 +104,7 @@ class Hub:
         self._shared: dict[bytes, Shared] = {}
         self._again = b'again-%d' % os.getpid()
         self._again_at = b'0'
+        self._waking = False
         self._task: asyncio.Task[None] | None = None
 
     async def join(self, key: bytes) -> Shared:
@@ -111,25 +112,31 @@ class Hub:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         shared = self._shared.get(key)
-        if shared is None:
-            shared = self._shared[key] = Shared()
+        if shared is not None:
+            shared.readers += 1
+            return shared
+        shared = self._shared[key] = Shared()
+        # Counted before the await: another reader's leaving must not take it away.
+        shared.readers += 1
+        if not self._waking:
+            # One at a time: what follows it finds all who have come until then.
+            self._waking = True
             await self._redis.execute_command(
                 'XADD', self._again, 'MAXLEN', '~', 1000, '*', 'd', ''
             )
-        shared.readers += 1
         return shared
 
     def leave(self, key: bytes) -> None:
         """One reader less; the last takes the buffer along."""
-        shared = self._shared[key]
-        shared.readers -= 1
-        if not shared.readers:
+        self._shared[key].readers -= 1
+        if not self._shared[key].readers:
             del self._shared[key]
 
     async def _run(self) -> None:
         while True:
-            keys = list(self._shared)
-            last = [self._shared[key].last for key in keys]
+            asked = dict(self._shared)
+            keys = list(asked)
+            last = [shared.last for shared in asked.values()]
             reply = await self._redis.execute_command(
                 *('XREAD', 'COUNT', 1000, 'BLOCK', 0, 'STREAMS'),
                 *(self._again, *keys, self._again_at, *last),
@@ -137,8 +144,10 @@ class Hub:
             for key, entries in reply or ():
                 if key == self._again:
                     self._again_at = entries[-1][0]
-                elif key in self._shared:
-                    self._shared[key].add(entries)
+                    self._waking = False
+                elif self._shared.get(key) is asked[key]:
+                    # Not one that has been left and joined again since.
+                    asked[key].add(entries)
 
 
 class StreamResource:

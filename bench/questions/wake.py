@@ -5,7 +5,7 @@ every 6 to 20 ms, at random, so that the reader has gone back to sleep each time
 1,000 to 100,000 a second. Readers of ours: a thread, and event loops. Against: a bare
 semaphore posted for each chunk beside shared memory (the least there can be), a pipe,
 Redis publish and subscribe, and Redis streams. "ping-pong" is half of a round trip of
-bare semaphores, back to back, and with the same pauses.
+bare semaphores between two CPUs, back to back, and with the same pauses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from bench.measure import interleaved, say, stat
 from bench.native.build import Missing
 from bench.parts import waking
 from bench.parts.redis import redis
-from bench.parts.waking import Series, Summary
+from bench.parts.wake_readers import Summary
+from bench.parts.waking import Series
 from bench.report import Options, Plot, Report, Row, Stat
 from shmstream import Streams, SupervisorConfig
 
