@@ -41,8 +41,6 @@ class Producer:
         self._ring = segment_writer(segment, fd, runtime.room.take)
         self._ringer = Ringer(segment, runtime.bells)
         self._runtime = runtime
-        # Nothing more is written; and: the final state has been published.
-        self._over = False
         self._ended = False
         self._on_cancel: list[Callable[[], None]] = []
         # A process that ends aborts from another thread what one of its own writes.
@@ -91,12 +89,11 @@ class Producer:
             LocalError: the stream is live or over.
         """
         with self._lock:
-            if self._over or self._ring.state is not State.PENDING:
+            if self._ended or self._ring.state is not State.PENDING:
                 raise LocalError(f'stream is {self._ring.state.label}, not pending')
             self._segment.set_content_type(content_type)
             self._ring.go_live()
-            self._ringer.mark_state(State.LIVE)
-        self._ringer.ring()
+            self._ringer.ring_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
@@ -109,22 +106,21 @@ class Producer:
             An empty chunk is True while the stream is not over.
         """
         with self._lock:
-            if self._over:
+            if self._ended:
                 return False
-            cancelled, full = self._words[W_CANCELLED], False
-            if chunk and not cancelled:
+            if self._words[W_CANCELLED]:
+                self.notice()
+                self._end(State.CANCELLED)
+                return False
+            if chunk:
                 try:
                     self._ring.append(chunk)
                 except NoRoom as ex:
-                    # Nothing may follow what has been left out.
-                    full = self._over = True
                     log.warning('stream %s: %s', self.generation, ex)
-                else:
+                    self.abort('no room left for this stream')
+                    return False
+                if self._ringer.marks:
                     self._ringer.mark(self._ring.head)
-        if cancelled or full:
-            self.notice()
-            self.abort('no room left for this stream')
-            return False
         self._ringer.ring()
         return True
 
@@ -176,22 +172,21 @@ class Producer:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
         if not self._ended:
-            self._over = self._ended = True
+            self._ended = True
             os.close(self._fd)
 
     def _end(self, state: State, error: str | None = None) -> None:
         with self._lock:
             if self._ended:
                 return
-            self._over = self._ended = True
+            self._ended = True
             self._runtime.remove_producer(self)
             self._on_cancel.clear()
             end_stream(self._segment, self._ring, state, error)
-            self._ringer.mark_state(state)
+            self._ringer.ring_state(state)
             # Explicitly: mappings may share the descriptor's description, and its lock.
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
-        self._ringer.ring()
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import threading
 from collections.abc import Callable
 
@@ -69,6 +70,9 @@ class Ringer:
 
     ``board`` draws the protocol. ``mark`` belongs to one thread at a time, under a lock
     whose release is part of the fence; ``ring`` may run in several.
+
+    Attributes:
+        marks: where marks are left, as far as it is known.
     """
 
     def __init__(self, segment: Segment, bells: Bells) -> None:
@@ -80,21 +84,15 @@ class Ringer:
         self._fence = fence_after_release()
         # No two segments mark alike: a place that changes hands shows each mark.
         self._salt: int = segment.words[W_GENERATION]
-        self._mark = self._salt
-        self._marks: list[int] = []
+        self.marks: list[int] = []
         self._naps: list[tuple[int, int]] = []
         self._rung = bells.rung
 
     def mark(self, head: int) -> None:
         """Leave marks that head has been published; ``ring`` once the lock is free."""
-        self._mark = mark = head ^ self._salt
-        for place in self._marks:
+        mark = head ^ self._salt
+        for place in self.marks:
             self._words[place] = mark
-
-    def mark_state(self, state: int) -> None:
-        """As ``mark``, for the state."""
-        # No head is as large.
-        self.mark((1 << 64) - 1 - state)
 
     def ring(self) -> None:
         """Wake who follows and sleeps; after ``mark``, and after the lock's release.
@@ -112,15 +110,23 @@ class Ringer:
                 self._bells.ring(slot)
                 self._rung[slot] = nap
 
+    def ring_state(self, state: int) -> None:
+        """Mark and ring for a state that has been published, under the lock."""
+        # No head is as large.
+        self.mark((1 << 64) - 1 - state)
+        make_fence()()
+        self.ring()
+
     def _learn(self) -> None:
         places = self._copy_places()
         table = self._bells.table
         found = self._segment.places(places, table.epoch)
         # In this order, for whoever marks or rings in another thread meanwhile.
-        self._marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
+        self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
         self._naps = [(slot, table.nap_at(slot)) for slot in found]
-        for place in self._marks:
-            self._words[place] = self._mark
+        for place in self.marks:
+            # Unlike any that has been there, also if this segment had the place before.
+            self._words[place] = secrets.randbits(64)
         make_fence()()
         self._known = places
 
