@@ -99,6 +99,17 @@ class Consumer:
         """
         return self._reader.read(_checked(offset), limit)
 
+    def views(self, offset: int) -> list[memoryview]:
+        """Return what is left from ``offset`` on, uncopied, of a stream that has ended.
+
+        Raises:
+            LocalError: it has not ended: its bytes may be overwritten at any moment.
+            OffsetLost: the ring has dropped it.
+        """
+        if not self.finished:
+            raise LocalError('only what has ended can be viewed')
+        return self._reader.views(_checked(offset))
+
     def follow(
         self, offset: int = 0, leave: Callable[[], bool] | None = None
     ) -> Follower:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
-from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.errors import ShmstreamError, StreamNotFound, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment, open_segment
@@ -45,6 +45,11 @@ _ROOM_S = 0.25
 """As long as a producer that has no room left waits for a word about it."""
 
 _ROOM_RETRY_S = 2.0
+
+_RECENT_S = 1.0
+"""A mapping that nobody uses is kept for as long, twice at the most."""
+
+_MAX_RECENT = 64
 
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -82,6 +87,11 @@ class Runtime:
         self._segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = (
             weakref.WeakValueDictionary()
         )
+        self._sessions = str(directory.sessions)
+        # Mappings that somebody may come back for: mapping costs more than reading.
+        self._recent: dict[Segment, None] = {}
+        self._older: dict[Segment, None] = {}
+        self._turn_at = 0.0
         self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self.followers = 0
         self._pid = os.getpid()
@@ -191,6 +201,8 @@ class Runtime:
             for producer in self.producers():
                 producer.notice()
         self._do_later()
+        if due:
+            self._forget_mappings(now)
         left = self.leaving()
         everybody = left and not self._left
         self._left = left
@@ -265,11 +277,31 @@ class Runtime:
         Raises:
             StreamNotFound, LayoutMismatch: as ``Segment.attach``.
         """
-        fd = open_segment(self.directory.segment(digest))
+        path = f'{self._sessions}/{digest}'
         try:
-            return self.share(fd)
-        finally:
-            os.close(fd)
+            found = os.lstat(path)
+        except FileNotFoundError:
+            raise StreamNotFound('stream not found or expired') from None
+        # While it is mapped, its number can be no other file's.
+        segment = self._segments.get((found.st_dev, found.st_ino))
+        if segment is None:
+            fd = open_segment(path)
+            try:
+                segment = self.share(fd)
+            finally:
+                os.close(fd)
+        if len(self._recent) < _MAX_RECENT:
+            self._recent[segment] = None
+        return segment
+
+    def _forget_mappings(self, now: float) -> None:
+        if now >= self._turn_at:
+            self._turn_at = now + _RECENT_S
+            self._older, self._recent = self._recent, {}
+        # What is evicted must give its memory back.
+        for kept in (self._recent, self._older):
+            for segment in [s for s in list(kept) if s.evicted]:
+                kept.pop(segment, None)
 
     def share(self, fd: int) -> Segment:
         """Return the mapping of this descriptor's segment, made if there is none."""
@@ -311,6 +343,8 @@ class Runtime:
         """Forget everything after a fork: it is the parent's."""
         self._slot = None
         self._closed = True
+        self._recent.clear()
+        self._older.clear()
         self.client.abandon()
         # Without the lock: another thread of the parent may have held it.
         for producer in list(self._producers):
@@ -333,6 +367,8 @@ class Runtime:
             for hub in list(self._loop_hubs.values()):
                 hub.poke(everybody=True)
             self._slot = None
+        self._recent.clear()
+        self._older.clear()
         self.client.close()
 
 

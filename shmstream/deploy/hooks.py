@@ -32,7 +32,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
-from shmstream.deploy import direct_writes, early_headers
+from shmstream.deploy import early_headers
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.ring.layout import MAX_SLOTS
@@ -168,7 +168,6 @@ def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
     early_headers.install()
-    direct_writes.install()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:

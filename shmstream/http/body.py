@@ -7,8 +7,8 @@ closing chunk, which is how a client knows that it must resume, and logs no erro
 Falcon asks a body for one chunk after the other and sends each. This one is asked once,
 and by then sends them itself, with the server's own ``send`` (``SendingApp`` keeps it),
 so that the hub can deliver from its turn of the loop: see ``Follower.deliver``. Every
-server whose ``send`` only waits while the client does not read is good for that. A
-server may offer a cheaper way at the live edge (``deploy.direct_writes``).
+server whose ``send`` only waits while the client does not read is good for that; under
+gunicorn there is a cheaper way (``direct``).
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ import falcon.asgi
 
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
+from shmstream.http.direct import DirectWriter
 from shmstream.http.request import Request
-from shmstream.wakeups.push import Write
 
 log = logging.getLogger('shmstream.http')
 
-WRITE = 'shmstream.write'
-"""In a scope: a ``Write`` for bodies of unknown length, see ``wakeups.push``."""
-
 _SEND = 'shmstream.send'
+
+Send = Callable[[Any], Coroutine[Any, Any, None]]
+
+_DIRECT = 1 << 20
+"""Bytes that a transport is given at once: it tries to write them without delay."""
+
+_COPIED = 64 * 1024
+"""Bytes that are copied at once: they stay in the processor's cache."""
 
 
 class SendingApp(falcon.asgi.App[Request, falcon.asgi.Response]):
@@ -53,15 +58,16 @@ class StreamBody:
 
     def __init__(self, follower: Follower, req: falcon.asgi.Request) -> None:
         self._follower = follower
-        self._send: Callable[[Any], Coroutine[Any, Any, None]] = req.scope[_SEND]
-        self._write: Write | None = req.scope.get(WRITE)
+        self._send: Send = req.scope[_SEND]
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            await self._follower.deliver(self._send_body, self._write)
+            direct = DirectWriter.of(self._send)
+            write = None if direct is None else direct.write
+            await self._follower.deliver(self._send_body, write)
         except OffsetLost as ex:
             log.info('reader overtaken by the ring: %s', ex)
             raise asyncio.CancelledError from ex
@@ -71,10 +77,44 @@ class StreamBody:
         raise StopAsyncIteration
 
     def _send_body(self, data: bytes) -> Coroutine[Any, Any, None]:
-        return self._send(
-            {'type': 'http.response.body', 'body': data, 'more_body': True}
-        )
+        return self._send(_body(data))
 
     async def close(self) -> None:
         """Let go of the stream."""
         self._follower.close()
+
+
+class FinishedBody:
+    """What is left of a stream that has ended, as Falcon iterates over it.
+
+    Copied as little as the server allows: nobody will ever change these bytes, and
+    while there is a view of them the mapping stays. Closing it takes nothing.
+
+    Args:
+        views: all that is left, in order.
+        req: the request.
+    """
+
+    def __init__(self, views: list[memoryview], req: falcon.asgi.Request) -> None:
+        self._views = views
+        self._send: Send = req.scope[_SEND]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        direct = DirectWriter.of(self._send)
+        for view in self._views:
+            at = 0
+            while at < len(view):
+                part = view[at : at + _DIRECT]
+                if direct is None or not direct.write_view(part):
+                    # It waits until the client has read what there is.
+                    part = view[at : at + _COPIED]
+                    await self._send(_body(bytes(part)))
+                at += len(part)
+        raise StopAsyncIteration
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    return {'type': 'http.response.body', 'body': data, 'more_body': True}

@@ -14,7 +14,7 @@ from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
 from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.http import request
-from shmstream.http.body import StreamBody
+from shmstream.http.body import FinishedBody, StreamBody
 from shmstream.http.errors import Problem
 from shmstream.ids import validate_id
 from shmstream.ring.state import State
@@ -57,9 +57,7 @@ class StreamResource:
             resp.data = consumer.read(offset)
         else:
             resp.content_length = size
-            resp.stream = StreamBody(
-                consumer.follow(offset, self._streams.leaving), req
-            )
+            resp.stream = FinishedBody(consumer.views(offset), req)
 
     async def on_head(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any

@@ -304,7 +304,7 @@ class Segment:
         return bool(self.words[W_EVICTED])
 
 
-def open_segment(path: Path) -> int:
+def open_segment(path: Path | str) -> int:
     """Open a segment's file; the descriptor is the caller's to close.
 
     Raises:
@@ -317,7 +317,7 @@ def open_segment(path: Path) -> int:
         raise StreamNotFound('stream not found or expired') from None
     except OSError as ex:
         if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR, errno.ENXIO):
-            raise LayoutMismatch(f'{path.name}: {ex.strerror}') from ex
+            raise LayoutMismatch(f'{path}: {ex.strerror}') from ex
         raise
 
 

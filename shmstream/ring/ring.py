@@ -236,3 +236,21 @@ class RingReader:
         if words[W_DROPPED] > offset:
             raise OffsetLost(offset, words[W_DROPPED], words[W_HEAD])
         return copy
+
+    def views(self, offset: int) -> list[memoryview]:
+        """Return views of all from ``offset`` on; for a ring that nobody writes to.
+
+        Raises:
+            OffsetLost: the ring has dropped the byte at ``offset``.
+        """
+        dropped, head = self.dropped_prefix, self.total_bytes
+        if dropped > offset:
+            raise OffsetLost(offset, dropped, head)
+        size = min(head - offset, self.capacity)
+        if size <= 0:
+            return []
+        at = offset % self.capacity
+        end = at + size
+        if end <= self.capacity:
+            return [self._data[at:end]]
+        return [self._data[at:], self._data[: end - self.capacity]]
