@@ -74,12 +74,17 @@ class Sample:
         return self.clean and self.p99_ms < HELD_P99_MS and self.delivered > 0.97
 
 
-class _Refused(RuntimeError):
-    pass
-
-
 def window(peer: Peer, shape: Shape, seconds: float, warm_s: float = 1.0) -> Sample:
     """Measure one window; what the peer cannot do is a sample that is not clean."""
+    try:
+        return _window(peer, shape, seconds, warm_s)
+    except RuntimeError as ex:
+        # The load client, a writer or the server has ended, or did not answer.
+        say(str(ex)[-600:])
+        return _failed(' '.join(str(ex).split())[:200])
+
+
+def _window(peer: Peer, shape: Shape, seconds: float, warm_s: float) -> Sample:
     with peer.streams(f'r{next(_runs)}', shape.streams) as session:
         command = [str(load_client()), 'follow', '127.0.0.1', str(session.port)]
         command += ['--path', session.path, '--header', session.header]
@@ -97,10 +102,7 @@ def window(peer: Peer, shape: Shape, seconds: float, warm_s: float = 1.0) -> Sam
             time.sleep(seconds)
             client.tell('end')
             used = cpu.read()
-            try:
-                written = session.written(30 + 2 * seconds)
-            except RuntimeError as ex:
-                return _failed(f'the writer came to no end: {ex}')
+            written = session.written(30 + 2 * seconds)
             client.tell(f'stop {int(written["per_stream"]) + 1}')
             got = client.hear(60)
             return _sample(shape, used, written, got)

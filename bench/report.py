@@ -67,6 +67,8 @@ class Stat:
     high: float
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return _number(self.median)
         return f'{_number(self.median)} ({_number(self.low)}..{_number(self.high)})'
 
 
@@ -139,8 +141,14 @@ def text_of(value: Cell) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text; columns in order of first use."""
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    """The rows as aligned text, a table for each set of columns."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.values), []).append(row)
+    return '\n\n'.join(_table(columns, found) for columns, found in groups.items())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
     lines = [['case', 'peer', *columns]]
     for row in rows:
         cells = [text_of(row.values.get(name)) for name in columns]

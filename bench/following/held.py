@@ -28,12 +28,13 @@ def run(
                 found.setdefault(peer.name, []).append(result)
         for name, results in found.items():
             rate = stat(best for best, _, _ in results)
-            values: dict[str, Cell] = {'held events/s': rate}
             last = [sample for _, _, sample in results if sample is not None]
-            if last:
-                values['p99 ms'] = stat(s.p99_ms for s in last)
-                values['with writer'] = stat(s.total_s for s in last)
-            values['trouble'] = results[0][1]
+            values: dict[str, Cell] = {
+                'held events/s': rate,
+                'p99 ms': stat(s.p99_ms for s in last),
+                'CPU s/M with writer': stat(s.total_s for s in last),
+                'ended by': results[0][1],
+            }
             report.rows.append(Row(name, f'{workload} held', values))
             bar = (f'{workload} held', rate.median, rate.low, rate.high)
             bars.setdefault(name, []).append(bar)

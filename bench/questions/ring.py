@@ -86,8 +86,8 @@ def run(options: Options) -> Report:
         report.rows.append(Row(who, f'{size} B', dict(values)))
     report.notes += _verdict(medians)
     report.plots = [
-        _plot(medians, 'append cap', 'an append, the buffer being full'),
-        _plot(medians, 'append below', 'an append, the buffer not being full'),
+        _plot(medians, 'append cap', 'an append to a full buffer'),
+        _plot(medians, 'append below', 'an append below the cap'),
         _plot(medians, 'read cap', 'a read of one chunk'),
     ]
     return report
@@ -112,8 +112,8 @@ def _verdict(medians: dict[tuple[str, int], dict[str, Stat]]) -> list[str]:
     if ours is not None:
         cap, below = ours['append cap'].median, ours['append below'].median
         lines.append(
-            f'T1: an append of 200 B costs the producer {cap:.2f} us at the cap'
-            f' (target {TARGET_US}), {cap / below:.2f} times what it costs below'
+            f'T1: an append of 200 B costs the producer {ours["append cap"]} us at the'
+            f' cap (target {TARGET_US}), {cap / below:.2f} times what it costs below'
         )
         if original is not None:
             ratio = original['append cap'].median / cap
@@ -134,7 +134,7 @@ def _plot(
             series[who] = [*series.get(who, ()), point]
     return Plot(
         name=f'ring-{place.replace(" ", "-")}',
-        title=f'What {title} costs',
+        title=f'Cost of {title}',
         x='chunk, bytes',
         y='CPU, us per operation',
         series={who: sorted(points) for who, points in series.items()},
