@@ -40,8 +40,8 @@ keepalive = 2
 # A shared memory file system: heart-beats on a slow disk can block a worker.
 worker_tmp_dir = '/dev/shm'
 
-# One line per response, written at its end: which stream, from where, by which worker.
-accesslog = '-'
+# Off, as gunicorn's own: `--access-logfile -` turns it on. One line per response then,
+# written at its end: which stream, from where, by which worker.
 logger_class = 'shmstream.deploy.logger.RequestLogger'
 access_log_format = (
     '%(h)s "%(m)s %(U)s" %(s)s %(B)sB %(M)sms worker=%(p)s'

@@ -151,7 +151,8 @@ class Runtime:
             if before is None:
                 self._board = Board(table, slot, epoch)
                 self.thread_hub = ThreadHub(self._board, self._ring_self)
-            self.table, self.bells = table, Bells(table)
+            self.table = table
+            self.bells = Bells(table, slot, self._board.rung)
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)
@@ -181,7 +182,9 @@ class Runtime:
         return True
 
     def _ring_self(self) -> None:
-        self._doorbell.ring()
+        # The doorbell's own thread looks around by itself before it waits again.
+        if not self._doorbell.current:
+            self._doorbell.ring()
 
     # -- the doorbell thread ---------------------------------------------------------
 
@@ -189,38 +192,42 @@ class Runtime:
         slot = self._slot
         if slot is None:
             return NET_S
+        # First of all: somebody waits for this.
+        self._board.rung()
+        now = time.monotonic()
+        notices, looks = self.table.notices(slot), self.table.looks(slot)
         # By the clock, not by whether the wait ran out: under steady traffic the bell
         # never stops ringing.
-        now = time.monotonic()
         due = now >= self._look_at
         if due:
             self._look_at = now + NET_S
-        notices = self.table.notices(slot)
-        if notices != self._notices or due:
-            self._notices = notices
-            for producer in self.producers():
-                producer.notice()
+        if due or notices != self._notices or looks != self._looks or self.leaving():
+            look_at_all = due or looks != self._looks
+            self._notices, self._looks = notices, looks
+            self._look_around(look_at_all)
         self._do_later()
+        wait_s = self.thread_hub.step()
         if due:
             self._forget_mappings(now)
+            if self.client.gone():
+                self._keeper.reconnect(self.client)
+        return wait_s
+
+    def _look_around(self, look_at_all: bool) -> None:
+        for producer in self.producers():
+            producer.notice()
         left = self.leaving()
         everybody = left and not self._left
         self._left = left
-        looks = self.table.looks(slot)
-        look_at_all = due or looks != self._looks
-        self._looks = looks
-        self._board.rung()
-        if look_at_all or everybody:
-            with self._lock:
-                hubs = list(self._loop_hubs.items())
-            for loop, hub in hubs:
-                if not hub.poke(look_at_all, everybody):
-                    self._loop_hubs.pop(loop, None)
-                    hub.close()
-        wait_s = self.thread_hub.step(look_at_all, everybody)
-        if due and self.client.gone():
-            self._keeper.reconnect(self.client)
-        return wait_s
+        if not look_at_all and not everybody:
+            return
+        with self._lock:
+            hubs = list(self._loop_hubs.items())
+        for loop, hub in hubs:
+            if not hub.poke(look_at_all, everybody):
+                self._loop_hubs.pop(loop, None)
+                hub.close()
+        self.thread_hub.step(look_at_all, everybody)
 
     # -- hubs and mappings -----------------------------------------------------------
 

@@ -16,12 +16,27 @@ from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, W_PLACES, W
 
 
 class Bells:
-    """The doorbells of all workers, opened at their first ring. Thread-safe."""
+    """The doorbells of all workers, opened at their first ring. Thread-safe.
 
-    def __init__(self, table: WorkerTable) -> None:
+    Args:
+        table: the worker table.
+        own_slot: the slot of this process, None if it follows nothing.
+        wake_own: what its own bell would lead to; called instead of ringing that.
+
+    Attributes:
+        table: the worker table.
+        rung: the nap that each slot has been rung for, by any stream of this process.
+    """
+
+    def __init__(
+        self,
+        table: WorkerTable,
+        own_slot: int | None = None,
+        wake_own: Callable[[], None] | None = None,
+    ) -> None:
         self.table = table
+        self._own_slot, self._wake_own = own_slot, wake_own
         self._open: dict[int, tuple[int, posix_ipc.Semaphore]] = {}
-        # The nap that each slot has been rung for, by any stream of this process.
         self.rung = [0] * MAX_SLOTS
         # Held around post as well as close: closing a semaphore under a thread that
         # uses it crashes the process.
@@ -29,6 +44,10 @@ class Bells:
 
     def ring(self, slot: int) -> None:
         """Wake the worker in this slot; does nothing if there is none."""
+        if slot == self._own_slot and self._wake_own is not None:
+            # No system call and no other thread for who is in this very process.
+            self._wake_own()
+            return
         with self._lock:
             bell = self._bell(slot)
             if bell is None:

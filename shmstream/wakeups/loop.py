@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.board import Board
@@ -25,10 +26,14 @@ class _FutureWaiter:
 
 
 class LoopHub:
-    """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread."""
+    """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread.
+
+    Made in that thread.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()
         self._hub = FollowHub(board, self._alert)
         self._poked = False
         self._all = False
@@ -54,7 +59,10 @@ class LoopHub:
             return not self._loop.is_closed()
         self._poked = True
         try:
-            self._loop.call_soon_threadsafe(self._on_poke)
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self._on_poke)
+            else:
+                self._loop.call_soon_threadsafe(self._on_poke)
         except RuntimeError:
             return False
         return True

@@ -14,14 +14,17 @@ from shmstream.wakeups.doorbell import NET_S
 from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
 
 
-class _EventWaiter:
-    __slots__ = ('event',)
+class _LockWaiter:
+    """A lock that is held until the wake: an ``Event`` makes one for each wait."""
+
+    __slots__ = ('lock',)
 
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self.lock = threading.Lock()
+        self.lock.acquire()
 
     def wake(self) -> None:
-        self.event.set()
+        self.lock.release()
 
 
 class ThreadHub:
@@ -68,9 +71,9 @@ class ThreadHub:
         Never later than ``NET_S``: a thread cannot be cancelled, so it looks for itself
         whether its caller wants it to go on.
         """
-        waiter = _EventWaiter()
+        waiter = _LockWaiter()
         with self._lock:
             self._hub.wait(watch, seen, waiter)
-        waiter.event.wait(NET_S if wait_s is None else min(wait_s, NET_S))
+        waiter.lock.acquire(timeout=NET_S if wait_s is None else min(wait_s, NET_S))
         with self._lock:
             self._hub.forget(watch, waiter)
