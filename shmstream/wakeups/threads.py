@@ -46,9 +46,10 @@ class ThreadHub:
                 self._hub.wake_all()
             if look_at_all:
                 self._hub.look_at_all()
-            self._hub.look()
             if self._hub.awake:
                 self._hub.tick()
+            # After the tick: it may have gone to sleep, and been told something then.
+            self._hub.look()
             return TICK_S if self._hub.awake else NET_S
 
     def join(self, segment: Segment) -> Watch:
