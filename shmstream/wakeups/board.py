@@ -90,13 +90,14 @@ class Board:
             for at in range(first, first + PLACES * WORD, size)
         ]
         self._seen = [block() for block in self._blocks]
+        if not self._awake:
+            # Asleep from the beginning: a word of 0 would have nobody post.
+            self._renew_nap()
 
     def move(self, table: WorkerTable, slot: int, epoch: int) -> None:
         """The process has another slot now: take the same places on its board."""
         with self._lock:
             self._use(table, slot, epoch)
-            if not self._awake:
-                self._renew_nap()
             for place, everyone in self._placed.items():
                 for placed in everyone:
                     placed.segment.set_place(slot, epoch, place)
