@@ -147,7 +147,7 @@ def test_followers_at_one_offset_get_the_same_object(
             offset = producer.total_bytes
             with consumer.follow(offset) as one, other.follow(offset - 1) as two:
                 producer.write(b'.')
-                assert (next(one), next(two)) == (b'.', b'..')
+                assert (len(next(one)), len(next(two))) == (1, 2)
                 for _ in range(100):
                     producer.write(b'x' * 1000)
                     yield next(one), next(two)
@@ -157,7 +157,7 @@ def test_followers_at_one_offset_get_the_same_object(
             offset = producer.total_bytes
             async with consumer.follow(offset) as one, other.follow(offset - 1) as two:
                 producer.write(b'.')
-                assert (await anext(one), await anext(two)) == (b'.', b'..')
+                assert (len(await anext(one)), len(await anext(two))) == (1, 2)
                 for _ in range(100):
                     producer.write(b'x' * 1000)
                     found.append((await anext(one), await anext(two)))
