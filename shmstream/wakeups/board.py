@@ -75,6 +75,8 @@ class Board:
         self._top = 0
         self._nap = secrets.randbits(48) + 1
         self._use(table, slot, epoch)
+        # The slot's last worker left its own number, or 0: nobody would post for us.
+        self._renew_nap()
 
     def _use(self, table: WorkerTable, slot: int, epoch: int) -> None:
         self._slot, self._epoch = slot, epoch
