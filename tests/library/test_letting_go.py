@@ -8,8 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,6 +26,8 @@ from tests.library.following import (
     in_a_thread,
     listens,
     on_a_loop,
+    on_loop,
+    until,
 )
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
@@ -170,23 +171,6 @@ def test_followers_at_one_offset_get_the_same_object(
 
 
 # -- event loops -----------------------------------------------------------------------
-
-
-def on_loop(work: Callable[[], Awaitable[Any]]) -> Any:
-    async def bounded() -> Any:
-        async with asyncio.timeout(20):
-            return await work()
-
-    return asyncio.run(bounded())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; ``on_loop`` bounds it."""
-    turns = asyncio.Event()
-    while not condition():
-        asyncio.get_running_loop().call_soon(turns.set)
-        await turns.wait()
-        turns.clear()
 
 
 def test_a_task_that_is_cancelled_lets_go(streams: Streams, conv_id: str) -> None:
