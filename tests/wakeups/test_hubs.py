@@ -153,3 +153,27 @@ def test_a_hub_that_is_closed_while_awake_leaves_the_others_rung(
     one.leave(watch)
     board.rung()
     two.turn()
+
+
+def test_a_hub_that_nobody_needs_any_more_sleeps_at_once(
+    produce: Produce, board: Board
+) -> None:
+    """Its event loop may be about to end, and nobody would collect until that shows."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    watches = [one.join(stream.segment) for _ in range(2)]
+    waiter = two.begin(two.join(other.segment))
+    stream.write()
+    board.rung()
+    one.turn()
+    one.leave(watches[0])
+    assert one.awake
+    one.leave(watches[1])
+    assert not one.awake
+    assert other.write() == [SLOT]
+    board.rung()
+    two.turn()
+    assert waiter.woken == 1
+    # A tick that was under way already finds nothing to do.
+    one.tick()
+    assert not one.awake
