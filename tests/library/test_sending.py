@@ -256,9 +256,7 @@ def test_what_a_send_waits_for_may_be_over_before_its_task_comes(
 
         async def send(data: bytes) -> None:
             # In the same turn of the loop: the task is woken after this.
-            asyncio.get_running_loop().call_soon(
-                lambda: future.done() or future.set_result(None)
-            )
+            asyncio.get_running_loop().call_soon(future.set_result, None)
             await waits.send(data)
 
         task = asyncio.create_task(follower.deliver(send))
