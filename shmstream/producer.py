@@ -88,11 +88,12 @@ class Producer:
         Raises:
             LocalError: the stream is live or over.
         """
-        if self._ended or self._ring.state is not State.PENDING:
-            raise LocalError(f'stream is {self._ring.state.label}, not pending')
-        self._segment.set_content_type(content_type)
-        self._ring.go_live()
-        self._ringer.ring_state(State.LIVE)
+        with self._lock:
+            if self._ended or self._ring.state is not State.PENDING:
+                raise LocalError(f'stream is {self._ring.state.label}, not pending')
+            self._segment.set_content_type(content_type)
+            self._ring.go_live()
+            self._ringer.ring_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
