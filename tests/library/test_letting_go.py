@@ -224,6 +224,40 @@ def test_loops_and_threads_follow_side_by_side(streams: Streams, conv_id: str) -
     assert [side.result() for side in sides] == [whole] * 4
 
 
+def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
+    streams: Streams, conv_id: str
+) -> None:
+    """Nobody ticks for its hub any more: others must be rung for again."""
+    producer = streams.create(conv_id)
+    consumer = streams.open(conv_id)
+    runtime = streams.runtime
+    left: list[Follower] = []
+
+    def nap() -> int:
+        assert runtime._slot is not None
+        word: int = runtime.table.words[runtime.table.nap_at(runtime._slot)]
+        return word
+
+    async def begin() -> None:
+        left.append(consumer.follow())
+        task = asyncio.ensure_future(anext(left[0]))
+        await until(lambda: producer.listeners >= 1)
+        producer.write(b'x')
+        # Its hub is awake now; the follower is never closed.
+        assert await task == b'x'
+        assert nap() == 0
+
+    on_loop(begin)
+    assert wait_until(lambda: nap() != 0, 5)
+    assert not runtime._loop_hubs
+    left[0].close()
+    side = Aside(in_a_thread, consumer.follow())
+    assert listens(consumer)
+    producer.write(b'y')
+    producer.finish()
+    assert side.result() == b'xy'
+
+
 def test_waiting_for_the_beginning_ends_with_it(streams: Streams, conv_id: str) -> None:
     producer = streams.create(conv_id, pending=True)
     consumer = streams.open(conv_id)
