@@ -2,10 +2,10 @@
 
 Producer and follower run Dekker's handshake over two words::
 
-    producer                          follower, about to sleep
-    store head                        store armed
+    producer                          process, about to nap
+    store mark                        store nap
     full fence                        full fence
-    load armed  -> post if set        load head  -> do not sleep if it moved
+    load nap    -> post if set        load mark  -> do not nap if it is new
 
 x86 keeps store-store and load-load order, but lets a load pass an earlier store. With
 no fence both sides can read the old value, and the follower sleeps on bytes that are

@@ -79,6 +79,7 @@ def test_who_enters_while_bytes_come_is_marked_or_sees_them(
 
     setattr(board, '_fence', write_first)  # noqa: B010
     board.enter(told)
+    assert stream.writer.head == 1
     board.rung()
     assert told.take() == 1
 
