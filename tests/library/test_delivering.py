@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmstream import FollowCut, Follower, OffsetLost, Producer, Streams
-from shmstream.wakeups.hub import MAX_READ
+from shmstream.wakeups.hub import MAX_READ, Pusher, Watch
+from shmstream.wakeups.loop import LoopHub
 from tests.library.following import on_loop, until
 
 _numbers = itertools.count()
@@ -87,6 +88,33 @@ def test_at_the_live_edge_nothing_is_sent_from_a_task(
         await task
         assert sink.got[6:] == b''.join(b'%03d,' % number for number in range(100))
         assert producer.listeners == 0
+
+    on_loop(work)
+
+
+def test_bytes_that_come_just_before_the_hub_is_asked_are_sent(
+    producer: Producer,
+    follow: Callable[[], Follower],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its task has found nothing to send, and has not said yet that it wants more."""
+    take = LoopHub.take
+    late = [b'c', b'b', b'a']
+
+    def write_first(hub: LoopHub, watch: Watch, seen: bytes, pusher: Pusher) -> bool:
+        if late:
+            producer.write(late.pop())
+        return take(hub, watch, seen, pusher)
+
+    monkeypatch.setattr(LoopHub, 'take', write_first)
+
+    async def work() -> None:
+        sink = Sink()
+        task = asyncio.create_task(follow().deliver(sink.send))
+        # Nothing else happens that could help.
+        await until(lambda: sink.got == b'abc')
+        producer.finish()
+        await task
 
     on_loop(work)
 

@@ -291,8 +291,9 @@ def test_followers_at_one_offset_share_the_bytes(
     hub.join(stream.segment)
     data = watch.read(0)
     assert data == b'abc'
-    assert watch.read(0) is data
     assert watch.read(1) == b'bc'
+    assert watch.read(0) == data
+    assert watch.read(0) is watch.read(0)
     stream.write(b'def')
     hub.tick()
     assert watch.read(0) == b'abcdef'
