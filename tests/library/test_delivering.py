@@ -146,6 +146,29 @@ def test_while_a_send_waits_bytes_gather(
     on_loop(work)
 
 
+def test_nothing_is_sent_between_a_send_that_waits_and_its_task(
+    producer: Producer, follow: Callable[[], Follower]
+) -> None:
+    """The hub may look twice before the task has its turn."""
+
+    async def work() -> None:
+        sink, follower = Sink(), follow()
+        task = await begun(follower, sink)
+        assert follower._watch is not None
+        (delivery,) = follower._watch.pushers
+        sink.gate.clear()
+        for byte in (b'x', b'y', b'z'):
+            producer.write(byte)
+            delivery.push()
+            assert sink.sizes == [1]
+        sink.gate.set()
+        producer.finish()
+        await task
+        assert sink.got == b'xyz'
+
+    on_loop(work)
+
+
 def test_a_client_that_does_not_read_loses_nothing(
     producer: Producer, follow: Callable[[], Follower]
 ) -> None:
@@ -193,14 +216,19 @@ def test_a_client_that_does_not_read_loses_nothing(
 
 
 def test_more_than_one_read_is_delivered_with_nothing_to_tell_of_it(
-    producer: Producer, follow: Callable[[], Follower]
+    streams: Streams, producer: Producer
 ) -> None:
     whole = bytes(range(251)) * 8000
     assert len(whole) > 7 * MAX_READ
+    # All of the ring is backed by memory: nothing but head will move.
+    before = 5 << 20
+    for _ in range(5):
+        producer.write(bytes(1 << 20))
 
     async def work() -> None:
+        consumer = streams.open(producer.conv_id)
         sinks = [Sink() for _ in range(3)]
-        tasks = [await begun(follow(), sink) for sink in sinks]
+        tasks = [await begun(consumer.follow(before), sink) for sink in sinks]
         producer.write(whole)
         await until(lambda: all(len(sink.got) == len(whole) for sink in sinks))
         for sink in sinks:
