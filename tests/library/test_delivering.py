@@ -11,51 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shmstream import FollowCut, Follower, OffsetLost, Producer, Streams
+from shmstream import Follower, Producer, Streams
 from shmstream.wakeups.hub import MAX_READ, Pusher, Watch
 from shmstream.wakeups.loop import LoopHub
+from tests.library.delivering import Sink, begun, parked
 from tests.library.following import on_loop, until
 
 _numbers = itertools.count()
-
-
-class Sink:
-    """Takes bytes, one call at a time."""
-
-    def __init__(self) -> None:
-        self.got = bytearray()
-        self.sizes: list[int] = []
-        self.in_tasks = 0
-        self.busy = False
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def send(self, data: bytes) -> None:
-        """Wait while the gate is closed."""
-        assert not self.busy
-        self.busy = True
-        self.sizes.append(len(data))
-        self.in_tasks += asyncio.current_task() is not None
-        if not self.gate.is_set():
-            await self.gate.wait()
-        self.got += data
-        self.busy = False
-
-
-async def parked(follower: Follower) -> None:
-    """Let the loop turn until the follower's task has nothing to send."""
-
-    def waits() -> bool:
-        return follower._watch is not None and bool(follower._watch.pushers)
-
-    await until(waits)
-
-
-async def begun(follower: Follower, sink: Sink) -> asyncio.Task[None]:
-    """Begin to deliver, and come to the live edge."""
-    task = asyncio.create_task(follower.deliver(sink.send))
-    await parked(follower)
-    return task
 
 
 @pytest.fixture
@@ -241,102 +203,6 @@ def test_more_than_one_read_is_delivered_with_nothing_to_tell_of_it(
 
     on_loop(work)
 
-
-# -- how it ends -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('waits', [False, True])
-@pytest.mark.parametrize('how', ['finish', 'cancel', 'abort'])
-def test_the_end_comes_after_the_last_byte(
-    producer: Producer, follow: Callable[[], Follower], how: str, waits: bool
-) -> None:
-    async def work() -> bytes:
-        sink = Sink()
-        task = await begun(follow(), sink)
-        if waits:
-            sink.gate.clear()
-        producer.write(b'data: x\n\n')
-        if waits:
-            await until(lambda: sink.busy)
-        if how == 'abort':
-            producer.abort('it broke')
-        else:
-            getattr(producer, how)()
-        sink.gate.set()
-        await task
-        assert producer.listeners == 0
-        return bytes(sink.got)
-
-    got = on_loop(work)
-    assert got.startswith(b'data: x\n\n')
-    assert (b'it broke' in got) == (how == 'abort')
-    assert len(got) == producer.total_bytes
-
-
-def test_a_delivery_that_is_overtaken_while_it_waits_skips_nothing(
-    streams: Streams, conv_id: str
-) -> None:
-    producer = streams.create(conv_id)
-
-    async def work() -> None:
-        follower, sink = streams.open(conv_id).follow(), Sink()
-        task = await begun(follower, sink)
-        sink.gate.clear()
-        producer.write(b'sent')
-        await until(lambda: sink.busy)
-        for _ in range(10):
-            producer.write(bytes(10_000))
-        sink.gate.set()
-        with pytest.raises(OffsetLost):
-            await task
-        assert (bytes(sink.got), follower.offset) == (b'sent', 4)
-        assert producer.listeners == 0
-
-    on_loop(work)
-    producer.finish()
-
-
-def test_a_delivery_that_is_overtaken_at_the_live_edge_skips_nothing(
-    streams: Streams, conv_id: str
-) -> None:
-    producer = streams.create(conv_id)
-
-    async def work() -> None:
-        follower, sink = streams.open(conv_id).follow(), Sink()
-        task = await begun(follower, sink)
-        # More than the ring, before the hub can look.
-        for _ in range(10):
-            producer.write(bytes(10_000))
-        with pytest.raises(OffsetLost):
-            await task
-        assert (bytes(sink.got), follower.offset) == (b'', 0)
-        assert producer.listeners == 0
-
-    on_loop(work)
-    producer.finish()
-
-
-def test_who_leaves_lets_its_deliveries_go(
-    streams: Streams, producer: Producer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def work() -> None:
-        follower = streams.open(producer.conv_id).follow(
-            leave=lambda: streams.runtime.leaving()
-        )
-        sink = Sink()
-        task = await begun(follower, sink)
-        producer.write(b'abc')
-        await until(lambda: sink.got == b'abc')
-        monkeypatch.setattr(streams.runtime, 'leaving', lambda: True)
-        with pytest.raises(FollowCut) as cut:
-            await task
-        assert cut.value.offset == 3
-        assert producer.listeners == 0
-
-    on_loop(work)
-
-
-# -- any order of events ---------------------------------------------------------------
 
 steps = st.one_of(
     st.tuples(st.just('write'), st.integers(1, 3000)),

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shmstream import Follower, Producer, Streams
+from tests.library.delivering import Sink, begun, parked
 from tests.library.following import on_loop, until
-from tests.library.test_delivering import Sink, begun, parked
 
 
 @pytest.fixture
