@@ -163,6 +163,8 @@ class Follower:
         At the live edge ``send`` is called from the hub's own turn of the loop, outside
         of this task, and stepped once: as long as it has nothing to wait for, a
         delivery costs neither future nor task switch. Once it waits, this task does.
+        So ``send`` must not depend on its task (``asyncio.timeout``), and ``leave`` is
+        asked when the process is told to leave, not for each delivery.
 
         Args:
             send: takes the next bytes; in order, and one call at a time.

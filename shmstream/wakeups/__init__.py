@@ -1,20 +1,22 @@
-"""Wake-ups: who sleeps on which stream, and how it learns of new bytes.
+"""Wake-ups: who sleeps, and how it learns of new bytes.
 
 ::
 
-    producer                         worker with followers
+    producer                         process with followers
     --------                         ----------------------------------------------
-    publish head                     IDLE   armed[k] = n; fence; look once more
+    publish head                     ASLEEP  nap = n; fence; collect once more
+    mark its boards                     |
     fence                               |
-    armed[k] new?  --- post --->     doorbell thread wakes, pokes the hub
-    (one post per arming)               |
-                                     BUSY   the hub looks every tick (1 ms); nothing
-                                            is armed, nobody pays for a semaphore
+    nap new? ------ post ------>     doorbell thread wakes, collects, pokes the hub
+    (one post per nap)                  |
+                                     AWAKE   the hub collects marks every tick (1 ms);
+                                             nap = 0, nobody pays for a semaphore
                                         |   a few ticks bring nothing
-                                     IDLE   ...
+                                     ASLEEP  ...
 
 Whatever goes wrong, every sleeper looks again every 200 ms (``NET_S``).
 
-``bells`` rings other workers, ``doorbell`` is rung, ``hub`` keeps who waits for what,
-``loop`` and ``threads`` drive the hub from an event loop and from the doorbell thread.
+``bells`` marks boards and rings other workers, ``board`` is marked, ``doorbell`` is
+rung, ``hub`` keeps who waits for what, ``loop`` and ``threads`` drive the hub from an
+event loop and from the doorbell thread, ``push`` delivers from the hub's own turn.
 """

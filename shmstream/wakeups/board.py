@@ -91,7 +91,7 @@ class Board:
         ]
         self._seen = [block() for block in self._blocks]
         if not self._awake:
-            # Asleep from the beginning: a word of 0 would have nobody post.
+            # The slot's last worker left its number there, or 0: nobody would post.
             self._renew_nap()
 
     def move(self, table: WorkerTable, slot: int, epoch: int) -> None:

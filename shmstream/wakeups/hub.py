@@ -176,6 +176,10 @@ class FollowHub:
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch)
+            if self.awake and not self._watches:
+                # Its loop may end now without another tick: nobody would collect.
+                self.awake = False
+                self._board.nap(self)
 
     def wait(self, watch: Watch, seen: bytes, waiter: Waiter) -> None:
         """Wake ``waiter`` once the segment's header differs from ``seen``.

@@ -29,20 +29,41 @@ class Cursor(Protocol):
 
 
 class _Begun:
-    """The rest of a coroutine that was stepped by hand, and waits for something."""
+    """The rest of a coroutine that was stepped by hand, and waits for something.
+
+    Goes on as if the task that awaits this had made the first step, too: whatever that
+    is told (the wait failed, the task is cancelled) is for the coroutine to see first.
+    """
 
     def __init__(self, begun: Coroutine[Any, Any, object], waits_for: Any) -> None:
         self._begun = begun
         self._waits_for = waits_for
+        self._cut: BaseException | None = None
+
+    def cut(self, ex: BaseException) -> None:
+        """The task was told so before it came to await this."""
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+        self._cut = ex
 
     def __await__(self) -> Generator[Any, Any, None]:
-        try:
-            # What the task would have been given, had it made that step.
-            yield self._waits_for
-        except BaseException:
-            self._begun.close()
-            raise
-        yield from self._begun.__await__()
+        cut, self._cut = self._cut, None
+        waits_for = self._waits_for
+        while True:
+            if cut is None:
+                try:
+                    yield waits_for
+                except BaseException as ex:
+                    cut = ex
+            try:
+                if cut is None:
+                    waits_for = self._begun.send(None)
+                else:
+                    waits_for = self._begun.throw(cut)
+            except StopIteration:
+                return
+            finally:
+                cut = None
 
 
 class Delivery:
@@ -69,7 +90,8 @@ class Delivery:
         self._cursor = cursor
         self._send = send
         self._write = write
-        self._parked: asyncio.Future[_Begun | None]
+        self._parked: asyncio.Future[None]
+        self._begun: _Begun | None = None
 
     async def wait(self, seen: bytes, wait_s: float | None) -> None:
         """Deliver as bytes come; return when there is something else to see to.
@@ -81,19 +103,24 @@ class Delivery:
         Raises:
             Whatever ``send`` and ``write`` raise.
         """
+        self._begun = None
         loop = asyncio.get_running_loop()
         self._parked = loop.create_future()
         if not self._hub.take(self._watch, seen, self):
             return
         timer = None if wait_s is None else loop.call_later(wait_s, self.wake)
         try:
-            begun = await self._parked
+            await self._parked
+        except BaseException as ex:
+            if self._begun is None:
+                raise
+            self._begun.cut(ex)
         finally:
             self._hub.stop_taking(self._watch, self)
             if timer is not None:
                 timer.cancel()
-        if begun is not None:
-            await begun
+        if self._begun is not None:
+            await self._begun
 
     def wake(self) -> None:
         """Have the task go on: there is more to see to than bytes."""
@@ -120,6 +147,10 @@ class Delivery:
                 waits_for = sending.send(None)
             except StopIteration:
                 return
-            parked.set_result(_Begun(sending, waits_for))
+            self._begun = _Begun(sending, waits_for)
+            parked.set_result(None)
+        except asyncio.CancelledError:
+            # No exception that may leave: all other followers depend on this turn.
+            parked.cancel()
         except Exception as ex:
             parked.set_exception(ex)

@@ -20,12 +20,12 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment, segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.producer import Producer
-from shmstream.ring.layout import B_ARMED
+from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
-from shmstream.wakeups.bells import ArmedSlots, Bells
+from shmstream.wakeups.bells import Bells, Ringer
 from tests.library.following import Aside, in_a_thread
 from tests.support.child import Child, hear, say
 from tests.support.dying import die_at, forked
@@ -55,16 +55,14 @@ def _write(directory: str, number: int) -> None:
             producer.write(BEFORE[at : at + 1000])
         say('written')
         hear()
-        append, ring = RingWriter.append, ArmedSlots.ring
-        die_at(
-            number, Producer.write, append, ring, ArmedSlots._ring_changed, Bells.ring
-        )
+        ringer = (Ringer.mark, Ringer.ring, Ringer._learn, Bells.ring)
+        die_at(number, Producer.write, RingWriter.append, *ringer)
         producer.write(LAST)
 
 
 def sleeps(consumer: Consumer) -> bool:
     """Whether anybody waits for the stream's next byte."""
-    return any(consumer._segment.view[B_ARMED])
+    return any(consumer._segment.view[B_PLACES])
 
 
 def test_f07_f08_a_producer_killed_at_any_line_of_a_write_leaves_whole_events(

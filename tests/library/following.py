@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from shmstream import (
     Consumer,
@@ -59,3 +60,22 @@ def listens(consumer: Consumer, count: int = 1) -> bool:
     """Wait until a stream has this many followers."""
     runtime, segment = consumer._runtime, consumer._segment
     return wait_until(lambda: runtime.listeners(segment) == count)
+
+
+def on_loop(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine on a new event loop, for 20 seconds at most."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(20):
+            return await work()
+
+    return asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so; ``on_loop`` bounds it."""
+    turns = asyncio.Event()
+    while not condition():
+        asyncio.get_running_loop().call_soon(turns.set)
+        await turns.wait()
+        turns.clear()

@@ -8,8 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,6 +26,8 @@ from tests.library.following import (
     in_a_thread,
     listens,
     on_a_loop,
+    on_loop,
+    until,
 )
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
@@ -140,40 +141,36 @@ def test_followers_at_one_offset_get_the_same_object(
     streams: Streams, conv_id: str
 ) -> None:
     with streams.create(conv_id) as producer:
-        producer.write(b'x' * 1000)
+        producer.write(b'.')
         consumer, other = streams.open(conv_id), streams.open(conv_id)
 
-        def read() -> tuple[bytes, bytes]:
-            with consumer.follow() as one, other.follow() as two:
-                return next(one), next(two)
+        def read() -> Iterator[tuple[bytes, bytes]]:
+            offset = producer.total_bytes
+            with consumer.follow(offset) as one, other.follow(offset - 1) as two:
+                producer.write(b'.')
+                assert (len(next(one)), len(next(two))) == (1, 2)
+                for _ in range(100):
+                    producer.write(b'x' * 1000)
+                    yield next(one), next(two)
 
-        async def read_on_a_loop() -> tuple[bytes, bytes]:
-            async with consumer.follow() as one, other.follow() as two:
-                return await anext(one), await anext(two)
+        async def read_on_a_loop() -> list[tuple[bytes, bytes]]:
+            found = []
+            offset = producer.total_bytes
+            async with consumer.follow(offset) as one, other.follow(offset - 1) as two:
+                producer.write(b'.')
+                assert (len(await anext(one)), len(await anext(two))) == (1, 2)
+                for _ in range(100):
+                    producer.write(b'x' * 1000)
+                    found.append((await anext(one), await anext(two)))
+            return found
 
-        for first, second in (read(), asyncio.run(read_on_a_loop())):
-            assert first is second
-            assert len(first) == 1000
+        for pairs in (list(read()), asyncio.run(read_on_a_loop())):
+            assert all(one == two == b'x' * 1000 for one, two in pairs)
+            # Not if the hub looks between the two: what they share may then be old.
+            assert sum(one is two for one, two in pairs) > 50
 
 
 # -- event loops -----------------------------------------------------------------------
-
-
-def on_loop(work: Callable[[], Awaitable[Any]]) -> Any:
-    async def bounded() -> Any:
-        async with asyncio.timeout(20):
-            return await work()
-
-    return asyncio.run(bounded())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; ``on_loop`` bounds it."""
-    turns = asyncio.Event()
-    while not condition():
-        asyncio.get_running_loop().call_soon(turns.set)
-        await turns.wait()
-        turns.clear()
 
 
 def test_a_task_that_is_cancelled_lets_go(streams: Streams, conv_id: str) -> None:
@@ -225,6 +222,40 @@ def test_loops_and_threads_follow_side_by_side(streams: Streams, conv_id: str) -
         producer.write(b'%d\n' % number)
     producer.finish()
     assert [side.result() for side in sides] == [whole] * 4
+
+
+def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
+    streams: Streams, conv_id: str
+) -> None:
+    """Nobody ticks for its hub any more: others must be rung for again."""
+    producer = streams.create(conv_id)
+    consumer = streams.open(conv_id)
+    runtime = streams.runtime
+    left: list[Follower] = []
+
+    def nap() -> int:
+        assert runtime._slot is not None
+        word: int = runtime.table.words[runtime.table.nap_at(runtime._slot)]
+        return word
+
+    async def begin() -> None:
+        left.append(consumer.follow())
+        task = asyncio.ensure_future(anext(left[0]))
+        await until(lambda: producer.listeners >= 1)
+        producer.write(b'x')
+        # Its hub is awake now; the follower is never closed.
+        assert await task == b'x'
+        assert nap() == 0
+
+    on_loop(begin)
+    assert wait_until(lambda: nap() != 0, 5)
+    assert not runtime._loop_hubs
+    left[0].close()
+    side = Aside(in_a_thread, consumer.follow())
+    assert listens(consumer)
+    producer.write(b'y')
+    producer.finish()
+    assert side.result() == b'xy'
 
 
 def test_waiting_for_the_beginning_ends_with_it(streams: Streams, conv_id: str) -> None:

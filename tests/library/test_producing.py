@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable
 
@@ -235,3 +236,30 @@ def test_an_id_may_be_anything_else(streams: Streams, right: str) -> None:
     assert streams.open(right).read() == b'x'
     assert streams.lookup([right])[0]['conversation_id'] == right
     assert streams.evict(right)
+
+
+def test_a_stream_may_begin_while_another_thread_ends_it(
+    streams: Streams, conv_id: str
+) -> None:
+    """Marks belong to one thread at a time: the second has to wait."""
+    producer = streams.create(conv_id, pending=True)
+    ring_state = producer._ringer.ring_state
+    inside = threading.Lock()
+    together: list[bool] = []
+
+    def slow_ring_state(state: int) -> None:
+        together.append(inside.locked())
+        with inside:
+            if not ending.ident:
+                ending.start()
+                ending.join(0.2)
+            ring_state(state)
+
+    ending = threading.Thread(target=producer.abort, args=('it broke',))
+    setattr(producer._ringer, 'ring_state', slow_ring_state)  # noqa: B010
+    producer.begin()
+    ending.join(10)
+    assert not ending.is_alive()
+    assert len(together) >= 2
+    assert not any(together)
+    assert producer.state is State.ABORTED

@@ -142,3 +142,36 @@ def attach_without_room_for_a_doorbell(folder: str) -> None:
             say({'taken': taken, 'wrote': producer.write(b'x')})
         supervisor = streams.status()['pid']
     stop(supervisor)
+
+
+def attach_without_room_for_a_board(folder: str) -> None:
+    """Attach a second time while the file system is full, then when it is not."""
+    path = Path(folder)
+    mount(path, 'size=1m')
+    with Streams.attach(path / 'run', supervise=SupervisorConfig()) as streams:
+        streams.connect()
+        table = WorkerTable.attach(path / 'run' / 'workers')
+
+        def taken() -> int:
+            return sum(bool(table.epoch(slot)) for slot in range(MAX_SLOTS))
+
+        producer = streams.create('c')
+        filler = fill(path)
+        with Streams.attach(path / 'run') as second:
+            began = time.monotonic()
+            try:
+                second.connect()
+                refused = None
+            except ShmstreamError as ex:
+                refused = [type(ex).__name__, str(ex)]
+            took = time.monotonic() - began
+            say({'refused': refused, 'took': took, 'taken': taken()})
+            # Who was there before does not notice.
+            wrote = producer.write(b'still')
+            filler.unlink()
+            second.connect()
+            read = next(second.open('c').follow())
+            say({'wrote': wrote, 'read': read.decode(), 'taken': taken()})
+        producer.finish()
+        supervisor = streams.status()['pid']
+    stop(supervisor)

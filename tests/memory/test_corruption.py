@@ -20,6 +20,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment, segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
+    B_PLACES,
     HEADER_BYTES,
     W_COMPLETED,
     W_DROPPED,
@@ -67,7 +68,9 @@ def use_as_reader(segment: Segment) -> None:
     _ = segment.conv_id, segment.owner, segment.content_type, segment.created_at_ns
     _ = segment.cancelled, segment.evicted
     segment.followers_everywhere(lambda slot: slot)
-    reader, watch = RingReader(segment.view), Watch(segment)
+    segment.places(bytes(segment.view[B_PLACES]), lambda slot: slot)
+    reader, watch = RingReader(segment.view), Watch(segment, lambda watch: None)
+    watch.followers = 2
     head, dropped = reader.total_bytes, reader.dropped_prefix
     _ = reader.completed_at_ns, reader.reserved
     with contextlib.suppress(ShmstreamError):

@@ -142,7 +142,7 @@ def test_a_table_is_not_there_before_a_supervisor(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('at', 'value'), [(0, 0), (0, 0x314B524F574D4854), (8, 2), (8, 0)]
+    ('at', 'value'), [(0, 0), (0, 0x314B524F574D4854), (8, 3), (8, 1)]
 )
 def test_a_damaged_table_is_refused(path: Path, at: int, value: int) -> None:
     WorkerTable.create(path, made_directory=False)
@@ -165,6 +165,36 @@ def test_slots_are_given_and_taken_back(path: Path) -> None:
     assert table.slot_of(0xABC) == 3
     made.notify(3)
     assert (table.notices(2), table.notices(3)) == (0, 1)
+    made.count_look(3)
+    assert (table.looks(2), table.looks(3)) == (0, 1)
     made.free(3)
     assert table.slot_of(0xABC) is None
     assert not table.made_directory
+
+
+def test_a_slot_s_board_takes_memory_only_once_it_is_backed(path: Path) -> None:
+    table = WorkerTable.create(path, made_directory=False)
+    board = 4096 * 8
+    before = path.stat().st_blocks * 512
+    assert before <= TABLE_BYTES - 64 * board + 4096
+    for slot, boards in ((0, 1), (63, 2), (63, 2), (5, 3)):
+        table.words[table.place_at(slot, 7)] = 99
+        table.back_board(path, slot)
+        # Some file systems take a block to note what is where.
+        more = path.stat().st_blocks * 512 - before
+        assert boards * board <= more < (boards + 1) * board
+        # It is backed again for the slot's next worker: nothing is cleared.
+        assert table.words[table.place_at(slot, 7)] == 99
+    assert path.stat().st_size == TABLE_BYTES
+
+
+def test_no_word_of_the_table_is_anybody_else_s() -> None:
+    naps = [WorkerTable.nap_at(slot) for slot in range(64)]
+    boards = [WorkerTable.place_at(slot, 0) for slot in range(64)]
+    slots = [range(nap - 8, nap + 8) for nap in naps]
+    spans = [range(8), *slots, *(range(at, at + 4096) for at in boards)]
+    words = [word for span in spans for word in span]
+    assert len(words) == len(set(words))
+    assert max(words) == TABLE_BYTES // 8 - 1
+    # A board begins with a page: it is backed by memory in whole pages.
+    assert all(at * 8 % 4096 == 0 for at in boards)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from shmstream import Streams
 from shmstream.memory.segment import (
     MAX_EXTENT,
     extend_to,
     reserve_extent,
     segment_writer,
 )
+from shmstream.memory.table import TABLE_BYTES
 from shmstream.ring.layout import HEADER_BYTES
 from tests.memory import actors
 from tests.memory.segments import create
@@ -149,3 +151,31 @@ def test_a_worker_that_finds_no_room_for_its_doorbell_may_try_again(
         assert found['refused'] in ('NoRoom', 'SupervisorUnavailable')
         after = child.hear()
     assert after == {'taken': 1, 'wrote': True}
+
+
+def test_a_process_that_finds_no_room_for_its_board_is_told_and_may_try_again(
+    unshare: tuple[str, ...], tmp_path: Path
+) -> None:
+    with Child(
+        actors.attach_without_room_for_a_board, tmp_path, prefix=unshare
+    ) as child:
+        found = child.hear()
+        message = 'no room for a bell board: No space left on device'
+        assert found['refused'] == ['NoRoom', message]
+        assert found['taken'] == 1
+        assert child.hear() == {'wrote': True, 'read': 'still', 'taken': 2}
+
+
+def test_a_process_s_board_is_backed_by_memory_when_it_comes(
+    directory: Path, streams: Streams
+) -> None:
+    """Producers store marks there, and must not find that there is no room."""
+    board = 32768
+    one = used(directory / 'workers')
+    assert 12288 + board <= one < 12288 + 2 * board
+    for _ in range(2):
+        with Streams.attach(directory) as second, Streams.attach(directory) as third:
+            second.connect()
+            third.connect()
+            assert used(directory / 'workers') == one + 2 * board
+            assert (directory / 'workers').stat().st_size == TABLE_BYTES

@@ -13,11 +13,13 @@ import pytest
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import (
+    B_PLACES,
     HEADER_BYTES,
     MAX_CONTENT_TYPE,
     W_CAPACITY,
     W_ID_LENGTH,
     W_MAGIC,
+    W_PLACES,
     W_TYPE_LENGTH,
     W_VERSION,
 )
@@ -139,8 +141,8 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     ),
     'another magic': word(W_MAGIC, 0x324D5254534D4853),
     'no magic yet': word(W_MAGIC, 0),
-    'an older layout': word(W_VERSION, 0),
-    'a newer layout': word(W_VERSION, 2),
+    'an older layout': word(W_VERSION, 1),
+    'a newer layout': word(W_VERSION, 3),
     'a smaller capacity': word(W_CAPACITY, 4096),
     'a larger capacity': word(W_CAPACITY, 1 << 20),
     'no capacity': word(W_CAPACITY, 0),
@@ -227,3 +229,29 @@ def test_only_followers_of_living_workers_count(path: Path) -> None:
     assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 1
     other.count_followers(7, epochs[7], -1)
     assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 0
+
+
+def test_a_place_is_its_worker_s_as_long_as_that_lives(path: Path) -> None:
+    mine, fd = create(path)
+    os.close(fd)
+    other = Segment.attach(path)
+    epochs = {0: 0x1111_1111_0000_0000, 7: 0x2222_2222_000F_FFFF}
+
+    def places() -> dict[int, int]:
+        return mine.places(bytes(mine.view[B_PLACES]), lambda slot: epochs.get(slot, 0))
+
+    assert places() == {}
+    other.set_place(0, epochs[0], 0)
+    other.set_place(7, epochs[7], 4095)
+    assert places() == {0: 0, 7: 4095}
+    # The worker in slot 0 died; another one has the slot now, and the same place.
+    before = mine.words[W_PLACES]
+    epochs[0] = 0x3333_3333_0000_0000
+    assert places() == {7: 4095}
+    other.set_place(0, epochs[0], 0)
+    assert mine.words[W_PLACES] != before
+    assert places() == {0: 0, 7: 4095}
+    other.set_place(7, epochs[7], None)
+    assert places() == {0: 0}
+    del epochs[0]
+    assert places() == {}

@@ -7,7 +7,7 @@
     full fence          full fence
     load y              load x
 
-"Neither" is a lost wake-up: the producer saw nobody armed, the follower saw no bytes.
+"Neither" is a lost wake-up: the producer saw nobody nap, the follower no mark.
 """
 
 from __future__ import annotations

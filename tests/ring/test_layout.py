@@ -31,7 +31,7 @@ WORDS = {
     'W_RESERVED': 96,
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
-    'W_ARMED': 512,
+    'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
     'W_LISTENERS': 3072,
@@ -69,13 +69,13 @@ def test_every_word_is_at_the_offset_that_the_format_says() -> None:
 
 
 def test_every_block_is_at_the_offset_that_the_format_says() -> None:
-    assert slice(512, 1024) == layout.B_ARMED
+    assert slice(512, 1024) == layout.B_PLACES
     assert slice(1024, 1056) == layout.B_OWNER
     assert layout.B_ID == 1064
     assert layout.B_TYPE == 2056
     assert slice(64, 144) == layout.B_CHANGES
     found = {name for name in vars(layout) if name.startswith('B_')}
-    assert found == {'B_ARMED', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_CHANGES'}
+    assert found == {'B_PLACES', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_CHANGES'}
 
 
 def test_sizes_and_limits_are_what_the_format_says() -> None:
@@ -85,7 +85,7 @@ def test_sizes_and_limits_are_what_the_format_says() -> None:
     assert layout.MIN_CAPACITY == 4096
     assert layout.MAX_CAPACITY == 1073741824
     assert layout.MAX_CONTENT_TYPE == 256
-    assert layout.LAYOUT_VERSION == 1
+    assert layout.LAYOUT_VERSION == 2
     assert layout.MAGIC == 0x314D5254534D4853
     assert MAX_ID_BYTES == 512
     assert OWNER_BYTES == 32
@@ -113,7 +113,7 @@ def test_a_waiting_reader_compares_all_that_producer_and_supervisor_publish() ->
     for name in ('HEAD', 'DROPPED', 'STATE', 'COMPLETED', 'CANCELLED', 'EVICTED'):
         assert first <= WORDS[f'W_{name}'] < end
     # Not what readers write: they would wake each other for ever.
-    assert end <= WORDS['W_ARMED']
+    assert end <= WORDS['W_PLACES']
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,8 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     writer.go_live()
     writer.append(b'0123456789')
     segment.count_followers(5, 0xABCDE00000, 2)
-    segment.words[layout.W_ARMED + 63] = 9
+    segment.set_place(62, 0x12345ABCDE00000, None)
+    segment.set_place(63, 0x12345ABCDE01234, 4095)
     raw = path.read_bytes()
 
     def word(at: int) -> int:
@@ -160,7 +161,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert len(raw) == 12288
     assert raw[:8] == b'SHMSTRM1'
     assert [word(at) for at in (8, 16, 24, 32, 40)] == [
-        1,
+        2,
         8192,
         0x1122334455667788,
         1_700_000_000_000_000_001,
@@ -168,7 +169,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     ]
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
     assert [word(at) for at in (128, 136)] == [0, 0]
-    assert word(1016) == 9
+    assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner
     assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
     assert raw[2048:2066] == b'\x0a\0\0\0\0\0\0\0text/plain'
@@ -182,11 +183,20 @@ def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     made.take(0, 0x11, 22)
     made.take(63, 0x33, 44)
     made.notify(63)
+    made.count_look(63)
+    made.count_look(63)
+    made.words[made.nap_at(63)] = 55
+    made.words[made.place_at(0, 0)] = 66
+    made.words[made.place_at(63, 4095)] = 77
     raw = path.read_bytes()
     words = memoryview(raw).cast('Q')
-    assert len(raw) == 4160
+    assert len(raw) == 12288 + 64 * 32768
     assert raw[:8] == b'SHMWORK1'
-    assert (words[1], words[3]) == (1, 1)
+    assert (words[1], words[3]) == (2, 1)
     assert made.semaphore_name(0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
-    assert list(words[8:11]) == [0x11, 22, 0]
-    assert list(words[512:515]) == [0x33, 44, 1]
+    assert list(words[8:12]) == [0x11, 22, 0, 0]
+    at = (64 + 63 * 128) // 8
+    assert list(words[at : at + 4]) == [0x33, 44, 1, 2]
+    assert words[at + 8] == 55
+    assert (words[12288 // 8], words[len(raw) // 8 - 1]) == (66, 77)
+    assert sum(map(bool, words[12288 // 8 :])) == 2

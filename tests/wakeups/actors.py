@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shmstream import Producer, Streams, runtime
-from shmstream.wakeups import bells, doorbell, hub, loop, threads
+from shmstream.wakeups import bells, board, doorbell, hub, loop, threads
 from tests.support.child import hear, say
 
 
@@ -38,8 +38,24 @@ def count_calls(owner: type, name: str) -> list[float]:
     return calls
 
 
-def _nothing(_self: object, _head: int) -> None:
-    pass
+def break_it(what: str) -> None:
+    """Leave out a part of what a producer does for those who follow."""
+
+    def ring_nobody(_self: object, _slot: int) -> None:
+        pass
+
+    def forget_marks(ringer: bells.Ringer) -> None:
+        learn(ringer)
+        ringer.marks = []
+
+    learn = bells.Ringer._learn
+    match what:
+        case 'ring':
+            setattr(bells.Bells, 'ring', ring_nobody)  # noqa: B010
+        case 'mark':
+            setattr(bells.Ringer, '_learn', forget_marks)  # noqa: B010
+        case _:
+            assert what == ''
 
 
 class Player:
@@ -88,10 +104,9 @@ class Player:
 def rally(directory: str, options: dict[str, Any]) -> None:
     """Hand messages back and forth with another process, through two streams."""
     patch(options['net_s'], options['tick_s'], options['quiet_ticks'])
-    armed = count_calls(hub.FollowHub, '_arm')
+    break_it(options['without'])
+    napped = count_calls(board.Board, 'nap')
     rung = count_calls(bells.Bells, 'ring')
-    if options['mute']:
-        setattr(bells.ArmedSlots, 'ring', _nothing)  # noqa: B010
     with Streams.attach(directory) as streams:
         producer = streams.create(options['mine'])
         say('ready')
@@ -102,11 +117,18 @@ def rally(directory: str, options: dict[str, Any]) -> None:
         async def on_a_loop() -> None:
             if options['leads']:
                 player.serve()
+            if options['kind'] == 'deliver':
+                await follower.deliver(send)
+                return
             async for data in follower:
                 if not player.returned(data):
                     break
 
-        if options['kind'] == 'loop':
+        async def send(data: bytes) -> None:
+            # Once ours has ended, the other's does so, and then the delivery.
+            player.returned(data)
+
+        if options['kind'] != 'threads':
             asyncio.run(on_a_loop())
         else:
             if options['leads']:
@@ -123,7 +145,7 @@ def rally(directory: str, options: dict[str, Any]) -> None:
                 'longest': waits[-1],
                 'over_1_s': sum(wait > 1 for wait in waits),
                 'median': waits[len(waits) // 2],
-                'armed': len(armed),
+                'napped': len(napped),
                 'rung': len(rung),
             }
         )

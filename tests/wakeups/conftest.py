@@ -1,46 +1,45 @@
-"""A segment, and bells that note who was rung."""
+"""Segments, a worker table, and bells that note who was rung."""
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Bells
-
-
-class NotedBells(Bells):
-    """Rings nobody."""
-
-    def __init__(self, table: WorkerTable) -> None:
-        super().__init__(table)
-        self.rung: list[int] = []
-
-    def ring(self, slot: int) -> None:
-        self.rung.append(slot)
-
-    def take(self) -> list[int]:
-        """Who was rung since the last time."""
-        rung, self.rung = self.rung, []
-        return rung
+from shmstream.wakeups.board import Board
+from tests.wakeups.scene import NotedBells, Stream, hire
 
 
 @pytest.fixture
-def segment(tmp_path: Path) -> Segment:
-    made, fd = Segment.create(
-        tmp_path / 'segment',
-        capacity=65536,
-        generation=1,
-        created_ns=1,
-        producer_epoch=0,
-        owner=bytes(32),
-        conv_id=b'c',
-    )
-    os.close(fd)
-    return made
+def make_segment(tmp_path: Path) -> Callable[[], Segment]:
+    """Make one more segment."""
+    numbers = itertools.count(1)
+
+    def make() -> Segment:
+        number = next(numbers)
+        made, fd = Segment.create(
+            tmp_path / f'segment-{number}',
+            capacity=65536,
+            generation=number << 40,
+            created_ns=1,
+            producer_epoch=0,
+            owner=bytes(32),
+            conv_id=b'c%d' % number,
+        )
+        os.close(fd)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def segment(make_segment: Callable[[], Segment]) -> Segment:
+    return make_segment()
 
 
 @pytest.fixture
@@ -51,3 +50,22 @@ def table(tmp_path: Path) -> WorkerTable:
 @pytest.fixture
 def noted(table: WorkerTable) -> NotedBells:
     return NotedBells(table)
+
+
+@pytest.fixture
+def board(table: WorkerTable) -> Board:
+    """The board of the process that follows."""
+    return hire(table)
+
+
+@pytest.fixture
+def produce(
+    make_segment: Callable[[], Segment], noted: NotedBells
+) -> Callable[[], Stream]:
+    """Make one more stream."""
+    return lambda: Stream(make_segment(), noted)
+
+
+@pytest.fixture
+def stream(produce: Callable[[], Stream]) -> Stream:
+    return produce()

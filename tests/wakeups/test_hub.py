@@ -1,4 +1,4 @@
-"""The follow hub and the producer's side of it, step by step in one thread."""
+"""The follow hub, step by step in one thread; the board under it is real."""
 
 from __future__ import annotations
 
@@ -7,125 +7,117 @@ from collections.abc import Callable
 import pytest
 
 from shmstream.memory.segment import Segment
-from shmstream.ring.layout import W_ARMED, W_CANCELLED, W_EVICTED
-from shmstream.ring.ring import RingWriter
+from shmstream.memory.table import WorkerTable
+from shmstream.ring.layout import W_CANCELLED, W_EVICTED, W_LISTENERS, W_PLACES
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import ArmedSlots
-from shmstream.wakeups.hub import QUIET_TICKS, FollowHub, Watch
-from tests.wakeups.conftest import NotedBells
+from shmstream.wakeups.bells import ring_everybody
+from shmstream.wakeups.board import Board
+from shmstream.wakeups.hub import QUIET_TICKS
+from tests.wakeups.scene import SLOT, Hub, Stream, Waiter
 
-SLOT = 5
-
-
-class Waiter:
-    """Counts."""
-
-    def __init__(self) -> None:
-        self.woken = 0
-
-    def wake(self) -> None:
-        self.woken += 1
-
-
-class Stream:
-    """Its producer, as far as wake-ups go."""
-
-    def __init__(self, segment: Segment, bells: NotedBells) -> None:
-        self.writer = RingWriter(segment.view)
-        self.armed = ArmedSlots(segment, bells)
-        self.bells = bells
-
-    def write(self, chunk: bytes = b'x') -> list[int]:
-        """Append, and return whom it rang."""
-        self.writer.append(chunk)
-        self.armed.ring(self.writer.head)
-        return self.bells.take()
+Produce = Callable[[], Stream]
 
 
 @pytest.fixture
-def stream(segment: Segment, noted: NotedBells) -> Stream:
-    return Stream(segment, noted)
+def hub(board: Board) -> Hub:
+    return Hub(board)
 
 
-@pytest.fixture
-def hub() -> FollowHub:
-    return FollowHub(SLOT)
-
-
-def wait(hub: FollowHub, watch: Watch) -> Waiter:
-    waiter = Waiter()
-    hub.wait(watch, watch.reader.snapshot(), waiter)
-    return waiter
-
-
-def rest(hub: FollowHub) -> None:
-    for _ in range(QUIET_TICKS):
-        hub.tick()
-
-
-def test_nobody_is_rung_while_nobody_sleeps(stream: Stream, hub: FollowHub) -> None:
-    assert stream.write() == []
-
-
-def test_a_sleeper_is_rung_once_and_for_the_next_arming_again(
-    stream: Stream, hub: FollowHub, segment: Segment
+def test_a_sleeper_is_rung_once_and_for_the_next_nap_again(
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
+    watch = hub.join(stream.segment)
     for _ in range(3):
-        waiter = wait(hub, watch)
-        assert not hub.busy
-        assert segment.words[W_ARMED + SLOT] == stream.writer.head + 1
+        waiter = hub.begin(watch)
+        assert not hub.awake
         assert stream.write() == [SLOT]
         assert stream.write() == []
-        assert waiter.woken == 0
-        hub.look()
+        assert (waiter.woken, hub.alerts) == (0, 0)
+        board.rung()
+        assert (waiter.woken, hub.alerts) == (0, 1)
+        hub.turn()
         assert waiter.woken == 1
-        assert hub.busy
+        assert hub.awake
         assert stream.write() == []
-        rest(hub)
         hub.tick()
-        assert not hub.busy
+        hub.rest()
+        assert not hub.awake
+        assert hub.alerts == 0
 
 
-def test_a_busy_hub_wakes_at_its_tick_and_rings_nobody(
-    stream: Stream, hub: FollowHub, segment: Segment
+def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
-    first = wait(hub, watch)
+    watch = hub.join(stream.segment)
+    first = hub.begin(watch)
     stream.write()
-    hub.look()
-    for _ in range(5):
-        waiter = wait(hub, watch)
+    board.rung()
+    hub.turn()
+    for _ in range(3 * QUIET_TICKS):
+        waiter = hub.begin(watch)
         hub.tick()
         assert waiter.woken == 0
         assert stream.write() == []
         hub.tick()
         assert waiter.woken == 1
+    assert hub.awake
+    assert hub.alerts == 0
     assert first.woken == 1
 
 
-def test_what_stays_quiet_is_armed_again(
-    stream: Stream, hub: FollowHub, segment: Segment
+def test_what_stays_quiet_naps_after_some_ticks(
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
-    wait(hub, watch)
+    watch = hub.join(stream.segment)
     stream.write()
-    hub.look()
-    waiter = wait(hub, watch)
+    board.rung()
+    hub.turn()
+    waiter = hub.begin(watch)
     for _ in range(QUIET_TICKS - 1):
         hub.tick()
-        assert hub.busy
+        assert hub.awake
     hub.tick()
-    assert not hub.busy
+    assert not hub.awake
     assert stream.write() == [SLOT]
-    hub.look()
+    board.rung()
+    hub.turn()
     assert waiter.woken == 1
 
 
-def test_bytes_that_came_before_the_wait_end_it_at_once(
-    stream: Stream, hub: FollowHub, segment: Segment
+def test_only_what_is_marked_is_looked_at(
+    produce: Produce, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
+    streams = [produce() for _ in range(50)]
+    watches = [hub.join(stream.segment) for stream in streams]
+    looked: list[int] = []
+
+    def note(at: int) -> None:
+        snapshot = watches[at].reader.snapshot
+
+        def noted() -> bytes:
+            looked.append(at)
+            return snapshot()
+
+        setattr(watches[at].reader, 'snapshot', noted)  # noqa: B010
+
+    for at in range(50):
+        note(at)
+    streams[33].write()
+    board.rung()
+    hub.turn()
+    for at in (2, 49):
+        streams[at].write()
+    hub.tick()
+    hub.rest()
+    assert looked == [33, 2, 49]
+    hub.look_at_all()
+    assert looked[3:] == list(range(50))
+
+
+def test_bytes_that_came_before_the_wait_end_it_at_once(
+    stream: Stream, hub: Hub
+) -> None:
+    watch = hub.join(stream.segment)
     seen = watch.reader.snapshot()
     stream.write()
     waiter = Waiter()
@@ -133,60 +125,67 @@ def test_bytes_that_came_before_the_wait_end_it_at_once(
     assert waiter.woken == 1
 
 
-def test_bytes_that_come_while_it_arms_are_seen(
-    stream: Stream, hub: FollowHub, segment: Segment
+def test_what_a_hub_has_seen_itself_wakes_all_who_wait(
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    # The producer looks at the armed words just before this hub's is there.
-    watch = hub.join(segment)
-    setattr(hub, '_fence', stream.write)  # noqa: B010
-    waiter = wait(hub, watch)
-    assert waiter.woken == 1
-
-
-def test_a_post_that_crosses_with_an_arming_does_not_use_it_up(
-    stream: Stream, hub: FollowHub, segment: Segment
-) -> None:
-    watch = hub.join(segment)
-    wait(hub, watch)
-    # The head is out, the ring is not: the hub sees it, comes to rest, and arms anew.
-    stream.writer.append(b'x')
-    hub.look()
-    waiter = wait(hub, watch)
-    rest(hub)
-    assert segment.words[W_ARMED + SLOT] == 2
-    stream.armed.ring(1)
-    assert stream.bells.take() == []
-    # It has seen those bytes, and must be rung for the next.
+    """One begins to wait, sees bytes on the way, and the mark is no news any more."""
+    watch = hub.join(stream.segment)
+    sleeper = hub.begin(watch)
+    stream.write()
+    late = hub.begin(watch)
+    assert (sleeper.woken, late.woken) == (1, 0)
+    board.rung()
+    hub.turn()
+    assert late.woken == 0
+    # Told of something, it is awake, whether or not that was new.
+    assert hub.awake
+    hub.rest()
+    assert not hub.awake
     assert stream.write() == [SLOT]
-    hub.look()
-    assert waiter.woken == 1
+    board.rung()
+    hub.turn()
+    assert late.woken == 1
 
 
-def test_two_hubs_of_one_process_do_not_disarm_each_other(
-    stream: Stream, segment: Segment
+def test_a_mark_between_the_last_look_and_the_nap_is_looked_at(
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    """An event loop and a thread follow one stream: they share the armed word.
+    watch = hub.join(stream.segment)
+    stream.write()
+    board.rung()
+    hub.turn()
+    waiter = hub.begin(watch)
+    nap = board.nap
 
-    The second arms for what it has seen while the first has seen more already. Its late
-    store must not take the word back to a number that has been rung for.
-    """
-    first, second = FollowHub(SLOT), FollowHub(SLOT)
-    watch, other = first.join(segment), second.join(segment)
-    wait(first, watch)
-    arm = second._arm
+    def write_first(napper: object) -> None:
+        # It is awake, as far as this producer sees.
+        assert stream.write() == []
+        nap(napper)
 
-    def late(armed: Watch) -> None:
+    setattr(board, 'nap', write_first)  # noqa: B010
+    hub.rest()
+    assert not hub.awake
+    assert waiter.woken == 0
+    assert hub.alerts
+    hub.turn()
+    assert waiter.woken == 1
+    assert hub.awake
+
+
+def test_a_segment_that_is_joined_asleep_wakes(
+    produce: Produce, hub: Hub, board: Board
+) -> None:
+    streams = [produce() for _ in range(3)]
+    for stream in streams:
+        stream.write()
+        waiter = hub.begin(hub.join(stream.segment))
+        assert not hub.awake
         assert stream.write() == [SLOT]
-        first.look()
-        rest(first)
-        sleeper = wait(first, watch)
-        arm(armed)
-        assert stream.write() == [SLOT], 'the first sleeps on bytes that are there'
-        first.look()
-        assert sleeper.woken == 1
-
-    setattr(second, '_arm', late)  # noqa: B010
-    wait(second, other)
+        board.rung()
+        hub.turn()
+        assert waiter.woken == 1
+        hub.rest()
+        assert not hub.awake
 
 
 @pytest.mark.parametrize(
@@ -194,79 +193,108 @@ def test_two_hubs_of_one_process_do_not_disarm_each_other(
     [
         lambda stream, words: stream.writer.go_live(),
         lambda stream, words: stream.writer.finish(State.COMPLETE, 1),
-        lambda stream, words: words.__setitem__(W_CANCELLED, 1),
-        lambda stream, words: words.__setitem__(W_EVICTED, 1),
     ],
-    ids=['live', 'final', 'cancelled', 'evicted'],
+    ids=['live', 'final'],
 )
-def test_every_change_that_is_told_to_all_wakes(
+def test_a_change_of_state_wakes(
     stream: Stream,
-    hub: FollowHub,
-    segment: Segment,
+    hub: Hub,
+    board: Board,
     change: Callable[[Stream, memoryview], None],
 ) -> None:
-    waiter = wait(hub, hub.join(segment))
-    change(stream, segment.words)
-    stream.armed.ring_everybody()
+    waiter = hub.begin(hub.join(stream.segment))
+    change(stream, stream.segment.words)
+    stream.ringer.ring_state(stream.writer.state)
     assert stream.bells.take() == [SLOT]
-    hub.look()
+    board.rung()
+    hub.turn()
     assert waiter.woken == 1
 
 
-def test_what_others_arm_wakes_nobody(hub: FollowHub, segment: Segment) -> None:
-    waiter = wait(hub, hub.join(segment))
-    segment.words[W_ARMED + SLOT + 1] = 1
+@pytest.mark.parametrize('word', [W_CANCELLED, W_EVICTED])
+def test_what_the_supervisor_changes_is_seen_by_whoever_looks_at_all(
+    stream: Stream, hub: Hub, table: WorkerTable, word: int
+) -> None:
+    waiter = hub.begin(hub.join(stream.segment))
+    stream.segment.words[word] = 1
+    ring_everybody(stream.segment, stream.bells)
+    assert stream.bells.take() == [SLOT]
+    assert table.looks(SLOT) == 1
+    hub.look_at_all()
+    assert waiter.woken == 1
+
+
+def test_what_readers_write_wakes_nobody(hub: Hub, segment: Segment) -> None:
+    waiter = hub.begin(hub.join(segment))
+    segment.words[W_PLACES + SLOT + 1] = 1
+    segment.words[W_LISTENERS] = 1
     segment.count_followers(SLOT, 1 << 40, 1)
-    hub.look()
+    hub.look_at_all()
     assert waiter.woken == 0
 
 
 def test_who_no_longer_waits_is_not_woken(
-    stream: Stream, hub: FollowHub, segment: Segment
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
-    gone, stays = wait(hub, watch), wait(hub, watch)
+    watch = hub.join(stream.segment)
+    gone, stays = hub.begin(watch), hub.begin(watch)
     hub.forget(watch, gone)
     stream.write()
-    hub.look()
+    board.rung()
+    hub.turn()
     assert (gone.woken, stays.woken) == (0, 1)
 
 
 def test_waking_all_wakes_those_for_whom_nothing_has_changed(
-    hub: FollowHub, segment: Segment
+    hub: Hub, segment: Segment
 ) -> None:
-    waiter = wait(hub, hub.join(segment))
+    waiter = hub.begin(hub.join(segment))
     hub.wake_all()
     hub.wake_all()
     assert waiter.woken == 1
 
 
 def test_a_watch_goes_with_its_last_follower(
-    stream: Stream, hub: FollowHub, segment: Segment
+    stream: Stream, hub: Hub, board: Board, table: WorkerTable
 ) -> None:
+    segment = stream.segment
     first = hub.join(segment)
     assert hub.join(segment) is first
-    wait(hub, first)
     hub.leave(first)
     assert hub.join(segment) is first
-    stream.write()
-    hub.look()
-    assert hub.busy
+    assert stream.write() == [SLOT]
+    board.rung()
     hub.leave(first)
+    # It is told of what nobody follows any more, and comes to rest.
     hub.leave(first)
-    assert not hub.busy
-    assert hub.join(segment) is not first
+    hub.turn()
+    hub.rest()
+    assert not hub.awake
+    assert stream.write() == []
+    second = hub.join(segment)
+    assert second is not first
+    waiter = hub.begin(second)
+    assert stream.write() == [SLOT]
+    board.rung()
+    hub.turn()
+    assert waiter.woken == 1
 
 
 def test_followers_at_one_offset_share_the_bytes(
-    stream: Stream, hub: FollowHub, segment: Segment
+    stream: Stream, hub: Hub, board: Board
 ) -> None:
-    watch = hub.join(segment)
+    watch = hub.join(stream.segment)
     stream.write(b'abc')
+    board.rung()
+    hub.turn()
+    assert watch.read(0) is not watch.read(0), 'one alone keeps nothing'
+    hub.join(stream.segment)
     data = watch.read(0)
     assert data == b'abc'
-    assert watch.read(0) is data
     assert watch.read(1) == b'bc'
+    assert watch.read(0) == data
+    assert watch.read(0) is watch.read(0)
     stream.write(b'def')
+    hub.tick()
     assert watch.read(0) == b'abcdef'
     assert data == b'abc'

@@ -1,0 +1,125 @@
+"""Producers and a process that follows, step by step in one thread."""
+
+from __future__ import annotations
+
+import os
+
+from shmstream.memory.segment import Segment
+from shmstream.memory.table import WorkerTable
+from shmstream.ring.ring import RingWriter
+from shmstream.wakeups.bells import Bells, Ringer
+from shmstream.wakeups.board import Board
+from shmstream.wakeups.hub import QUIET_TICKS, FollowHub, Watch
+
+SLOT = 5
+EPOCH = 0x1234_5678_9AB0_0001
+
+
+class NotedBells(Bells):
+    """Rings nobody, and notes who was rung."""
+
+    def __init__(self, table: WorkerTable) -> None:
+        super().__init__(table)
+        self.rung: list[int] = []
+
+    def ring(self, slot: int) -> None:
+        """Note it."""
+        self.rung.append(slot)
+
+    def take(self) -> list[int]:
+        """Who was rung since the last time."""
+        rung, self.rung = self.rung, []
+        return rung
+
+
+class Stream:
+    """Its producer, as far as wake-ups go."""
+
+    def __init__(self, segment: Segment, bells: NotedBells) -> None:
+        self.segment = segment
+        self.writer = RingWriter(segment.view)
+        self.ringer = Ringer(segment, bells)
+        self.bells = bells
+
+    def write(self, chunk: bytes = b'x') -> list[int]:
+        """Append, and return whom it rang."""
+        self.writer.append(chunk)
+        self.ringer.mark(self.writer.head)
+        self.ringer.ring()
+        return self.bells.take()
+
+
+def hire(table: WorkerTable, slot: int = SLOT, epoch: int = EPOCH) -> Board:
+    """A worker takes a slot; returns its board."""
+    table.take(slot, epoch, os.getpid())
+    return Board(table, slot, epoch)
+
+
+class Told:
+    """Whoever is told that its segment may have changed: counts."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.times = 0
+
+    def mark(self) -> None:
+        """Count."""
+        self.times += 1
+
+    def take(self) -> int:
+        """How often since the last time."""
+        times, self.times = self.times, 0
+        return times
+
+
+def entered(board: Board, stream: Stream) -> Told:
+    """Somebody follows the stream from now on."""
+    told = Told(stream.segment)
+    board.enter(told)
+    return told
+
+
+def nap(table: WorkerTable, slot: int = SLOT) -> int:
+    """The word that says whether a worker naps."""
+    word: int = table.words[table.nap_at(slot)]
+    return word
+
+
+class Waiter:
+    """Whoever waits for a segment: counts."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def wake(self) -> None:
+        """Count."""
+        self.woken += 1
+
+
+class Hub(FollowHub):
+    """A hub whose driver has to be told; ``turn`` does what a driver does then."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, self._note)
+        self.alerts = 0
+
+    def _note(self) -> None:
+        self.alerts += 1
+
+    def turn(self) -> None:
+        """Look, if it has been alerted."""
+        if self.alerts:
+            self.alerts = 0
+            self.look()
+
+    def begin(self, watch: Watch) -> Waiter:
+        """Somebody begins to wait for what comes next."""
+        waiter = Waiter()
+        self.wait(watch, watch.reader.snapshot(), waiter)
+        return waiter
+
+    def rest(self) -> None:
+        """Tick until it sleeps; with nothing to see that takes no more than this."""
+        for _ in range(QUIET_TICKS):
+            if self.awake:
+                self.tick()

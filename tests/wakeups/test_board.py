@@ -1,0 +1,152 @@
+"""The bell board and the producer's side of it, step by step in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shmstream.memory.table import WorkerTable
+from shmstream.wakeups.bells import Ringer
+from shmstream.wakeups.board import Board
+from tests.wakeups.scene import (
+    EPOCH,
+    SLOT,
+    NotedBells,
+    Stream,
+    entered,
+    hire,
+    nap,
+)
+
+Produce = Callable[[], Stream]
+
+
+def test_who_does_not_follow_is_neither_marked_nor_rung(
+    stream: Stream, board: Board, table: WorkerTable
+) -> None:
+    before = bytes(table.words)
+    assert stream.write() == []
+    assert bytes(table.words) == before
+
+
+def test_a_process_naps_from_the_beginning(table: WorkerTable, stream: Stream) -> None:
+    """Whatever the last worker in its slot left: nobody may wait for a first ring."""
+    for epoch in (EPOCH, EPOCH + (1 << 40)):
+        board = hire(table, SLOT, epoch)
+        told = entered(board, stream)
+        assert stream.write() == [SLOT]
+        board.rung()
+        assert told.take() == 1
+        # It dies awake.
+        assert nap(table) == 0
+
+
+def test_a_nap_is_rung_for_once_by_each_producer(
+    produce: Produce, board: Board, table: WorkerTable
+) -> None:
+    streams = [produce() for _ in range(3)]
+    everyone = [entered(board, stream) for stream in streams]
+    hub = object()
+    for _ in range(4):
+        number = nap(table)
+        assert number
+        for stream in streams:
+            assert stream.write() == [SLOT]
+            assert stream.write() == []
+        assert [told.take() for told in everyone] == [0, 0, 0]
+        board.rung()
+        assert [told.take() for told in everyone] == [1, 1, 1]
+        # Until those who were told are up, and while they are.
+        assert nap(table) == 0
+        assert streams[0].write() == []
+        board.wake(hub)
+        assert streams[1].write() == []
+        board.collect()
+        assert [told.take() for told in everyone] == [1, 1, 0]
+        board.nap(hub)
+        assert nap(table) > number
+
+
+def test_a_ring_for_nothing_renews_the_number(
+    stream: Stream, board: Board, table: WorkerTable
+) -> None:
+    told = entered(board, stream)
+    assert stream.write() == [SLOT]
+    # Nobody is there any more when the ring is heard.
+    board.leave(told)
+    spent = nap(table)
+    board.rung()
+    assert told.take() == 0
+    assert nap(table) > spent
+    board.enter(told)
+    assert stream.write() == [SLOT]
+    board.rung()
+    assert told.take() == 1
+
+
+def test_what_is_marked_before_a_nap_is_told_when_it_begins(
+    stream: Stream, board: Board
+) -> None:
+    told = entered(board, stream)
+    hub = object()
+    board.wake(hub)
+    board.collect()
+    # This producer has found it awake, and has rung nobody.
+    assert stream.write() == []
+    assert told.take() == 0
+    board.nap(hub)
+    assert told.take() == 1
+
+
+def test_a_ring_is_not_heeded_while_somebody_is_awake(
+    stream: Stream, board: Board, table: WorkerTable
+) -> None:
+    told = entered(board, stream)
+    board.wake('hub')
+    stream.write()
+    board.rung()
+    assert told.take() == 0
+    assert nap(table) == 0
+    board.collect()
+    assert told.take() == 1
+
+
+def test_a_process_naps_when_the_last_of_its_hubs_does(
+    stream: Stream, board: Board, table: WorkerTable
+) -> None:
+    told = entered(board, stream)
+    board.wake('one')
+    board.wake('two')
+    board.nap('one')
+    assert nap(table) == 0
+    assert stream.write() == []
+    # The other collects.
+    assert told.take() == 0
+    board.collect()
+    assert told.take() == 1
+    board.nap('two')
+    assert stream.write() == [SLOT]
+
+
+def test_a_state_is_marked_although_the_head_stays(
+    stream: Stream, board: Board
+) -> None:
+    told = entered(board, stream)
+    for state in range(5):
+        stream.ringer.ring_state(state)
+        board.collect()
+        assert told.take() == 1
+
+
+def test_another_producer_of_the_same_process_need_not_ring_again(
+    stream: Stream, board: Board, table: WorkerTable, noted: NotedBells
+) -> None:
+    told = entered(board, stream)
+    assert stream.write() == [SLOT]
+    other = Ringer(stream.segment, noted)
+    other.ring()
+    assert noted.take() == []
+    board.collect()
+    assert told.take() == 1
+    # One of another process does not know.
+    Ringer(stream.segment, NotedBells(table)).ring()
+    assert stream.bells.take() == []

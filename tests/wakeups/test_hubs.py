@@ -1,0 +1,179 @@
+"""Several hubs of one process, which share its board; step by step in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from shmstream.memory.table import WorkerTable
+from shmstream.wakeups.board import Board
+from shmstream.wakeups.hub import QUIET_TICKS
+from tests.wakeups.scene import SLOT, Hub, Stream
+
+Produce = Callable[[], Stream]
+
+
+def test_the_hub_that_is_awake_collects_for_the_other(
+    produce: Produce, board: Board
+) -> None:
+    """An event loop and a thread follow different streams."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    mine, yours = one.join(stream.segment), two.join(other.segment)
+    stream.write()
+    board.rung()
+    one.turn()
+    waiter = two.begin(yours)
+    assert (one.awake, two.awake) == (True, False)
+    assert other.write() == []
+    one.tick()
+    assert two.alerts == 1
+    assert waiter.woken == 0
+    two.turn()
+    assert waiter.woken == 1
+    # Now the other way round: the first naps while the second is awake.
+    one.rest()
+    assert (one.awake, two.awake) == (False, True)
+    waiter = one.begin(mine)
+    assert stream.write() == []
+    two.tick()
+    one.turn()
+    assert waiter.woken == 1
+    one.rest()
+    two.rest()
+    assert (one.awake, two.awake) == (False, False)
+    assert (one.alerts, two.alerts) == (0, 0)
+    assert (stream.write(), other.write()) == ([SLOT], [SLOT])
+
+
+def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
+    produce: Produce, board: Board
+) -> None:
+    """It takes us to be awake, and alerts nobody; we were about to sleep."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    watch = one.join(stream.segment)
+    two.join(other.segment)
+    for each in (stream, other):
+        each.write()
+    board.rung()
+    one.turn()
+    two.turn()
+    waiter = one.begin(watch)
+    collect = board.collect
+    ticks = 0
+
+    def then_the_other() -> None:
+        nonlocal ticks
+        collect()
+        ticks += 1
+        if ticks == QUIET_TICKS:
+            setattr(board, 'collect', collect)  # noqa: B010
+            look = one._look
+
+            def look_first() -> bool:
+                found = look()
+                # After the last look, before the nap.
+                assert stream.write() == []
+                collect()
+                assert one.alerts == 0
+                return found
+
+            setattr(one, '_look', look_first)  # noqa: B010
+
+    setattr(board, 'collect', then_the_other)  # noqa: B010
+    for _ in range(QUIET_TICKS):
+        one.tick()
+    assert not one.awake
+    assert waiter.woken == 0
+    assert one.alerts == 1
+    one.turn()
+    assert waiter.woken == 1
+
+
+def test_two_hubs_on_one_stream_are_both_told(stream: Stream, board: Board) -> None:
+    one, two = Hub(board), Hub(board)
+    watches = one.join(stream.segment), two.join(stream.segment)
+    assert watches[0] is not watches[1]
+    waiters = one.begin(watches[0]), two.begin(watches[1])
+    assert stream.write() == [SLOT]
+    board.rung()
+    # The first goes round before the second has heard.
+    one.turn()
+    one.rest()
+    one.tick()
+    assert not one.awake
+    assert [waiter.woken for waiter in waiters] == [1, 0]
+    two.turn()
+    assert [waiter.woken for waiter in waiters] == [1, 1]
+    two.rest()
+    one.leave(watches[0])
+    waiter = two.begin(watches[1])
+    assert stream.write() == [SLOT]
+    board.rung()
+    two.turn()
+    assert waiter.woken == 1
+    assert one.alerts == 0
+
+
+@pytest.mark.parametrize('alone', [True, False])
+def test_a_hub_that_is_closed_while_awake_leaves_the_others_rung(
+    produce: Produce, board: Board, table: WorkerTable, alone: bool
+) -> None:
+    """An event loop ends without a word; the doorbell thread finds out."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    watch = one.join(stream.segment)
+    one.join(stream.segment)
+    waiter = two.begin(two.join(other.segment))
+    stream.write()
+    board.rung()
+    one.turn()
+    if not alone:
+        other.write()
+        one.tick()
+        two.turn()
+        waiter = two.begin(two.join(other.segment))
+    # This is what nobody collects any more.
+    assert other.write() == []
+    one.close()
+    if not alone:
+        two.tick()
+    two.turn()
+    assert waiter.woken == 1
+    two.tick()
+    two.rest()
+    assert not two.awake
+    assert other.write() == [SLOT]
+    assert stream.write() == []
+    assert watch.segment.places(bytes(stream.segment.view[512:1024]), table.epoch) == {}
+    # Whoever lets go of it later does no harm.
+    one.leave(watch)
+    one.leave(watch)
+    board.rung()
+    two.turn()
+
+
+def test_a_hub_that_nobody_needs_any_more_sleeps_at_once(
+    produce: Produce, board: Board
+) -> None:
+    """Its event loop may be about to end, and nobody would collect until that shows."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    watches = [one.join(stream.segment) for _ in range(2)]
+    waiter = two.begin(two.join(other.segment))
+    stream.write()
+    board.rung()
+    one.turn()
+    one.leave(watches[0])
+    assert one.awake
+    one.leave(watches[1])
+    assert not one.awake
+    assert other.write() == [SLOT]
+    board.rung()
+    two.turn()
+    assert waiter.woken == 1
+    # A tick that was under way already finds nothing to do.
+    one.tick()
+    assert not one.awake
