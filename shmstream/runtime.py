@@ -297,9 +297,18 @@ class Runtime:
                 segment = self.share(fd)
             finally:
                 os.close(fd)
-        if len(self._recent) < _MAX_RECENT:
-            self._recent[segment] = None
+        self._keep_mapped(segment)
         return segment
+
+    def _keep_mapped(self, segment: Segment) -> None:
+        # What is evicted gives its memory back with its last mapping: where there is
+        # little room, nobody may have to wait for that.
+        if (
+            self._slot is not None
+            and len(self._recent) < _MAX_RECENT
+            and self.table.room >= _MAX_RECENT * segment.capacity
+        ):
+            self._recent[segment] = None
 
     def _forget_mappings(self, now: float) -> None:
         if now >= self._turn_at:

@@ -60,10 +60,10 @@ def board(table: WorkerTable) -> Board:
 
 @pytest.fixture
 def produce(
-    make_segment: Callable[[], Segment], noted: NotedBells
+    make_segment: Callable[[], Segment], table: WorkerTable
 ) -> Callable[[], Stream]:
-    """Make one more stream."""
-    return lambda: Stream(make_segment(), noted)
+    """Make one more stream, as if produced in a process of its own."""
+    return lambda: Stream(make_segment(), NotedBells(table))
 
 
 @pytest.fixture

@@ -20,16 +20,16 @@ class NotedBells(Bells):
 
     def __init__(self, table: WorkerTable) -> None:
         super().__init__(table)
-        self.rung: list[int] = []
+        self.posted: list[int] = []
 
     def ring(self, slot: int) -> None:
         """Note it."""
-        self.rung.append(slot)
+        self.posted.append(slot)
 
     def take(self) -> list[int]:
         """Who was rung since the last time."""
-        rung, self.rung = self.rung, []
-        return rung
+        posted, self.posted = self.posted, []
+        return posted
 
 
 class Stream:
