@@ -164,6 +164,15 @@ inline empty_buffer(buffer) {
    tell, for the store is invisible until it is committed, and Memory can do it no sooner. */
 inline fence(buffer) { d_step { empty_buffer(buffer); skip } }
 
+/* A store within a d_step must not block: a buffer that is full stalls its CPU. */
+inline store_now(buffer, word, value) {
+    if
+    :: full(buffer) -> empty_buffer(buffer)
+    :: nfull(buffer)
+    fi;
+    buffer!word,value
+}
+
 proctype Memory() {             /* buffers empty themselves, some time                */
     byte w, v;
 end:
@@ -204,7 +213,7 @@ inline post(buffer, k) {        /* Bells.ring; sem_post is a locked instruction 
 
 inline mark_one(s, k, m) {      /* words[place] = mark, for one of _marks             */
     if
-    :: known[k] > 0 -> of_producer[s]!W_MARK + k * PLACES + known[k] - 1,m
+    :: known[k] > 0 -> store_now(of_producer[s], W_MARK + k * PLACES + known[k] - 1, m)
     :: else
     fi
 }
@@ -305,7 +314,7 @@ inline ring_if_follows(k) {
         :: places[k] > 0 ->
             to_post = true;
 #ifndef NO_LOOKS
-            of_supervisor!W_LOOKS + k,looks[k] + 1              /* count_look         */
+            store_now(of_supervisor, W_LOOKS + k, looks[k] + 1) /* count_look         */
 #endif
         :: else
         fi
@@ -548,7 +557,7 @@ inline renew_nap(k) {           /* up to its fence; in a d_step                 
     :: else -> last_nap[k] = 5
     fi;
 #endif
-    of_worker[k]!W_NAP + k,last_nap[k];
+    store_now(of_worker[k], W_NAP + k, last_nap[k]);
 #ifndef NO_FENCE_NAP
     empty_buffer(of_worker[k]);
 #endif
@@ -571,7 +580,7 @@ inline board_collect(k) {       /* Board.collect                                
 }
 
 inline board_wake(k, h) {       /* Board.wake                                         */
-    d_step { !lock[k] -> up[h] = true; of_worker[k]!W_NAP + k,0 }
+    d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0) }
 }
 
 inline board_nap(k, h) {        /* Board.nap                                          */
@@ -598,7 +607,7 @@ inline board_rung(k) {          /* Board.rung                                   
         :: !UP(k) ->
             lock[k] = true; mine = true;
 #ifndef RUNG_COLLECTS_ONLY
-            of_worker[k]!W_NAP + k,0
+            store_now(of_worker[k], W_NAP + k, 0)
 #endif
         :: else
         fi
@@ -640,7 +649,7 @@ inline enter(k, i) {            /* Board.enter                                  
             :: else
             fi;
 #endif
-            of_worker[k]!W_PLACE + SEG(i) * SLOTS + k,place_of[k * SEGS + SEG(i)]
+            store_now(of_worker[k], W_PLACE + SEG(i) * SLOTS + k, place_of[k * SEGS + SEG(i)])
         :: else
         fi;
         placed[i] = true;
@@ -657,7 +666,7 @@ inline board_leave(k, i) {      /* Board.leave; in a d_step, after !lock[k]     
     if
     :: !placed[1 - i] ->
 #endif
-    of_worker[k]!W_PLACE + SEG(i) * SLOTS + k,0;
+    store_now(of_worker[k], W_PLACE + SEG(i) * SLOTS + k, 0);
     place_of[k * SEGS + SEG(i)] = 0
 #if defined(TWOHUBS) && SEGS == 1
     :: else
@@ -889,6 +898,13 @@ inline wait(h, i, f) {          /* FollowHub.wait, take                         
     };
     yes = false;
     push(i)
+#ifdef ENTER_LATE
+    ;
+    if
+    :: !placed[i] && stands[f] == WAIT -> enter(SLOT(h), i)
+    :: else
+    fi
+#endif
 }
 
 inline join(i, f) {             /* FollowHub.join                                     */
@@ -899,7 +915,9 @@ inline join(i, f) {             /* FollowHub.join                               
                  last_cancelled[i] = cancelled };
         enter(SLOT(HUB(i)), i);
 #else
+#ifndef ENTER_LATE
         enter(SLOT(HUB(i)), i);
+#endif
         SNAP1(SEG(i), last_head[i], last_state[i], last_cancelled[i]);
 #endif
         d_step {
