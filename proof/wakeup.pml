@@ -14,8 +14,9 @@
  *   -DTWOHUBS    one worker with two event loops that share its board, a follower each
  *   -DSEGMENTS   two segments with a producer each; follower f follows segment f (with
  *                TWOHUBS: on hub f)
- *   -DHANDS      ... and follower 0 leaves, at any moment: its place may be follower 1's;
- *                another worker enters segment 0, at any moment: its places change
+ *   -DHANDS      ... follower 0 waits from the start on, and leaves, at any moment: its
+ *                place may be follower 1's; another worker has just entered segment 0, so
+ *                that its producer learns the places anew
  *   -DONE        one follower
  *   -DTAKE       followers are pushed to (Delivery, FollowHub.take), else they wait
  *   -DENDLESS    the source never ends by itself (it may still fall silent anywhere)
@@ -343,6 +344,9 @@ proctype Producer(byte s) {
     byte at, how, w, v, m, block1;
     byte known[SLOTS], known_elsewhere;         /* Ringer._known, _marks, _naps       */
     bool changed, to_post, fenced, learnt;
+#ifdef HANDS
+    known[0] = 1 - s;                           /* follower 0 was there before        */
+#endif
     {
 #ifdef BEGIN
         atomic {                                /* begin                              */
@@ -393,12 +397,6 @@ end_silent: false                               /* nothing comes, and no end    
         rung[s * SLOTS] = 0; rung[s * SLOTS + SLOTS - 1] = 0
     }
 }
-
-#ifdef HANDS
-proctype Elsewhere() {          /* a worker that is not modelled enters segment 0     */
-    elsewhere = 1
-}
-#endif
 
 /* -- the supervisor: supervisor/registry.py ------------------------------------------- */
 
@@ -506,8 +504,9 @@ inline alert(h) {               /* FollowHub._alert                             
 #ifdef THREADS
 #ifndef NO_SELF_RING
     empty_buffer(of_worker[0]);
-    bell[0] = true              /* Runtime._ring_self                                 */
+    bell[0] = true;             /* Runtime._ring_self                                 */
 #endif
+    skip
 #else
     poked[h] = true             /* LoopHub.poke                                       */
 #endif
@@ -1072,6 +1071,7 @@ end:
         bell[k] = false;                        /* take what else there is            */
 #endif
 on_wake:
+        skip;
         d_step { every = due || looks[k] != looked; looked = looks[k]; due = false };
         board_rung(k);
         d_step {                                /* hub.poke(look_at_all)              */
@@ -1142,6 +1142,7 @@ end:
         bell[0] = false;                        /* take what else there is            */
 #endif
 on_wake:
+        skip;
         d_step { every = looks[0] != looked; looked = looks[0] };
         board_rung(0);
         atomic { !hub_lock -> hub_lock = true };
@@ -1184,6 +1185,11 @@ init {
 #ifdef ONE
         stands[1] = OVER;
 #endif
+#ifdef HANDS
+        stands[0] = WAIT; joined[0] = 1; last_state[0] = LIVE;
+        placed[0] = true; place_of[0] = 1; places[0] = 1;
+        elsewhere = 1;
+#endif
 #ifndef NO_FIRST_NAP                            /* the code as it is: finding 3       */
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
@@ -1191,9 +1197,6 @@ init {
         run Memory(); run Producer(0); run Monitor();
 #if SEGS == 2
         run Producer(1);
-#endif
-#ifdef HANDS
-        run Elsewhere();
 #endif
         run Doorbell(0);
 #if SLOTS == 2
