@@ -203,7 +203,7 @@ byte rung[SEGS * SLOTS];        /* Ringer._rung                                 
 #define MARK(s, h)    (SALT(s) + (h))
 #define STATE_MARK(s, t)  (SALT(s) + 16 + (t))
 #ifdef LEARN_SAME_MARK
-#define LEARN_MARK(m) (m)       /* the code as it is: README, finding 1               */
+#define LEARN_MARK(m) (m)       /* an open question: README                       */
 #else
 #define LEARN_MARK(m) ((m) + 32)
 #endif
@@ -1190,7 +1190,7 @@ init {
         placed[0] = true; place_of[0] = 1; places[0] = 1;
         elsewhere = 1;
 #endif
-#ifndef NO_FIRST_NAP                            /* the code as it is: finding 3       */
+#ifndef NO_FIRST_NAP                            /* the code as it is: finding 1       */
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
 #endif
