@@ -1,8 +1,8 @@
 #!/bin/sh
 # Check the models with spin: what must hold does, and every mutation is found wrong.
 #
-#   sh check.sh          about two minutes on one core, at most 4 GB
-#   sh check.sh full     larger bounds as well: about six minutes, at most 10 GB
+#   sh check.sh          about four minutes on a busy core, at most 4 GB
+#   sh check.sh full     larger bounds as well, at most 10 GB
 #
 # Exit 0 only if every search was complete and came out as it must. Writes nothing here.
 
@@ -20,7 +20,7 @@ cd "$work" || exit 1
 failed=0 began=$(date +%s)
 
 TORN='!(torn)'                          # wrong bytes were accepted
-SHORT='(offset.*head)'                  # a follower ends before the end
+SHORT='(offset.*head'                   # a follower ends before the end
 LOST='stands.*silent'                   # a follower sleeps for ever, or never ends
 TWICE='!(posted'                        # two posts for one nap
 NET='(owed'                             # the net was needed more often than SIGKILL came

@@ -203,7 +203,7 @@ byte rung[SEGS * SLOTS];        /* Ringer._rung                                 
 #define MARK(s, h)    (SALT(s) + (h))
 #define STATE_MARK(s, t)  (SALT(s) + 16 + (t))
 #ifdef LEARN_SAME_MARK
-#define LEARN_MARK(m) (m)       /* an open question: README                       */
+#define LEARN_MARK(m) (m)       /* the code as it is: README, 3                    */
 #else
 #define LEARN_MARK(m) ((m) + 32)
 #endif
