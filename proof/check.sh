@@ -144,6 +144,7 @@ wrong "$NET"   'the net is not needed after SIGKILL'    wakeup -DONE -DNET -DKIL
 echo 'Findings: the code as it is'
 wrong "$LOST"  '1: Board.__init__ stores no nap number' wakeup -DONE -DNO_FIRST_NAP
 wrong "$LOST"  '2: no fence in ring_everybody'          wakeup -DONE -DCANCEL -DENDLESS -DAPPENDS=1 -DSNAP_ATOMIC -DNO_FENCE_EVERYBODY
+wrong "$LOST"  '3: Ringer._learn marks as Ringer.ring did' wakeup -DHANDS -DHUB_AWAKE -DENDLESS -DAPPENDS=1 -DSNAP_ATOMIC -DLEARN_SAME_MARK
 
 echo "$(($(date +%s) - began)) s, $failed failed"
 [ $failed -eq 0 ]

@@ -17,6 +17,7 @@
  *   -DHANDS      ... follower 0 waits from the start on, and leaves, at any moment: its
  *                place may be follower 1's; another worker has just entered segment 0, so
  *                that its producer learns the places anew
+ *   -DHUB_AWAKE  ... the hub is awake, and follower 1 comes when follower 0 has left
  *   -DONE        one follower
  *   -DTAKE       followers are pushed to (Delivery, FollowHub.take), else they wait
  *   -DENDLESS    the source never ends by itself (it may still fall silent anywhere)
@@ -1015,6 +1016,12 @@ inline follow(f) {
     fi
 }
 
+#ifdef HUB_AWAKE
+#define TURN  (stands[0] == OVER)               /* the place is free                  */
+#else
+#define TURN  true
+#endif
+
 #define START(f)  atomic { AT(f, h) && stands[f] == RUN -> NOTE(at_work[h] = true)      \
                            SNAP1(OF(f), seen_head, seen_state, seen_cancelled) }
 
@@ -1026,7 +1033,7 @@ end:
     :: START(1); follow(1)
     :: atomic { AT(0, h) && stands[0] == NEW -> NOTE(at_work[h] = true) };
         join(WATCH(0), 0)                                   /* Follower._enter        */
-    :: atomic { AT(1, h) && stands[1] == NEW -> NOTE(at_work[h] = true) };
+    :: atomic { AT(1, h) && stands[1] == NEW && TURN -> NOTE(at_work[h] = true) };
         join(WATCH(1), 1)
     :: atomic { poked[h] -> NOTE(at_work[h] = true)         /* LoopHub._on_poke       */
 #ifndef POKED_LATE
@@ -1193,6 +1200,9 @@ init {
 #ifndef NO_FIRST_NAP                            /* the code as it is: finding 1       */
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
+#endif
+#ifdef HUB_AWAKE
+        nap[0] = 0; awake[0] = true; up[0] = true;
 #endif
         run Memory(); run Producer(0); run Monitor();
 #if SEGS == 2
