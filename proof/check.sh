@@ -104,6 +104,7 @@ if [ "$how_much" = full ]; then
     safe 'the ring: more laps'          ring -DTOTAL=9
     safe 'the ring: four bytes'         ring -DTOTAL=6 -DCAP=4
     ends 'one follower, two appends'    wakeup -DONE
+    safe 'a place changes hands, the hub awake' wakeup -DHANDS -DHUB_AWAKE -DENDLESS -DAPPENDS=1 -DSNAP_ATOMIC
     safe 'two hubs, two appends'        wakeup -DTWOHUBS -DENDLESS
     safe 'cancel'                       wakeup -DONE -DCANCEL -DENDLESS -DAPPENDS=1 -DSNAP_ATOMIC
 fi
