@@ -14,11 +14,9 @@
  *
  * -DINTERRUPT     an exception may leave append anywhere (MemoryError); Producer.abort
  *                 then appends the error event with the same RingWriter
- * -DFLOOR_IS_WORD what mends that: compare with the word, not with what it was in
- *                 __init__ (README, finding 2)
  *
- * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED NO_VALIDATE
- * HEAD_FIRST FINAL_LATE.
+ * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED FLOOR_OF_INIT
+ * NO_VALIDATE HEAD_FIRST FINAL_LATE.
  */
 
 #ifndef CAP
@@ -49,16 +47,16 @@ bool lost, ended;           /* how the reader came out                          
 
 /* -- RingWriter.append ------------------------------------------------------------- */
 
-/* if head - capacity > self._dropped: words[W_DROPPED] = head - capacity */
+/* if head - capacity > self._dropped: words[W_DROPPED] = self._dropped = head - capacity */
 inline publish_prefix() {
     if
 #ifdef PREFIX_LOWERED
     :: to > CAP -> dropped = to - CAP            /* ring.py at 4634ba3                */
 #else
-#ifdef FLOOR_IS_WORD
-    :: to > CAP + dropped -> dropped = to - CAP
+#ifdef FLOOR_OF_INIT
+    :: to > CAP + floor -> dropped = to - CAP    /* ring.py at c080b55                */
 #else
-    :: to > CAP + floor -> dropped = to - CAP    /* floor: dropped in __init__        */
+    :: to > CAP + dropped -> dropped = to - CAP  /* _dropped is the writer's own word */
 #endif
 #endif
     :: else
@@ -103,7 +101,7 @@ inline append(n) {
     append(n)
 
 proctype Producer() {
-    byte at, floor, to, todo, n, size;
+    byte at, floor, to, todo, n, size;           /* floor: dropped in __init__        */
     byte me = 0;
     {
         {
@@ -136,7 +134,9 @@ proctype Supervisor(byte me) {
     if
     :: atomic { gone[me - 1] ->                  /* flock taken: the producer is dead */
                 at = head;                       /* RingWriter.__init__               */
+#ifdef FLOOR_OF_INIT
                 floor = dropped;
+#endif
                 from[me] = head; began = me }
     :: final -> goto done
     fi;

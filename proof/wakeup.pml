@@ -1,19 +1,25 @@
 /*
- * wakeup.pml: who wakes whom in shmstream (shmstream/wakeups/, producer.py, consumer.py,
- * supervisor/registry.py).
+ * wakeup.pml: who wakes whom in shmstream (shmstream/wakeups/, producer.py, follower.py,
+ * runtime.py, supervisor/registry.py).
  *
- * A producer publishes and rings; a supervisor cancels, and takes over when the producer
- * was killed; workers follow. SIGKILL may hit the producer and the supervisor between
- * any two steps. The bytes themselves are ring.pml's: here a stream is its head.
+ * A producer publishes, marks the boards of who follows, and rings who naps; a supervisor
+ * cancels, and takes over when the producer was killed; workers follow. SIGKILL may hit
+ * the producer and the supervisor between any two steps. The bytes themselves are
+ * ring.pml's: here a stream is its head.
  *
  * Configurations; check.sh runs them in the combinations that fit into its time:
- *   default      one worker, one event loop (wakeups/loop.py), two followers, one slot
+ *   default      one worker, one event loop (wakeups/loop.py), two followers of one segment
  *   -DTHREADS    one worker whose followers are threads (wakeups/threads.py)
- *   -DWORKERS    two workers: two slots, a follower each. Ringing is the point there: a
- *                bell reaches the loop at once, and a step of a follower is one step
- *   -DTWOHUBS    one worker with two event loops: two hubs share ONE slot
- *   -DHUBFIX     ... and who raises the armed word has the others look (README, finding 1)
+ *   -DWORKERS    two workers with a follower each: two boards
+ *   -DTWOHUBS    one worker with two event loops that share its board, a follower each
+ *   -DSEGMENTS   two segments with a producer each; follower f follows segment f (with
+ *                TWOHUBS: on hub f)
+ *   -DHANDS      ... follower 0 waits from the start on, and leaves, at any moment: its
+ *                place may be follower 1's; another worker has just entered segment 0, so
+ *                that its producer learns the places anew
+ *   -DHUB_AWAKE  ... the hub is awake, and follower 1 comes when follower 0 has left
  *   -DONE        one follower
+ *   -DTAKE       followers are pushed to (Delivery, FollowHub.take), else they wait
  *   -DENDLESS    the source never ends by itself (it may still fall silent anywhere)
  *   -DBEGIN      the stream is pending first
  *   -DCANCEL     a client cancels, at any moment
@@ -23,42 +29,63 @@
  *   -DSNAP_DESC, -DSNAP_ATOMIC  a snapshot loads its words in descending order, at once
  *
  * Memory: x86-TSO. A store goes into its CPU's buffer, and Memory commits it some time
- * later; a fence, a lock and a semaphore's post empty the buffer; a load takes from memory
- * (no thread here loads a shared word that it has in its buffer). Threads of one worker
- * see each other's Python objects in order: the GIL's doing, or the ThreadHub lock's.
+ * later; a fence and a semaphore's post empty the buffer; a load takes from memory (no
+ * thread here loads a shared word that it has in its buffer). The board's lock empties
+ * nothing here, though it does so on x86: the fences are shown to be enough. Threads of
+ * one worker see each other's Python objects in order: the GIL's doing, or the lock's.
  *
- * One step has at most one access to memory that another process stores to, but for two:
- * with CANCEL a snapshot loads state and cancelled together, and see WORKERS. What goes
- * with the access is local: a thread's own variables, stores into its own buffer.
+ * One step has at most one access to memory that another process stores to, but with
+ * CANCEL a snapshot loads state and cancelled together. What goes with the access is
+ * local: a thread's own variables, stores into its own buffer.
  *
- * Mutations, each to be found wrong: NO_FENCE_RING NO_FENCE_EVERYBODY NO_FENCE_ARM
- * ARMED_SEQUENCE NO_RECHECK NO_SEEN_CHECK NO_RUNG DRAIN_LATE POKED_LATE FINAL_LATE
- * NO_TAKEOVER_RING NO_SELF_RING NEVER_QUIET NO_NET.
+ * Nap numbers: "never used before" is modelled as "none that anybody still knows": they
+ * are only ever compared.
+ *
+ * Mutations, each to be found wrong: see check.sh; the defines are named there.
  */
 
 #ifndef APPENDS
-#define APPENDS  2              /* bytes that the producer writes, at most            */
+#define APPENDS  2              /* bytes that a producer writes, at most              */
 #endif
 #ifndef QUIET
 #define QUIET    1              /* QUIET_TICKS: only how long it takes                */
 #endif
 
+#ifdef HANDS
+#define SEGMENTS
+#endif
+#ifdef SEGMENTS
+#define SEGS     2
+#define SEG(w)   (w)            /* the segment of a watch                             */
+#else
+#define SEGS     1
+#define SEG(w)   0
+#endif
+#define PLACES   SEGS           /* words of a board: one for each segment             */
+#if defined(WORKERS) || defined(TWOHUBS)
+#define HUBS     2
+#define HUB(w)   (w)            /* the hub of a watch                                 */
+#else
+#define HUBS     1
+#define HUB(w)   0
+#endif
 #ifdef WORKERS
 #define SLOTS    2
-#define SLOT(h)  (h)            /* which armed word is a hub's: FollowHub._word       */
+#define SLOT(h)  (h)            /* the worker of a hub                                */
 #else
 #define SLOTS    1
 #define SLOT(h)  0
 #endif
-#if defined(WORKERS) || defined(TWOHUBS)
-#define HUBS     2
-#define AT(f, h) ((f) == (h))   /* whether follower f is one of hub h                 */
+#if SEGS == 2 || HUBS == 2
+#define WATCHES  2
+#define WATCH(f) (f)            /* the watch of a follower                            */
 #else
-#define HUBS     1
-#define AT(f, h) true
+#define WATCHES  1
+#define WATCH(f) 0
 #endif
+#define OF(f)    SEG(WATCH(f))  /* the segment of a follower                          */
 
-/* -- shared memory (ring/layout.py) ------------------------------------------------- */
+/* -- shared memory: segments (ring/layout.py), worker table (memory/table.py) ---------- */
 
 #define PENDING   0
 #define LIVE      1
@@ -68,16 +95,20 @@
 #define ABORTED   5
 #define FINAL(s)  ((s) >= COMPLETE)
 
-byte head, state;               /* B_CHANGES: what a snapshot holds ...               */
-byte cancelled;
-byte armed[SLOTS];              /* W_ARMED + slot: head that was seen, + 1            */
+byte head[SEGS], state[SEGS];   /* B_CHANGES: what a snapshot holds ...               */
+byte cancelled;                 /* ... of segment 0                                   */
+byte places[SEGS * SLOTS];      /* W_PLACES: place + 1, or 0                          */
+byte elsewhere;                 /* HANDS: the place of a worker that is not modelled  */
+byte boards[SLOTS * PLACES];    /* the marks                                          */
+byte nap[SLOTS];
+byte looks[SLOTS];
 bool bell[SLOTS];               /* doorbell semaphore: whether it is above zero, for
                                    who takes from it takes all (Doorbell._run)        */
 
 /* -- ghosts: what only the properties look at --------------------------------------- */
 
-bool posted[SLOTS];             /* ring() has posted for the arming that is in memory */
-bool silent;                    /* the source says nothing any more: producer idle    */
+bool posted[SEGS * SLOTS];      /* this producer has posted for the number in memory  */
+bool silent[SEGS];              /* the source says nothing any more: producer idle    */
 #ifdef NET
 byte owed[SLOTS];               /* SIGKILLs so far, less safety nets that were needed */
 bool ringing, sup_ringing;      /* between a store and the end of the ringing for it  */
@@ -89,22 +120,37 @@ bool at_work[HUBS];             /* the event loop has something in hand         
 
 /* -- x86-TSO -------------------------------------------------------------------------- */
 
-#define W_HEAD      0
-#define W_STATE     1           /* and W_COMPLETED: see ENDING                        */
-#define W_CANCELLED 2
-#define W_ARMED     3           /* + slot                                             */
+#define W_HEAD      0           /* of a producer, and of the supervisor: + segment    */
+#define W_STATE     2           /* and W_COMPLETED: see ENDING                        */
+#define W_CANCELLED 4
+#define W_LOOKS     5           /* + slot                                             */
+#define W_MARK      8           /* + slot * PLACES + place                            */
+#define W_PLACE     12          /* of a worker: + segment * SLOTS + slot              */
+#define W_NAP       16          /* + slot                                             */
 
-chan of_producer = [4] of { byte, byte };       /* store buffers: word, value         */
+chan of_producer[SEGS] = [6] of { byte, byte };     /* store buffers: word, value     */
 chan of_supervisor = [4] of { byte, byte };
-chan of_hub[HUBS] = [2] of { byte, byte };
+chan of_worker[SLOTS] = [4] of { byte, byte };      /* all its threads on one CPU     */
 
 inline commit(buffer) {         /* the oldest store reaches memory                    */
     buffer?w,v;
     if
-    :: w == W_HEAD -> head = v
-    :: w == W_STATE -> state = v
+    :: w < W_STATE -> head[w - W_HEAD] = v
+    :: w >= W_STATE && w < W_CANCELLED -> state[w - W_STATE] = v
     :: w == W_CANCELLED -> cancelled = v
-    :: else -> armed[w - W_ARMED] = v; posted[w - W_ARMED] = false
+    :: w >= W_LOOKS && w < W_MARK -> looks[w - W_LOOKS] = v
+    :: w >= W_MARK && w < W_PLACE -> boards[w - W_MARK] = v
+    :: w >= W_PLACE && w < W_NAP -> places[w - W_PLACE] = v
+    :: else ->
+        nap[w - W_NAP] = v;
+        if
+        :: v > 0 ->
+            posted[w - W_NAP] = false;
+#if SEGS == 2
+            posted[SLOTS + w - W_NAP] = false
+#endif
+        :: else
+        fi
     fi;
     w = 0; v = 0
 }
@@ -120,131 +166,204 @@ inline empty_buffer(buffer) {
    tell, for the store is invisible until it is committed, and Memory can do it no sooner. */
 inline fence(buffer) { d_step { empty_buffer(buffer); skip } }
 
-inline store_and_fence(buffer, word, value) {
-    d_step { buffer!word,value; empty_buffer(buffer); skip }
+/* A store within a d_step must not block: a buffer that is full stalls its CPU. */
+inline store_now(buffer, word, value) {
+    if
+    :: full(buffer) -> empty_buffer(buffer)
+    :: nfull(buffer)
+    fi;
+    buffer!word,value
 }
 
 proctype Memory() {             /* buffers empty themselves, some time                */
     byte w, v;
 end:
     do
-    :: d_step { nempty(of_producer) -> commit(of_producer) }
+    :: d_step { nempty(of_producer[0]) -> commit(of_producer[0]) }
+#if SEGS == 2
+    :: d_step { nempty(of_producer[1]) -> commit(of_producer[1]) }
+#endif
     :: d_step { nempty(of_supervisor) -> commit(of_supervisor) }
-    :: d_step { nempty(of_hub[0]) -> commit(of_hub[0]) }
-#if HUBS == 2
-    :: d_step { nempty(of_hub[1]) -> commit(of_hub[1]) }
+    :: d_step { nempty(of_worker[0]) -> commit(of_worker[0]) }
+#if SLOTS == 2
+    :: d_step { nempty(of_worker[1]) -> commit(of_worker[1]) }
 #endif
     od
 }
 
 /* -- ringing: wakeups/bells.py -------------------------------------------------------- */
 
+byte rung[SEGS * SLOTS];        /* Ringer._rung                                       */
+
+/* No two segments mark alike, and none twice: head ^ salt, state and _learn's apart */
+#ifdef NO_SALT
+#define SALT(s)       0
+#else
+#define SALT(s)       (64 * (s))
+#endif
+#define MARK(s, h)    (SALT(s) + (h))
+#define STATE_MARK(s, t)  (SALT(s) + 16 + (t))
+#ifdef LEARN_SAME_MARK
+#define LEARN_MARK(m) (m)       /* the code as it is: README, 3                    */
+#else
+#define LEARN_MARK(m) ((m) + 32)
+#endif
+
 inline post(buffer, k) {        /* Bells.ring; sem_post is a locked instruction       */
     d_step { empty_buffer(buffer); bell[k] = true; to_post = false }
 }
 
-/* _ring_changed, for one slot */
-inline ring_changed(buffer, at, k) {
-    d_step {
-        seen = armed[k];                        /* seen = words[W_ARMED + slot]       */
+inline mark_one(s, k, m) {      /* words[place] = mark, for one of _marks             */
+    if
+    :: known[k] > 0 -> store_now(of_producer[s], W_MARK + k * PLACES + known[k] - 1, m)
+    :: else
+    fi
+}
+
+inline store_marks(s, m) {
+    mark_one(s, 0, m);
+#if SLOTS == 2
+    mark_one(s, 1, m)
+#endif
+}
+
+inline ring_nap(s, k) {
+    d_step {                                    /* nap = words[at]                    */
         if
-#ifndef NO_RUNG
-        :: seen == rung[k]                      /* posted for this one already        */
-#else
-        :: seen == 0
-#endif
-#if !defined(NO_SEEN_CHECK) && !defined(ARMED_SEQUENCE)
-        :: seen != rung[k] && seen > at -> forgotten = true
-#endif
-        :: else ->
-            assert(!posted[k]);                 /* AT MOST ONE POST PER ARMING        */
-            posted[k] = true;
-            rung[k] = seen;
-            to_post = true
-        fi;
-        seen = 0
-    };
-    if
-    :: to_post -> post(buffer, k)
-    :: else
-    fi
-}
-
-/* ArmedSlots.ring(at). rung_block is _rung, or b'' if forgotten; rung is _rung_words */
-inline ring(buffer, at) {                       /* ... from behind its fence on       */
-#if SLOTS == 2
-    block1 = armed[1];
-#endif
-    d_step {                                    /* armed = self._armed()              */
-#if SLOTS == 2
-        changed = forgotten || armed[0] != rung_block[0] || block1 != rung_block[1];
-        rung_block[1] = block1;
-        block1 = 0;
-#else
-        changed = forgotten || armed[0] != rung_block[0];
-#endif
 #ifdef NO_RUNG
-        changed = true;
+        :: known[k] > 0 && nap[k] > 0 ->
+#else
+        :: known[k] > 0 && nap[k] > 0 && nap[k] != rung[s * SLOTS + k] ->
 #endif
-        rung_block[0] = armed[0];
-        forgotten = false
+            assert(!posted[s * SLOTS + k]);     /* AT MOST ONE POST PER NAP           */
+            posted[s * SLOTS + k] = true;
+            rung[s * SLOTS + k] = nap[k];
+            to_post = true
+        :: else
+        fi
     };
     if
-    :: changed ->
-        changed = false;
-        ring_changed(buffer, at, 0);
-#if SLOTS == 2
-        ring_changed(buffer, at, 1)
-#endif
+    :: to_post -> post(of_producer[s], k)
     :: else
     fi
 }
 
-inline ring_if_armed(buffer, k) {
-    to_post = armed[k] != 0;
+inline ring(s) {                                /* Ringer.ring, for the mark m        */
+#ifdef KILL
+    skip;                                       /* killed before the first mark       */
+#endif
+    d_step {
+        store_marks(s, m);
+#ifndef NO_FENCE_RING
+        fenced = true
+#endif
+    };
     if
-    :: to_post -> post(buffer, k)
+    :: fenced -> fenced = false; fence(of_producer[s])
+    :: else
+    fi;
+    /* self._copy_places() != self._known */
+#if SLOTS == 2
+    block1 = places[s * SLOTS + 1];
+#endif
+    d_step {
+        changed = places[s * SLOTS] != known[0];
+#if SLOTS == 2
+        changed = changed || block1 != known[1]; block1 = 0;
+#endif
+#ifdef HANDS
+        changed = changed || (s == 0 && elsewhere != known_elsewhere)
+#endif
+#ifdef NO_LEARN
+        changed = changed && !learnt; learnt = true
+#endif
+    };
+    if
+    :: changed ->                               /* Ringer._learn                      */
+#if SLOTS == 2
+        block1 = places[s * SLOTS + 1];
+#endif
+        d_step {
+            known[0] = places[s * SLOTS];
+#if SLOTS == 2
+            known[1] = block1; block1 = 0;
+#endif
+#ifdef HANDS
+            known_elsewhere = elsewhere;
+#endif
+            changed = false
+        };
+        d_step {
+#ifndef NO_LEARN_MARK
+            store_marks(s, LEARN_MARK(m));
+#endif
+            m = 0
+        };
+#ifndef NO_FENCE_LEARN
+        fence(of_producer[s])
+#endif
+    :: else -> m = 0
+    fi;
+    ring_nap(s, 0);
+#if SLOTS == 2
+    ring_nap(s, 1)
+#endif
+}
+
+inline ring_if_follows(k) {
+    d_step {                                    /* if segment.words[W_PLACES + slot]  */
+        if
+        :: places[k] > 0 ->
+            to_post = true;
+#ifndef NO_LOOKS
+            store_now(of_supervisor, W_LOOKS + k, looks[k] + 1) /* count_look         */
+#endif
+        :: else
+        fi
+    };
+    if
+    :: to_post -> post(of_supervisor, k)
     :: else
     fi
 }
 
-inline ring_everybody(buffer) {                 /* ..., likewise                      */
-    ring_if_armed(buffer, 0);
+inline ring_everybody() {
+#ifndef NO_FENCE_EVERYBODY                      /* the code as it is: finding 2       */
+    fence(of_supervisor);
+#endif
+    ring_if_follows(0);
 #if SLOTS == 2
-    ring_if_armed(buffer, 1)
+    ring_if_follows(1)
 #endif
 }
-
-#ifdef NO_FENCE_RING
-#define store_ring(buffer, word, value)  buffer!word,value
-#else
-#define store_ring(buffer, word, value)  store_and_fence(buffer, word, value)
-#endif
-#ifdef NO_FENCE_EVERYBODY
-#define store_everybody(buffer, word, value)  buffer!word,value
-#else
-#define store_everybody(buffer, word, value)  store_and_fence(buffer, word, value)
-#endif
 
 /* -- the producer: producer.py -------------------------------------------------------- */
 
 bool kill_producer, producer_over, producer_dead;
 
-proctype Producer() {
-    byte at, how, w, v, seen, block1;
-    byte rung_block[SLOTS], rung[SLOTS];
-    bool forgotten, changed, to_post;
+proctype Producer(byte s) {
+    byte at, how, w, v, m, block1;
+    byte known[SLOTS], known_elsewhere;         /* Ringer._known, _marks, _naps       */
+    bool changed, to_post, fenced, learnt;
+#ifdef HANDS
+    known[0] = 1 - s;                           /* follower 0 was there before        */
+#endif
     {
 #ifdef BEGIN
-        NOTE(ringing = true)                    /* begin                              */
-        store_everybody(of_producer, W_STATE, LIVE);
-        ring_everybody(of_producer);
+        atomic {                                /* begin                              */
+            NOTE(ringing = true)
+            of_producer[s]!W_STATE + s,LIVE;
+            m = STATE_MARK(s, LIVE)
+        };
+        ring(s);
         NOTE(ringing = false)
 #endif
         do
-        :: atomic { at < APPENDS && !cancelled -> at++; NOTE(ringing = true) };
-            store_ring(of_producer, W_HEAD, at);                        /* write      */
-            ring(of_producer, at);
+        :: atomic { at < APPENDS && !cancelled ->                       /* write      */
+                    at++; NOTE(ringing = true)
+                    of_producer[s]!W_HEAD + s,at;
+                    m = MARK(s, at) };
+            ring(s);
             NOTE(ringing = false)
 #ifdef CANCEL
         :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
@@ -254,25 +373,29 @@ proctype Producer() {
         :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
             break                                           /* finish                 */
         :: atomic { !cancelled -> how = ABORTED; NOTE(ringing = true)
-                    of_producer!W_HEAD,at + 1 };
+                    of_producer[s]!W_HEAD + s,at + 1 };
             break                                           /* abort: with an event   */
 #endif
 #if !defined(NET) || defined(ENDLESS)       /* NET tells what is LOST without it      */
-        :: silent = true;
+        :: silent[s] = true;
 end_silent: false                               /* nothing comes, and no end          */
 #endif
         od;
-        of_producer!W_STATE,ENDING;                         /* _end: end_stream       */
-        store_everybody(of_producer, W_STATE, how);
-        ring_everybody(of_producer)
+        of_producer[s]!W_STATE + s,ENDING;                  /* _end: end_stream       */
+        atomic {
+            of_producer[s]!W_STATE + s,how;
+            m = STATE_MARK(s, how)
+        };
+        ring(s)
     } unless { kill_producer };
     atomic {
         producer_over = true;
         producer_dead = kill_producer;
         NOTE(ringing = false)
-        silent = false;
-        at = 0; how = 0; forgotten = false; changed = false; to_post = false; block1 = 0;
-        rung[0] = 0; rung[SLOTS - 1] = 0; rung_block[0] = 0; rung_block[SLOTS - 1] = 0
+        silent[s] = false;
+        at = 0; how = 0; changed = false; to_post = false; block1 = 0; m = 0; fenced = false;
+        known[0] = 0; known[SLOTS - 1] = 0; known_elsewhere = 0; learnt = false;
+        rung[s * SLOTS] = 0; rung[s * SLOTS + SLOTS - 1] = 0
     }
 }
 
@@ -290,30 +413,31 @@ start:
 end:
         do
 #ifdef CANCEL
-        :: atomic { !asked -> asked = true; NOTE(sup_ringing = true) };
-            store_everybody(of_supervisor, W_CANCELLED, 1); /* Registry.cancel: _mark */
-            ring_everybody(of_supervisor);
+        :: atomic { !asked && empty(of_supervisor) -> asked = true;
+                    NOTE(sup_ringing = true)
+                    of_supervisor!W_CANCELLED,1 };          /* Registry.cancel: _mark */
+            ring_everybody();
             NOTE(sup_ringing = false)
 #endif
 #ifdef KILL
             /* Registry._finish: the flock is to be had once the producer is dead; what
                the dead left in their store buffers has long been committed then. */
-        :: atomic { producer_dead && !FINAL(state) &&
-                    empty(of_producer) && empty(of_supervisor) ->
+        :: atomic { producer_dead && !FINAL(state[0]) &&
+                    empty(of_producer[0]) && empty(of_supervisor) ->
                     sup_ringing = true };
             atomic {
                 how = (cancelled -> CANCELLED : ABORTED);
                 if
-                :: !cancelled -> of_supervisor!W_HEAD,head + 1      /* error event    */
+                :: !cancelled -> of_supervisor!W_HEAD,head[0] + 1   /* error event    */
                 :: else
                 fi
             };
             of_supervisor!W_STATE,ENDING;
+            of_supervisor!W_STATE,how;
 #ifdef NO_TAKEOVER_RING
-            store_and_fence(of_supervisor, W_STATE, how);
+            fence(of_supervisor);
 #else
-            store_everybody(of_supervisor, W_STATE, how);
-            ring_everybody(of_supervisor);
+            ring_everybody();
 #endif
             how = 0;
             sup_ringing = false
@@ -330,14 +454,12 @@ end:
 #endif
 
 #ifdef KILL
-#if SLOTS == 2
-#define OWE  owed[0]++; owed[1]++
-#else
 #ifdef NO_NET
 #define OWE  skip               /* claims that it is never needed, not even then      */
+#elif SLOTS == 2
+#define OWE  owed[0]++; owed[1]++
 #else
 #define OWE  owed[0]++
-#endif
 #endif
 proctype Killer() {             /* SIGKILL, at any moment or never                    */
     bool again = true;
@@ -349,16 +471,217 @@ proctype Killer() {             /* SIGKILL, at any moment or never              
 }
 #endif
 
+/* -- the board: wakeups/board.py ------------------------------------------------------ */
+
+bool lock[SLOTS];               /* Board._lock                                        */
+bool up[HUBS];                  /* Board._awake                                       */
+byte place_of[SLOTS * SEGS];    /* Board._place_of: place + 1, or 0                   */
+bool placed[WATCHES];           /* Board._placed: whether the watch is in it          */
+byte seen_mark[SLOTS * PLACES]; /* Board._seen                                        */
+byte last_nap[SLOTS];           /* Board._nap                                         */
+
+bool marked[WATCHES];           /* FollowHub._marked: whether the watch is in it      */
+bool awake[HUBS];               /* FollowHub.awake                                    */
+bool poked[HUBS], all[HUBS];    /* LoopHub._poked, _all                               */
+
+#ifdef WORKERS
+#define UP(k)      up[k]
+#elif HUBS == 2
+#define UP(k)      (up[0] || up[1])
+#else
+#define UP(k)      up[0]
+#endif
+#if WATCHES == 1
+#define IN_USE(k)  placed[0]                    /* Board._top                         */
+#elif SLOTS == 2
+#define IN_USE(k)  placed[k]
+#else
+#define IN_USE(k)  (placed[0] || placed[1])
+#endif
+#define USED(n, k) ((n) == last_nap[k] || (n) == nap[k] || (n) == rung[k] || \
+                    (n) == rung[(SEGS - 1) * SLOTS + k])
+
+inline alert(h) {               /* FollowHub._alert                                   */
+#ifdef THREADS
+#ifndef NO_SELF_RING
+    empty_buffer(of_worker[0]);
+    bell[0] = true;             /* Runtime._ring_self                                 */
+#endif
+    skip
+#else
+    poked[h] = true             /* LoopHub.poke                                       */
+#endif
+}
+
+inline on_mark(k, p, i) {       /* FollowHub._on_mark, if watch i is at place p       */
+    if
+    :: placed[i] && SLOT(HUB(i)) == k && place_of[k * SEGS + SEG(i)] == p + 1 ->
+        marked[i] = true;
+        told = true;
+        if
+        :: !awake[HUB(i)] -> alert(HUB(i))
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline tell(k, p) {             /* Board._collect, _tell: one word; in a d_step       */
+    if
+    :: IN_USE(k) && boards[k * PLACES + p] != seen_mark[k * PLACES + p] ->
+        seen_mark[k * PLACES + p] = boards[k * PLACES + p];
+        on_mark(k, p, 0);
+#if WATCHES == 2
+        on_mark(k, p, 1)
+#endif
+    :: else
+    fi
+}
+
+/* _collect: tell_first, and a d_step that begins with tell(k, PLACES - 1) */
+#if PLACES == 2
+#define tell_first(k)  d_step { tell(k, 0); skip }
+#else
+#define tell_first(k)  skip
+#endif
+
+inline renew_nap(k) {           /* up to its fence; in a d_step                       */
+#ifdef NAP_REUSED
+    last_nap[k] = 1;
+#else
+    if
+    :: !USED(1, k) -> last_nap[k] = 1
+    :: USED(1, k) && !USED(2, k) -> last_nap[k] = 2
+    :: USED(1, k) && USED(2, k) && !USED(3, k) -> last_nap[k] = 3
+    :: USED(1, k) && USED(2, k) && USED(3, k) && !USED(4, k) -> last_nap[k] = 4
+    :: else -> last_nap[k] = 5
+    fi;
+#endif
+    store_now(of_worker[k], W_NAP + k, last_nap[k]);
+#ifndef NO_FENCE_NAP
+    empty_buffer(of_worker[k]);
+#endif
+    skip
+}
+
+#ifdef NO_COLLECT_NAP
+#define look_again(k)  skip
+#else
+#define look_again(k)  tell(k, PLACES - 1)
+#endif
+
+inline board_collect(k) {       /* Board.collect                                      */
+#if PLACES == 1
+    d_step { !lock[k] -> tell(k, 0); told = false };
+#else
+    d_step { !lock[k] -> lock[k] = true; tell(k, 0) };
+    d_step { tell(k, 1); told = false; lock[k] = false };
+#endif
+}
+
+inline board_wake(k, h) {       /* Board.wake                                         */
+    d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0) }
+}
+
+inline board_nap(k, h) {        /* Board.nap                                          */
+    d_step {
+        !lock[k] ->
+        up[h] = false;
+        if
+        :: !UP(k) -> lock[k] = true; mine = true; renew_nap(k)
+        :: else
+        fi
+    };
+    if
+    :: mine ->
+        tell_first(k);
+        d_step { look_again(k); told = false; mine = false; lock[k] = false }
+    :: else
+    fi
+}
+
+inline board_rung(k) {          /* Board.rung                                         */
+    d_step {
+        !lock[k] ->
+        if
+        :: !UP(k) ->
+            lock[k] = true; mine = true;
+#ifndef RUNG_COLLECTS_ONLY
+            store_now(of_worker[k], W_NAP + k, 0)
+#endif
+        :: else
+        fi
+    };
+    if
+    :: mine ->
+        tell_first(k);
+        d_step {
+            tell(k, PLACES - 1);
+            mine = !told;
+            told = false;
+#if defined(RUNG_COLLECTS_ONLY) || defined(NO_RENEW)
+            mine = false;
+#endif
+            if
+            :: mine -> renew_nap(k)
+            :: else -> lock[k] = false
+            fi
+        };
+        if
+        :: mine ->
+            tell_first(k);
+            d_step { look_again(k); told = false; mine = false; lock[k] = false }
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline enter(k, i) {            /* Board.enter                                        */
+    d_step {
+        !lock[k] ->
+        if
+        :: place_of[k * SEGS + SEG(i)] == 0 ->
+            place_of[k * SEGS + SEG(i)] = 1;                /* the lowest that is free */
+#if SEGS == 2
+            if
+            :: place_of[k * SEGS + 1 - SEG(i)] == 1 -> place_of[k * SEGS + SEG(i)] = 2
+            :: else
+            fi;
+#endif
+            store_now(of_worker[k], W_PLACE + SEG(i) * SLOTS + k, place_of[k * SEGS + SEG(i)])
+        :: else
+        fi;
+        placed[i] = true;
+#ifndef NO_FENCE_ENTER
+        empty_buffer(of_worker[k]);
+#endif
+        skip
+    }
+}
+
+inline board_leave(k, i) {      /* Board.leave; in a d_step, after !lock[k]           */
+    placed[i] = false;
+#if defined(TWOHUBS) && SEGS == 1
+    if
+    :: !placed[1 - i] ->
+#endif
+    store_now(of_worker[k], W_PLACE + SEG(i) * SLOTS + k, 0);
+    place_of[k * SEGS + SEG(i)] = 0
+#if defined(TWOHUBS) && SEGS == 1
+    :: else
+    fi
+#endif
+}
+
 /* -- the hub: wakeups/hub.py ---------------------------------------------------------- */
 
-/* Watch.last, and in which of FollowHub._busy and ._armed the watch is */
-byte last_head[HUBS], last_state[HUBS], last_cancelled[HUBS];
-bool busy[HUBS], asleep[HUBS];
-byte quiet[HUBS], joined[HUBS];
+byte last_head[WATCHES], last_state[WATCHES], last_cancelled[WATCHES];  /* Watch.last  */
+byte quiet[HUBS], joined[WATCHES];
 
 #define NEW      0              /* has not joined yet                                 */
 #define RUN      1              /* is to run: Follower._step                          */
-#define WAIT     2              /* is in Watch.waiters                                */
+#define WAIT     2              /* is in Watch.waiters, or in Watch.pushers           */
 #define OVER     3
 byte stands[2], offset[2];
 byte grace[2];                  /* looks since it saw the cancel; has a timer if > 0  */
@@ -366,308 +689,367 @@ bool has_left;
 
 #define HUB_LOCALS byte now_head, now_state, now_cancelled, w, v;                    \
                    byte seen_head, seen_state, seen_cancelled, there;                \
-                   bool final, none, to_arm, yes
+                   bool final, none, mine, told, found, yes, news
 #if defined(NET) && !defined(THREADS)
 #define IDLE       at_work[h] = false;
 #else
 #define IDLE
 #endif
-#define RESET      now_head = 0; now_state = 0; now_cancelled = 0; there = 0; IDLE   \
+#define FORGET     now_head = 0; now_state = 0; now_cancelled = 0
+#define RESET      FORGET; there = 0; IDLE                                           \
                    seen_head = 0; seen_state = 0; seen_cancelled = 0; final = false; \
                    none = false
 
 /* A snapshot loads its words one by one: memcpy. The first load goes into one step with
    what made us look, the last one with what is made of it. */
 #ifdef SNAP_ATOMIC
-#define SNAP1(h, s, c)  skip
-#define SNAP2(h, s, c)  h = head; s = state; c = cancelled
+#define SNAP1(g, h, s, c)  skip
+#define SNAP2(g, h, s, c)  h = head[g]; s = state[g]; c = cancelled
 #else
 #ifdef SNAP_DESC
 #ifdef CANCEL
-#define SNAP1(h, s, c)  c = cancelled
-#define SNAP2(h, s, c)  s = state; h = head
+#define SNAP1(g, h, s, c)  c = cancelled
+#define SNAP2(g, h, s, c)  s = state[g]; h = head[g]
 #else
-#define SNAP1(h, s, c)  s = state
-#define SNAP2(h, s, c)  h = head
+#define SNAP1(g, h, s, c)  s = state[g]
+#define SNAP2(g, h, s, c)  h = head[g]
 #endif
 #else
-#define SNAP1(h, s, c)  h = head
+#define SNAP1(g, h, s, c)  h = head[g]
 #ifdef CANCEL
-#define SNAP2(h, s, c)  s = state; c = cancelled
+#define SNAP2(g, h, s, c)  s = state[g]; c = cancelled
 #else
-#define SNAP2(h, s, c)  s = state
+#define SNAP2(g, h, s, c)  s = state[g]
 #endif
 #endif
 #endif
 
+#define ON(f, i)   (WATCH(f) == (i))
+#define AT(f, h)   (HUB(WATCH(f)) == (h))
+#define WAITERS(i) ((ON(0, i) && stands[0] == WAIT) || (ON(1, i) && stands[1] == WAIT))
 #define MOVED(i)   (now_head != last_head[i] || now_state != last_state[i] || \
                     now_cancelled != last_cancelled[i])
-#define WAITERS(i) ((AT(0, i) && stands[0] == WAIT) || (AT(1, i) && stands[1] == WAIT))
-
-inline fire(i) {                /* FollowHub._fire                                    */
-    last_head[i] = now_head;
-    last_state[i] = now_state;
-    last_cancelled[i] = now_cancelled;
-    if :: AT(0, i) && stands[0] == WAIT -> stands[0] = RUN :: else fi;
-    if :: AT(1, i) && stands[1] == WAIT -> stands[1] = RUN :: else fi
-}
-
-inline moved(i) {               /* FollowHub._moved                                   */
-    asleep[i] = false;
-    quiet[i] = 0;
-    busy[i] = true;
-    fire(i)
-}
-
-inline store_armed(i) {         /* FollowHub._arm, up to its fence                    */
-    to_arm = true;
-#ifdef ARMED_SEQUENCE
-    sequence[i]++;
-    of_hub[i]!W_ARMED + SLOT(i),sequence[i]
+#ifdef TAKE
+#define ONLY_HEAD(i)  (now_state == last_state[i] && now_cancelled == last_cancelled[i])
 #else
-#ifndef TWOHUBS
-    of_hub[i]!W_ARMED + SLOT(i),last_head[i] + 1
+#define ONLY_HEAD(i)  false
 #endif
-#endif
-}
 
-inline arm(i) {                 /* FollowHub._arm, from its fence on                  */
-#ifdef TWOHUBS
-    d_step {                    /* with _arming: words[w] = max(words[w], seen)       */
-        if
-        :: last_head[i] + 1 > armed[0] ->
-            armed[0] = last_head[i] + 1;
-            posted[0] = false;
-#ifdef HUBFIX
-            poked[1 - i] = true
-#endif
-        :: else
-        fi
-    };
-#else
-#ifndef NO_FENCE_ARM
-    fence(of_hub[i]);
-#endif
-#endif
-#ifndef NO_RECHECK
-    SNAP1(now_head, now_state, now_cancelled);
-#endif
-    d_step {
-#ifndef NO_RECHECK
-        SNAP2(now_head, now_state, now_cancelled);
-#endif
-        if
-        :: MOVED(i) -> moved(i)
-        :: else -> asleep[i] = true
-        fi;
-        to_arm = false;
-        RESET
-    }
-}
-
-inline wait(i, f) {             /* FollowHub.wait                                     */
-    SNAP1(now_head, now_state, now_cancelled);
-    d_step {
-        SNAP2(now_head, now_state, now_cancelled);
-        if
-        :: MOVED(i) -> moved(i)
-        :: else
-        fi;
-        if
-        :: now_head == seen_head && now_state == seen_state && now_cancelled == seen_cancelled
-            -> stands[f] = WAIT
-        :: else -> stands[f] = RUN              /* waiter.wake()                      */
-        fi;
-        if
-        :: stands[f] == WAIT && !busy[i] && !asleep[i] -> store_armed(i)
-        :: else -> RESET
-        fi
-    };
+/* Watch.changed, from its second load on, but for the pushing; in a d_step. */
+inline changed2(i) {
+    SNAP2(SEG(i), now_head, now_state, now_cancelled);
     if
-    :: to_arm -> arm(i)
-    :: else
-    fi
-}
-
-inline look(i) {                /* FollowHub.look, if asleep[i]                       */
-    SNAP1(now_head, now_state, now_cancelled);
-    d_step {
-        SNAP2(now_head, now_state, now_cancelled);
+    :: MOVED(i) ->
+        found = true;
         if
-        :: MOVED(i) -> moved(i)
-        :: else
-        fi;
-        RESET
-    }
-}
-
-inline tick(i) {                /* FollowHub.tick, if busy[i], from its second load on */
-    d_step {
-        SNAP2(now_head, now_state, now_cancelled);
-        if
-        :: MOVED(i) -> quiet[i] = 0; fire(i); RESET
+        :: ONLY_HEAD(i) -> news = WAITERS(i)
         :: else ->
-#ifndef NEVER_QUIET
-            quiet[i]++;
+            if :: ON(0, i) && stands[0] == WAIT -> stands[0] = RUN :: else fi;
+            if :: ON(1, i) && stands[1] == WAIT -> stands[1] = RUN :: else fi
+        fi;
+        last_head[i] = now_head;
+        last_state[i] = now_state;
+        last_cancelled[i] = now_cancelled
+    :: else
+    fi
+}
+
+#ifdef TAKE
+inline push(i) {                /* Delivery.push: Follower._push reads what there is  */
+    if
+    :: news ->
+        d_step {
+            news = false;
+            if :: ON(0, i) && stands[0] == WAIT && head[SEG(i)] > offset[0] ->
+                offset[0] = head[SEG(i)] :: else fi;
+            if :: ON(1, i) && stands[1] == WAIT && head[SEG(i)] > offset[1] ->
+                offset[1] = head[SEG(i)] :: else fi
+        }
+    :: else
+    fi
+}
+#else
+#define push(i)  skip
 #endif
-            if
-            :: quiet[i] >= QUIET ->
-                busy[i] = false;
-                quiet[i] = 0;
-                if
-                :: WAITERS(i) -> store_armed(i)
-                :: else -> RESET
-                fi
-            :: else -> RESET
-            fi
-        fi
+
+inline look_at(i) {             /* one watch of FollowHub._look                       */
+    if
+    :: marked[i] ->
+        atomic { marked[i] = false; SNAP1(SEG(i), now_head, now_state, now_cancelled) };
+        d_step { changed2(i); FORGET };
+        push(i)
+    :: else
+    fi
+}
+
+#if WATCHES == 1
+#define MARKED(h)     marked[0]
+#define look_marked(h)  look_at(0)
+#elif HUBS == 2
+#define MARKED(h)     marked[h]
+#define look_marked(h)  look_at(h)
+#else
+#define MARKED(h)     (marked[0] || marked[1])
+#define look_marked(h)  look_at(0); look_at(1)
+#endif
+
+inline look(h) {                /* FollowHub.look                                     */
+    yes = MARKED(h);
+    if
+    :: yes ->
+#ifdef WAKE_IF_NEW
+        yes = false;
+        look_marked(h);
+        if
+        :: found && !awake[h] -> awake[h] = true; board_wake(SLOT(h), h)
+        :: else
+        fi;
+#else
+        d_step { yes = !awake[h]; awake[h] = true };
+        if
+        :: yes -> yes = false; board_wake(SLOT(h), h)
+        :: else
+        fi;
+        look_marked(h);
+#endif
+        d_step { quiet[h] = 0; found = false }
+    :: else
+    fi
+}
+
+inline look_at_one(i) {         /* one watch of FollowHub.look_at_all                 */
+    if
+    :: joined[i] > 0 ->
+        SNAP1(SEG(i), now_head, now_state, now_cancelled);
+        d_step { changed2(i); FORGET; found = false };
+        push(i)
+    :: else
+    fi
+}
+
+inline look_at_all(h) {
+#if WATCHES == 1
+    look_at_one(0)
+#elif HUBS == 2
+    look_at_one(h)
+#else
+    look_at_one(0);
+    look_at_one(1)
+#endif
+}
+
+inline tick(h) {                /* FollowHub.tick, if awake                           */
+    board_collect(SLOT(h));
+    look_marked(h);
+    d_step {
+#if QUIET == 1
+        yes = !found;
+#else
+        if
+        :: found -> quiet[h] = 0
+        :: else -> quiet[h]++
+        fi;
+        yes = quiet[h] >= QUIET;
+        if :: yes -> quiet[h] = 0 :: else fi;
+#endif
+#ifdef NEVER_QUIET
+        yes = false;
+#endif
+        found = false;
+        if :: yes -> awake[h] = false :: else fi
     };
     if
-    :: to_arm -> arm(i)
-    :: else
-    fi
-}
-
-inline join(i, f) {             /* FollowHub.join; Watch.__init__                     */
-    if
-    :: joined[i] == 0 ->
-        SNAP1(last_head[i], last_state[i], last_cancelled[i]);
+    :: yes ->
+        board_nap(SLOT(h), h);
         d_step {
-            SNAP2(last_head[i], last_state[i], last_cancelled[i]);
-            joined[i]++; stands[f] = RUN
+            yes = false;
+#ifndef NO_MARKED_CHECK
+            if
+            :: MARKED(h) -> alert(h)
+            :: else
+            fi;
+#endif
+            IDLE
+            skip
         }
-    :: else -> d_step { joined[i]++; stands[f] = RUN }
+    :: else -> d_step { IDLE skip }
     fi
 }
 
-inline leave(i) {               /* FollowHub.leave                                    */
-    joined[i]--;
+inline wait(h, i, f) {          /* FollowHub.wait, take                               */
+    SNAP1(SEG(i), now_head, now_state, now_cancelled);
+    d_step {
+        changed2(i);
+        found = false;
+        if
+#ifdef NO_SEEN_CHECK
+        :: true
+#else
+        :: last_head[i] == seen_head && last_state[i] == seen_state &&
+           last_cancelled[i] == seen_cancelled
+#endif
+            -> stands[f] = WAIT
+#ifndef NO_SEEN_CHECK
+        :: else -> stands[f] = RUN              /* waiter.wake(), or take is False    */
+#endif
+        fi;
+        yes = news;
+        RESET
+    };
+    yes = false;
+    push(i)
+#ifdef ENTER_LATE
+    ;
     if
-    :: joined[i] == 0 ->
-        busy[i] = false; asleep[i] = false; quiet[i] = 0;
-        last_head[i] = 0; last_state[i] = 0; last_cancelled[i] = 0
+    :: !placed[i] && stands[f] == WAIT -> enter(SLOT(h), i)
     :: else
     fi
+#endif
+}
+
+inline join(i, f) {             /* FollowHub.join                                     */
+    if
+    :: joined[i] == 0 ->
+#ifdef SNAP_FIRST
+        d_step { last_head[i] = head[SEG(i)]; last_state[i] = state[SEG(i)];
+                 last_cancelled[i] = cancelled };
+        enter(SLOT(HUB(i)), i);
+#else
+#ifndef ENTER_LATE
+        enter(SLOT(HUB(i)), i);
+#endif
+        SNAP1(SEG(i), last_head[i], last_state[i], last_cancelled[i]);
+#endif
+        d_step {
+#ifndef SNAP_FIRST
+            SNAP2(SEG(i), last_head[i], last_state[i], last_cancelled[i]);
+#endif
+            joined[i]++; stands[f] = RUN; IDLE
+            skip
+        }
+    :: else -> d_step { joined[i]++; stands[f] = RUN; IDLE skip }
+    fi
+}
+
+inline leave(i, f, as) {        /* Follower.close: FollowHub.leave                    */
+    d_step {
+        !lock[SLOT(HUB(i))] ->
+        stands[f] = as;
+        joined[i]--;
+        if
+        :: joined[i] == 0 ->
+            board_leave(SLOT(HUB(i)), i);
+            last_head[i] = 0; last_state[i] = 0; last_cancelled[i] = 0
+        :: else
+        fi;
+        RESET
+    }
 }
 
 #ifdef THREADS
-#define LEAVE_NOW(i) skip       /* needs the lock: see Thread                         */
+#define LEAVE_NOW(i, f) stands[f] = OVER        /* needs the lock: see Thread         */
 #else
-#define LEAVE_NOW(i) leave(i)   /* Follower.close                                     */
+#define LEAVE_NOW(i, f) leave(i, f, OVER)
 #endif
 
-/* Follower._step (consumer.py), from its second load on; sets `none` if it has to wait */
+/* Follower._step, from its second load on; sets `none` if it has to wait. */
 inline step(i, f) {
-#ifdef WORKERS
-    d_step {
-        SNAP2(seen_head, seen_state, seen_cancelled);
-        final = FINAL(state);
-        there = head;
-#else
-    atomic { SNAP2(seen_head, seen_state, seen_cancelled) };
+    atomic { SNAP2(SEG(i), seen_head, seen_state, seen_cancelled) };
 #ifdef FINAL_LATE
-    there = head;
-    final = FINAL(state);
+    there = head[SEG(i)];
+    final = FINAL(state[SEG(i)]);
     d_step {
 #else
-    final = FINAL(state);                       /* reader.producer_state.final        */
+    final = FINAL(state[SEG(i)]);               /* reader.producer_state.final        */
     d_step {
-        there = head;                           /* watch.read(self.offset)            */
-#endif
+        there = head[SEG(i)];                   /* watch.read(self.offset)            */
 #endif
         if
-        :: there > offset[f] -> offset[f] = there
+        :: there > offset[f] -> offset[f] = there; final = false
         :: there <= offset[f] && final ->
-            assert(offset[f] == head);          /* NOTHING IS MISSING AT THE END      */
-            stands[f] = OVER;
-            LEAVE_NOW(i)
+            assert(offset[f] == head[SEG(i)])   /* NOTHING IS MISSING AT THE END      */
         :: else -> none = true
         fi;
         if
-        :: !none -> RESET
+        :: !none && !final -> RESET
         :: else
         fi
     };
+    if
+    :: final -> LEAVE_NOW(i, f)
+    :: else
+    fi;
 #ifdef CANCEL
     if
     :: none ->
         if
         :: atomic { !cancelled }
         :: atomic { cancelled && grace[f] < 2 -> grace[f]++ }
-        :: atomic { cancelled && grace[f] > 0 ->            /* FollowCut              */
-                    stands[f] = OVER; LEAVE_NOW(i); RESET }
+        :: atomic { cancelled && grace[f] > 0 -> none = false };    /* FollowCut      */
+            LEAVE_NOW(i, f)
         fi
     :: else
     fi
 #endif
 }
 
-#ifdef ARMED_SEQUENCE
-byte sequence[HUBS];
-#endif
-
-/* LOST: a hub sleeps, there is something to see, and nothing is under way that will have
-   it look: what only the safety net can mend. */
+/* LOST: a follower sleeps, there is something to see, and nothing is under way that will
+   have its hub look: what only the safety net can mend. */
 #define COMES_BY(f) (stands[f] == RUN || (stands[f] == WAIT && grace[f] > 0))
-#define UNSEEN(i)   (WAITERS(i) && !(AT(0, i) && COMES_BY(0)) && !(AT(1, i) && COMES_BY(1)) && \
-                     (head != last_head[i] || state != last_state[i] || \
+#define UNSEEN(i)   (WAITERS(i) && !(ON(0, i) && COMES_BY(0)) && !(ON(1, i) && COMES_BY(1)) && \
+                     (head[SEG(i)] != last_head[i] || state[SEG(i)] != last_state[i] || \
                       cancelled != last_cancelled[i]))
-#define NO_NEWS     (!ringing && !sup_ringing && empty(of_producer) && empty(of_supervisor))
+#define NO_NEWS     (!ringing && !sup_ringing && empty(of_producer[0]) && empty(of_supervisor))
 
 #ifndef THREADS
 
 /* -- an event loop: wakeups/loop.py --------------------------------------------------- */
 
-bool poked[HUBS];
-#define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(i)] && !poked[i] && !busy[i] && \
-                     !at_work[i])
+#define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(HUB(i))] && !poked[HUB(i)] && \
+                     !UP(SLOT(HUB(i))) && !awake[HUB(i)] && !at_work[HUB(i)])
 
 inline follow(f) {
-    step(h, f);
+    step(WATCH(f), f);
     if
-    :: none -> wait(h, f)
+    :: none -> wait(h, WATCH(f), f)
     :: else
     fi
 }
+
+#ifdef HUB_AWAKE
+#define TURN  (stands[0] == OVER)               /* the place is free                  */
+#else
+#define TURN  true
+#endif
+
+#define START(f)  atomic { AT(f, h) && stands[f] == RUN -> NOTE(at_work[h] = true)      \
+                           SNAP1(OF(f), seen_head, seen_state, seen_cancelled) }
 
 proctype Loop(byte h) {
     HUB_LOCALS;
 end:
     do
-    :: atomic { AT(0, h) && stands[0] == RUN -> NOTE(at_work[h] = true)
-                SNAP1(seen_head, seen_state, seen_cancelled) };
-        follow(0)
-    :: atomic { AT(1, h) && stands[1] == RUN -> NOTE(at_work[h] = true)
-                SNAP1(seen_head, seen_state, seen_cancelled) };
-        follow(1)
-    :: AT(0, h) && stands[0] == NEW -> join(h, 0)           /* Follower._enter        */
-    :: AT(1, h) && stands[1] == NEW -> join(h, 1)
-#ifdef WORKERS
-    :: atomic { bell[h] -> yes = asleep[h]; bell[h] = false };  /* see WORKERS        */
+    :: START(0); follow(0)
+    :: START(1); follow(1)
+    :: atomic { AT(0, h) && stands[0] == NEW -> NOTE(at_work[h] = true) };
+        join(WATCH(0), 0)                                   /* Follower._enter        */
+    :: atomic { AT(1, h) && stands[1] == NEW && TURN -> NOTE(at_work[h] = true) };
+        join(WATCH(1), 1)
+    :: atomic { poked[h] -> NOTE(at_work[h] = true)         /* LoopHub._on_poke       */
+#ifndef POKED_LATE
+                poked[h] = false;
+#endif
+                yes = all[h]; all[h] = false };
         if
-        :: yes -> yes = false; look(h)
-        :: else
-        fi
-#else
-    :: atomic { poked[h] ->                     /* LoopHub._on_poke                   */
-                yes = asleep[h];
-#ifdef POKED_LATE
-                NOTE(at_work[h] = yes) skip };
-        if
-        :: yes -> yes = false; look(h)
+        :: yes -> look_at_all(h)
         :: else
         fi;
-        poked[h] = false
-#else
-                NOTE(at_work[h] = yes) poked[h] = false };
-        if
-        :: yes -> yes = false; look(h)
-        :: else
-        fi
+        look(h);
+#ifdef POKED_LATE
+        poked[h] = false;
 #endif
-#endif
-    :: atomic { busy[h] -> NOTE(at_work[h] = true)          /* LoopHub._on_tick       */
-                SNAP1(now_head, now_state, now_cancelled) };
+        d_step { IDLE yes = false }
+    :: atomic { awake[h] -> NOTE(at_work[h] = true) };      /* LoopHub._on_tick       */
         tick(h)
 #ifdef CANCEL
         /* loop.call_later(_CANCEL_LOOK_S, waiter.wake) */
@@ -676,38 +1058,48 @@ end:
 #endif
 #ifdef LEAVE
     :: atomic { AT(1, h) && !has_left && (stands[1] == RUN || stands[1] == WAIT) ->
-                has_left = true; grace[1] = 0; stands[1] = NEW; leave(h) }
+                has_left = true; grace[1] = 0 };
+        leave(WATCH(1), 1, NEW)
+#endif
+#ifdef HANDS
+    :: AT(0, h) && (stands[0] == RUN || stands[0] == WAIT) -> leave(0, 0, OVER)
 #endif
     od
 }
 
-/* wakeups/doorbell.py: Doorbell._run; Runtime._on_wake pokes every hub of the process */
-proctype Doorbell(byte me) {
+/* wakeups/doorbell.py: Doorbell._run; runtime.py: Runtime._on_wake */
+proctype Doorbell(byte k) {
+    byte w, v, looked;
+    bool mine, told, every, due;
 end:
     do
-    :: bell[me] -> bell[me] = false;
-poke:
-#ifdef DRAIN_LATE
-        poked[me] = true;
-        bell[me] = false
-#else
-        atomic {
-            bell[me] = false;                   /* take what else there is, then ...  */
-            poked[me] = true;                   /* LoopHub.poke                       */
-#ifdef TWOHUBS
-            poked[1] = true
+    :: bell[k] -> bell[k] = false;
+#ifndef DRAIN_LATE
+        bell[k] = false;                        /* take what else there is            */
 #endif
-        }
+on_wake:
+        skip;
+        d_step { every = due || looks[k] != looked; looked = looks[k]; due = false };
+        board_rung(k);
+        d_step {                                /* hub.poke(look_at_all)              */
+            if
+            :: every ->
+                all[k * (HUBS - 1)] = true; poked[k * (HUBS - 1)] = true;
+#ifdef TWOHUBS
+                all[1] = true; poked[1] = true;
+#endif
+                every = false
+            :: else
+            fi
+        };
+#ifdef DRAIN_LATE
+        bell[k] = false
 #endif
 #ifdef NET
-    :: atomic { LOST(me) ->                     /* acquire(NET_S) ran out             */
-                assert(owed[me] > 0);           /* THE NET: AT MOST ONCE PER KILL     */
-                owed[me]-- };
-        goto poke
-#ifdef TWOHUBS
-    :: atomic { LOST(1) -> assert(owed[0] > 0); owed[0]-- };
-        goto poke
-#endif
+    :: atomic { LOST(k * (WATCHES - 1)) ->      /* acquire(NET_S) ran out             */
+                assert(owed[k] > 0);            /* THE NET: AT MOST ONCE PER KILL     */
+                owed[k]--; due = true };
+        goto on_wake
 #endif
     od
 }
@@ -716,50 +1108,40 @@ poke:
 
 /* -- threads: wakeups/threads.py ------------------------------------------------------ */
 
-bool lock, ticking;             /* ThreadHub._lock, _ticking                          */
+bool hub_lock;                  /* ThreadHub._lock                                    */
 bool tick_s;                    /* the doorbell thread waits TICK_S, not NET_S        */
-bool self_ringing;              /* a thread is about to ring its own process          */
-#define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[0] && !tick_s && !lock && !self_ringing)
 
 proctype Thread(byte f) {       /* Follower.__next__                                  */
     HUB_LOCALS;
-    atomic { !lock -> lock = true };
+    atomic { !hub_lock -> hub_lock = true };
     join(0, f);
-    lock = false;
+    hub_lock = false;
 end:
     do
-    :: atomic { stands[f] == RUN -> SNAP1(seen_head, seen_state, seen_cancelled) };
+    :: atomic { stands[f] == RUN -> SNAP1(0, seen_head, seen_state, seen_cancelled) };
         step(0, f);
         if
         :: none ->                              /* ThreadHub.wait                     */
-            atomic { !lock -> lock = true };
-            wait(0, f);
-            d_step {
-#ifndef NO_SELF_RING
-                yes = busy[0] && !ticking;
-#endif
-                self_ringing = yes;
-                ticking = busy[0];
-                empty_buffer(of_hub[0]);
-                lock = false
-            };
-            if
-            :: yes -> d_step { yes = false; self_ringing = false; bell[0] = true }
-            :: else
-            fi
+            atomic { !hub_lock -> hub_lock = true };
+            wait(0, 0, f);
+            hub_lock = false
         :: else
         fi
 #ifdef CANCEL
         /* waiter.event.wait(_CANCEL_LOOK_S), hub.forget */
-    :: atomic { stands[f] == WAIT && grace[f] > 0 && !lock -> stands[f] = RUN }
+    :: atomic { stands[f] == WAIT && grace[f] > 0 && !hub_lock -> stands[f] = RUN }
 #endif
-    :: atomic { stands[f] == OVER && !lock -> leave(0) };       /* Follower.close     */
+    :: atomic { stands[f] == OVER && !hub_lock -> hub_lock = true };
+        leave(0, f, OVER);                      /* Follower.close                     */
+        hub_lock = false;
         break
     od
 }
 
-proctype Doorbell(byte me) {    /* Doorbell._run, Runtime._on_wake, ThreadHub.step    */
+proctype Doorbell(byte k) {     /* Doorbell._run, Runtime._on_wake, ThreadHub.step    */
     HUB_LOCALS;
+    byte looked;
+    bool every;
 end:
     do
     :: bell[0] -> bell[0] = false;
@@ -767,33 +1149,24 @@ end:
         bell[0] = false;                        /* take what else there is            */
 #endif
 on_wake:
-        atomic { !lock -> lock = true; yes = asleep[0] };
+        skip;
+        d_step { every = looks[0] != looked; looked = looks[0] };
+        board_rung(0);
+        atomic { !hub_lock -> hub_lock = true };
         if
-        :: yes -> yes = false; look(0)
+        :: every -> every = false; look_at_all(0)
         :: else
         fi;
-        yes = busy[0];
+        look(0);
         if
-        :: yes ->
-            yes = false;
-            SNAP1(now_head, now_state, now_cancelled);
-            tick(0)
+        :: awake[0] -> tick(0)
         :: else
         fi;
-        d_step {
-            ticking = busy[0];
-            tick_s = busy[0];
-            empty_buffer(of_hub[0]);
-            lock = false
-        }
+        d_step { yes = false; tick_s = awake[0]; hub_lock = false }
 #ifdef DRAIN_LATE
         bell[0] = false
 #endif
     :: tick_s && !bell[0] -> goto on_wake       /* acquire(TICK_S) ran out            */
-#ifdef NET
-    :: atomic { LOST(0) -> assert(owed[0] > 0); owed[0]-- };
-        goto on_wake
-#endif
     od
 }
 
@@ -802,7 +1175,8 @@ on_wake:
 /* -- what must hold when nothing can happen any more ---------------------------------- */
 
 #define FINE(f)     (stands[f] == OVER || \
-                     (silent && !FINAL(state) && !cancelled && offset[f] == head))
+                     (silent[OF(f)] && !FINAL(state[OF(f)]) && !cancelled && \
+                      offset[f] == head[OF(f)]))
 
 proctype Monitor() {
     timeout ->
@@ -812,14 +1186,31 @@ proctype Monitor() {
 init {
     atomic {
 #ifndef BEGIN
-        state = LIVE;
+        state[0] = LIVE;
+        state[SEGS - 1] = LIVE;
 #endif
 #ifdef ONE
         stands[1] = OVER;
 #endif
-        run Memory(); run Producer(); run Monitor();
-#ifndef WORKERS
+#ifdef HANDS
+        stands[0] = WAIT; joined[0] = 1; last_state[0] = LIVE;
+        placed[0] = true; place_of[0] = 1; places[0] = 1;
+        elsewhere = 1;
+#endif
+#ifndef NO_FIRST_NAP                            /* the code as it is: finding 1       */
+        nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
+        nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
+#endif
+#ifdef HUB_AWAKE
+        nap[0] = 0; awake[0] = true; up[0] = true;
+#endif
+        run Memory(); run Producer(0); run Monitor();
+#if SEGS == 2
+        run Producer(1);
+#endif
         run Doorbell(0);
+#if SLOTS == 2
+        run Doorbell(1);
 #endif
 #if defined(CANCEL) || defined(KILL)
         run Supervisor();

@@ -1,0 +1,23 @@
+"""The models of the protocol hold, and every mutation of them is found wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    not all(map(shutil.which, ('spin', 'gcc', 'timeout'))),
+    reason='needs spin and gcc',
+)
+def test_every_search_comes_out_as_it_must() -> None:
+    done = subprocess.run(
+        ['sh', str(CHECK)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
