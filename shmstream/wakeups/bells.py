@@ -151,7 +151,11 @@ class Ringer:
 
 
 def ring_everybody(segment: Segment, bells: Bells) -> None:
-    """Have all who follow look at everything; supervisor only, which has no marks."""
+    """Have all who follow look at everything; supervisor only, which has no marks.
+
+    After what they have to see has been stored.
+    """
+    make_fence()()
     for slot in range(MAX_SLOTS):
         if segment.words[W_PLACES + slot]:
             bells.table.count_look(slot)

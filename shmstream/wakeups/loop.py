@@ -89,14 +89,16 @@ class LoopHub:
             self._loop.call_at(due, self._on_tick, due)
 
     def _on_tick(self, due: float) -> None:
-        self._hub.tick()
-        if not self._hub.awake:
-            self._ticking = False
-            return
-        # A loop that comes late has more to do than to look: look less often.
-        now = self._loop.time()
-        due = now + min(TICK_S + (now - due), MAX_TICK_S)
-        self._loop.call_at(due, self._on_tick, due)
+        try:
+            self._hub.tick()
+        finally:
+            # Whatever went wrong: as long as it is awake, others rely on its ticks.
+            self._ticking = self._hub.awake
+            if self._ticking:
+                # A loop that comes late has more to do than to look: look less often.
+                now = self._loop.time()
+                due = now + min(TICK_S + (now - due), MAX_TICK_S)
+                self._loop.call_at(due, self._on_tick, due)
 
     def join(self, segment: Segment) -> Watch:
         """As ``FollowHub.join``."""
