@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 
 from shmstream.errors import InvalidConversationId
 
@@ -14,6 +16,8 @@ NOBODY = bytes(OWNER_BYTES)
 """The owner when no API keys are set: everybody shares one name space."""
 
 MODEL_SEPARATOR = '::'
+
+_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f]')
 
 
 def validate_id(conv_id: str) -> bytes:
@@ -28,11 +32,12 @@ def validate_id(conv_id: str) -> bytes:
         raise InvalidConversationId(
             f'conversation id has {len(raw)} bytes, at most {MAX_ID_BYTES} are allowed'
         )
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in conv_id):
+    if _CONTROL.search(conv_id):
         raise InvalidConversationId('conversation id holds a control character')
     return raw
 
 
+@functools.lru_cache(maxsize=1024)
 def digest(owner: bytes, conv_id: str) -> str:
     """Return the segment's file name: 40 hexadecimal digits.
 

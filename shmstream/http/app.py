@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -53,6 +54,9 @@ class Lifespan:
             log.error('%s', ex)
         await self._source.open()
         self._drain.start()
+        # What is there by now stays: no collection need go through it again.
+        gc.collect()
+        gc.freeze()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
         """Let the generations run on, then leave."""

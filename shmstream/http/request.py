@@ -62,6 +62,8 @@ def query(req: falcon.asgi.Request, name: bytes) -> bytes | None:
     Falcon's own decoding replaces what is not UTF-8, which would make two ids one.
     """
     raw: bytes = req.scope.get('query_string', b'')
+    if not raw:
+        return None
     for part in raw.split(b'&'):
         key, _, value = part.partition(b'=')
         if unquote_to_bytes(key) == name:

@@ -37,7 +37,7 @@ from shmstream.ring.layout import (
     W_RESERVED,
     W_STATE,
 )
-from shmstream.ring.state import State, effective
+from shmstream.ring.state import STATES, State, effective
 
 TAIL_ROOM = 1024
 """Reserved beyond every append, so that a last error event fits when room runs out."""
@@ -202,8 +202,8 @@ class RingReader:
     def producer_state(self) -> State:
         """The producer's own word."""
         try:
-            return State(self._words[W_STATE])
-        except ValueError:
+            return STATES[self._words[W_STATE]]
+        except IndexError:
             # Checked when it was attached, so damaged since: nothing good can come.
             return State.ABORTED
 
