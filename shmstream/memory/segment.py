@@ -59,7 +59,7 @@ from shmstream.ring.layout import (
     W_VERSION,
 )
 from shmstream.ring.ring import RingWriter
-from shmstream.ring.state import State
+from shmstream.ring.state import STATES
 
 FIRST_EXTENT = 16 * 1024
 """Reserved when a session is made: a short answer never reserves again."""
@@ -215,7 +215,7 @@ class Segment:
             raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
         if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
             raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
-        if words[W_STATE] > max(State):
+        if words[W_STATE] >= len(STATES):
             raise LayoutMismatch(f'no such state: {words[W_STATE]}')
         return segment
 
