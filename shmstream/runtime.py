@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import queue
+import resource
 import threading
 import time
 import weakref
@@ -92,6 +93,9 @@ class Runtime:
         self._recent: dict[Segment, None] = {}
         self._older: dict[Segment, None] = {}
         self._turn_at = 0.0
+        # Each may keep a descriptor.
+        few = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16
+        self._max_recent = min(_MAX_RECENT, few)
         self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self.followers = 0
         self._pid = os.getpid()
@@ -305,7 +309,7 @@ class Runtime:
         # little room, nobody may have to wait for that.
         if (
             self._slot is not None
-            and len(self._recent) < _MAX_RECENT
+            and len(self._recent) < self._max_recent
             and self.table.room >= _MAX_RECENT * segment.capacity
         ):
             self._recent[segment] = None

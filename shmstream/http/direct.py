@@ -46,28 +46,9 @@ class DirectWriter:
             protocol, cells['response_sent'], bool(cells['use_chunked'].cell_contents)
         )
 
-    def _ready(self) -> bool:
-        # Headers that are held back go out with the first ``send``.
-        protocol = self._protocol
-        flow = protocol._flow_control
-        return not (
-            protocol._response_buffer is not None
-            or protocol._closed
-            or flow is None
-            or flow.write_paused
-        )
-
     def write(self, data: bytes) -> bool:
         """Write a part of a body of unknown length; a ``Write`` of ``wakeups.push``."""
-        if not self._chunked or not self._ready():
-            return False
-        try:
-            self._write(_framed(data))
-        except RuntimeError:
-            # It is closing. ``send`` knows what to make of that.
-            return False
-        self._sent.cell_contents += len(data)
-        return True
+        return self._chunked and self._hand_over(_framed(data), len(data))
 
     def write_view(self, data: memoryview) -> bool:
         """Write a part of a body of known length, without copying it.
@@ -75,13 +56,25 @@ class DirectWriter:
         Args:
             data: bytes that nobody will ever change: the transport may hold on to them.
         """
-        if self._chunked or not self._ready():
+        return not self._chunked and self._hand_over(data, len(data))
+
+    def _hand_over(self, framed: bytes | memoryview, size: int) -> bool:
+        protocol = self._protocol
+        flow = protocol._flow_control
+        # Headers that are held back go out with the first ``send``.
+        if (
+            protocol._response_buffer is not None
+            or protocol._closed
+            or flow is None
+            or flow.write_paused
+        ):
             return False
         try:
-            self._write(data)
+            self._write(framed)
         except RuntimeError:
+            # It is closing. ``send`` knows what to make of that.
             return False
-        self._sent.cell_contents += len(data)
+        self._sent.cell_contents += size
         return True
 
 

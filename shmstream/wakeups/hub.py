@@ -2,7 +2,7 @@
 
 Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it::
 
-            wait            marked, looked at      QUIET_TICKS ticks without a mark
+            wait            marked, looked at      1 to QUIET_TICKS ticks without a mark
     asleep  ---->  asleep  ------------------>  awake  --------------------->  asleep
                                                   |  ^
                                              tick '--' every TICK_S
@@ -27,7 +27,8 @@ TICK_S = 0.001
 """How often a hub that is awake looks."""
 
 QUIET_TICKS = 3
-"""Ticks that bring nothing before a hub goes to sleep."""
+"""Ticks that bring nothing before a hub that has been busy goes to sleep; one that was
+woken for a single look sleeps after the first. Ticking is for what comes thick."""
 
 MAX_READ = 256 * 1024
 """Bytes that one read copies: small against a ring, large against a system call."""
@@ -157,7 +158,7 @@ class FollowHub:
         self._watches: dict[tuple[int, int], Watch] = {}
         # Filled by whichever thread collects; appending and popping are atomic.
         self._marked: deque[Watch] = deque()
-        self._quiet = 0
+        self._patience = 0
         self.awake = False
 
     def join(self, segment: Segment) -> Watch:
@@ -224,20 +225,22 @@ class FollowHub:
             return
         # Before looking, and whether or not there is something new to see: nobody is
         # rung for until a hub that has been told goes to sleep again.
-        if not self.awake:
+        if self.awake:
+            self._patience = QUIET_TICKS
+        else:
             self.awake = True
+            self._patience = 1
             self._board.wake(self)
-        self._quiet = 0
         self._look()
 
     def tick(self) -> None:
         """Collect and look, in a hub that is awake."""
         self._board.collect()
         if self._look():
-            self._quiet = 0
+            self._patience = QUIET_TICKS
             return
-        self._quiet += 1
-        if self._quiet >= QUIET_TICKS:
+        self._patience -= 1
+        if self._patience <= 0:
             self.awake = False
             self._board.nap(self)
             if self._marked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -184,7 +185,8 @@ def test_what_is_not_http_is_refused_quietly(demo: Service) -> None:
             assert answer == b'' or answer.split()[1].startswith(b'4')
 
 
-def test_a_path_cannot_forge_a_line_of_the_log(demo: Service) -> None:
+def test_a_path_cannot_forge_a_line_of_the_log(serve: Callable[..., Service]) -> None:
+    demo = serve(arguments=('--access-logfile', '-'))
     for control in ('%0A', '%0D', '%1B', '%C2%85', '%E2%80%A8'):
         demo.client().get(f'/v1/stream/x{control}forged')
         demo.client().get(f'/nothing{control}forged')

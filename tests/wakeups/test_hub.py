@@ -53,6 +53,9 @@ def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
     stream.write()
     board.rung()
     hub.turn()
+    # Busy: a second look brings something as well.
+    assert stream.write() == []
+    hub.tick()
     for _ in range(3 * QUIET_TICKS):
         waiter = hub.begin(watch)
         hub.tick()
@@ -73,15 +76,20 @@ def test_what_stays_quiet_naps_after_some_ticks(
     board.rung()
     hub.turn()
     waiter = hub.begin(watch)
-    for _ in range(QUIET_TICKS - 1):
-        hub.tick()
-        assert hub.awake
+    # A single wake-up is worth a single tick ...
     hub.tick()
     assert not hub.awake
     assert stream.write() == [SLOT]
     board.rung()
     hub.turn()
     assert waiter.woken == 1
+    # ... and one that brought something is worth some more.
+    stream.write()
+    hub.tick()
+    for _ in range(QUIET_TICKS):
+        assert hub.awake
+        hub.tick()
+    assert not hub.awake
 
 
 def test_only_what_is_marked_is_looked_at(

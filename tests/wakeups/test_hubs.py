@@ -61,30 +61,18 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
     one.turn()
     two.turn()
     waiter = one.begin(watch)
-    collect = board.collect
-    ticks = 0
+    look = one._look
 
-    def then_the_other() -> None:
-        nonlocal ticks
-        collect()
-        ticks += 1
-        if ticks == QUIET_TICKS:
-            setattr(board, 'collect', collect)  # noqa: B010
-            look = one._look
+    def look_first() -> bool:
+        found = look()
+        # After the last look, before the nap.
+        assert stream.write() == []
+        board.collect()
+        assert one.alerts == 0
+        return found
 
-            def look_first() -> bool:
-                found = look()
-                # After the last look, before the nap.
-                assert stream.write() == []
-                collect()
-                assert one.alerts == 0
-                return found
-
-            setattr(one, '_look', look_first)  # noqa: B010
-
-    setattr(board, 'collect', then_the_other)  # noqa: B010
-    for _ in range(QUIET_TICKS):
-        one.tick()
+    setattr(one, '_look', look_first)  # noqa: B010
+    one.tick()
     assert not one.awake
     assert waiter.woken == 0
     assert one.alerts == 1
