@@ -2,7 +2,7 @@
 
 Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it::
 
-            wait            marked, looked at      1 to QUIET_TICKS ticks without a mark
+            wait            marked, looked at      as many ticks without a mark
     asleep  ---->  asleep  ------------------>  awake  --------------------->  asleep
                                                   |  ^
                                              tick '--' every TICK_S
@@ -27,8 +27,10 @@ TICK_S = 0.001
 """How often a hub that is awake looks."""
 
 QUIET_TICKS = 3
-"""Ticks that bring nothing before a hub that has been busy goes to sleep; one that was
-woken for a single look sleeps after the first. Ticking is for what comes thick."""
+"""Ticks that bring nothing before a hub that has been busy goes to sleep."""
+
+FIRST_TICKS = 1
+"""The same of a hub that has just been woken: ticks are for what comes thick."""
 
 MAX_READ = 256 * 1024
 """Bytes that one read copies: small against a ring, large against a system call."""
@@ -229,7 +231,7 @@ class FollowHub:
             self._patience = QUIET_TICKS
         else:
             self.awake = True
-            self._patience = 1
+            self._patience = FIRST_TICKS
             self._board.wake(self)
         self._look()
 

@@ -22,7 +22,7 @@ def patch(net_s: float, tick_s: float, quiet_ticks: int) -> None:
     if not tick_s:
         # Look at every turn of the loop: its timers are no finer than a millisecond.
         loop.MAX_TICK_S = 0.0
-    hub.QUIET_TICKS = quiet_ticks
+    hub.QUIET_TICKS = hub.FIRST_TICKS = quiet_ticks
 
 
 def count_calls(owner: type, name: str) -> list[float]:

@@ -8,7 +8,6 @@ import pytest
 
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import QUIET_TICKS
 from tests.wakeups.scene import SLOT, Hub, Stream
 
 Produce = Callable[[], Stream]
