@@ -2,8 +2,8 @@
 
 Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it::
 
-            wait            marked, looked at      as many ticks without a mark
-    asleep  ---->  asleep  ------------------>  awake  --------------------->  asleep
+            wait            marked, looked at      some ticks without a mark
+    asleep  ---->  asleep  ------------------>  awake  ------------------>  asleep
                                                   |  ^
                                              tick '--' every TICK_S
 

@@ -46,7 +46,7 @@ FEW = 48
 
 
 def deleted(client: Client, conv_id: str) -> bool:
-    """Whether it could be; a worker without descriptors may take the call and drop it."""
+    """Whether it could be; a worker without descriptors may drop the call."""
     try:
         return client.delete(path(conv_id)).status == 204
     except ConnectionError:
