@@ -66,7 +66,7 @@ class StreamBody:
     async def __anext__(self) -> bytes:
         try:
             direct = DirectWriter.of(self._send)
-            write = None if direct is None else direct.write
+            write = None if direct is None else direct.chunk_writer()
             await self._follower.deliver(self._send_body, write)
         except OffsetLost as ex:
             log.info('reader overtaken by the ring: %s', ex)

@@ -14,8 +14,10 @@ from __future__ import annotations
 import functools
 from typing import Any, Self
 
+from shmstream.wakeups.push import Write
+
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
-_ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
+_ATTRIBUTES = ('_response_buffer', '_flow_control', 'transport')
 
 
 class DirectWriter:
@@ -28,7 +30,6 @@ class DirectWriter:
         self._protocol = protocol
         self._sent = sent
         self._chunked = chunked
-        self._write = protocol.transport.write
 
     @classmethod
     def of(cls, send: Any) -> Self | None:
@@ -46,35 +47,53 @@ class DirectWriter:
             protocol, cells['response_sent'], bool(cells['use_chunked'].cell_contents)
         )
 
-    def write(self, data: bytes) -> bool:
-        """Write a part of a body of unknown length; a ``Write`` of ``wakeups.push``."""
-        return self._chunked and self._hand_over(_framed(data), len(data))
+    def chunk_writer(self) -> Write | None:
+        """Return what writes parts of a body of unknown length; None if it is known.
+
+        A closure: this is called for every event of every reader.
+        """
+        if not self._chunked or self._protocol._flow_control is None:
+            return None
+        protocol, sent = self._protocol, self._sent
+        flow, write_bytes = protocol._flow_control, protocol.transport.write
+
+        def write(data: bytes) -> bool:
+            # Headers that are held back go out with the first ``send``.
+            if flow.write_paused or protocol._response_buffer is not None:
+                return False
+            try:
+                write_bytes(_framed(data))
+            except RuntimeError:
+                # It is closing. ``send`` knows what to make of that.
+                return False
+            sent.cell_contents += len(data)
+            return True
+
+        return write
 
     def write_view(self, data: memoryview) -> bool:
         """Write a part of a body of known length, without copying it.
 
         Args:
             data: bytes that nobody will ever change: the transport may hold on to them.
-        """
-        return not self._chunked and self._hand_over(data, len(data))
 
-    def _hand_over(self, framed: bytes | memoryview, size: int) -> bool:
+        Returns:
+            False if nothing was done, and ``send`` has to.
+        """
         protocol = self._protocol
         flow = protocol._flow_control
-        # Headers that are held back go out with the first ``send``.
         if (
-            protocol._response_buffer is not None
-            or protocol._closed
+            self._chunked
+            or protocol._response_buffer is not None
             or flow is None
             or flow.write_paused
         ):
             return False
         try:
-            self._write(framed)
+            protocol.transport.write(data)
         except RuntimeError:
-            # It is closing. ``send`` knows what to make of that.
             return False
-        self._sent.cell_contents += size
+        self._sent.cell_contents += len(data)
         return True
 
 
