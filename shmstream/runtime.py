@@ -228,7 +228,11 @@ class Runtime:
         with self._lock:
             hubs = list(self._loop_hubs.items())
         for loop, hub in hubs:
-            if not hub.poke(look_at_all, everybody):
+            # A loop that follows nothing is left asleep.
+            alive = (
+                hub.poke(look_at_all, everybody) if hub.used else not loop.is_closed()
+            )
+            if not alive:
                 self._loop_hubs.pop(loop, None)
                 hub.close()
         self.thread_hub.step(look_at_all, everybody)

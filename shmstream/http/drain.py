@@ -23,7 +23,7 @@ from shmstream.lifecycle import Lifecycle
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.2
-_LEAVE_LOOK_S = 0.05
+_LEAVE_LOOK_S = 0.2
 _LAST_BYTES_S = 2.0
 _BEFORE_KILL = 0.8
 """Of the graceful timeout: what is left is for the last bytes to get out."""

@@ -163,6 +163,11 @@ class FollowHub:
         self._patience = 0
         self.awake = False
 
+    @property
+    def used(self) -> bool:
+        """Whether anything is watched."""
+        return bool(self._watches)
+
     def join(self, segment: Segment) -> Watch:
         """Return the watch of this segment for one more follower."""
         watch = self._watches.get(segment.identity)

@@ -67,6 +67,11 @@ class LoopHub:
             return False
         return True
 
+    @property
+    def used(self) -> bool:
+        """Whether anybody follows through it; from any thread."""
+        return self._hub.used
+
     def _alert(self) -> None:
         self.poke()
 
