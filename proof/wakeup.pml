@@ -387,6 +387,7 @@ inline ring_everybody() {
 /* -- the supervisor: supervisor/registry.py ------------------------------------------- */
 
 bool kill_supervisor, asked;
+bool kill_producer, producer_over, producer_dead;
 
 #if defined(CANCEL) || defined(KILL)
 proctype Supervisor() {
@@ -676,8 +677,6 @@ inline board_leave(k, i) {      /* Board.leave; in a d_step, after !lock[k]     
 }
 
 /* -- the producer: producer.py -------------------------------------------------------- */
-
-bool kill_producer, producer_over, producer_dead;
 
 proctype Producer(byte s) {
     byte at, how, w, v, m, block1;
