@@ -18,6 +18,9 @@ CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 )
 def test_every_search_comes_out_as_it_must() -> None:
     done = subprocess.run(
-        ['sh', str(CHECK), 'quick'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ['sh', str(CHECK), 'quick'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
