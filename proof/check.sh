@@ -1,9 +1,9 @@
 #!/bin/sh
 # Check the models with spin: what must hold does, and every mutation is found wrong.
 #
-#   sh check.sh          about two minutes, at most 2 GB
+#   sh check.sh          about two minutes, at most 3 GB
 #   sh check.sh quick    all mutations but two, and some of what holds: about a minute
-#   sh check.sh full     larger bounds as well: five minutes, at most 4 GB
+#   sh check.sh full     larger bounds as well: six minutes, at most 5 GB
 #
 # Exit 0 only if every search was complete and came out as it must. Writes nothing here.
 
