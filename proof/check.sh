@@ -123,7 +123,6 @@ if [ "$how_much" = full ]; then
     safe 'two threads'                  wakeup -DTHREADS $LESS
     safe 'two followers, one comes and goes' wakeup -DLEAVE $LESS
     safe 'a place changes hands, the hub awake' wakeup -DHANDS -DHUB_AWAKE $ATOMIC
-    safe 'two hubs, two appends'        wakeup -DTWOHUBS -DENDLESS
     safe 'cancel'                       wakeup -DONE -DCANCEL $ATOMIC
     safe 'two threads write'            wakeup -DTOGETHER -DSEGMENTS $LESS
     safe 'two threads write, and follow in their process' wakeup -DTOGETHER -DSEGMENTS -DOWN $LESS
