@@ -128,7 +128,6 @@ if [ "$how_much" = full ]; then
     safe 'two threads write, and follow in their process' wakeup -DTOGETHER -DSEGMENTS -DOWN $LESS
     safe 'two threads with one producer; one comes and goes' wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS
     safe 'one follower comes and goes, three appends' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3
-    safe 'a loop that ends, two appends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS
 fi
 
 echo 'Mutations'
