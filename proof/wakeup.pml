@@ -24,6 +24,12 @@
  *   -DBEGIN      the stream is pending first
  *   -DCANCEL     a client cancels, at any moment
  *   -DLEAVE      follower 1 leaves, at any moment, and comes back
+ *   -DALONE      ... and there is no other
+ *   -DCLOSES     ... does not come back, and its loop ends with it (needs TWOHUBS)
+ *   -DTOGETHER   both producers are threads of one process: they share Bells
+ *   -DTASKS      ... or tasks of one event loop: what one does before it awaits is one run
+ *   -DOWN        the producers are in worker 0: its bell is no system call for them
+ *   -DTHREADED   two threads write, with one Producer
  *   -DKILL       SIGKILL of the producer, and of the supervisor (needs NET)
  *   -DNET        the 200 ms safety net exists; each use that was needed is counted
  *   -DSNAP_DESC, -DSNAP_ATOMIC  a snapshot loads its words in descending order, at once
@@ -193,7 +199,32 @@ end:
 
 /* -- ringing: wakeups/bells.py -------------------------------------------------------- */
 
-byte rung[SEGS * SLOTS];        /* Ringer._rung                                       */
+#ifdef TASKS
+#define POSTED(s, k)  (k)       /* by this process                                    */
+#else
+#define POSTED(s, k)  ((s) * SLOTS + (k))
+#endif
+byte rung[SEGS * SLOTS];        /* Bells.rung                                         */
+#if defined(THREADED) || defined(TASKS)
+#define TOGETHER
+#endif
+#ifdef TASKS
+bool running;                   /* a task is: none other runs before it has rung      */
+#define BEFORE_IT !running &&
+#define NEXT(x)   running = x
+#ifdef RUNG_EACH                /* as if each producer had Bells of its own           */
+#undef TOGETHER
+#endif
+#else
+#define BEFORE_IT
+#define NEXT(x)   skip
+#endif
+#ifdef TOGETHER
+byte ringing_for[2];            /* the nap that is in a producer's hands              */
+#define RUNG(s, k)    rung[k]
+#else
+#define RUNG(s, k)    rung[(s) * SLOTS + (k)]
+#endif
 
 /* No two segments mark alike, and none twice: head ^ salt, state and _learn's apart */
 #ifdef NO_SALT
@@ -204,7 +235,7 @@ byte rung[SEGS * SLOTS];        /* Ringer._rung                                 
 #define MARK(s, h)    (SALT(s) + (h))
 #define STATE_MARK(s, t)  (SALT(s) + 16 + (t))
 #ifdef LEARN_SAME_MARK
-#define LEARN_MARK(m) (m)       /* the code as it is: README, 3                    */
+#define LEARN_MARK(m) (m)       
 #else
 #define LEARN_MARK(m) ((m) + 32)
 #endif
@@ -227,23 +258,39 @@ inline store_marks(s, m) {
 #endif
 }
 
+#ifdef OWN
+#define ring_bell(s, k) d_step { to_post = false; skip }; board_rung(k)
+#else
+#define ring_bell(s, k) post(of_producer[s], k)
+#endif
+
 inline ring_nap(s, k) {
     d_step {                                    /* nap = words[at]                    */
         if
 #ifdef NO_RUNG
         :: known[k] > 0 && nap[k] > 0 ->
 #else
-        :: known[k] > 0 && nap[k] > 0 && nap[k] != rung[s * SLOTS + k] ->
+        :: known[k] > 0 && nap[k] > 0 && nap[k] != RUNG(s, k) ->
 #endif
-            assert(!posted[s * SLOTS + k]);     /* AT MOST ONE POST PER NAP           */
-            posted[s * SLOTS + k] = true;
-            rung[s * SLOTS + k] = nap[k];
+#if !defined(TOGETHER) || defined(TASKS)        /* threads may find the same nap      */
+            assert(!posted[POSTED(s, k)]);      /* AT MOST ONE POST PER NAP           */
+            posted[POSTED(s, k)] = true;
+#endif
+#ifdef TOGETHER
+            ringing_for[s] = nap[k];
+#else
+            RUNG(s, k) = nap[k];                /* nobody else looks at it            */
+#endif
             to_post = true
         :: else
         fi
     };
     if
-    :: to_post -> post(of_producer[s], k)
+    :: to_post ->
+        ring_bell(s, k);
+#ifdef TOGETHER
+        d_step { RUNG(s, k) = ringing_for[s]; ringing_for[s] = 0 }
+#endif
     :: else
     fi
 }
@@ -328,7 +375,7 @@ inline ring_if_follows(k) {
 }
 
 inline ring_everybody() {
-#ifndef NO_FENCE_EVERYBODY                      /* the code as it is: finding 2       */
+#ifndef NO_FENCE_EVERYBODY                
     fence(of_supervisor);
 #endif
     ring_if_follows(0);
@@ -337,71 +384,10 @@ inline ring_everybody() {
 #endif
 }
 
-/* -- the producer: producer.py -------------------------------------------------------- */
-
-bool kill_producer, producer_over, producer_dead;
-
-proctype Producer(byte s) {
-    byte at, how, w, v, m, block1;
-    byte known[SLOTS], known_elsewhere;         /* Ringer._known, _marks, _naps       */
-    bool changed, to_post, fenced, learnt;
-#ifdef HANDS
-    known[0] = 1 - s;                           /* follower 0 was there before        */
-#endif
-    {
-#ifdef BEGIN
-        atomic {                                /* begin                              */
-            NOTE(ringing = true)
-            of_producer[s]!W_STATE + s,LIVE;
-            m = STATE_MARK(s, LIVE)
-        };
-        ring(s);
-        NOTE(ringing = false)
-#endif
-        do
-        :: atomic { at < APPENDS && !cancelled ->                       /* write      */
-                    at++; NOTE(ringing = true)
-                    of_producer[s]!W_HEAD + s,at;
-                    m = MARK(s, at) };
-            ring(s);
-            NOTE(ringing = false)
-#ifdef CANCEL
-        :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
-            break                                           /* a write, or notice     */
-#endif
-#ifndef ENDLESS
-        :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
-            break                                           /* finish                 */
-        :: atomic { !cancelled -> how = ABORTED; NOTE(ringing = true)
-                    of_producer[s]!W_HEAD + s,at + 1 };
-            break                                           /* abort: with an event   */
-#endif
-#if !defined(NET) || defined(ENDLESS)       /* NET tells what is LOST without it      */
-        :: silent[s] = true;
-end_silent: false                               /* nothing comes, and no end          */
-#endif
-        od;
-        of_producer[s]!W_STATE + s,ENDING;                  /* _end: end_stream       */
-        atomic {
-            of_producer[s]!W_STATE + s,how;
-            m = STATE_MARK(s, how)
-        };
-        ring(s)
-    } unless { kill_producer };
-    atomic {
-        producer_over = true;
-        producer_dead = kill_producer;
-        NOTE(ringing = false)
-        silent[s] = false;
-        at = 0; how = 0; changed = false; to_post = false; block1 = 0; m = 0; fenced = false;
-        known[0] = 0; known[SLOTS - 1] = 0; known_elsewhere = 0; learnt = false;
-        rung[s * SLOTS] = 0; rung[s * SLOTS + SLOTS - 1] = 0
-    }
-}
-
 /* -- the supervisor: supervisor/registry.py ------------------------------------------- */
 
 bool kill_supervisor, asked;
+bool kill_producer, producer_over, producer_dead;
 
 #if defined(CANCEL) || defined(KILL)
 proctype Supervisor() {
@@ -483,6 +469,12 @@ byte last_nap[SLOTS];           /* Board._nap                                   
 bool marked[WATCHES];           /* FollowHub._marked: whether the watch is in it      */
 bool awake[HUBS];               /* FollowHub.awake                                    */
 bool poked[HUBS], all[HUBS];    /* LoopHub._poked, _all                               */
+#ifdef STALE_TICK               /* the code as it is: finding 4                       */
+bool ticking[HUBS];             /* LoopHub._ticking: its timer runs                   */
+#define TICKS(h)   ticking[h]
+#else
+#define TICKS(h)   awake[h]     /* a timer that is left over does nothing             */
+#endif
 
 #ifdef WORKERS
 #define UP(k)      up[k]
@@ -498,14 +490,22 @@ bool poked[HUBS], all[HUBS];    /* LoopHub._poked, _all                         
 #else
 #define IN_USE(k)  (placed[0] || placed[1])
 #endif
+#ifdef TOGETHER
+#define HELD(n)    ((n) == ringing_for[0] || (n) == ringing_for[1])
+#else
+#define HELD(n)    false
+#endif
 #define USED(n, k) ((n) == last_nap[k] || (n) == nap[k] || (n) == rung[k] || \
-                    (n) == rung[(SEGS - 1) * SLOTS + k])
+                    (n) == rung[(SEGS - 1) * SLOTS + k] || HELD(n))
 
 inline alert(h) {               /* FollowHub._alert                                   */
 #ifdef THREADS
 #ifndef NO_SELF_RING
-    empty_buffer(of_worker[0]);
-    bell[0] = true;             /* Runtime._ring_self                                 */
+    if
+    :: !is_bell ->              /* Runtime._ring_self                                 */
+        empty_buffer(of_worker[0]); bell[0] = true
+    :: else                     /* looks before it waits again                        */
+    fi;
 #endif
     skip
 #else
@@ -554,7 +554,9 @@ inline renew_nap(k) {           /* up to its fence; in a d_step                 
     :: USED(1, k) && !USED(2, k) -> last_nap[k] = 2
     :: USED(1, k) && USED(2, k) && !USED(3, k) -> last_nap[k] = 3
     :: USED(1, k) && USED(2, k) && USED(3, k) && !USED(4, k) -> last_nap[k] = 4
-    :: else -> last_nap[k] = 5
+    :: USED(1, k) && USED(2, k) && USED(3, k) && USED(4, k) && !USED(5, k) ->
+        last_nap[k] = 5
+    :: else -> assert(!USED(6, k)); last_nap[k] = 6
     fi;
 #endif
     store_now(of_worker[k], W_NAP + k, last_nap[k]);
@@ -674,6 +676,135 @@ inline board_leave(k, i) {      /* Board.leave; in a d_step, after !lock[k]     
 #endif
 }
 
+/* -- the producer: producer.py -------------------------------------------------------- */
+
+proctype Producer(byte s) {
+    byte at, how, w, v, m, block1;
+    byte known[SLOTS], known_elsewhere;         /* Ringer._known, marks, _naps        */
+    bool changed, to_post, fenced, learnt;
+#ifdef OWN
+    bool mine, told, is_bell;
+#endif
+#ifdef HANDS
+    known[0] = 1 - s;                           /* follower 0 was there before        */
+#endif
+    {
+#ifdef BEGIN
+        atomic {                                /* begin                              */
+            NOTE(ringing = true)
+            of_producer[s]!W_STATE + s,LIVE;
+            m = STATE_MARK(s, LIVE)
+        };
+        ring(s);
+        NOTE(ringing = false)
+#endif
+        do
+        :: atomic { BEFORE_IT at < APPENDS && !cancelled ->             /* write      */
+                    NEXT(true); at++; NOTE(ringing = true)
+                    of_producer[s]!W_HEAD + s,at;
+                    m = MARK(s, at) };
+            ring(s);
+            NEXT(false);
+            NOTE(ringing = false)
+#ifdef CANCEL
+        :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
+            break                                           /* a write, or notice     */
+#endif
+#ifndef ENDLESS
+        :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
+            break                                           /* finish                 */
+        :: atomic { !cancelled -> how = ABORTED; NOTE(ringing = true)
+                    of_producer[s]!W_HEAD + s,at + 1 };
+            break                                           /* abort: with an event   */
+#endif
+#if !defined(NET) || defined(ENDLESS)       /* NET tells what is LOST without it      */
+        :: silent[s] = true;
+end_silent: false                               /* nothing comes, and no end          */
+#endif
+        od;
+        of_producer[s]!W_STATE + s,ENDING;                  /* _end: end_stream       */
+        atomic {
+            of_producer[s]!W_STATE + s,how;
+            m = STATE_MARK(s, how)
+        };
+        ring(s)
+    } unless { kill_producer };
+    atomic {
+        producer_over = true;
+        producer_dead = kill_producer;
+        NOTE(ringing = false)
+        silent[s] = false;
+        at = 0; how = 0; changed = false; to_post = false; block1 = 0; m = 0; fenced = false;
+        known[0] = 0; known[SLOTS - 1] = 0; known_elsewhere = 0; learnt = false;
+        rung[s * SLOTS] = 0; rung[s * SLOTS + SLOTS - 1] = 0
+    }
+}
+
+#ifdef THREADED
+
+/* Two threads write with one Producer, whose lock is held for `append` and `mark`; its
+   release is a fence. A switch of threads is one, too: they share a store buffer. */
+byte known[SLOTS], marks[SLOTS], naps[SLOTS];   /* Ringer._known, marks, _naps        */
+byte written, other_mark;
+bool write_lock, learn_lock;
+
+proctype Writer() {
+    byte w, v, found;
+    bool changed, to_post;
+    do
+    :: atomic { !write_lock && written < APPENDS -> write_lock = true; written++;
+                of_producer[0]!W_HEAD,written };
+        d_step {
+            if
+            :: marks[0] > 0 -> store_now(of_producer[0], W_MARK + marks[0] - 1, written)
+            :: else
+            fi;
+#ifndef NO_FENCE_RELEASE
+            empty_buffer(of_producer[0]);
+#endif
+            write_lock = false
+        };
+        changed = places[0] != known[0];
+        if
+        :: changed ->
+#ifndef LEARN_TOGETHER                          /* the code as it is: finding 6       */
+            atomic { !learn_lock -> learn_lock = true };
+#endif
+            found = places[0];
+            marks[0] = found;
+            naps[0] = found;
+            d_step {
+                if
+                :: marks[0] > 0 ->
+                    other_mark = other_mark + 1;
+                    store_now(of_producer[0], W_MARK + marks[0] - 1, 16 + other_mark)
+                :: else
+                fi
+            };
+            fence(of_producer[0]);
+            d_step { known[0] = found; found = 0; changed = false; learn_lock = false }
+        :: else
+        fi;
+        d_step {
+            if
+            :: naps[0] > 0 && nap[0] > 0 && nap[0] != rung[0] ->
+                ringing_for[_pid % 2] = nap[0]; to_post = true
+            :: else
+            fi
+        };
+        if
+        :: to_post ->
+            post(of_producer[0], 0);
+            d_step { rung[0] = ringing_for[_pid % 2]; ringing_for[_pid % 2] = 0 }
+        :: else
+        fi
+    :: silent[0] = true;
+end_silent: false
+    od
+}
+
+#endif
+
 /* -- the hub: wakeups/hub.py ---------------------------------------------------------- */
 
 byte last_head[WATCHES], last_state[WATCHES], last_cancelled[WATCHES];  /* Watch.last  */
@@ -689,7 +820,7 @@ bool has_left;
 
 #define HUB_LOCALS byte now_head, now_state, now_cancelled, w, v;                    \
                    byte seen_head, seen_state, seen_cancelled, there;                \
-                   bool final, none, mine, told, found, yes, news
+                   bool final, none, mine, told, found, yes, news, is_bell
 #if defined(NET) && !defined(THREADS)
 #define IDLE       at_work[h] = false;
 #else
@@ -931,6 +1062,14 @@ inline join(i, f) {             /* FollowHub.join                               
     fi
 }
 
+#if WATCHES == 1
+#define NO_WATCH(h)   (joined[0] == 0)
+#elif HUBS == 2
+#define NO_WATCH(h)   (joined[h] == 0)
+#else
+#define NO_WATCH(h)   (joined[0] == 0 && joined[1] == 0)
+#endif
+
 inline leave(i, f, as) {        /* Follower.close: FollowHub.leave                    */
     d_step {
         !lock[SLOT(HUB(i))] ->
@@ -942,8 +1081,27 @@ inline leave(i, f, as) {        /* Follower.close: FollowHub.leave              
             last_head[i] = 0; last_state[i] = 0; last_cancelled[i] = 0
         :: else
         fi;
-        RESET
-    }
+        RESET;
+#ifdef LEAVE_AWAKE
+        yes = NO_WATCH(HUB(i)) && awake[HUB(i)];        /* the code as it is: finding 5 */
+#else
+#ifndef LEAVE_NO_NAP
+        yes = NO_WATCH(HUB(i));
+#endif
+        if
+        :: yes -> marked[i] = false; marked[WATCHES - 1 - i] = marked[WATCHES - 1 - i] && HUBS == 2
+        :: else
+        fi;
+#endif
+        if
+        :: yes -> awake[HUB(i)] = false; quiet[HUB(i)] = 0
+        :: else
+        fi
+    };
+    if
+    :: yes -> yes = false; board_nap(SLOT(HUB(i)), HUB(i))
+    :: else
+    fi
 }
 
 #ifdef THREADS
@@ -1048,9 +1206,15 @@ end:
 #ifdef POKED_LATE
         poked[h] = false;
 #endif
+#ifdef STALE_TICK
+        ticking[h] = ticking[h] || awake[h];
+#endif
         d_step { IDLE yes = false }
-    :: atomic { awake[h] -> NOTE(at_work[h] = true) };      /* LoopHub._on_tick       */
+    :: atomic { TICKS(h) -> NOTE(at_work[h] = true) };      /* LoopHub._on_tick       */
         tick(h)
+#ifdef STALE_TICK
+        ; ticking[h] = awake[h]
+#endif
 #ifdef CANCEL
         /* loop.call_later(_CANCEL_LOOK_S, waiter.wake) */
     :: atomic { AT(0, h) && stands[0] == WAIT && grace[0] > 0 -> stands[0] = RUN }
@@ -1059,7 +1223,12 @@ end:
 #ifdef LEAVE
     :: atomic { AT(1, h) && !has_left && (stands[1] == RUN || stands[1] == WAIT) ->
                 has_left = true; grace[1] = 0 };
+#ifdef CLOSES
+        leave(WATCH(1), 1, OVER)
+    :: h == 1 && stands[1] == OVER -> break     /* asyncio.run is through             */
+#else
         leave(WATCH(1), 1, NEW)
+#endif
 #endif
 #ifdef HANDS
     :: AT(0, h) && (stands[0] == RUN || stands[0] == WAIT) -> leave(0, 0, OVER)
@@ -1142,6 +1311,7 @@ proctype Doorbell(byte k) {     /* Doorbell._run, Runtime._on_wake, ThreadHub.st
     HUB_LOCALS;
     byte looked;
     bool every;
+    is_bell = true;
 end:
     do
     :: bell[0] -> bell[0] = false;
@@ -1157,11 +1327,16 @@ on_wake:
         :: every -> every = false; look_at_all(0)
         :: else
         fi;
+#ifdef LOOK_FIRST
         look(0);
+#endif
         if
         :: awake[0] -> tick(0)
         :: else
         fi;
+#ifndef LOOK_FIRST
+        look(0);                                /* what the tick may have told        */
+#endif
         d_step { yes = false; tick_s = awake[0]; hub_lock = false }
 #ifdef DRAIN_LATE
         bell[0] = false
@@ -1192,19 +1367,27 @@ init {
 #ifdef ONE
         stands[1] = OVER;
 #endif
+#ifdef ALONE
+        stands[0] = OVER;
+#endif
 #ifdef HANDS
         stands[0] = WAIT; joined[0] = 1; last_state[0] = LIVE;
         placed[0] = true; place_of[0] = 1; places[0] = 1;
         elsewhere = 1;
 #endif
-#ifndef NO_FIRST_NAP                            /* the code as it is: finding 1       */
+#ifndef NO_FIRST_NAP                        
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
 #endif
 #ifdef HUB_AWAKE
         nap[0] = 0; awake[0] = true; up[0] = true;
 #endif
-        run Memory(); run Producer(0); run Monitor();
+        run Memory(); run Monitor();
+#ifdef THREADED
+        run Writer(); run Writer();
+#else
+        run Producer(0);
+#endif
 #if SEGS == 2
         run Producer(1);
 #endif

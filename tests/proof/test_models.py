@@ -1,4 +1,4 @@
-"""The models of the protocol hold, and every mutation of them is found wrong."""
+"""The models of the protocol hold, and their mutations are found wrong."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 )
 def test_every_search_comes_out_as_it_must() -> None:
     done = subprocess.run(
-        ['sh', str(CHECK)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ['sh', str(CHECK), 'quick'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
