@@ -167,16 +167,14 @@ wrong "$CYCLE" 'an awake hub never naps'                wakeup -DONE -DNEVER_QUI
 wrong "$LOST"  'the supervisor counts no look'          wakeup -DONE -DCANCEL $LESS -DNO_LOOKS
 wrong "$NET"   'the supervisor does not ring'           wakeup -DONE -DNET -DKILL $ATOMIC -DNO_TAKEOVER_RING
 wrong "$NET"   'the net is not needed after SIGKILL'    wakeup -DONE -DNET -DKILL $ATOMIC -DNO_NET
+wrong "$LOST"  'a tick left over takes marks in a hub that naps' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3 -DSNAP_ATOMIC -DSTALE_TICK
+wrong "$LOST"  'a hub that has been told leaves, its loop ends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_AWAKE
+wrong "$LOST"  'two threads are in _learn at once'      wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS -DLEARN_TOGETHER
 if [ "$how_much" != quick ]; then
     # Rare: millions of states come first.
     wrong "$LOST"  'the hub does not check _marked after napping' wakeup -DTWOHUBS -DENDLESS -DNO_MARKED_CHECK
     wrong "$LOST"  'clear LoopHub._poked after the look'    wakeup -DONE -DCANCEL $ATOMIC -DPOKED_LATE
 fi
-
-echo 'Findings: the code as it is'
-wrong "$LOST"  '4: a tick left over takes marks in a hub that naps' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3 -DSNAP_ATOMIC -DSTALE_TICK
-wrong "$LOST"  '5: a hub that has been told leaves, its loop ends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_AWAKE
-wrong "$LOST"  '6: two threads are in _learn at once'   wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS -DLEARN_TOGETHER
 
 echo "$(($(date +%s) - began)) s, $failed failed"
 [ $failed -eq 0 ]

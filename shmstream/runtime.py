@@ -156,7 +156,7 @@ class Runtime:
                 self._board = Board(table, slot, epoch)
                 self.thread_hub = ThreadHub(self._board, self._ring_self)
             self.table = table
-            self.bells = Bells(table, slot, self._board.rung)
+            self.bells = Bells(table, (slot, epoch), self._board.rung)
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)

@@ -20,7 +20,7 @@ class Bells:
 
     Args:
         table: the worker table.
-        own_slot: the slot of this process, None if it follows nothing.
+        own: slot and epoch of this process, None if it follows nothing.
         wake_own: what its own bell would lead to; called instead of ringing that.
 
     Attributes:
@@ -31,11 +31,11 @@ class Bells:
     def __init__(
         self,
         table: WorkerTable,
-        own_slot: int | None = None,
+        own: tuple[int, int] | None = None,
         wake_own: Callable[[], None] | None = None,
     ) -> None:
         self.table = table
-        self._own_slot, self._wake_own = own_slot, wake_own
+        self._own, self._wake_own = own, wake_own
         self._open: dict[int, tuple[int, posix_ipc.Semaphore]] = {}
         self.rung = [0] * MAX_SLOTS
         # Held around post as well as close: closing a semaphore under a thread that
@@ -44,7 +44,8 @@ class Bells:
 
     def ring(self, slot: int) -> None:
         """Wake the worker in this slot; does nothing if there is none."""
-        if slot == self._own_slot and self._wake_own is not None:
+        # By the epoch as well: our slot may be somebody else's by now.
+        if self._wake_own is not None and self._own == (slot, self.table.epoch(slot)):
             # No system call and no other thread for who is in this very process.
             self._wake_own()
             return
@@ -106,6 +107,8 @@ class Ringer:
         self.marks: list[int] = []
         self._naps: list[tuple[int, int]] = []
         self._rung = bells.rung
+        # A signal handler may end the stream in the middle of it.
+        self._learning = threading.RLock()
 
     def mark(self, head: int) -> None:
         """Leave marks that head has been published; ``ring`` once the lock is free."""
@@ -137,17 +140,19 @@ class Ringer:
         self.ring()
 
     def _learn(self) -> None:
-        places = self._copy_places()
-        table = self._bells.table
-        found = self._segment.places(places, table.epoch)
-        # In this order, for whoever marks or rings in another thread meanwhile.
-        self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
-        self._naps = [(slot, table.nap_at(slot)) for slot in found]
-        for place in self.marks:
-            # Unlike any that has been there, also if this segment had the place before.
-            self._words[place] = secrets.randbits(64)
-        make_fence()()
-        self._known = places
+        # One thread at a time: what two have copied must not be kept by halves.
+        with self._learning:
+            places = self._copy_places()
+            table = self._bells.table
+            found = self._segment.places(places, table.epoch)
+            # In this order, for whoever marks or rings in another thread meanwhile.
+            self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
+            self._naps = [(slot, table.nap_at(slot)) for slot in found]
+            for place in self.marks:
+                # Unlike any before, also if this segment has had the place already.
+                self._words[place] = secrets.randbits(64)
+            make_fence()()
+            self._known = places
 
 
 def ring_everybody(segment: Segment, bells: Bells) -> None:

@@ -184,8 +184,10 @@ class FollowHub:
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch)
-            if self.awake and not self._watches:
-                # Its loop may end now without another tick: nobody would collect.
+            if not self._watches:
+                # Its loop may end now without another turn, and nobody would collect;
+                # asleep as well, if it has been told something and is to wake up.
+                self._marked.clear()
                 self.awake = False
                 self._board.nap(self)
 
@@ -241,7 +243,13 @@ class FollowHub:
         self._look()
 
     def tick(self) -> None:
-        """Collect and look, in a hub that is awake."""
+        """Collect and look; does nothing in a hub that sleeps.
+
+        A timer may outlive the wake that it was set for. It must not take what a poke
+        is on its way for: that has to wake the hub.
+        """
+        if not self.awake:
+            return
         self._board.collect()
         if self._look():
             self._patience = QUIET_TICKS
