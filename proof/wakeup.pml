@@ -469,7 +469,7 @@ byte last_nap[SLOTS];           /* Board._nap                                   
 bool marked[WATCHES];           /* FollowHub._marked: whether the watch is in it      */
 bool awake[HUBS];               /* FollowHub.awake                                    */
 bool poked[HUBS], all[HUBS];    /* LoopHub._poked, _all                               */
-#ifdef STALE_TICK               /* the code as it is: finding 4                       */
+#ifdef STALE_TICK               /* as it was: a tick left over */
 bool ticking[HUBS];             /* LoopHub._ticking: its timer runs                   */
 #define TICKS(h)   ticking[h]
 #else
@@ -767,7 +767,7 @@ proctype Writer() {
         changed = places[0] != known[0];
         if
         :: changed ->
-#ifndef LEARN_TOGETHER                          /* the code as it is: finding 6       */
+#ifndef LEARN_TOGETHER                          /* as it was */
             atomic { !learn_lock -> learn_lock = true };
 #endif
             found = places[0];
@@ -1083,7 +1083,7 @@ inline leave(i, f, as) {        /* Follower.close: FollowHub.leave              
         fi;
         RESET;
 #ifdef LEAVE_AWAKE
-        yes = NO_WATCH(HUB(i)) && awake[HUB(i)];        /* the code as it is: finding 5 */
+        yes = NO_WATCH(HUB(i)) && awake[HUB(i)];        /* as it was */
 #else
 #ifndef LEAVE_NO_NAP
         yes = NO_WATCH(HUB(i));
