@@ -306,3 +306,35 @@ def test_followers_at_one_offset_share_the_bytes(
     hub.tick()
     assert watch.read(0) == b'abcdef'
     assert data == b'abc'
+
+
+def test_a_tick_left_over_takes_nothing_from_a_poke(
+    stream: Stream, hub: Hub, board: Board
+) -> None:
+    """The timer of a hub that has slept since: the poke must find what it is for."""
+    waiter = hub.begin(hub.join(stream.segment))
+    assert stream.write() == [SLOT]
+    board.rung()
+    hub.tick()
+    assert waiter.woken == 0
+    hub.turn()
+    assert waiter.woken == 1
+    assert hub.awake
+
+
+def test_a_hub_that_has_been_told_and_goes_leaves_the_others_rung(
+    produce: Callable[[], Stream], board: Board
+) -> None:
+    """Its loop may end before it is poked; nobody is awake then."""
+    one, two = Hub(board), Hub(board)
+    stream, other = produce(), produce()
+    watch = one.join(stream.segment)
+    two.join(other.segment)
+    stream.write()
+    board.rung()
+    assert one.alerts == 1
+    one.leave(watch)
+    assert other.write() == [SLOT]
+    # The poke that comes after all wakes nobody.
+    one.turn()
+    assert not one.awake

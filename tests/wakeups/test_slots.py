@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import ring_everybody
+from shmstream.wakeups.bells import Bells, ring_everybody
 from shmstream.wakeups.board import Board
 from tests.wakeups.scene import (
     EPOCH,
@@ -154,3 +155,25 @@ def test_a_process_that_moves_looks_at_all(
     board.move(table, 8, EPOCH + (1 << 30))
     hub.turn()
     assert waiter.woken == 1
+
+
+def test_a_slot_that_is_another_process_s_by_now_is_posted(table: WorkerTable) -> None:
+    """A producer keeps the bells of the slot that its process had before."""
+    woken: list[None] = []
+    own = (SLOT, EPOCH)
+    bells = OwnBells(table, own, lambda: woken.append(None))
+    table.take(SLOT, EPOCH, os.getpid())
+    bells.ring(SLOT)
+    assert (len(woken), bells.posted) == (1, 0)
+    table.take(SLOT, EPOCH + (1 << 40), os.getpid())
+    bells.ring(SLOT)
+    assert (len(woken), bells.posted) == (1, 1)
+
+
+class OwnBells(Bells):
+    """Notes that a semaphore would have been posted."""
+
+    posted = 0
+
+    def _bell(self, slot: int) -> None:
+        self.posted += 1
