@@ -77,6 +77,8 @@ class Follower:
             return b''
         if leave:
             raise FollowCut(self.offset, 'this worker is leaving')
+        if self._runtime.closed:
+            raise FollowCut(self.offset, 'this process has left')
         if self._segment.cancelled:
             now = time.monotonic()
             if self._cancel_seen_at is None:

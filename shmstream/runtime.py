@@ -129,6 +129,11 @@ class Runtime:
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
 
     @property
+    def closed(self) -> bool:
+        """Whether this process has left: nobody drives its hubs any more."""
+        return self._closed
+
+    @property
     def here(self) -> bool:
         """Whether this is still the process that the runtime was made in."""
         return self._pid == os.getpid()
@@ -156,7 +161,7 @@ class Runtime:
                 self._board = Board(table, slot, epoch)
                 self.thread_hub = ThreadHub(self._board, self._ring_self)
             self.table = table
-            self.bells = Bells(table, (slot, epoch), self._board.rung)
+            self.bells = Bells(table, (slot, epoch), self._board.rung_unless_busy)
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)

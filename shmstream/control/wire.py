@@ -21,7 +21,7 @@ is one reply per request, in order. A descriptor (the locked segment, in the rep
     evict    owner, id, generation                     found
     lookup   owner, ids                                sessions
     list     -                                         sessions
-    status   -                                         pid, masters, memory, ...
+    status   -                                         pid, format, masters, ...
     room     -                                         - (published in the table)
 """
 

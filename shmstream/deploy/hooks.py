@@ -35,6 +35,7 @@ from shmstream import lifecycle
 from shmstream.deploy import early_headers
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.table import FORMAT
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
 from shmstream.supervisor.limits import raise_descriptor_limit
@@ -89,6 +90,12 @@ def on_starting(server: Any) -> None:
                 status['max_memory'] / (1 << 20),
             )
         elif not status['masters'] or _predecessor() in status['masters']:
+            if status.get('format') != FORMAT:
+                # Its segments are of no use to us, nor ours to its workers.
+                _exit(
+                    f'{directory.path} is in use by another version of shmstream, which'
+                    ' keeps streams in another format: stop it, and start this one'
+                )
             ask(directory, 'join', pid=os.getpid())
         else:
             owners = ', '.join(map(str, status['masters']))

@@ -31,8 +31,11 @@ _SEND = 'shmstream.send'
 
 Send = Callable[[Any], Coroutine[Any, Any, None]]
 
-_DIRECT = 1 << 20
+_DIRECT = 256 * 1024
 """Bytes that a transport is given at once: it tries to write them without delay."""
+
+_TURN = 1 << 20
+"""Bytes after which others have their turn, however fast the client reads."""
 
 _COPIED = 64 * 1024
 """Bytes that are copied at once: they stay in the processor's cache."""
@@ -93,10 +96,17 @@ class FinishedBody:
     Args:
         views: all that is left, in order.
         req: the request.
+        leaving: whether the worker leaves: the client is cut off then, and resumes.
     """
 
-    def __init__(self, views: list[memoryview], req: falcon.asgi.Request) -> None:
+    def __init__(
+        self,
+        views: list[memoryview],
+        req: falcon.asgi.Request,
+        leaving: Callable[[], bool],
+    ) -> None:
         self._views = views
+        self._leaving = leaving
         self._send: Send = req.scope[_SEND]
 
     def __aiter__(self) -> Self:
@@ -104,15 +114,23 @@ class FinishedBody:
 
     async def __anext__(self) -> bytes:
         direct = DirectWriter.of(self._send)
+        sent, turn = 0, _TURN
         for view in self._views:
             at = 0
             while at < len(view):
+                # Who comes while we leave still gets something.
+                if sent and self._leaving():
+                    raise asyncio.CancelledError
                 part = view[at : at + _DIRECT]
                 if direct is None or not direct.write_view(part):
                     # It waits until the client has read what there is.
                     part = view[at : at + _COPIED]
                     await self._send(_body(bytes(part)))
                 at += len(part)
+                sent += len(part)
+                if sent >= turn:
+                    turn = sent + _TURN
+                    await asyncio.sleep(0)
         raise StopAsyncIteration
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 from shmstream.wakeups.push import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
-_ATTRIBUTES = ('_response_buffer', '_flow_control', 'transport')
+_ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 
 class DirectWriter:
@@ -59,11 +59,15 @@ class DirectWriter:
 
         def write(data: bytes) -> bool:
             # Headers that are held back go out with the first ``send``.
-            if flow.write_paused or protocol._response_buffer is not None:
+            if (
+                flow.write_paused
+                or protocol._closed
+                or protocol._response_buffer is not None
+            ):
                 return False
             try:
                 write_bytes(_framed(data))
-            except RuntimeError:
+            except (RuntimeError, OSError):
                 # It is closing. ``send`` knows what to make of that.
                 return False
             sent.cell_contents += len(data)
@@ -84,6 +88,7 @@ class DirectWriter:
         flow = protocol._flow_control
         if (
             self._chunked
+            or protocol._closed
             or protocol._response_buffer is not None
             or flow is None
             or flow.write_paused
@@ -91,7 +96,7 @@ class DirectWriter:
             return False
         try:
             protocol.transport.write(data)
-        except RuntimeError:
+        except (RuntimeError, OSError):
             return False
         self._sent.cell_contents += len(data)
         return True

@@ -57,7 +57,9 @@ class StreamResource:
             resp.data = consumer.read(offset)
         else:
             resp.content_length = size
-            resp.stream = FinishedBody(consumer.views(offset), req)
+            resp.stream = FinishedBody(
+                consumer.views(offset), req, self._streams.leaving
+            )
 
     async def on_head(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any

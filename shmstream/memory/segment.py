@@ -97,7 +97,8 @@ class Segment:
         self.generation = f'{self.words[W_GENERATION]:016x}'
         # Followers in this process; the word in the header is their sum (presence).
         self._followers = 0
-        self._followers_lock = threading.Lock()
+        # Reentrant: a garbage collection under it may close a follower.
+        self._followers_lock = threading.RLock()
 
     @classmethod
     def create(

@@ -40,10 +40,13 @@ from pathlib import Path
 from typing import Final
 
 from shmstream.errors import LayoutMismatch, SupervisorUnavailable
-from shmstream.ring.layout import MAX_SLOTS, WORD
+from shmstream.ring.layout import LAYOUT_VERSION, MAX_SLOTS, WORD
 
 TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
 TABLE_VERSION: Final = 2
+
+FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
+"""Processes of one deployment must agree on it."""
 
 PLACES: Final = 4096
 """Words on a board: segments that a process can follow before some must share."""
@@ -102,14 +105,18 @@ class WorkerTable:
         except FileNotFoundError:
             raise SupervisorUnavailable('no supervisor has been here yet') from None
         try:
-            table = cls(fd)
+            # Before the size: that of another version's is another one.
+            head = os.pread(fd, 2 * WORD, 0)
+            magic, version = head[:WORD], int.from_bytes(head[WORD:], 'little')
+            if int.from_bytes(magic, 'little') != TABLE_MAGIC:
+                raise LayoutMismatch('not a worker table')
+            if version != TABLE_VERSION:
+                raise LayoutMismatch(
+                    f'worker table version {version}, this is {TABLE_VERSION}'
+                )
+            return cls(fd)
         finally:
             os.close(fd)
-        if table.words[_MAGIC] != TABLE_MAGIC:
-            raise LayoutMismatch('not a worker table')
-        if table.words[_VERSION] != TABLE_VERSION:
-            raise LayoutMismatch(f'worker table version {table.words[_VERSION]}')
-        return table
 
     @property
     def made_directory(self) -> bool:

@@ -157,9 +157,16 @@ class RingWriter:
             self._words[W_STATE] = State.LIVE
 
     def finish(self, state: State, now_ns: int) -> None:
-        """Publish the final state. Nothing may be appended after it."""
+        """Publish the final state. Nothing may be appended after it.
+
+        Raises:
+            LocalError: it is no final state, or the stream has one already: its bytes
+                must never change again.
+        """
         if not state.final:
             raise LocalError(f'{state.label} is not a final state')
+        if self.state.final:
+            raise LocalError(f'the stream is {self.state.label} already')
         self._words[W_COMPLETED] = now_ns
         self._words[W_STATE] = state
 

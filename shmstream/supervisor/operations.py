@@ -10,6 +10,7 @@ from typing import Any
 from shmstream.control.wire import Message
 from shmstream.errors import ControlError, NoRoom, ShmstreamError
 from shmstream.ids import OWNER_BYTES
+from shmstream.memory.table import FORMAT
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.masters import Masters
@@ -138,6 +139,7 @@ class Operations:
         status: dict[str, Any] = {
             'ok': True,
             'pid': os.getpid(),
+            'format': FORMAT,
             'masters': self._masters.pids,
             'sessions': len(self._registry),
             'max_sessions': self._config.max_sessions,

@@ -233,6 +233,9 @@ class Registry:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            if session.reader.producer_state.final:
+                # It ended while we came for the lock: what it said last is the end.
+                return False
             segment = session.segment
             if segment.cancelled:
                 end_stream(segment, segment_writer(segment, fd), State.CANCELLED)

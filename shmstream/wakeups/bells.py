@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import posix_ipc
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import fence_after_release, make_fence
-from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, W_PLACES, WORD
+from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, WORD
+
+log = logging.getLogger('shmstream')
 
 
 class Bells:
@@ -21,7 +24,8 @@ class Bells:
     Args:
         table: the worker table.
         own: slot and epoch of this process, None if it follows nothing.
-        wake_own: what its own bell would lead to; called instead of ringing that.
+        wake_own: what its own bell would lead to; called instead of ringing that, which
+            is done after all if it returns False.
 
     Attributes:
         table: the worker table.
@@ -32,7 +36,7 @@ class Bells:
         self,
         table: WorkerTable,
         own: tuple[int, int] | None = None,
-        wake_own: Callable[[], None] | None = None,
+        wake_own: Callable[[], bool] | None = None,
     ) -> None:
         self.table = table
         self._own, self._wake_own = own, wake_own
@@ -45,20 +49,20 @@ class Bells:
     def ring(self, slot: int) -> None:
         """Wake the worker in this slot; does nothing if there is none."""
         # By the epoch as well: our slot may be somebody else's by now.
-        if self._wake_own is not None and self._own == (slot, self.table.epoch(slot)):
-            # No system call and no other thread for who is in this very process.
-            self._wake_own()
+        # No system call and no other thread for who is in this very process.
+        own = self._own == (slot, self.table.epoch(slot))
+        if own and self._wake_own is not None and self._wake_own():
             return
         with self._lock:
-            bell = self._bell(slot)
-            if bell is None:
-                return
             try:
-                bell.release()
+                bell = self._bell(slot)
+                if bell is not None:
+                    bell.release()
             except OSError as ex:
-                # At SEM_VALUE_MAX it has been ringing for a while.
+                # At SEM_VALUE_MAX it has been ringing for a while. Without descriptors
+                # it cannot be rung: the bytes are there, and it looks for itself.
                 if ex.errno != errno.EOVERFLOW:
-                    raise
+                    log.warning('slot %d cannot be rung: %s', slot, ex)
 
     def _bell(self, slot: int) -> posix_ipc.Semaphore | None:
         epoch = self.table.epoch(slot)
@@ -105,7 +109,7 @@ class Ringer:
         # No two segments mark alike: a place that changes hands shows each mark.
         self._salt: int = segment.words[W_GENERATION]
         self.marks: list[int] = []
-        self._naps: list[tuple[int, int]] = []
+        self._naps: list[tuple[int, int, int]] = []
         self._rung = bells.rung
         # A signal handler may end the stream in the middle of it.
         self._learning = threading.RLock()
@@ -126,9 +130,13 @@ class Ringer:
             self._fence()
         if self._copy_places() != self._known:
             self._learn()
-        for slot, at in self._naps:
+        for slot, at, epoch in self._naps:
             nap = self._words[at]
             if nap and nap != self._rung[slot]:
+                if self._bells.table.epoch(slot) != epoch:
+                    # The slot is another worker's by now, which does not follow.
+                    self._known = b''
+                    continue
                 self._bells.ring(slot)
                 self._rung[slot] = nap
 
@@ -147,7 +155,7 @@ class Ringer:
             found = self._segment.places(places, table.epoch)
             # In this order, for whoever marks or rings in another thread meanwhile.
             self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
-            self._naps = [(slot, table.nap_at(slot)) for slot in found]
+            self._naps = [(s, table.nap_at(s), table.epoch(s)) for s in found]
             for place in self.marks:
                 # Unlike any before, also if this segment has had the place already.
                 self._words[place] = secrets.randbits(64)
@@ -161,7 +169,6 @@ def ring_everybody(segment: Segment, bells: Bells) -> None:
     After what they have to see has been stored.
     """
     make_fence()()
-    for slot in range(MAX_SLOTS):
-        if segment.words[W_PLACES + slot]:
-            bells.table.count_look(slot)
-            bells.ring(slot)
+    for slot in segment.places(segment.view[B_PLACES].tobytes(), bells.table.epoch):
+        bells.table.count_look(slot)
+        bells.ring(slot)

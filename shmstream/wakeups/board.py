@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
@@ -41,6 +42,9 @@ from shmstream.ring.layout import WORD
 _BLOCK = 32
 """Places that are compared at once: a look at a quiet board is one step for each."""
 
+STALE_S = 0.1
+"""A hub that is awake and has not collected for as long is not counted on any more."""
+
 _WORD_BITS = 8 * WORD
 
 _CROWD = PLACES - 1
@@ -52,8 +56,12 @@ class Placed(Protocol):
 
     segment: Segment
 
-    def mark(self) -> None:
-        """The segment may have changed. From any thread, under the board's lock."""
+    def mark(self) -> bool:
+        """The segment may have changed. From any thread, under the board's lock.
+
+        Returns:
+            Whether that is news: False if it was told before and has not looked since.
+        """
 
 
 class Board:
@@ -66,9 +74,11 @@ class Board:
     """
 
     def __init__(self, table: WorkerTable, slot: int, epoch: int) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection under it may close a follower.
+        self._lock = threading.RLock()
         self._fence = make_fence()
         self._awake: set[object] = set()
+        self._collected_at = 0.0
         self._placed: dict[int, list[Placed]] = {}
         self._place_of: dict[tuple[int, int], int] = {}
         # Lowest first: only the blocks up to the last one in use are looked at.
@@ -98,11 +108,11 @@ class Board:
         """The process has another slot now: take the same places on its board."""
         with self._lock:
             self._use(table, slot, epoch)
-            for place, everyone in self._placed.items():
+            for place, everyone in list(self._placed.items()):
                 for placed in everyone:
                     placed.segment.set_place(slot, epoch, place)
             self._fence()
-            for everyone in self._placed.values():
+            for everyone in list(self._placed.values()):
                 for placed in everyone:
                     placed.mark()
 
@@ -129,10 +139,11 @@ class Board:
             everyone.remove(placed)
             if any(other.segment.identity == segment.identity for other in everyone):
                 return
+            if self._place_of.pop(segment.identity, None) is None:
+                return
             segment.set_place(self._slot, self._epoch, None)
-            del self._place_of[segment.identity]
             if not everyone:
-                del self._placed[place]
+                self._placed.pop(place, None)
             if place != _CROWD:
                 heappush(self._free, place)
             self._in_block[place // _BLOCK] -= 1
@@ -142,6 +153,7 @@ class Board:
     def wake(self, hub: object) -> None:
         """This hub is awake from now on: it collects, and nobody need post."""
         with self._lock:
+            self._collected_at = time.monotonic()
             self._awake.add(hub)
             self._words[self._nap_at] = 0
 
@@ -155,16 +167,41 @@ class Board:
     def rung(self) -> None:
         """The doorbell has been rung: collect, unless somebody does so anyway."""
         with self._lock:
-            if self._awake:
-                return
-            # Whoever is told wakes up; until then nobody need post again.
-            self._words[self._nap_at] = 0
-            if not self._collect():
-                self._renew_nap()
+            self._rung()
 
-    def collect(self) -> None:
-        """Tell everybody whose segment has been marked since the last time."""
+    def rung_unless_busy(self) -> bool:
+        """As ``rung``, for a producer, which waits for no reader; False if it would."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._rung()
+        finally:
+            self._lock.release()
+        return True
+
+    def _rung(self) -> None:
+        if self._awake:
+            if time.monotonic() - self._collected_at < STALE_S:
+                return
+            # Their loops are blocked, or are run no more: the others do without them.
+            self._awake.clear()
+        # Whoever is told wakes up; until then nobody need post again.
+        self._words[self._nap_at] = 0
+        if not self._collect():
+            self._renew_nap()
+
+    def collect(self, hub: object = None) -> None:
+        """Tell everybody whose segment has been marked since the last time.
+
+        Args:
+            hub: who does it, if it is awake and will do it again.
+        """
         with self._lock:
+            if hub is not None:
+                self._collected_at = time.monotonic()
+                if hub not in self._awake:
+                    self._awake.add(hub)
+                    self._words[self._nap_at] = 0
             self._collect()
 
     def _renew_nap(self) -> None:
@@ -191,6 +228,5 @@ class Board:
             at = ((changed & -changed).bit_length() - 1) // _WORD_BITS
             changed &= -1 << (at + 1) * _WORD_BITS
             for placed in self._placed.get(first + at, ()):
-                placed.mark()
-                told = True
+                told |= placed.mark()
         return told

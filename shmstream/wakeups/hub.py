@@ -37,6 +37,10 @@ MAX_READ = 256 * 1024
 
 _SHARED_READ = 64 * 1024
 
+_MAX_HAND_OVER = 64 * 1024
+"""Bytes that are handed to all takers in one turn of the loop; more, and each takes its
+own turn."""
+
 _REST = slice(16, None)
 """Of a snapshot: what is neither head nor dropped prefix."""
 
@@ -66,13 +70,14 @@ class Watch:
         '_shared',
         'followers',
         'last',
+        'marked',
         'reader',
         'segment',
         'takers',
         'waiters',
     )
 
-    def __init__(self, segment: Segment, marked: Callable[[Watch], None]) -> None:
+    def __init__(self, segment: Segment, marked: Callable[[Watch], bool]) -> None:
         self.segment = segment
         self.reader = RingReader(segment.view)
         self.waiters: dict[Waiter, None] = {}
@@ -80,11 +85,12 @@ class Watch:
         self.last = b''
         self.followers = 0
         self._marked = marked
+        self.marked = False
         self._shared: tuple[int, bytes] = (-1, b'')
 
-    def mark(self) -> None:
+    def mark(self) -> bool:
         """The board tells of a change; from any thread."""
-        self._marked(self)
+        return self._marked(self)
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
@@ -117,12 +123,12 @@ class Watch:
         return True
 
     def _hand_over(self, at: int, head: int) -> None:
-        if head - at > MAX_READ:
+        if head - at > _MAX_HAND_OVER:
             self.wake_takers()
             return
         try:
             data = self.reader.read(at, head - at)
-        except OffsetLost:
+        except (OffsetLost, MemoryError):
             # Each finds out for itself, and says so.
             self.wake_takers()
             return
@@ -223,10 +229,15 @@ class FollowHub:
         """The waiter no longer waits."""
         watch.waiters.pop(waiter, None)
 
-    def _on_mark(self, watch: Watch) -> None:
-        self._marked.append(watch)
+    def _on_mark(self, watch: Watch) -> bool:
+        # Once until it is looked at: whoever drives us may be gone for long.
+        fresh = not watch.marked
+        if fresh:
+            watch.marked = True
+            self._marked.append(watch)
         if not self.awake:
             self._alert()
+        return fresh
 
     def look(self) -> None:
         """Wake up if something has been marked, and look at it."""
@@ -250,7 +261,7 @@ class FollowHub:
         """
         if not self.awake:
             return
-        self._board.collect()
+        self._board.collect(self)
         if self._look():
             self._patience = QUIET_TICKS
             return
@@ -264,9 +275,12 @@ class FollowHub:
 
     def _look(self) -> bool:
         found = False
-        # Each once, also if it is marked again meanwhile.
+        # What is marked again meanwhile waits for the next turn.
         for _ in range(len(self._marked)):
-            found |= self._marked.popleft().changed()
+            watch = self._marked.popleft()
+            # Before the look: what is marked from now on is another look's.
+            watch.marked = False
+            found |= watch.changed()
         return found
 
     def look_at_all(self) -> None:

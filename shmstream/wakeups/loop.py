@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.board import Board
@@ -25,15 +24,18 @@ class _FutureWaiter:
             self.future.set_result(None)
 
 
-class LoopHub:
-    """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread.
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
-    Made in that thread.
-    """
+
+class LoopHub:
+    """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
         self._loop = loop
-        self._thread = threading.get_ident()
         self._hub = FollowHub(board, self._alert)
         self._poked = False
         self._all = False
@@ -59,7 +61,7 @@ class LoopHub:
             return not self._loop.is_closed()
         self._poked = True
         try:
-            if threading.get_ident() == self._thread:
+            if _running() is self._loop:
                 self._loop.call_soon(self._on_poke)
             else:
                 self._loop.call_soon_threadsafe(self._on_poke)
@@ -87,11 +89,13 @@ class LoopHub:
         if self._all:
             self._all = False
             self._hub.look_at_all()
-        self._hub.look()
-        if self._hub.awake and not self._ticking:
-            self._ticking = True
-            due = self._loop.time() + TICK_S
-            self._loop.call_at(due, self._on_tick, due)
+        try:
+            self._hub.look()
+        finally:
+            if self._hub.awake and not self._ticking:
+                self._ticking = True
+                due = self._loop.time() + TICK_S
+                self._loop.call_at(due, self._on_tick, due)
 
     def _on_tick(self, due: float) -> None:
         try:

@@ -37,7 +37,8 @@ class ThreadHub:
 
     def __init__(self, board: Board, ring: Callable[[], None]) -> None:
         self._hub = FollowHub(board, ring)
-        self._lock = threading.Lock()
+        # Reentrant, as the board's.
+        self._lock = threading.RLock()
 
     def step(self, look_at_all: bool = False, everybody: bool = False) -> float:
         """Look around, in the doorbell thread; return the seconds until the next."""

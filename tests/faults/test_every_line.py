@@ -17,11 +17,11 @@ import pytest
 from shmstream import Consumer, Streams
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.segment import Segment, segment_writer
+from shmstream.memory.segment import Segment, open_segment, segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.producer import Producer
 from shmstream.ring.layout import B_PLACES
-from shmstream.ring.ring import RingWriter
+from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
@@ -183,3 +183,25 @@ def test_f13_f14_a_supervisor_killed_at_any_line_of_making_a_stream_leaves_one(
 
 
 pytestmark = pytest.mark.timeout(180)
+
+
+def test_a_stream_that_ends_while_the_supervisor_comes_for_its_lock_ends_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was live when the supervisor looked, and complete when the lock was free."""
+    directory = RuntimeDirectory(tmp_path / 'run')
+    directory.create()
+    WorkerTable.create(directory.table, made_directory=True)
+    segment, lock = _make(directory)
+    registry = _registry(directory)
+
+    def end_first(path: Path) -> int:
+        segment_writer(segment, lock).finish(State.COMPLETE, 1)
+        os.close(lock)
+        return open_segment(path)
+
+    monkeypatch.setattr('shmstream.supervisor.registry.open_segment', end_first)
+    assert registry.finish_dead() == 0
+    reader = RingReader(segment.view)
+    assert reader.state is State.COMPLETE
+    assert reader.read(0) == b'old'

@@ -265,3 +265,28 @@ def test_any_send_is_given_the_plain_bytes(
 
     on_loop(work)
     assert got == [whole, whole]
+
+
+def test_a_hub_without_memory_leaves_it_to_the_readers_tasks(
+    producer: Producer, follow: Callable[[], Follower]
+) -> None:
+    """Nothing may be taken for seen that nobody has had: it might be the last."""
+
+    async def work() -> None:
+        sink, follower = Sink(), follow()
+        task = await begun(follower, sink)
+        assert follower._watch is not None
+        reader, read = follower._watch.reader, follower._watch.reader.read
+
+        def fail_once(_offset: int, _limit: int) -> bytes:
+            setattr(reader, 'read', read)  # noqa: B010
+            raise MemoryError
+
+        setattr(reader, 'read', fail_once)  # noqa: B010
+        producer.write(b'x')
+        await until(lambda: sink.got == b'x')
+        assert sink.in_tasks == 1
+        producer.finish()
+        await task
+
+    on_loop(work)

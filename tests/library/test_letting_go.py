@@ -293,3 +293,24 @@ def test_waiting_for_a_beginning_that_never_comes_ends_too(
     on_loop(work)
     assert producer.is_cancelled
     producer.finish()
+
+
+def test_who_follows_in_a_process_that_leaves_is_let_go(
+    streams: Streams, conv_id: str
+) -> None:
+    """Nobody drives its hubs any more; the stream goes on elsewhere."""
+    with streams.create(conv_id) as producer:
+        producer.write(b'abc')
+
+        async def follow() -> int:
+            with Streams.attach(streams.runtime.directory.path) as own:
+                follower = own.open(conv_id).follow()
+                assert await anext(follower) == b'abc'
+                waiting = asyncio.ensure_future(anext(follower))
+                await until(lambda: bool(follower._watch and follower._watch.waiters))
+                await asyncio.to_thread(own.close)
+                with pytest.raises(FollowCut):
+                    await waiting
+            return follower.offset
+
+        assert on_loop(follow) == 3

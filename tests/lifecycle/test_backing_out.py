@@ -11,7 +11,7 @@ from tests.lifecycle.test_leaving import RATE, assert_quiet, begin
 from tests.support.client import Live, path
 from tests.support.leaks import processes, wait_until
 from tests.support.resume import ResumingReader
-from tests.support.service import Service
+from tests.support.service import ROOT, Service
 from tests.support.supervisor import gone
 
 
@@ -66,3 +66,22 @@ def test_f30_an_upgrade_that_is_backed_out_of_loses_nothing(
     with begin(client, 'after', tokens=20) as post:
         assert post.rest().endswith(b'[DONE]\n\n')
     assert_quiet(service)
+
+
+def test_an_upgrade_to_another_format_is_refused_and_the_old_goes_on(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
+    """The new master ends with a clear line; nobody is served by half."""
+    config = tmp_path / 'gunicorn.conf.py'
+    text = (ROOT / 'gunicorn.conf.py').read_text()
+    other = "if 'GUNICORN_PID' in os.environ:\n    hooks.FORMAT = [0, 0]\n\n"
+    config.write_text(text.replace('hooks.install(', other + 'hooks.install('))
+    service = serve(workers=2, settings=RATE, config=config)
+    client = service.client()
+    with begin(client, 'before', tokens=40) as post:
+        service.signal(signal.SIGUSR2)
+        assert wait_until(lambda: 'another version of shmstream' in service.text(), 20)
+        assert post.rest().endswith(b'data: [DONE]\n\n')
+    with begin(client, 'after', tokens=20) as post:
+        assert post.rest().endswith(b'data: [DONE]\n\n')
+    assert service.text().count('ASGI server listening') == 2

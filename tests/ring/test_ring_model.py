@@ -252,6 +252,10 @@ def test_only_a_final_state_finishes() -> None:
     writer.finish(State.COMPLETE, 77)
     assert RingReader(view).completed_at_ns == 77
     assert RingReader(view).state is State.COMPLETE
+    # What has ended never changes.
+    with pytest.raises(LocalError, match='complete already'):
+        writer.finish(State.ABORTED, 78)
+    assert RingReader(view).state is State.COMPLETE
 
 
 @pytest.mark.parametrize('limit', [0, -1])

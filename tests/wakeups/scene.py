@@ -62,9 +62,10 @@ class Told:
         self.segment = segment
         self.times = 0
 
-    def mark(self) -> None:
+    def mark(self) -> bool:
         """Count."""
         self.times += 1
+        return True
 
     def take(self) -> int:
         """How often since the last time."""

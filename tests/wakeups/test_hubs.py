@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from shmstream.memory.table import WorkerTable
+from shmstream.wakeups import board as board_module
 from shmstream.wakeups.board import Board
 from tests.wakeups.scene import SLOT, Hub, Stream
 
@@ -164,3 +165,39 @@ def test_a_hub_that_nobody_needs_any_more_sleeps_at_once(
     # A tick that was under way already finds nothing to do.
     one.tick()
     assert not one.awake
+
+
+def test_a_hub_that_is_awake_and_never_collects_is_not_waited_for(
+    produce: Produce, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop is blocked, or is run no more: the others of the process go on."""
+    stuck, other = Hub(board), Hub(board)
+    theirs, ours = produce(), produce()
+    stuck.join(theirs.segment)
+    watch = other.join(ours.segment)
+    theirs.write()
+    board.rung()
+    stuck.turn()
+    assert stuck.awake
+    waiter = other.begin(watch)
+    assert ours.write() == []
+    monkeypatch.setattr(board_module, 'STALE_S', 0.0)
+    # The net.
+    board.rung()
+    other.turn()
+    assert waiter.woken == 1
+    other.rest()
+    # From now on whoever marks rings, also for what the stuck one has been told often.
+    for _ in range(3):
+        theirs.write()
+        board.rung()
+    waiter = other.begin(watch)
+    assert ours.write() == [SLOT]
+    board.rung()
+    other.turn()
+    assert waiter.woken == 1
+    # It comes back, and is counted on again.
+    monkeypatch.undo()
+    stuck.tick()
+    other.rest()
+    assert ours.write() == []

@@ -159,15 +159,22 @@ def test_a_process_that_moves_looks_at_all(
 
 def test_a_slot_that_is_another_process_s_by_now_is_posted(table: WorkerTable) -> None:
     """A producer keeps the bells of the slot that its process had before."""
-    woken: list[None] = []
-    own = (SLOT, EPOCH)
-    bells = OwnBells(table, own, lambda: woken.append(None))
+    woken: list[bool] = []
+
+    def wake() -> bool:
+        woken.append(True)
+        return len(woken) < 2
+
+    bells = OwnBells(table, (SLOT, EPOCH), wake)
     table.take(SLOT, EPOCH, os.getpid())
     bells.ring(SLOT)
     assert (len(woken), bells.posted) == (1, 0)
+    # Its board is busy just now: nobody may wait for that.
+    bells.ring(SLOT)
+    assert (len(woken), bells.posted) == (2, 1)
     table.take(SLOT, EPOCH + (1 << 40), os.getpid())
     bells.ring(SLOT)
-    assert (len(woken), bells.posted) == (1, 1)
+    assert (len(woken), bells.posted) == (2, 2)
 
 
 class OwnBells(Bells):
@@ -177,3 +184,19 @@ class OwnBells(Bells):
 
     def _bell(self, slot: int) -> None:
         self.posted += 1
+
+
+def test_a_dead_worker_s_successor_is_not_rung_for_what_it_does_not_follow(
+    stream: Stream, table: WorkerTable
+) -> None:
+    entered(hire(table), stream)
+    assert stream.write() == [SLOT]
+    # It dies; its word in the segment stays.
+    successor = hire(table, SLOT, EPOCH + (1 << 40))
+    assert stream.write() == []
+    successor.rung()
+    assert stream.write() == []
+    told = entered(successor, stream)
+    assert stream.write() == [SLOT]
+    successor.rung()
+    assert told.take() == 1
