@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from shmstream.ending import EVENT_STREAM, end_stream
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.segment import Segment, segment_writer
+from shmstream.memory.extents import segment_writer
+from shmstream.memory.segment import Segment
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
 from shmstream.wakeups.bells import Ringer

@@ -13,7 +13,6 @@ import functools
 import logging
 import os
 import queue
-import resource
 import threading
 import time
 import weakref
@@ -23,10 +22,11 @@ from typing import TYPE_CHECKING
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
-from shmstream.errors import ShmstreamError, StreamNotFound, SupervisorUnavailable
+from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.mappings import Mappings
 from shmstream.memory.room import Room
-from shmstream.memory.segment import Segment, open_segment
+from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
@@ -46,11 +46,6 @@ _ROOM_S = 0.25
 """As long as a producer that has no room left waits for a word about it."""
 
 _ROOM_RETRY_S = 2.0
-
-_RECENT_S = 1.0
-"""A mapping that nobody uses is kept for as long, twice at the most."""
-
-_MAX_RECENT = 64
 
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
@@ -85,17 +80,7 @@ class Runtime:
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = (
-            weakref.WeakValueDictionary()
-        )
-        self._sessions = str(directory.sessions)
-        # Mappings that somebody may come back for: mapping costs more than reading.
-        self._recent: dict[Segment, None] = {}
-        self._older: dict[Segment, None] = {}
-        self._turn_at = 0.0
-        # Each may keep a descriptor.
-        few = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16
-        self._max_recent = min(_MAX_RECENT, few)
+        self.mappings = Mappings(directory.sessions, self._known_room)
         self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self.followers = 0
         self._pid = os.getpid()
@@ -168,14 +153,16 @@ class Runtime:
             self._slot, self._epoch = slot, epoch
             self._keeper.had_one = True
             self._doorbell = doorbell
-            segments = list(self._segments.values())
         doorbell.start()
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
             self._board.move(table, slot, epoch)
-            for segment in segments:
+            for segment in self.mappings.everything():
                 segment.count_followers(slot, epoch, 0)
+
+    def _known_room(self) -> int:
+        return 0 if self._slot is None else self.table.room
 
     def _ask_room(self) -> bool:
         now = time.monotonic()
@@ -217,7 +204,7 @@ class Runtime:
         self._do_later()
         wait_s = self.thread_hub.step()
         if due:
-            self._forget_mappings(now)
+            self.mappings.forget_unused(now)
             if self.client.gone():
                 self._keeper.reconnect(self.client)
         return wait_s
@@ -291,69 +278,6 @@ class Runtime:
         while not self._later.empty():
             self._later.get()()
 
-    def attach(self, digest: str) -> Segment:
-        """Return the segment under this name; all of the process share a mapping.
-
-        Raises:
-            StreamNotFound, LayoutMismatch: as ``Segment.attach``.
-        """
-        path = f'{self._sessions}/{digest}'
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            raise StreamNotFound('stream not found or expired') from None
-        # While it is mapped, its number can be no other file's.
-        segment = self._segments.get((found.st_dev, found.st_ino))
-        if segment is None:
-            fd = open_segment(path)
-            try:
-                segment = self.share(fd)
-            finally:
-                os.close(fd)
-        self._keep_mapped(segment)
-        return segment
-
-    def _keep_mapped(self, segment: Segment) -> None:
-        # What is evicted gives its memory back with its last mapping: where there is
-        # little room, nobody may have to wait for that.
-        if (
-            self._slot is not None
-            and len(self._recent) < self._max_recent
-            and self.table.room >= _MAX_RECENT * segment.capacity
-        ):
-            self._recent[segment] = None
-
-    def _forget_mappings(self, now: float) -> None:
-        if now >= self._turn_at:
-            self._turn_at = now + _RECENT_S
-            self._older, self._recent = self._recent, {}
-        # What is evicted must give its memory back.
-        for kept in (self._recent, self._older):
-            for segment in [s for s in list(kept) if s.evicted]:
-                kept.pop(segment, None)
-
-    def share(self, fd: int) -> Segment:
-        """Return the mapping of this descriptor's segment, made if there is none."""
-        found = os.fstat(fd)
-        identity = (found.st_dev, found.st_ino)
-        with self._lock:
-            segment = self._segments.get(identity)
-            if segment is None:
-                segment = self._segments[identity] = Segment.adopt(fd)
-        return segment
-
-    def share_locked(self, fd: int) -> Segment:
-        """As ``share``, for the descriptor that holds the lock.
-
-        Mapped through a description of its own: a mapping keeps a descriptor, in forked
-        children too, and none but the producer's own may keep the lock.
-        """
-        unlocked = os.open(f'/proc/self/fd/{fd}', os.O_RDWR | os.O_CLOEXEC)
-        try:
-            return self.share(unlocked)
-        finally:
-            os.close(unlocked)
-
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
         with self._lock:
@@ -372,8 +296,7 @@ class Runtime:
         """Forget everything after a fork: it is the parent's."""
         self._slot = None
         self._closed = True
-        self._recent.clear()
-        self._older.clear()
+        self.mappings.clear()
         self.client.abandon()
         # Without the lock: another thread of the parent may have held it.
         for producer in list(self._producers):
@@ -396,8 +319,7 @@ class Runtime:
             for hub in list(self._loop_hubs.values()):
                 hub.poke(everybody=True)
             self._slot = None
-        self._recent.clear()
-        self._older.clear()
+        self.mappings.clear()
         self.client.close()
 
 

@@ -130,7 +130,7 @@ class Streams:
             # The kernel drops it when we have no descriptor left.
             raise NoRoom('no descriptor left for the stream')
         try:
-            producer = Producer(runtime, runtime.share_locked(fd), fd)
+            producer = Producer(runtime, runtime.mappings.share_locked(fd), fd)
         except BaseException:
             os.close(fd)
             raise
@@ -154,7 +154,7 @@ class Streams:
             StreamReplaced: there is one of another generation.
         """
         runtime = self.runtime
-        segment = runtime.attach(digest(owner, conv_id))
+        segment = runtime.mappings.attach(digest(owner, conv_id))
         if segment.evicted:
             raise StreamNotFound('stream not found or expired')
         if generation not in (None, segment.generation):

@@ -123,3 +123,14 @@ def _check_private(path: Path) -> None:
         raise DirectoryRefused(
             f'{path} is open to other users; make it private: chmod 700 {path}'
         )
+
+
+def discard(path: Path) -> None:
+    """Remove what does not belong there; say so if it cannot be."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except OSError as ex:
+        log.warning('%s cannot be removed: %s', path, ex.strerror)

@@ -31,8 +31,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
+from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.ids import MAX_ID_BYTES
+from shmstream.memory.extents import FIRST_EXTENT, no_room
 from shmstream.ring.layout import (
     B_ID,
     B_OWNER,
@@ -58,15 +59,7 @@ from shmstream.ring.layout import (
     W_TYPE_LENGTH,
     W_VERSION,
 )
-from shmstream.ring.ring import RingWriter
 from shmstream.ring.state import STATES
-
-FIRST_EXTENT = 16 * 1024
-"""Reserved when a session is made: a short answer never reserves again."""
-
-MAX_EXTENT = 512 * 1024
-"""Half of what there is, up to this: little is wasted, and a full ring has cost some
-twenty system calls."""
 
 _EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
 
@@ -125,7 +118,7 @@ class Segment:
         try:
             locked = os.open(path, flags, 0o600)
         except OSError as ex:
-            raise _no_room(ex) from ex
+            raise no_room(ex) from ex
         try:
             fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size = HEADER_BYTES + capacity
@@ -134,7 +127,7 @@ class Segment:
             try:
                 os.posix_fallocate(locked, 0, HEADER_BYTES + extent)
             except OSError as ex:
-                raise _no_room(ex) from ex
+                raise no_room(ex) from ex
             # A second description: the lock must not live on in our own mapping.
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -321,56 +314,3 @@ def open_segment(path: Path | str) -> int:
         if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR, errno.ENXIO):
             raise LayoutMismatch(f'{path}: {ex.strerror}') from ex
         raise
-
-
-def extend_to(reserved: int, needed: int, capacity: int) -> int:
-    """Return up to where the ring should be backed next.
-
-    Args:
-        reserved: ring bytes backed so far.
-        needed: ring bytes that are about to be used, at most ``capacity``.
-        capacity: ring bytes there are.
-    """
-    extent = min(max(needed - reserved, reserved // 2, FIRST_EXTENT // 2), MAX_EXTENT)
-    return min(max(reserved + extent, needed), capacity)
-
-
-def reserve_extent(fd: int, reserved: int, target: int) -> None:
-    """Back the ring of a segment with memory from ``reserved`` to ``target`` bytes.
-
-    Raises:
-        NoRoom: the file system is full; what was reserved before stays so.
-    """
-    try:
-        os.posix_fallocate(fd, HEADER_BYTES + reserved, target - reserved)
-    except OSError as ex:
-        raise _no_room(ex) from ex
-
-
-def segment_writer(
-    segment: Segment, fd: int, take: Callable[[int], bool] | None = None
-) -> RingWriter:
-    """Return the writer of a segment, for whoever holds its lock through ``fd``.
-
-    Args:
-        segment: the segment.
-        fd: its file.
-        take: asked for every extent whether memory of this size may be taken.
-    """
-    words, capacity = segment.words, segment.capacity
-
-    def reserve(needed: int) -> int:
-        reserved = words[W_RESERVED]
-        target = extend_to(reserved, needed, capacity)
-        if take is not None and not take(target - reserved):
-            raise NoRoom('no room for the stream: the memory limit is reached')
-        reserve_extent(fd, reserved, target)
-        return target
-
-    return RingWriter(segment.view, reserve)
-
-
-def _no_room(ex: OSError) -> Exception:
-    if ex.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
-        return NoRoom(f'no room for the stream: {ex.strerror}')
-    return ex

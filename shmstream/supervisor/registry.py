@@ -12,19 +12,14 @@ import os
 import re
 import secrets
 import time
-from pathlib import Path
 from typing import Any
 
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest, lookup_keys, validate_id
-from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory
-from shmstream.memory.segment import (
-    FIRST_EXTENT,
-    Segment,
-    open_segment,
-    segment_writer,
-)
+from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
+from shmstream.memory.extents import FIRST_EXTENT, segment_writer
+from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
     HEADER_BYTES,
@@ -78,7 +73,7 @@ class Registry:
         for name in names:
             path = self._directory.segment(name)
             if _NEW.fullmatch(name):
-                _discard(path)
+                discard(path)
                 continue
             if not _DIGEST.fullmatch(name):
                 log.warning('%s is none of our files', path)
@@ -91,7 +86,7 @@ class Registry:
                     raise LayoutMismatch('it had been evicted')
             except (LayoutMismatch, ValueError) as ex:
                 log.warning('removed %s: %s', name, ex)
-                _discard(path)
+                discard(path)
                 continue
             except StreamNotFound:
                 continue
@@ -353,13 +348,3 @@ class Registry:
             if slot is not None:
                 self._table.notify(slot)
                 self._bells.ring(slot)
-
-
-def _discard(path: Path) -> None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            os.rmdir(path)
-        else:
-            os.unlink(path)
-    except OSError as ex:
-        log.warning('%s cannot be removed: %s', path, ex.strerror)

@@ -17,7 +17,8 @@ import pytest
 from shmstream import Consumer, Streams
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.segment import Segment, open_segment, segment_writer
+from shmstream.memory.extents import segment_writer
+from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.producer import Producer
 from shmstream.ring.layout import B_PLACES

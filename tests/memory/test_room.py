@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from shmstream.memory.segment import (
+from shmstream.memory.extents import (
     MAX_EXTENT,
     extend_to,
     reserve_extent,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import NoRoom, State, StreamNotFound, Streams
-from shmstream.memory.segment import MAX_EXTENT
+from shmstream.memory.extents import MAX_EXTENT
 from shmstream.memory.table import WorkerTable
 from tests.supervisor.conftest import Start
 from tests.support.leaks import wait_until
