@@ -33,6 +33,9 @@ def default_directory() -> Path:
 
 
 @dataclass(frozen=True)
+log = logging.getLogger('shmstream')
+
+
 class RuntimeDirectory:
     """The paths inside one runtime directory. Making one touches nothing."""
 

@@ -27,8 +27,8 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
         ('shmstream/memory/segment.py', 'adopt'),
         ('shmstream/memory/mappings.py', 'share_locked'),
     ],
-    # A ring grows some twenty times in its life, by pages of a memory file system: they are
-    # zeroed now rather than at the first touch, which would be on the loop as well.
+    # A ring grows some twenty times in its life, by pages of a memory file system: they
+    # are zeroed now rather than at the first touch, which would be on the loop as well.
     'os.posix_fallocate': [('shmstream/memory/extents.py', 'reserve_extent')],
 }
 """What may be called on a loop, and where: file and function. Each with its reason."""
