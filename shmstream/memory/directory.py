@@ -32,10 +32,10 @@ def default_directory() -> Path:
     return Path(os.environ.get('SHMSTREAM_DIR') or f'/dev/shm/shmstream-{os.geteuid()}')
 
 
-@dataclass(frozen=True)
 log = logging.getLogger('shmstream')
 
 
+@dataclass(frozen=True)
 class RuntimeDirectory:
     """The paths inside one runtime directory. Making one touches nothing."""
 
