@@ -15,6 +15,7 @@ The kernel's directory is the hash table: look-up is ``open``, replacing a sessi
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from dataclasses import dataclass
