@@ -61,7 +61,8 @@ def main() -> int:
     if unknown := set(args.question) - set(QUESTIONS):
         parser.error(f'no such question: {", ".join(sorted(unknown))}')
     # So that everything that was started is ended.
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     options, failed = _options(args), []
     for name in args.question or QUESTIONS:
         began = time.monotonic()
