@@ -46,6 +46,8 @@ _HANDOVER_S = 1.0
 """The least that nobody may listen: between a POST's headers and its first read."""
 
 
+_LEAVING = 'This worker is leaving, ask again'
+
 _SLICE = 64 * 1024
 """What is buffered must not overtake this worker's own readers before their turn."""
 
@@ -96,9 +98,7 @@ class Generation:
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
         # A task that is cancelled before its first step runs none of its code.
-        self.task.add_done_callback(
-            lambda _: self._fail(Problem(503, 'This worker is leaving, ask again', 2))
-        )
+        self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
 
     async def answer(self) -> Streamed | Answer:
         """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
@@ -122,6 +122,8 @@ class Generation:
 
     async def abort(self, why: str) -> None:
         """End it now, in-band; for a worker that cannot wait any longer."""
+        # Nobody cancelled the request: who still waits for its answer may ask again.
+        self._fail(Problem(503, _LEAVING, 2))
         if self._producer is not None:
             self._producer.abort(why)
         self.task.cancel()

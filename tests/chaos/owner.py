@@ -11,6 +11,7 @@ from tests.chaos.client import Client
 from tests.chaos.content import CAPACITY, Script, write_script
 from tests.chaos.follow import Follow
 from tests.chaos.model import ANSWER_S, END_S, Session
+from tests.chaos.processes import LEAVE_S
 from tests.chaos.wire import Answer
 
 _watches: set[asyncio.Task[None]] = set()
@@ -169,6 +170,10 @@ class Owner(Client):
         if self.excused(answer, message):
             world.verdict.notes['503 while there is no supervisor'] += 1
             return True
+        if answer.status == 503 and 'is leaving' in message:
+            world.verdict.notes['503 from a worker that left before the answer'] += 1
+            since = script.posted_at - LEAVE_S
+            return world.processes.left_between(since, world.now())
         return False
 
     async def _reread(self, script: Script) -> None:

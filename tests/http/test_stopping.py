@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -195,3 +197,18 @@ def test_delete_after_the_client_left(proxied: Proxied) -> None:
     assert not feed.hung_up(0.3)
     assert proxied.client.delete(path('left')).status == 204
     assert feed.hung_up(END_S)
+
+
+def test_who_waits_for_an_answer_at_the_end_of_the_drain_may_ask_again(
+    proxy: Callable[..., Proxied],
+) -> None:
+    """Nobody cancelled the request: the worker that waits for its answer has to go."""
+    proxied = proxy(DRAIN='1')
+    feed = proxied.feed(pending=True)
+    with ThreadPoolExecutor() as pool:
+        post = pool.submit(proxied.post, 'waits', feed)
+        assert feed.exchange.method == 'POST'
+        proxied.service.signal(signal.SIGHUP)
+        with post.result(20) as refused:
+            assert refused.headers['retry-after']
+            assert_error(refused, 503, 'leaving')
