@@ -27,7 +27,7 @@ from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
-from tests.library.following import Aside, in_a_thread
+from tests.api.following import Aside, in_a_thread
 from tests.support.child import Child, hear, say
 from tests.support.dying import die_at, forked
 from tests.support.leaks import wait_until

@@ -19,7 +19,7 @@ from shmstream import (
     StreamNotFound,
     Streams,
 )
-from tests.library.following import (
+from tests.api.following import (
     SOON_S,
     Aside,
     Follow,

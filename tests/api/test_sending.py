@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shmstream import Follower, Producer, Streams
-from tests.library.delivering import Sink, begun, parked
-from tests.library.following import on_loop, until
+from tests.api.delivering import Sink, begun, parked
+from tests.api.following import on_loop, until
 
 
 @pytest.fixture

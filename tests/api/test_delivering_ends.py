@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shmstream import FollowCut, Follower, OffsetLost, Producer, Streams
-from tests.library.delivering import Sink, begun
-from tests.library.following import on_loop, until
+from tests.api.delivering import Sink, begun
+from tests.api.following import on_loop, until
 
 
 @pytest.fixture

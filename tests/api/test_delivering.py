@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shmstream import Follower, Producer, Streams
 from shmstream.wakeups.hub import MAX_READ, Taker, Watch
 from shmstream.wakeups.loop import LoopHub
-from tests.library.delivering import Sink, begun, parked
-from tests.library.following import on_loop, until
+from tests.api.delivering import Sink, begun, parked
+from tests.api.following import on_loop, until
 
 _numbers = itertools.count()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from shmstream import Follower
-from tests.library.following import until
+from tests.api.following import until
 
 
 class Sink:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from shmstream import Consumer, FollowCut, Producer, State, StreamNotFound, Streams
 from shmstream.errors import LocalError
-from tests.library.following import Aside, in_a_thread
+from tests.api.following import Aside, in_a_thread
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
 

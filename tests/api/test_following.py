@@ -15,7 +15,7 @@ from shmstream import (
     Streams,
 )
 from shmstream.wakeups.hub import Watch
-from tests.library.following import SOON_S, Aside, Follow, listens
+from tests.api.following import SOON_S, Aside, Follow, listens
 from tests.support.worker import Worker
 
 # -- opening and reading ---------------------------------------------------------------

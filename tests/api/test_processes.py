@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import State, StreamNotFound, Streams, SupervisorUnavailable
-from tests.library import actors
+from tests.api import actors
 from tests.support.child import ROOT, Child
 from tests.support.leaks import wait_until
 from tests.support.service import fresh_directory

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from shmstream import Streams, SupervisorConfig
-from tests.library.following import Follow, in_a_thread, on_a_loop
+from tests.api.following import Follow, in_a_thread, on_a_loop
 from tests.support.leaks import LeakGuard
 from tests.support.service import fresh_directory
 from tests.support.supervisor import stop
