@@ -71,7 +71,7 @@ def test_an_append_never_copies_more_than_its_chunk(full: Producer) -> None:
         for _ in range(CAPACITY // len(EVENT) + 1):
             full.write(EVENT)
 
-    # The armed words are 512 bytes.
+    # The place words are 512 bytes.
     assert _peak_of(write_all_around) < 2048 + len(EVENT)
 
 
