@@ -96,6 +96,10 @@ safe 'one follower is pushed to'        wakeup -DONE -DTAKE -DENDLESS
 safe 'a thread'                         wakeup -DTHREADS -DONE -DENDLESS
 safe 'a thread, and the producer in its process' wakeup -DTHREADS -DONE -DOWN -DENDLESS
 safe 'two tasks write, and follow in their process' wakeup -DTASKS -DSEGMENTS -DOWN $LESS
+safe 'one follower, rung by the pipe'   wakeup -DONE -DPIPE
+safe 'one follower, and the producer in its process' wakeup -DONE -DOWN -DENDLESS
+safe 'two hubs, and the producer in their process' wakeup -DTWOHUBS -DOWN $LESS
+safe 'one producer in the process, one not' wakeup -DHALF -DSEGMENTS $ATOMIC
 safe 'two threads write with one producer' wakeup -DTHREADED -DONE $LESS
 safe 'a loop that ends'                 wakeup -DLEAVE -DCLOSES -DTWOHUBS $LESS
 
@@ -155,8 +159,11 @@ wrong "$LOST"  'rung() does not renew the number'       wakeup -DONE -DNO_RENEW
 wrong "$LOST"  'drain the doorbell after collecting'    wakeup -DONE -DDRAIN_LATE
 wrong "$LOST"  'look() wakes the hub only if there is something new' wakeup -DONE -DWAKE_IF_NEW
 wrong "$LOST"  'wait() does not compare with what was seen' wakeup -DONE -DNO_SEEN_CHECK
+wrong "$LOST"  'drain the pipe after collecting'        wakeup -DONE -DPIPE -DPIPE_LATE
+wrong "$LOST"  'own producers tell nobody'              wakeup -DONE -DOWN -DENDLESS -DNO_TELL
+wrong "$LOST"  'ThreadHub waits with something marked'  wakeup -DTHREADS -DONE -DENDLESS -DNO_PENDING
+wrong "$LOST"  'look() naps again only if rung before it looks' wakeup -DHALF -DSEGMENTS -DENDLESS -DSNAP_ATOMIC -DNAP_IF_ASKED
 wrong "$LOST"  'ThreadHub does not ring its own bell'   wakeup -DTHREADS -DONE -DOWN -DENDLESS -DNO_SELF_RING
-wrong "$LOST"  'ThreadHub looks before its tick'        wakeup -DTHREADS -DONE -DENDLESS -DLOOK_FIRST
 wrong "$LOST"  'the lock of a producer is no fence'     wakeup -DTHREADED -DONE $LESS -DNO_FENCE_RELEASE
 wrong "$TWICE" 'each producer has a Bells.rung of its own' wakeup -DTASKS -DSEGMENTS $LESS -DRUNG_EACH
 wrong "$LOST"  'FollowHub.leave does not nap'           wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_NO_NAP

@@ -28,7 +28,10 @@
  *   -DCLOSES     ... does not come back, and its loop ends with it (needs TWOHUBS)
  *   -DTOGETHER   both producers are threads of one process: they share Bells
  *   -DTASKS      ... or tasks of one event loop: what one does before it awaits is one run
- *   -DOWN        the producers are in worker 0: its bell is no system call for them
+ *   -DOWN        the producers are in worker 0: they tell its hubs, and ring nobody
+ *   -DHALF       ... only producer 0 is
+ *   -DPIPE       producers ring the loop by its pipe, not by the doorbell's thread (one
+ *                hub for each worker)
  *   -DTHREADED   two threads write, with one Producer
  *   -DKILL       SIGKILL of the producer, and of the supervisor (needs NET)
  *   -DNET        the 200 ms safety net exists; each use that was needed is counted
@@ -110,6 +113,12 @@ byte nap[SLOTS];
 byte looks[SLOTS];
 bool bell[SLOTS];               /* doorbell semaphore: whether it is above zero, for
                                    who takes from it takes all (Doorbell._run)        */
+#ifdef PIPE
+bool pipe[SLOTS];               /* whether there is something in it                   */
+#define PIPE_EMPTY(k)  !pipe[k]
+#else
+#define PIPE_EMPTY(k)  true
+#endif
 
 /* -- ghosts: what only the properties look at --------------------------------------- */
 
@@ -244,9 +253,19 @@ inline post(buffer, k) {        /* Bells.ring; sem_post is a locked instruction 
     d_step { empty_buffer(buffer); bell[k] = true; to_post = false }
 }
 
+#ifdef HALF
+#define OWN
+#define IS_OWN(s)  (s == 0)
+#elif defined(OWN)
+#define IS_OWN(s)  true
+#else
+#define IS_OWN(s)  false
+#endif
+
 inline mark_one(s, k, m) {      /* words[place] = mark, for one of _marks             */
     if
-    :: known[k] > 0 -> store_now(of_producer[s], W_MARK + k * PLACES + known[k] - 1, m)
+    :: !IS_OWN(s) && known[k] > 0 ->
+        store_now(of_producer[s], W_MARK + k * PLACES + known[k] - 1, m)
     :: else
     fi
 }
@@ -258,11 +277,43 @@ inline store_marks(s, m) {
 #endif
 }
 
-#ifdef OWN
-#define ring_bell(s, k) d_step { to_post = false; skip }; board_rung(k)
+#ifdef PIPE
+#define ring_bell(s, k) d_step { empty_buffer(of_producer[s]); pipe[k] = true; to_post = false }
 #else
 #define ring_bell(s, k) post(of_producer[s], k)
 #endif
+
+inline tell_here(s) {           /* Board.tell, Watch.mark, FollowHub._on_mark         */
+    d_step {
+        if
+        :: known[0] > 0 ->
+#ifndef NO_TELL
+            told_here(0, known[0] - 1);
+#if WATCHES == 2
+            told_here(1, known[0] - 1);
+#endif
+#endif
+            skip
+        :: else
+        fi
+    }
+}
+
+inline told_here(i, p) {
+    if
+    :: placed[i] && place_of[SEG(i)] == p + 1 ->
+        if
+#ifdef THREADS
+        :: awake[HUB(i)]
+#else
+        :: awake[HUB(i)] && marked[i]                       /* not fresh              */
+#endif
+        :: else -> alert(HUB(i))
+        fi;
+        marked[i] = true
+    :: else
+    fi
+}
 
 inline ring_nap(s, k) {
     d_step {                                    /* nap = words[at]                    */
@@ -351,9 +402,16 @@ inline ring(s) {                                /* Ringer.ring, for the mark m  
 #endif
     :: else -> m = 0
     fi;
+#ifdef OWN
+    if
+    :: IS_OWN(s) -> tell_here(s)
+    :: else -> ring_nap(s, 0)
+    fi
+#else
     ring_nap(s, 0);
 #if SLOTS == 2
     ring_nap(s, 1)
+#endif
 #endif
 }
 
@@ -465,6 +523,7 @@ byte place_of[SLOTS * SEGS];    /* Board._place_of: place + 1, or 0             
 bool placed[WATCHES];           /* Board._placed: whether the watch is in it          */
 byte seen_mark[SLOTS * PLACES]; /* Board._seen                                        */
 byte last_nap[SLOTS];           /* Board._nap                                         */
+bool napping[SLOTS];            /* Board.naps: what this process has stored last      */
 
 bool marked[WATCHES];           /* FollowHub._marked: whether the watch is in it      */
 bool awake[HUBS];               /* FollowHub.awake                                    */
@@ -560,6 +619,7 @@ inline renew_nap(k) {           /* up to its fence; in a d_step                 
     fi;
 #endif
     store_now(of_worker[k], W_NAP + k, last_nap[k]);
+    napping[k] = true;
 #ifndef NO_FENCE_NAP
     empty_buffer(of_worker[k]);
 #endif
@@ -582,7 +642,7 @@ inline board_collect(k) {       /* Board.collect                                
 }
 
 inline board_wake(k, h) {       /* Board.wake                                         */
-    d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0) }
+    d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0); napping[k] = false }
 }
 
 inline board_nap(k, h) {        /* Board.nap                                          */
@@ -609,7 +669,8 @@ inline board_rung(k) {          /* Board.rung                                   
         :: !UP(k) ->
             lock[k] = true; mine = true;
 #ifndef RUNG_COLLECTS_ONLY
-            store_now(of_worker[k], W_NAP + k, 0)
+            store_now(of_worker[k], W_NAP + k, 0);
+            napping[k] = false
 #endif
         :: else
         fi
@@ -936,14 +997,30 @@ inline look(h) {                /* FollowHub.look                               
         :: else
         fi;
 #else
-        d_step { yes = !awake[h]; awake[h] = true };
+        d_step { yes = !awake[h] && !napping[SLOT(h)] };       /* we were rung for       */
         if
-        :: yes -> yes = false; board_wake(SLOT(h), h)
+        :: yes ->
+            yes = false;
+            if
+#ifndef ALWAYS_SOON
+            :: true                                         /* not again for a while  */
+#endif
+#ifndef NEVER_SOON
+            :: awake[h] = true; quiet[h] = 0; board_wake(SLOT(h), h)
+#endif
+            fi
         :: else
         fi;
         look_marked(h);
+        d_step { found = false; yes = !awake[h] && !napping[SLOT(h)] };
+#ifdef NAP_IF_ASKED                             /* only if the ring came before       */
+        yes = false;
 #endif
-        d_step { quiet[h] = 0; found = false }
+        if
+        :: yes -> yes = false; board_nap(SLOT(h), h)
+        :: else
+        fi
+#endif
     :: else
     fi
 }
@@ -1164,6 +1241,7 @@ inline step(i, f) {
 /* -- an event loop: wakeups/loop.py --------------------------------------------------- */
 
 #define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(HUB(i))] && !poked[HUB(i)] && \
+                     PIPE_EMPTY(SLOT(HUB(i))) && \
                      !UP(SLOT(HUB(i))) && !awake[HUB(i)] && !at_work[HUB(i)])
 
 inline follow(f) {
@@ -1210,6 +1288,21 @@ end:
         ticking[h] = ticking[h] || awake[h];
 #endif
         d_step { IDLE yes = false }
+#ifdef PIPE
+    :: atomic { pipe[SLOT(h)] -> NOTE(at_work[h] = true)    /* LoopHub._on_bell       */
+#ifndef PIPE_LATE
+                pipe[SLOT(h)] = false
+#endif
+              };
+        board_rung(SLOT(h));
+        d_step {                                            /* and on to _on_poke     */
+#ifdef PIPE_LATE
+            pipe[SLOT(h)] = false;
+#endif
+            poked[h] = true; IDLE
+            skip
+        }
+#endif
     :: atomic { TICKS(h) -> NOTE(at_work[h] = true) };      /* LoopHub._on_tick       */
         tick(h)
 #ifdef STALE_TICK
@@ -1278,7 +1371,7 @@ on_wake:
 /* -- threads: wakeups/threads.py ------------------------------------------------------ */
 
 bool hub_lock;                  /* ThreadHub._lock                                    */
-bool tick_s;                    /* the doorbell thread waits TICK_S, not NET_S        */
+bool tick_s;                    /* the doorbell thread waits TICK_S or not at all     */
 
 proctype Thread(byte f) {       /* Follower.__next__                                  */
     HUB_LOCALS;
@@ -1327,17 +1420,20 @@ on_wake:
         :: every -> every = false; look_at_all(0)
         :: else
         fi;
-#ifdef LOOK_FIRST
-        look(0);
-#endif
         if
         :: awake[0] -> tick(0)
         :: else
         fi;
-#ifndef LOOK_FIRST
-        look(0);                                /* what the tick may have told        */
+        look(0);
+        d_step {
+            yes = false;
+#ifdef NO_PENDING
+            tick_s = awake[0];
+#else
+            tick_s = awake[0] || marked[0];     /* FollowHub.pending                  */
 #endif
-        d_step { yes = false; tick_s = awake[0]; hub_lock = false }
+            hub_lock = false
+        }
 #ifdef DRAIN_LATE
         bell[0] = false
 #endif
@@ -1378,9 +1474,10 @@ init {
 #ifndef NO_FIRST_NAP                        
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
+        napping[0] = true; napping[SLOTS - 1] = true;
 #endif
 #ifdef HUB_AWAKE
-        nap[0] = 0; awake[0] = true; up[0] = true;
+        nap[0] = 0; awake[0] = true; up[0] = true; napping[0] = false;
 #endif
         run Memory(); run Monitor();
 #ifdef THREADED

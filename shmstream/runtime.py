@@ -35,6 +35,7 @@ from shmstream.wakeups.board import Board
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.loops import LoopHubs
 from shmstream.wakeups.threads import ThreadHub
 
 if TYPE_CHECKING:
@@ -81,7 +82,6 @@ class Runtime:
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.mappings = Mappings(directory.sessions, self._known_room)
-        self._loop_hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
@@ -99,6 +99,7 @@ class Runtime:
         self._doorbell: Doorbell
         self._board: Board
         self.thread_hub: ThreadHub
+        self._loop_hubs: LoopHubs
         _alive.add(self)
 
     # -- connecting ------------------------------------------------------------------
@@ -145,8 +146,9 @@ class Runtime:
             if before is None:
                 self._board = Board(table, slot, epoch)
                 self.thread_hub = ThreadHub(self._board, self._ring_self)
+                self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
             self.table = table
-            self.bells = Bells(table, (slot, epoch), self._board.rung_unless_busy)
+            self.bells = Bells(table, (slot, epoch), self._board.tell)
             self.room = Room(table, self._ask_room)
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)
@@ -158,6 +160,7 @@ class Runtime:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
             self._board.move(table, slot, epoch)
+            self._loop_hubs.move(table.pipe(epoch))
             for segment in self.mappings.everything():
                 segment.count_followers(slot, epoch, 0)
 
@@ -217,16 +220,7 @@ class Runtime:
         self._left = left
         if not look_at_all and not everybody:
             return
-        with self._lock:
-            hubs = list(self._loop_hubs.items())
-        for loop, hub in hubs:
-            # A loop that follows nothing is left asleep.
-            alive = (
-                hub.poke(look_at_all, everybody) if hub.used else not loop.is_closed()
-            )
-            if not alive:
-                self._loop_hubs.pop(loop, None)
-                hub.close()
+        self._loop_hubs.poke(look_at_all, everybody)
         self.thread_hub.step(look_at_all, everybody)
 
     # -- hubs and mappings -----------------------------------------------------------
@@ -235,12 +229,7 @@ class Runtime:
         """Return the hub of the running event loop. Raises as ``connect``."""
         if self._slot is None:
             await asyncio.to_thread(self.connect)
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            hub = self._loop_hubs.get(loop)
-            if hub is None:
-                hub = self._loop_hubs[loop] = LoopHub(loop, self._board)
-        return hub
+        return self._loop_hubs.of(asyncio.get_running_loop())
 
     # -- producers, and what is left of the dropped ----------------------------------
 
@@ -294,6 +283,8 @@ class Runtime:
 
     def abandon(self) -> None:
         """Forget everything after a fork: it is the parent's."""
+        if self._slot is not None:
+            self._loop_hubs.abandon()
         self._slot = None
         self._closed = True
         self.mappings.clear()
@@ -316,8 +307,7 @@ class Runtime:
         if self._slot is not None:
             self._doorbell.stop()
             self.bells.close()
-            for hub in list(self._loop_hubs.values()):
-                hub.poke(everybody=True)
+            self._loop_hubs.close()
             self._slot = None
         self.mappings.clear()
         self.client.close()

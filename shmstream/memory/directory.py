@@ -6,6 +6,7 @@
     supervisor.sock     its control socket
     supervisor.json     its settings, for whoever has to start its successor
     workers             the worker table (``table``)
+    bell-<epoch>        the pipe by which one worker's event loop is rung
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
 

@@ -28,7 +28,8 @@ One file, written by the supervisor, mapped by every process of the deployment::
 
 A worker's doorbell is the POSIX semaphore ``/shmstream-<token>-<epoch>``: unguessable,
 and derived from what the table holds, so that whoever cleans up after a crash finds
-every semaphore that can exist.
+every semaphore that can exist. A loop that follows is rung by a pipe instead, the FIFO
+``bell-<epoch>`` beside the table: it can wait for that by itself.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class WorkerTable:
         words: all of it as u64 words, for naps and marks.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, folder: Path) -> None:
+        self._folder = folder
         if os.fstat(fd).st_size != TABLE_BYTES:
             raise LayoutMismatch('the worker table has another size')
         self.words = memoryview(mmap.mmap(fd, TABLE_BYTES)).cast('Q')
@@ -81,7 +83,7 @@ class WorkerTable:
         try:
             os.posix_fallocate(fd, 0, _BOARDS)
             os.ftruncate(fd, TABLE_BYTES)
-            table = cls(fd)
+            table = cls(fd, path.parent)
         finally:
             os.close(fd)
         table.words[_VERSION] = TABLE_VERSION
@@ -114,7 +116,7 @@ class WorkerTable:
                 raise LayoutMismatch(
                     f'worker table version {version}, this is {TABLE_VERSION}'
                 )
-            return cls(fd)
+            return cls(fd, path.parent)
         finally:
             os.close(fd)
 
@@ -154,6 +156,10 @@ class WorkerTable:
     def semaphore_name(self, epoch: int) -> str:
         """Return the name of the doorbell of the worker with this epoch."""
         return f'/shmstream-{self.words[_TOKEN]:016x}-{epoch:016x}'
+
+    def pipe(self, epoch: int) -> Path:
+        """Return where the pipe of the worker with this epoch is."""
+        return self._folder / f'bell-{epoch:016x}'
 
     def epoch(self, slot: int) -> int:
         """The epoch of the worker in this slot, 0 if the slot is free."""

@@ -1,4 +1,4 @@
-"""The workers that are connected: their slots and their doorbells."""
+"""The workers that are connected: their slots and their bells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shmstream.ring.layout import MAX_SLOTS
 
 
 class Workers:
-    """Gives out slots. Doorbell semaphores are made and unlinked here only.
+    """Gives out slots. Semaphores and pipes are made and unlinked here only.
 
     Args:
         table: the worker table.
@@ -63,19 +63,25 @@ class Workers:
             posix_ipc.Semaphore(
                 self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
+            os.mkfifo(self._table.pipe(epoch), 0o600)
         except OSError as ex:
-            self._table.free(free)
+            self._give_back(free)
             raise NoRoom(f'no room for a doorbell: {ex.strerror}') from ex
         self._connected.add(free)
         return free, epoch
 
     def left(self, slot: int) -> None:
-        """The process in this slot has gone: take the slot and the semaphore back."""
+        """The process in this slot has gone: take the slot and its bells back."""
         self._connected.discard(slot)
+        if self._table.epoch(slot):
+            self._give_back(slot)
+
+    def _give_back(self, slot: int) -> None:
         epoch = self._table.epoch(slot)
-        if epoch:
-            _unlink(self._table.semaphore_name(epoch))
-            self._table.free(slot)
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            posix_ipc.unlink_semaphore(self._table.semaphore_name(epoch))
+        self._table.pipe(epoch).unlink(missing_ok=True)
+        self._table.free(slot)
 
     def drop_absent(self) -> None:
         """Free the slots whose processes have not come back, and never will.
@@ -89,7 +95,7 @@ class Workers:
                 self.left(slot)
 
     def close(self) -> None:
-        """Unlink every semaphore."""
+        """Unlink every bell."""
         for slot in range(MAX_SLOTS):
             self.left(slot)
 
@@ -100,8 +106,3 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _unlink(name: str) -> None:
-    with contextlib.suppress(posix_ipc.ExistentialError):
-        posix_ipc.unlink_semaphore(name)

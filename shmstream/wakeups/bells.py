@@ -1,9 +1,10 @@
-"""Ringing: post the doorbells of the workers that sleep on a segment."""
+"""Ringing the bells of those who sleep on a segment; the producer's side."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -14,21 +15,23 @@ from shmstream.memory.segment import Segment
 from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import fence_after_release, make_fence
 from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, WORD
+from shmstream.wakeups.board import BY_PIPE
+from shmstream.wakeups.pipe import open_pipe
 
 log = logging.getLogger('shmstream')
 
 
 class Bells:
-    """The doorbells of all workers, opened at their first ring. Thread-safe.
+    """The bells of all workers, opened at their first ring. Thread-safe.
 
     Args:
         table: the worker table.
         own: slot and epoch of this process, None if it follows nothing.
-        wake_own: what its own bell would lead to; called instead of ringing that, which
-            is done after all if it returns False.
+        tell: what its own producers do instead of ringing: takes a place.
 
     Attributes:
         table: the worker table.
+        tell: see above.
         rung: the nap that each slot has been rung for, by any stream of this process.
     """
 
@@ -36,57 +39,103 @@ class Bells:
         self,
         table: WorkerTable,
         own: tuple[int, int] | None = None,
-        wake_own: Callable[[], bool] | None = None,
+        tell: Callable[[int], None] = lambda place: None,
     ) -> None:
         self.table = table
-        self._own, self._wake_own = own, wake_own
-        self._open: dict[int, tuple[int, posix_ipc.Semaphore]] = {}
+        self.tell = tell
+        self._own = own
+        self._open: dict[int, _Bell] = {}
         self.rung = [0] * MAX_SLOTS
-        # Held around post as well as close: closing a semaphore under a thread that
+        # Held around use as well as close: closing a semaphore under a thread that
         # uses it crashes the process.
         self._lock = threading.Lock()
 
-    def ring(self, slot: int) -> None:
-        """Wake the worker in this slot; does nothing if there is none."""
-        # By the epoch as well: our slot may be somebody else's by now.
-        # No system call and no other thread for who is in this very process.
-        own = self._own == (slot, self.table.epoch(slot))
-        if own and self._wake_own is not None and self._wake_own():
-            return
+    @property
+    def own_slot(self) -> int | None:
+        """The slot of this process, as long as it is."""
+        if self._own is None:
+            return None
+        slot, epoch = self._own
+        return slot if self.table.epoch(slot) == epoch else None
+
+    def ring(self, slot: int, nap: int = 0) -> None:
+        """Wake the worker in this slot; does nothing if there is none.
+
+        Args:
+            slot: whose.
+            nap: the number that it naps with, which says how; by the semaphore if 0.
+        """
         with self._lock:
             try:
                 bell = self._bell(slot)
                 if bell is not None:
-                    bell.release()
+                    bell.ring(bool(nap & BY_PIPE))
             except OSError as ex:
-                # At SEM_VALUE_MAX it has been ringing for a while. Without descriptors
-                # it cannot be rung: the bytes are there, and it looks for itself.
-                if ex.errno != errno.EOVERFLOW:
-                    log.warning('slot %d cannot be rung: %s', slot, ex)
+                # Without descriptors it cannot be rung: the bytes are there, and it
+                # looks for itself.
+                log.warning('slot %d cannot be rung: %s', slot, ex)
 
-    def _bell(self, slot: int) -> posix_ipc.Semaphore | None:
+    def _bell(self, slot: int) -> _Bell | None:
         epoch = self.table.epoch(slot)
         known = self._open.get(slot)
         if known is not None:
-            if known[0] == epoch:
-                return known[1]
-            known[1].close()
+            if known.epoch == epoch:
+                return known
+            known.close()
             del self._open[slot]
         if not epoch:
             return None
         try:
-            bell = posix_ipc.Semaphore(self.table.semaphore_name(epoch))
+            bell = _Bell(self.table, epoch)
         except posix_ipc.ExistentialError:
             return None
-        self._open[slot] = (epoch, bell)
+        self._open[slot] = bell
         return bell
 
     def close(self) -> None:
-        """Close every semaphore."""
+        """Close all of them."""
         with self._lock:
-            for _, bell in self._open.values():
+            for bell in self._open.values():
                 bell.close()
             self._open.clear()
+
+
+class _Bell:
+    """One worker's semaphore, and its pipe once that is needed."""
+
+    def __init__(self, table: WorkerTable, epoch: int) -> None:
+        self.epoch = epoch
+        self._pipe = table.pipe(epoch)
+        self._fd = -1
+        self._semaphore = posix_ipc.Semaphore(table.semaphore_name(epoch))
+
+    def ring(self, by_pipe: bool) -> None:
+        if by_pipe and self._write():
+            return
+        try:
+            self._semaphore.release()
+        except OSError as ex:
+            # At SEM_VALUE_MAX it has been ringing for a while.
+            if ex.errno != errno.EOVERFLOW:
+                raise
+
+    def _write(self) -> bool:
+        try:
+            if self._fd < 0:
+                self._fd = open_pipe(self._pipe)
+            os.write(self._fd, b'!')
+        except BlockingIOError:
+            # Full: it has been ringing for a while.
+            return True
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._semaphore.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class Ringer:
@@ -110,6 +159,7 @@ class Ringer:
         self._salt: int = segment.words[W_GENERATION]
         self.marks: list[int] = []
         self._naps: list[tuple[int, int, int]] = []
+        self._here: list[int] = []
         self._rung = bells.rung
         # A signal handler may end the stream in the middle of it.
         self._learning = threading.RLock()
@@ -123,8 +173,8 @@ class Ringer:
     def ring(self) -> None:
         """Wake who follows and sleeps; after ``mark``, and after the lock's release.
 
-        No system call unless a process that follows naps, and then one for each nap,
-        however many streams of this process it follows.
+        No system call unless another process that follows naps, and then one for each
+        nap, however many streams of this process it follows.
         """
         if self._fence is not None:
             self._fence()
@@ -137,8 +187,10 @@ class Ringer:
                     # The slot is another worker's by now, which does not follow.
                     self._known = b''
                     continue
-                self._bells.ring(slot)
+                self._bells.ring(slot, nap)
                 self._rung[slot] = nap
+        for place in self._here:
+            self._bells.tell(place)
 
     def ring_state(self, state: int) -> None:
         """Mark and ring for a state that has been published, under the lock."""
@@ -153,7 +205,10 @@ class Ringer:
             places = self._copy_places()
             table = self._bells.table
             found = self._segment.places(places, table.epoch)
+            own = self._bells.own_slot
+            here = None if own is None else found.pop(own, None)
             # In this order, for whoever marks or rings in another thread meanwhile.
+            self._here = [] if here is None else [here]
             self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
             self._naps = [(s, table.nap_at(s), table.epoch(s)) for s in found]
             for place in self.marks:

@@ -10,19 +10,25 @@ producer leaves a *mark*, and one more word says whether the process naps::
     full fence                            store mark on each board known to it
     take the first snapshot of head       full fence
                                           load places -> mark and fence anew if changed
-    process, about to nap                 load nap    -> post if it is a new number
+    process, about to nap                 load nap    -> ring if it is a new number
     store nap = a number never used
     full fence
     collect marks -> do not nap if any
 
-Whoever is awake collects the marks on a short tick, and nobody posts; whoever naps is
-posted for once per nap and producer. Marks only hint: what has happened is in the
+Whoever is awake collects the marks on a short tick, and nobody rings; whoever naps is
+rung for once per nap and producer. Marks only hint: what has happened is in the
 segment. A mark is a word of the segment's one producer, and is never cleared: the board
 remembers what it saw last. A nap ends with the nap word at 0, or with a newer number:
-after every post, so that no number outlives the post that was spent on it.
+after every ring, so that no number outlives the ring that was spent on it.
 
 All hubs of a process share its board. It naps when none of them is awake; one that is
 awake collects for all, and alerts those whose streams have changed.
+
+A number says by its lowest bit how to ring: 0, post the process's semaphore, on which
+its doorbell thread waits; 1, write to its pipe, on which the one event loop that follows
+waits by itself, which saves a thread's wake-up. Either leads to ``rung``.
+
+Producers of the process itself leave no marks, and ring nobody: they ``tell``.
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
@@ -45,6 +52,9 @@ _BLOCK = 32
 STALE_S = 0.1
 """A hub that is awake and has not collected for as long is not counted on any more."""
 
+BY_PIPE = 1
+"""Bit of a nap number: ring by the pipe."""
+
 _WORD_BITS = 8 * WORD
 
 _CROWD = PLACES - 1
@@ -56,8 +66,11 @@ class Placed(Protocol):
 
     segment: Segment
 
-    def mark(self) -> bool:
-        """The segment may have changed. From any thread, under the board's lock.
+    def mark(self, here: bool = False) -> bool:
+        """The segment may have changed. From any thread.
+
+        Args:
+            here: by a producer of this process, which rings nobody.
 
         Returns:
             Whether that is news: False if it was told before and has not looked since.
@@ -79,13 +92,16 @@ class Board:
         self._fence = make_fence()
         self._awake: set[object] = set()
         self._collected_at = 0.0
-        self._placed: dict[int, list[Placed]] = {}
+        # Replaced, never changed: ``tell`` takes no lock.
+        self._placed: dict[int, tuple[Placed, ...]] = {}
+        self._listener: object = None
+        self._following: Counter[object] = Counter()
         self._place_of: dict[tuple[int, int], int] = {}
         # Lowest first: only the blocks up to the last one in use are looked at.
         self._free = list(range(_CROWD))
         self._in_block = [0] * (PLACES // _BLOCK)
         self._top = 0
-        self._nap = secrets.randbits(48) + 1
+        self._nap = 2 * secrets.randbits(48) + 2
         self._use(table, slot, epoch)
 
     def _use(self, table: WorkerTable, slot: int, epoch: int) -> None:
@@ -116,10 +132,26 @@ class Board:
                 for placed in everyone:
                     placed.mark()
 
-    def enter(self, placed: Placed) -> None:
-        """Have a segment's changes marked; what changes after this will be."""
+    def listen(self, hub: object) -> None:
+        """Have this hub's loop rung by the pipe, or nobody's if it is None."""
+        with self._lock:
+            self._listener = hub
+            if self.naps:
+                self._renew_nap()
+
+    def enter(self, placed: Placed, hub: object = None) -> None:
+        """Have a segment's changes marked; what changes after this will be.
+
+        Args:
+            placed: what is told.
+            hub: whose it is.
+        """
         segment = placed.segment
         with self._lock:
+            self._following[hub] += 1
+            if hub is not self._listener and self._words[self._nap_at] & BY_PIPE:
+                # A loop that is busy would keep others waiting.
+                self._renew_nap()
             place = self._place_of.get(segment.identity)
             if place is None:
                 place = heappop(self._free) if self._free else _CROWD
@@ -127,16 +159,19 @@ class Board:
                 self._in_block[place // _BLOCK] += 1
                 self._top = max(self._top, place // _BLOCK + 1)
                 segment.set_place(self._slot, self._epoch, place)
-            self._placed.setdefault(place, []).append(placed)
+            self._placed[place] = (*self._placed.get(place, ()), placed)
             self._fence()
 
-    def leave(self, placed: Placed) -> None:
+    def leave(self, placed: Placed, hub: object = None) -> None:
         """Undo ``enter``."""
         segment = placed.segment
         with self._lock:
+            self._following[hub] -= 1
+            if not self._following[hub]:
+                del self._following[hub]
             place = self._place_of[segment.identity]
-            everyone = self._placed[place]
-            everyone.remove(placed)
+            everyone = tuple(p for p in self._placed[place] if p is not placed)
+            self._placed[place] = everyone
             if any(other.segment.identity == segment.identity for other in everyone):
                 return
             if self._place_of.pop(segment.identity, None) is None:
@@ -164,31 +199,29 @@ class Board:
             if not self._awake:
                 self._renew_nap()
 
+    @property
+    def naps(self) -> bool:
+        """Whether the number stands that the next to ring has to ring for."""
+        return bool(self._words[self._nap_at])
+
+    def tell(self, place: int) -> None:
+        """A producer of this process has changed the segment that has this place."""
+        for placed in self._placed.get(place, ()):
+            placed.mark(here=True)
+
     def rung(self) -> None:
-        """The doorbell has been rung: collect, unless somebody does so anyway."""
+        """The bell has been rung: collect, unless somebody does so anyway."""
         with self._lock:
-            self._rung()
-
-    def rung_unless_busy(self) -> bool:
-        """As ``rung``, for a producer, which waits for no reader; False if it would."""
-        if not self._lock.acquire(blocking=False):
-            return False
-        try:
-            self._rung()
-        finally:
-            self._lock.release()
-        return True
-
-    def _rung(self) -> None:
-        if self._awake:
-            if time.monotonic() - self._collected_at < STALE_S:
-                return
-            # Their loops are blocked, or are run no more: the others do without them.
-            self._awake.clear()
-        # Whoever is told wakes up; until then nobody need post again.
-        self._words[self._nap_at] = 0
-        if not self._collect():
-            self._renew_nap()
+            if self._awake:
+                if time.monotonic() - self._collected_at < STALE_S:
+                    return
+                # Their loops are blocked, or are run no more: the others do without.
+                self._awake.clear()
+            # Whoever is told wakes up, or naps again once it has looked; until then
+            # nobody need ring.
+            self._words[self._nap_at] = 0
+            if not self._collect():
+                self._renew_nap()
 
     def collect(self, hub: object = None) -> None:
         """Tell everybody whose segment has been marked since the last time.
@@ -205,8 +238,10 @@ class Board:
             self._collect()
 
     def _renew_nap(self) -> None:
-        self._nap += 1
-        self._words[self._nap_at] = self._nap
+        self._nap += 2
+        alone = self._following.keys() <= {self._listener}
+        by_pipe = self._listener is not None and alone
+        self._words[self._nap_at] = self._nap | (BY_PIPE if by_pipe else 0)
         self._fence()
         self._collect()
 

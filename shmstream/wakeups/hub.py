@@ -2,13 +2,15 @@
 
 Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` drive it::
 
-            wait            marked, looked at      some ticks without a mark
-    asleep  ---->  asleep  ------------------>  awake  ------------------>  asleep
-                                                  |  ^
-                                             tick '--' every TICK_S
+            rung, again within SOON_S            QUIET_TICKS without a mark
+    asleep  ------------------------->  awake  ---------------------------->  asleep
+     |  ^                                |  ^
+     '--' rung: looks, and naps on       '--' tick, every TICK_S
 
 While a hub is awake it collects the board's marks at every tick: bytes coalesce, and
-nobody pays for a semaphore. Only what is marked is looked at, however much is followed.
+nobody pays for a bell. What comes now and then is cheaper to be rung for than to be
+ticked for; so is, always, what this very process writes: its producers tell the hub.
+Only what is marked is looked at, however much is followed.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ TICK_S = 0.001
 """How often a hub that is awake looks."""
 
 QUIET_TICKS = 3
-"""Ticks that bring nothing before a hub that has been busy goes to sleep."""
+"""Ticks that bring nothing before a hub goes to sleep."""
 
-FIRST_TICKS = 1
-"""The same of a hub that has just been woken: ticks are for what comes thick."""
+SOON_S = 0.002
+"""A hub that is rung twice within as long stays awake: ticks cost less by then."""
 
 MAX_READ = 256 * 1024
 """Bytes that one read copies: small against a ring, large against a system call."""
@@ -77,7 +79,7 @@ class Watch:
         'waiters',
     )
 
-    def __init__(self, segment: Segment, marked: Callable[[Watch], bool]) -> None:
+    def __init__(self, segment: Segment, marked: Callable[[Watch, bool], bool]) -> None:
         self.segment = segment
         self.reader = RingReader(segment.view)
         self.waiters: dict[Waiter, None] = {}
@@ -88,9 +90,9 @@ class Watch:
         self.marked = False
         self._shared: tuple[int, bytes] = (-1, b'')
 
-    def mark(self) -> bool:
+    def mark(self, here: bool = False) -> bool:
         """The board tells of a change; from any thread."""
-        return self._marked(self)
+        return self._marked(self, here)
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
@@ -158,16 +160,27 @@ class FollowHub:
     Args:
         board: the process's bell board.
         alert: have whoever drives this hub call ``look``; from any thread.
+        eager: whether that is cheap enough to be done for all that is written in this
+            process, and not only while the hub sleeps.
     """
 
-    def __init__(self, board: Board, alert: Callable[[], None]) -> None:
+    def __init__(
+        self, board: Board, alert: Callable[[], None], eager: bool = False
+    ) -> None:
         self._board = board
         self._alert = alert
+        self._eager = eager
         self._watches: dict[tuple[int, int], Watch] = {}
         # Filled by whichever thread collects; appending and popping are atomic.
         self._marked: deque[Watch] = deque()
         self._patience = 0
+        self._rung_at = float('-inf')
         self.awake = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is marked that has not been looked at."""
+        return bool(self._marked)
 
     @property
     def used(self) -> bool:
@@ -179,7 +192,7 @@ class FollowHub:
         watch = self._watches.get(segment.identity)
         if watch is None:
             watch = self._watches[segment.identity] = Watch(segment, self._on_mark)
-            self._board.enter(watch)
+            self._board.enter(watch, self)
             watch.last = watch.reader.snapshot()
         watch.followers += 1
         return watch
@@ -189,7 +202,7 @@ class FollowHub:
         watch.followers -= 1
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
-            self._board.leave(watch)
+            self._board.leave(watch, self)
             if not self._watches:
                 # Its loop may end now without another turn, and nobody would collect;
                 # asleep as well, if it has been told something and is to wake up.
@@ -229,29 +242,38 @@ class FollowHub:
         """The waiter no longer waits."""
         watch.waiters.pop(waiter, None)
 
-    def _on_mark(self, watch: Watch) -> bool:
+    def _on_mark(self, watch: Watch, here: bool) -> bool:
         # Once until it is looked at: whoever drives us may be gone for long.
         fresh = not watch.marked
         if fresh:
             watch.marked = True
             self._marked.append(watch)
-        if not self.awake:
+        if not self.awake or (here and self._eager and fresh):
             self._alert()
         return fresh
 
-    def look(self) -> None:
-        """Wake up if something has been marked, and look at it."""
+    def look(self, now: float) -> None:
+        """Look at what has been marked, and wake up if this becomes frequent.
+
+        Args:
+            now: seconds on a clock that never goes back.
+        """
         if not self._marked:
             return
-        # Before looking, and whether or not there is something new to see: nobody is
-        # rung for until a hub that has been told goes to sleep again.
-        if self.awake:
-            self._patience = QUIET_TICKS
-        else:
-            self.awake = True
-            self._patience = FIRST_TICKS
-            self._board.wake(self)
-        self._look()
+        if not self.awake and not self._board.naps:
+            # We have been rung for, and nobody will be again before there is a number.
+            soon = now - self._rung_at < SOON_S
+            self._rung_at = now
+            if soon:
+                self.awake = True
+                self._patience = QUIET_TICKS
+                self._board.wake(self)
+        try:
+            self._look()
+        finally:
+            # Not only after the above: the ring may have come after the question.
+            if not self.awake and not self._board.naps:
+                self._board.nap(self)
 
     def tick(self) -> None:
         """Collect and look; does nothing in a hub that sleeps.
@@ -299,5 +321,5 @@ class FollowHub:
         self._board.nap(self)
         for watch in list(self._watches.values()):
             watch.followers = 0
-            self._board.leave(watch)
+            self._board.leave(watch, self)
         self._watches.clear()

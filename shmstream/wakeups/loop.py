@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.board import Board
 from shmstream.wakeups.hub import TICK_S, FollowHub, Taker, Watch
+from shmstream.wakeups.pipe import PipeBell
+
+log = logging.getLogger('shmstream')
 
 MAX_TICK_S = 0.02
 """As far as a tick stretches when the loop cannot keep up with it."""
@@ -32,11 +39,17 @@ def _running() -> asyncio.AbstractEventLoop | None:
 
 
 class LoopHub:
-    """Drives a ``FollowHub``; everything but ``poke`` belongs to the loop's thread."""
+    """Drives a ``FollowHub``; only what says so is for other threads than the loop's.
+
+    Attributes:
+        loop: the event loop.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
-        self._loop = loop
-        self._hub = FollowHub(board, self._alert)
+        self.loop = loop
+        self._board = board
+        self._hub = FollowHub(board, self._alert, eager=True)
+        self._bell: PipeBell | None = None
         self._poked = False
         self._all = False
         self._everybody = False
@@ -58,13 +71,13 @@ class LoopHub:
         if everybody:
             self._everybody = True
         if self._poked:
-            return not self._loop.is_closed()
+            return not self.loop.is_closed()
         self._poked = True
         try:
-            if _running() is self._loop:
-                self._loop.call_soon(self._on_poke)
+            if _running() is self.loop:
+                self.loop.call_soon(self._on_poke)
             else:
-                self._loop.call_soon_threadsafe(self._on_poke)
+                self.loop.call_soon_threadsafe(self._on_poke)
         except RuntimeError:
             return False
         return True
@@ -74,12 +87,54 @@ class LoopHub:
         """Whether anybody follows through it; from any thread."""
         return self._hub.used
 
+    @property
+    def closed(self) -> bool:
+        """Whether the loop is closed; from any thread."""
+        return self.loop.is_closed()
+
+    def on_its_thread(self, action: Callable[[], None]) -> None:
+        """Have this done on the loop's thread, or here if no thread runs it."""
+        if self.loop.is_running() and _running() is not self.loop:
+            with contextlib.suppress(RuntimeError):  # it has closed
+                self.loop.call_soon_threadsafe(action)
+                return
+        action()
+
+    def abandon(self) -> None:
+        """After a fork: the loop is the parent's."""
+        if self._bell is not None:
+            self._bell.abandon()
+
     def _alert(self) -> None:
         self.poke()
 
+    def listen(self, path: Path) -> None:
+        """Be rung by the process's pipe from now on; if it cannot be, by its thread."""
+        self.stop_listening()
+        try:
+            self._bell = PipeBell(self.loop, path, self._on_bell)
+        except (OSError, NotImplementedError) as ex:
+            log.warning('the event loop cannot be rung, a thread does it: %s', ex)
+        else:
+            self._board.listen(self._hub)
+
+    def stop_listening(self) -> None:
+        """Undo ``listen``."""
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            self._board.listen(None)
+            bell.close()
+
     def close(self) -> None:
         """The loop is closed: nobody drives this hub any more."""
+        self.stop_listening()
         self._hub.close()
+
+    def _on_bell(self) -> None:
+        # What is told now is looked at here, not in another turn of the loop.
+        self._poked = True
+        self._board.rung()
+        self._on_poke()
 
     def _on_poke(self) -> None:
         self._poked = False
@@ -90,12 +145,12 @@ class LoopHub:
             self._all = False
             self._hub.look_at_all()
         try:
-            self._hub.look()
+            self._hub.look(time.monotonic())
         finally:
             if self._hub.awake and not self._ticking:
                 self._ticking = True
-                due = self._loop.time() + TICK_S
-                self._loop.call_at(due, self._on_tick, due)
+                due = self.loop.time() + TICK_S
+                self.loop.call_at(due, self._on_tick, due)
 
     def _on_tick(self, due: float) -> None:
         try:
@@ -105,9 +160,9 @@ class LoopHub:
             self._ticking = self._hub.awake
             if self._ticking:
                 # A loop that comes late has more to do than to look: look less often.
-                now = self._loop.time()
+                now = self.loop.time()
                 due = now + min(TICK_S + (now - due), MAX_TICK_S)
-                self._loop.call_at(due, self._on_tick, due)
+                self.loop.call_at(due, self._on_tick, due)
 
     def join(self, segment: Segment) -> Watch:
         """As ``FollowHub.join``."""
@@ -120,7 +175,7 @@ class LoopHub:
     def leave_later(self, watch: Watch) -> None:
         """As ``leave``; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has closed
-            self._loop.call_soon_threadsafe(self.leave, watch)
+            self.loop.call_soon_threadsafe(self.leave, watch)
 
     def take(self, watch: Watch, seen: bytes, taker: Taker) -> bool:
         """As ``FollowHub.take``."""
@@ -141,12 +196,12 @@ class LoopHub:
             wait_s: return after this many seconds in any case; None: no limit but the
                 hub's own (cancel, abort, shutdown all change the header).
         """
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         waiter = _FutureWaiter(future)
         self._hub.wait(watch, seen, waiter)
         timer = None
         if wait_s is not None:
-            timer = self._loop.call_later(wait_s, waiter.wake)
+            timer = self.loop.call_later(wait_s, waiter.wake)
         try:
             await future
         finally:

@@ -6,6 +6,7 @@ The doorbell thread drives it, so that threads that follow only ever sleep.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
@@ -50,7 +51,10 @@ class ThreadHub:
             if self._hub.awake:
                 self._hub.tick()
             # After the tick: it may have gone to sleep, and been told something then.
-            self._hub.look()
+            self._hub.look(time.monotonic())
+            if self._hub.pending:
+                # Marked just before a nap: nobody rings for it.
+                return 0.0
             return TICK_S if self._hub.awake else NET_S
 
     def join(self, segment: Segment) -> Watch:

@@ -70,7 +70,7 @@ def use_as_reader(segment: Segment) -> None:
     _ = segment.cancelled, segment.evicted
     segment.followers_everywhere(lambda slot: slot)
     segment.places(bytes(segment.view[B_PLACES]), lambda slot: slot)
-    reader, watch = RingReader(segment.view), Watch(segment, lambda watch: True)
+    reader, watch = RingReader(segment.view), Watch(segment, lambda watch, here: True)
     watch.followers = 2
     head, dropped = reader.total_bytes, reader.dropped_prefix
     _ = reader.completed_at_ns, reader.reserved

@@ -13,7 +13,7 @@ from shmstream.wakeups import bells, board, doorbell, hub, loop, threads
 from tests.support.child import hear, say
 
 
-def patch(net_s: float, tick_s: float, quiet_ticks: int) -> None:
+def patch(net_s: float, tick_s: float, quiet_ticks: int, soon_s: float) -> None:
     """Move the safety net and the pace of a hub, in this process."""
     for module in (doorbell, threads, runtime):
         module.NET_S = net_s  # type: ignore[attr-defined]
@@ -22,7 +22,7 @@ def patch(net_s: float, tick_s: float, quiet_ticks: int) -> None:
     if not tick_s:
         # Look at every turn of the loop: its timers are no finer than a millisecond.
         loop.MAX_TICK_S = 0.0
-    hub.QUIET_TICKS = hub.FIRST_TICKS = quiet_ticks
+    hub.QUIET_TICKS, hub.SOON_S = quiet_ticks, soon_s
 
 
 def count_calls(owner: type, name: str) -> list[float]:
@@ -41,7 +41,7 @@ def count_calls(owner: type, name: str) -> list[float]:
 def break_it(what: str) -> None:
     """Leave out a part of what a producer does for those who follow."""
 
-    def ring_nobody(_self: object, _slot: int) -> None:
+    def ring_nobody(_self: object, _slot: int, _nap: int) -> None:
         pass
 
     def forget_marks(ringer: bells.Ringer) -> None:
@@ -103,7 +103,9 @@ class Player:
 
 def rally(directory: str, options: dict[str, Any]) -> None:
     """Hand messages back and forth with another process, through two streams."""
-    patch(options['net_s'], options['tick_s'], options['quiet_ticks'])
+    patch(
+        options['net_s'], options['tick_s'], options['quiet_ticks'], options['soon_s']
+    )
     break_it(options['without'])
     napped = count_calls(board.Board, 'nap')
     rung = count_calls(bells.Bells, 'ring')

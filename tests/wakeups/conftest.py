@@ -12,7 +12,7 @@ import pytest
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.board import Board
-from tests.wakeups.scene import NotedBells, Stream, hire
+from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, hire
 
 
 @pytest.fixture
@@ -69,3 +69,12 @@ def produce(
 @pytest.fixture
 def stream(produce: Callable[[], Stream]) -> Stream:
     return produce()
+
+
+@pytest.fixture
+def produce_here(
+    make_segment: Callable[[], Segment], table: WorkerTable, board: Board
+) -> Callable[[], Stream]:
+    """Make one more stream that the process produces which follows."""
+    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    return lambda: Stream(make_segment(), bells)

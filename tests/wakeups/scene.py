@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
@@ -18,11 +19,16 @@ EPOCH = 0x1234_5678_9AB0_0001
 class NotedBells(Bells):
     """Rings nobody, and notes who was rung."""
 
-    def __init__(self, table: WorkerTable) -> None:
-        super().__init__(table)
+    def __init__(
+        self,
+        table: WorkerTable,
+        own: tuple[int, int] | None = None,
+        tell: Callable[[int], None] = lambda place: None,
+    ) -> None:
+        super().__init__(table, own, tell)
         self.posted: list[int] = []
 
-    def ring(self, slot: int) -> None:
+    def ring(self, slot: int, nap: int = 0) -> None:
         """Note it."""
         self.posted.append(slot)
 
@@ -62,7 +68,7 @@ class Told:
         self.segment = segment
         self.times = 0
 
-    def mark(self) -> bool:
+    def mark(self, here: bool = False) -> bool:
         """Count."""
         self.times += 1
         return True
@@ -100,18 +106,27 @@ class Waiter:
 class Hub(FollowHub):
     """A hub whose driver has to be told; ``turn`` does what a driver does then."""
 
-    def __init__(self, board: Board) -> None:
-        super().__init__(board, self._note)
+    def __init__(self, board: Board, eager: bool = False) -> None:
+        super().__init__(board, self._note, eager)
         self.alerts = 0
+        self._now = 0.0
 
     def _note(self) -> None:
         self.alerts += 1
 
-    def turn(self) -> None:
-        """Look, if it has been alerted."""
+    def turn(self, busy: bool = True) -> None:
+        """Look, if it has been alerted.
+
+        Args:
+            busy: soon after the hub was rung for the last time: it stays awake.
+        """
         if self.alerts:
             self.alerts = 0
-            self.look()
+            if busy:
+                self._rung_at = self._now
+            else:
+                self._now += 1
+            self.look(self._now)
 
     def begin(self, watch: Watch) -> Waiter:
         """Somebody begins to wait for what comes next."""

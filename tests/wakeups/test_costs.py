@@ -90,9 +90,9 @@ def test_a_burst_posts_the_semaphore_once_for_each_time_its_reader_slept(
     posts = []
     inner = Bells.ring
 
-    def ring(self: Bells, slot: int) -> None:
+    def ring(self: Bells, slot: int, nap: int) -> None:
         posts.append(slot)
-        inner(self, slot)
+        inner(self, slot, nap)
 
     with (
         streams.create('c', capacity=4 << 20) as producer,

@@ -29,6 +29,7 @@ def play(directory: Path, kind: str, **options: Any) -> list[Any]:
         'net_s': 5.0,
         'tick_s': 0.0001,
         'quiet_ticks': 2,
+        'soon_s': 0.002,
         'pauses': PAUSES,
         'rounds': 10_500,
         'seconds': 40.0,
@@ -65,6 +66,18 @@ def test_no_hand_off_needs_the_safety_net(
         # It went to sleep, and it did not always.
         assert 500 < found['napped'] < found['hand_offs'] / 2 - 500
         assert found['rung'] > 500
+
+
+@pytest.mark.parametrize('kind', PACE)
+def test_no_hand_off_to_who_naps_at_once_needs_the_safety_net(
+    directory: Path, streams: Streams, kind: str
+) -> None:
+    """Each is rung for."""
+    for found in play(directory, kind, **PACE[kind] | {'soon_s': 0.0}):
+        assert found['hand_offs'] > 5_000
+        assert found['over_1_s'] == 0
+        assert found['napped'] >= found['hand_offs'] / 3
+        assert found['rung'] >= found['hand_offs'] / 3
 
 
 @pytest.mark.parametrize('without', ['ring', 'mark'])

@@ -68,28 +68,108 @@ def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
     assert first.woken == 1
 
 
-def test_what_stays_quiet_naps_after_some_ticks(
+def test_what_comes_now_and_then_is_rung_for_each_time(
     stream: Stream, hub: Hub, board: Board
 ) -> None:
     watch = hub.join(stream.segment)
-    stream.write()
-    board.rung()
-    hub.turn()
-    waiter = hub.begin(watch)
-    # A single wake-up is worth a single tick ...
-    hub.tick()
-    assert not hub.awake
+    for _ in range(3):
+        waiter = hub.begin(watch)
+        assert stream.write() == [SLOT]
+        board.rung()
+        hub.turn(busy=False)
+        assert waiter.woken == 1
+        assert not hub.awake
+    # What is rung for twice within a short time is ticked for ...
     assert stream.write() == [SLOT]
     board.rung()
     hub.turn()
-    assert waiter.woken == 1
-    # ... and one that brought something is worth some more.
-    stream.write()
+    assert hub.awake
+    # ... until some ticks have brought nothing.
+    assert stream.write() == []
     hub.tick()
     for _ in range(QUIET_TICKS):
         assert hub.awake
         hub.tick()
     assert not hub.awake
+
+
+def test_what_comes_while_it_looks_and_naps_again_is_looked_at(
+    stream: Stream, hub: Hub, board: Board
+) -> None:
+    watch = hub.join(stream.segment)
+    waiter = hub.begin(watch)
+    look = hub._look
+
+    def write_after() -> bool:
+        found = look()
+        hub.wait(watch, watch.last, waiter)
+        # Told of, and not yet asleep again: nobody rings.
+        assert stream.write() == []
+        return found
+
+    setattr(hub, '_look', write_after)  # noqa: B010
+    assert stream.write() == [SLOT]
+    board.rung()
+    hub.turn(busy=False)
+    setattr(hub, '_look', look)  # noqa: B010
+    assert (waiter.woken, hub.alerts, hub.awake) == (1, 1, False)
+    hub.turn(busy=False)
+    assert waiter.woken == 2
+    assert stream.write() == [SLOT]
+
+
+@pytest.mark.parametrize('eager', [False, True])
+def test_a_producer_of_this_process_tells_and_rings_nobody(
+    produce_here: Produce, stream: Stream, board: Board, eager: bool
+) -> None:
+    hub = Hub(board, eager)
+    here = produce_here()
+    watch, other = hub.join(here.segment), hub.join(stream.segment)
+    waiter = hub.begin(watch)
+    assert here.write() == []
+    assert hub.alerts == 1
+    # It needs no ticks, and others have to ring as before.
+    hub.turn()
+    assert (waiter.woken, hub.awake) == (1, False)
+    hub.begin(other)
+    assert stream.write() == [SLOT]
+    board.rung()
+    hub.turn()
+    assert hub.awake
+    # Awake it looks at its tick; before that if it is not dear to do.
+    waiter = hub.begin(watch)
+    assert here.write() == []
+    assert hub.alerts == eager
+    hub.turn()
+    assert waiter.woken == eager
+    hub.tick()
+    assert waiter.woken == 1
+
+
+def test_a_ring_that_comes_while_it_looks_at_its_own_is_not_forgotten(
+    produce_here: Produce, stream: Stream, hub: Hub, board: Board
+) -> None:
+    """It has found that nobody was rung for; then its look takes what was rung for."""
+    here = produce_here()
+    hub.join(here.segment)
+    watch = hub.join(stream.segment)
+    waiter = hub.begin(watch)
+    look = hub._look
+
+    def ring_first() -> bool:
+        assert stream.write() == [SLOT]
+        board.rung()
+        return look()
+
+    setattr(hub, '_look', ring_first)  # noqa: B010
+    here.write()
+    hub.turn()
+    setattr(hub, '_look', look)  # noqa: B010
+    assert waiter.woken == 1
+    # What it was alerted for has been seen.
+    hub.turn()
+    assert not hub.awake
+    assert stream.write() == [SLOT]
 
 
 def test_only_what_is_marked_is_looked_at(
@@ -177,7 +257,9 @@ def test_a_mark_between_the_last_look_and_the_nap_is_looked_at(
     assert hub.alerts
     hub.turn()
     assert waiter.woken == 1
-    assert hub.awake
+    # Its number stands: nobody was rung for, and the next one is.
+    assert not hub.awake
+    assert stream.write() == [SLOT]
 
 
 def test_a_segment_that_is_joined_asleep_wakes(

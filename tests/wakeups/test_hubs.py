@@ -9,6 +9,7 @@ import pytest
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups import board as board_module
 from shmstream.wakeups.board import Board
+from shmstream.wakeups.hub import QUIET_TICKS
 from tests.wakeups.scene import SLOT, Hub, Stream
 
 Produce = Callable[[], Stream]
@@ -71,6 +72,9 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
         assert one.alerts == 0
         return found
 
+    for _ in range(QUIET_TICKS - 1):
+        one.tick()
+    assert one.awake
     setattr(one, '_look', look_first)  # noqa: B010
     one.tick()
     assert not one.awake

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
+from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Bells, ring_everybody
+from shmstream.wakeups.bells import ring_everybody
 from shmstream.wakeups.board import Board
 from tests.wakeups.scene import (
     EPOCH,
@@ -157,33 +157,22 @@ def test_a_process_that_moves_looks_at_all(
     assert waiter.woken == 1
 
 
-def test_a_slot_that_is_another_process_s_by_now_is_posted(table: WorkerTable) -> None:
+def test_a_slot_that_is_another_process_s_by_now_is_rung(
+    segment: Segment, table: WorkerTable
+) -> None:
     """A producer keeps the bells of the slot that its process had before."""
-    woken: list[bool] = []
-
-    def wake() -> bool:
-        woken.append(True)
-        return len(woken) < 2
-
-    bells = OwnBells(table, (SLOT, EPOCH), wake)
-    table.take(SLOT, EPOCH, os.getpid())
-    bells.ring(SLOT)
-    assert (len(woken), bells.posted) == (1, 0)
-    # Its board is busy just now: nobody may wait for that.
-    bells.ring(SLOT)
-    assert (len(woken), bells.posted) == (2, 1)
-    table.take(SLOT, EPOCH + (1 << 40), os.getpid())
-    bells.ring(SLOT)
-    assert (len(woken), bells.posted) == (2, 2)
-
-
-class OwnBells(Bells):
-    """Notes that a semaphore would have been posted."""
-
-    posted = 0
-
-    def _bell(self, slot: int) -> None:
-        self.posted += 1
+    board = hire(table)
+    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    stream = Stream(segment, bells)
+    told = entered(board, stream)
+    assert (stream.write(), told.take()) == ([], 1)
+    assert (stream.write(), told.take()) == ([], 1)
+    successor = hire(table, SLOT, EPOCH + (1 << 40))
+    board.leave(told)
+    told = entered(successor, stream)
+    assert (stream.write(), told.take()) == ([SLOT], 0)
+    successor.rung()
+    assert told.take() == 1
 
 
 def test_a_dead_worker_s_successor_is_not_rung_for_what_it_does_not_follow(

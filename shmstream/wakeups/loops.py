@@ -1,0 +1,79 @@
+"""The event loops that follow something, and which of them the pipe rings."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+from shmstream.wakeups.board import Board
+from shmstream.wakeups.loop import LoopHub
+
+
+class LoopHubs:
+    """One hub for each event loop of the process. Thread-safe.
+
+    Args:
+        board: the process's bell board.
+        pipe: its pipe.
+    """
+
+    def __init__(self, board: Board, pipe: Path) -> None:
+        self._board = board
+        self._pipe = pipe
+        self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
+        self._listener: LoopHub | None = None
+        self._lock = threading.Lock()
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
+        """Return the hub of the running loop."""
+        hub = self._hubs.get(loop)
+        if hub is None:
+            before = self._listener
+            if before is not None and before.closed:
+                self._forget(before)
+            with self._lock:
+                hub = self._hubs[loop] = LoopHub(loop, self._board)
+                if self._listener is None:
+                    self._listener = hub
+                    hub.listen(self._pipe)
+        return hub
+
+    def _all(self) -> list[LoopHub]:
+        with self._lock:
+            return list(self._hubs.values())
+
+    def poke(self, look_at_all: bool, everybody: bool) -> None:
+        """Poke those that follow something; forget those whose loop is closed."""
+        for hub in self._all():
+            # A loop that follows nothing is left asleep.
+            alive = hub.poke(look_at_all, everybody) if hub.used else not hub.closed
+            if not alive:
+                self._forget(hub)
+
+    def _forget(self, hub: LoopHub) -> None:
+        with self._lock:
+            self._hubs.pop(hub.loop, None)
+            if self._listener is hub:
+                self._listener = None
+        hub.close()
+
+    def move(self, pipe: Path) -> None:
+        """The process has another pipe now."""
+        with self._lock:
+            self._pipe = pipe
+            listener = self._listener
+        if listener is not None:
+            listener.on_its_thread(lambda: listener.listen(pipe))
+
+    def close(self) -> None:
+        """Nobody drives them any more: have their followers look around."""
+        for hub in self._all():
+            hub.poke(everybody=True)
+            hub.on_its_thread(hub.stop_listening)
+
+    def abandon(self) -> None:
+        """Let go after a fork: the loops are the parent's."""
+        # Without the lock: another thread of the parent may have held it.
+        for hub in list(self._hubs.values()):
+            hub.abandon()

@@ -1,0 +1,228 @@
+"""The pipe by which an event loop is rung: real loops, one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import posix_ipc
+import pytest
+import uvloop
+
+from shmstream.memory.segment import Segment
+from shmstream.memory.table import WorkerTable
+from shmstream.wakeups.bells import Bells
+from shmstream.wakeups.board import BY_PIPE, Board
+from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.loops import LoopHubs
+from shmstream.wakeups.pipe import PipeBell
+from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, entered, nap
+
+WAIT_S = 15
+
+
+def open_descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir('/proc/self/fd'))
+
+
+class PipedBells(NotedBells):
+    """Rings by the pipe for real, and notes whose semaphore would have been posted."""
+
+    def ring(self, slot: int, nap: int = 0) -> None:
+        if not nap & BY_PIPE:
+            super().ring(slot)
+            return
+        fd = os.open(
+            self.table.pipe(self.table.epoch(slot)), os.O_WRONLY | os.O_NONBLOCK
+        )
+        os.write(fd, b'!')
+        os.close(fd)
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = request.param()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pipe(table: WorkerTable) -> Path:
+    os.mkfifo(table.pipe(EPOCH), 0o600)
+    return table.pipe(EPOCH)
+
+
+@pytest.fixture
+def stream(segment: Segment, table: WorkerTable) -> Stream:
+    return Stream(segment, PipedBells(table))
+
+
+def follow(loop: asyncio.AbstractEventLoop, hub: LoopHub, stream: Stream) -> None:
+    """Follow for one write."""
+
+    async def work() -> None:
+        watch = hub.join(stream.segment)
+        seen = watch.reader.snapshot()
+        loop.call_later(0.01, stream.write)
+        await asyncio.wait_for(hub.wait(watch, seen), WAIT_S)
+        assert watch.reader.snapshot() != seen
+
+    loop.run_until_complete(work())
+
+
+def test_a_loop_alone_is_rung_by_its_pipe(
+    loop: asyncio.AbstractEventLoop, board: Board, pipe: Path, stream: Stream
+) -> None:
+    hub = LoopHubs(board, pipe).of(loop)
+    for _ in range(3):
+        follow(loop, hub, stream)
+    # None by the semaphore, for which there is nobody here.
+    assert stream.bells.take() == []
+    hub.close()
+
+
+def test_who_follows_beside_the_loop_is_rung_by_the_semaphore(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    table: WorkerTable,
+    pipe: Path,
+    stream: Stream,
+    produce: Callable[[], Stream],
+) -> None:
+    hub = LoopHubs(board, pipe).of(loop)
+    hub.join(stream.segment)
+    board.rung()
+    assert nap(table) & BY_PIPE
+    other = produce()
+    before = nap(table)
+    told = entered(board, other)
+    # What is rung for the old number by now is rung for.
+    assert nap(table) != before
+    assert not nap(table) & BY_PIPE
+    assert other.write() == [SLOT]
+    board.rung()
+    assert told.take() == 1
+    board.nap(told)
+    assert not nap(table) & BY_PIPE
+    board.leave(told)
+    board.nap(told)
+    assert nap(table) & BY_PIPE
+    hub.stop_listening()
+    assert not nap(table) & BY_PIPE
+    hub.close()
+
+
+def test_the_next_loop_has_the_pipe_when_the_first_is_closed(
+    board: Board, pipe: Path, stream: Stream
+) -> None:
+    hubs = LoopHubs(board, pipe)
+    before = open_descriptors()
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        follow(loop, hubs.of(loop), stream)
+        loop.close()
+    assert stream.bells.take() == []
+    # The doorbell thread finds out.
+    hubs.poke(look_at_all=True, everybody=False)
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize('running', [False, True])
+def test_closing_lets_go_of_the_pipe(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    table: WorkerTable,
+    pipe: Path,
+    stream: Stream,
+    running: bool,
+) -> None:
+    hubs = LoopHubs(board, pipe)
+    loop.run_until_complete(asyncio.sleep(0))
+    before = open_descriptors()
+    hubs.of(loop).join(stream.segment)
+    assert open_descriptors() > before
+    if running:
+        loop.run_until_complete(asyncio.to_thread(hubs.close))
+        loop.run_until_complete(asyncio.sleep(0))
+    else:
+        hubs.close()
+    assert open_descriptors() == before
+    assert not nap(table) & BY_PIPE
+
+
+def test_a_process_with_another_slot_hears_its_new_pipe(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    table: WorkerTable,
+    pipe: Path,
+    stream: Stream,
+) -> None:
+    hubs = LoopHubs(board, pipe)
+    hub = hubs.of(loop)
+    watch = hub.join(stream.segment)
+    epoch = EPOCH + (1 << 40)
+    os.mkfifo(table.pipe(epoch), 0o600)
+    pipe.unlink()
+    table.free(SLOT)
+    table.take(9, epoch, os.getpid())
+    board.move(table, 9, epoch)
+    hubs.move(table.pipe(epoch))
+    follow(loop, hub, stream)
+    assert nap(table, 9) & BY_PIPE
+    hub.leave(watch)
+    hub.close()
+
+
+def test_without_a_pipe_the_thread_rings(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    table: WorkerTable,
+    stream: Stream,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub = LoopHubs(board, table.pipe(EPOCH)).of(loop)
+    hub.join(stream.segment)
+    board.rung()
+    assert not nap(table) & BY_PIPE
+    assert 'a thread does it' in caplog.text
+    hub.close()
+
+
+def test_many_rings_are_one(loop: asyncio.AbstractEventLoop, pipe: Path) -> None:
+    rings: list[bool] = []
+    bell = PipeBell(loop, pipe, lambda: rings.append(True))
+    fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(fd, b'!' * 60_000)
+    loop.run_until_complete(asyncio.sleep(0.02))
+    assert rings == [True]
+    os.close(fd)
+    bell.close()
+    bell.close()
+
+
+def test_a_full_pipe_is_no_error_and_one_that_is_gone_is_posted_for(
+    table: WorkerTable, board: Board, pipe: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = table.semaphore_name(EPOCH)
+    semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
+    bells = Bells(table)
+    before = open_descriptors()
+    try:
+        for _ in range(70_000):
+            bells.ring(SLOT, 3)
+        assert semaphore.value == 0
+        bells.close()
+        pipe.unlink()
+        bells.ring(SLOT, 3)
+        assert semaphore.value == 1
+        bells.ring(SLOT, 2)
+        assert semaphore.value == 2
+        bells.close()
+    finally:
+        semaphore.unlink()
+        semaphore.close()
+    assert open_descriptors() == before
+    assert not caplog.records
