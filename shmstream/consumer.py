@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
-from shmstream.ring.ring import RingReader
 from shmstream.ring.state import State
 from shmstream.wakeups.hub import MAX_READ
 
@@ -34,7 +33,7 @@ class Consumer:
     def __init__(self, runtime: Runtime, segment: Segment) -> None:
         self._runtime = runtime
         self._segment = segment
-        self._reader = RingReader(segment.view)
+        self._reader = segment.reader
 
     @property
     def conv_id(self) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 def install() -> None:
     """Have this process's ASGI worker send headers in the loop's next turn.
 
-    A body that is there at once still goes out with them, in one write.
+    A body that is there at once still goes out with them, in one write; one whose
+    length is known is taken to be.
     """
     from gunicorn.asgi.protocol import ASGIProtocol
 
@@ -24,8 +25,11 @@ def install() -> None:
         if headers:
             protocol._safe_write(headers)
 
-    def start(protocol: Any, *args: Any, **options: Any) -> None:
-        buffer_headers(protocol, *args, **options)
-        protocol.worker.loop.call_soon(flush, protocol)
+    def start(
+        protocol: Any, status: Any, headers: Any, *args: Any, **more: Any
+    ) -> None:
+        buffer_headers(protocol, status, headers, *args, **more)
+        if not any(name == b'content-length' for name, _ in headers):
+            protocol.worker.loop.call_soon(flush, protocol)
 
     ASGIProtocol._send_response_start = start

@@ -7,15 +7,12 @@ import gc
 import logging
 from typing import Any
 
-import falcon
-import falcon.asgi
-
 from shmstream import lifecycle
 from shmstream.errors import ShmstreamError
 from shmstream.http import errors
 from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
-from shmstream.http.body import SendingApp
 from shmstream.http.drain import Drain
+from shmstream.http.front import Front, Shortcut
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup import LookupResource
@@ -67,7 +64,7 @@ class Lifespan:
 
 def create_app(
     settings: Settings | None = None,
-) -> falcon.asgi.App[Request, falcon.asgi.Response]:
+) -> Front:
     """Return the ASGI application. Opens nothing before its lifespan starts.
 
     Args:
@@ -88,7 +85,9 @@ def create_app(
     access = Access(settings.api_keys)
     cors = CorsMiddleware(settings.cors_origins)
     middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
-    app = SendingApp(middleware=middleware, request_type=Request)
+    app = Front(middleware=middleware, request_type=Request)
+    if not settings.api_keys and not settings.cors_origins:
+        app.shortcut = Shortcut(streams)
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)

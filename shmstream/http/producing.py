@@ -12,10 +12,9 @@ import falcon.asgi
 from shmstream.consumer import Consumer
 from shmstream.http import request
 from shmstream.http.access import Access
-from shmstream.http.body import StreamBody
 from shmstream.http.errors import Problem
 from shmstream.http.generation import Generation, Generations, Streamed
-from shmstream.http.reading import describe, location
+from shmstream.http.reading import described, live_body, location
 from shmstream.ids import validate_id
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
@@ -146,14 +145,14 @@ class Gateway:
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )
-        describe(resp, consumer, 0)
+        resp.set_headers(described(consumer, 0))
         resp.set_header('Location', location(conv_id))
         token = self._access.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
-        resp.stream = StreamBody(consumer.follow(0), req)
+        resp.stream = live_body(req, consumer.follow(0))
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']

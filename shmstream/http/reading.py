@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,9 @@ import falcon.asgi
 from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
 from shmstream.errors import OffsetLost, StreamNotFound
+from shmstream.follower import Follower
 from shmstream.http import request
-from shmstream.http.body import FinishedBody, StreamBody
+from shmstream.http.body import SentBody, send_finished, send_live
 from shmstream.http.errors import Problem
 from shmstream.ids import validate_id
 from shmstream.ring.state import State
@@ -26,7 +28,7 @@ PENDING_S = 5.0
 RETRY_S = 2
 """What it says then: llama.cpp's web UI tries again after as long."""
 
-_WHOLE = 64 * 1024
+WHOLE = 64 * 1024
 """A finished answer up to this size is sent in one piece."""
 
 
@@ -48,17 +50,20 @@ class StreamResource:
         if not consumer.finished:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
-            resp.stream = StreamBody(
-                consumer.follow(offset, self._streams.leaving), req
-            )
+            resp.stream = live_body(req, consumer.follow(offset, self._streams.leaving))
             return
         size = max(consumer.total_bytes - offset, 0)
-        if size <= _WHOLE:
+        if size <= WHOLE:
             resp.data = consumer.read(offset)
         else:
             resp.content_length = size
-            resp.stream = FinishedBody(
-                consumer.views(offset), req, self._streams.leaving
+            resp.stream = SentBody(
+                functools.partial(
+                    send_finished,
+                    request.send_of(req),
+                    consumer.views(offset),
+                    self._streams.leaving,
+                )
             )
 
     async def on_head(
@@ -72,7 +77,7 @@ class StreamResource:
             resp.content_length = max(consumer.total_bytes - offset, 0)
         else:
             # Without a body Falcon would say that there are 0 bytes.
-            resp.stream = StreamBody(consumer.follow(offset), req)
+            resp.stream = live_body(req, consumer.follow(offset))
 
     async def on_delete(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
@@ -105,27 +110,31 @@ class StreamResource:
             raise StreamNotFound
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
-        describe(resp, consumer, offset)
+        resp.set_headers(described(consumer, offset))
         return consumer, offset
 
 
-def describe(resp: falcon.asgi.Response, consumer: Consumer, offset: int) -> None:
-    """Set the headers that say what the body is."""
+def live_body(req: falcon.asgi.Request, follower: Follower) -> SentBody:
+    """Return the body of a stream that goes on."""
+    sending = functools.partial(send_live, request.send_of(req), follower)
+    return SentBody(sending, follower.close)
+
+
+def described(consumer: Consumer, offset: int) -> dict[str, str]:
+    """Return the headers that say what the body is."""
     state = consumer.state
     if state is State.CANCELLED and not consumer.finished:
         state = State.LIVE
-    resp.content_type = consumer.content_type or EVENT_STREAM
-    resp.set_headers(
-        {
-            'Cache-Control': 'no-store, no-transform',
-            'X-Accel-Buffering': 'no',
-            'X-Content-Type-Options': 'nosniff',
-            'Stream-Offset': str(offset),
-            'Stream-State': state.label,
-            'Stream-Generation': consumer.generation,
-            'Stream-Worker': str(os.getpid()),
-        }
-    )
+    return {
+        'content-type': consumer.content_type or EVENT_STREAM,
+        'cache-control': 'no-store, no-transform',
+        'x-accel-buffering': 'no',
+        'x-content-type-options': 'nosniff',
+        'stream-offset': str(offset),
+        'stream-state': state.label,
+        'stream-generation': consumer.generation,
+        'stream-worker': str(os.getpid()),
+    }
 
 
 def location(conv_id: str) -> str:

@@ -13,6 +13,9 @@ from shmstream.http.errors import Problem
 STREAM_PATH = b'/v1/stream'
 CONVERSATION_HEADER = 'X-Conversation-Id'
 
+SEND = 'shmstream.send'
+"""Where a scope keeps the server's ``send``."""
+
 _DECIMAL = re.compile(rb'[0-9]{1,19}')
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
 
@@ -35,6 +38,11 @@ class Request(falcon.asgi.Request):
             return event
 
         super().__init__(scope, noted, *args, **options)
+
+
+def send_of(req: falcon.asgi.Request) -> Any:
+    """Return the server's ``send``."""
+    return req.scope[SEND]
 
 
 def check_target(req: falcon.asgi.Request) -> None:

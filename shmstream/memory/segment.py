@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import mmap
 import os
 import stat
@@ -59,6 +60,7 @@ from shmstream.ring.layout import (
     W_TYPE_LENGTH,
     W_VERSION,
 )
+from shmstream.ring.ring import RingReader
 from shmstream.ring.state import STATES
 
 _EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
@@ -212,6 +214,11 @@ class Segment:
         if words[W_STATE] >= len(STATES):
             raise LayoutMismatch(f'no such state: {words[W_STATE]}')
         return segment
+
+    @functools.cached_property
+    def reader(self) -> RingReader:
+        """Reads the ring, for everybody: it keeps nothing of its own."""
+        return RingReader(self.view)
 
     @property
     def conv_id(self) -> str:

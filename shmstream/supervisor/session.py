@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from shmstream.memory.segment import Segment
@@ -22,10 +22,11 @@ class Session:
     key: Key
     digest: str
     segment: Segment
-    reader: RingReader = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.reader = RingReader(self.segment.view)
+    @property
+    def reader(self) -> RingReader:
+        """Reads its ring."""
+        return self.segment.reader
 
     @property
     def producer_epoch(self) -> int:

@@ -25,8 +25,8 @@ All hubs of a process share its board. It naps when none of them is awake; one t
 awake collects for all, and alerts those whose streams have changed.
 
 A number says by its lowest bit how to ring: 0, post the process's semaphore, on which
-its doorbell thread waits; 1, write to its pipe, on which the one event loop that follows
-waits by itself, which saves a thread's wake-up. Either leads to ``rung``.
+its doorbell thread waits; 1, write to its pipe, on which the one event loop that
+follows waits by itself, which saves a thread's wake-up. Either leads to ``rung``.
 
 Producers of the process itself leave no marks, and ring nobody: they ``tell``.
 """

@@ -22,7 +22,6 @@ from typing import Protocol
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import WORD
-from shmstream.ring.ring import RingReader
 from shmstream.wakeups.board import Board
 
 TICK_S = 0.001
@@ -81,7 +80,7 @@ class Watch:
 
     def __init__(self, segment: Segment, marked: Callable[[Watch, bool], bool]) -> None:
         self.segment = segment
-        self.reader = RingReader(segment.view)
+        self.reader = segment.reader
         self.waiters: dict[Waiter, None] = {}
         self.takers: dict[Taker, None] = {}
         self.last = b''
