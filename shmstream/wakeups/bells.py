@@ -160,6 +160,7 @@ class Ringer:
         self.marks: list[int] = []
         self._naps: list[tuple[int, int, int]] = []
         self._here: list[int] = []
+        self._followed = False
         self._rung = bells.rung
         # A signal handler may end the stream in the middle of it.
         self._learning = threading.RLock()
@@ -180,6 +181,10 @@ class Ringer:
             self._fence()
         if self._copy_places() != self._known:
             self._learn()
+        if self._followed:
+            self._ring_who_naps()
+
+    def _ring_who_naps(self) -> None:
         for slot, at, epoch in self._naps:
             nap = self._words[at]
             if nap and nap != self._rung[slot]:
@@ -205,6 +210,7 @@ class Ringer:
             places = self._copy_places()
             table = self._bells.table
             found = self._segment.places(places, table.epoch)
+            self._followed = bool(found)
             own = self._bells.own_slot
             here = None if own is None else found.pop(own, None)
             # In this order, for whoever marks or rings in another thread meanwhile.
