@@ -41,9 +41,13 @@ MAX_REQUEST: Final = 8 << 20
 MAX_REPLY: Final = 64 << 20
 
 
-def encode(message: Message) -> bytes:
-    """Return the message as a frame."""
-    body = json.dumps(message, ensure_ascii=False, separators=(',', ':')).encode()
+to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
+"""Returns a value as JSON text, as short as it can be."""
+
+
+def encode(message: Message | str) -> bytes:
+    """Return the message, or its text as JSON, as a frame."""
+    body = (message if isinstance(message, str) else to_json(message)).encode()
     return LENGTH.pack(len(body)) + body
 
 

@@ -19,8 +19,8 @@ class Connection:
         self.epoch = 0
         self.out: deque[tuple[memoryview, int | None]] = deque()
 
-    def send(self, reply: Message, fd: int | None = None) -> None:
-        """Queue a reply; the descriptor is ours to close once it has been sent."""
+    def send(self, reply: Message | str, fd: int | None = None) -> None:
+        """Queue a reply, or its text; the descriptor is ours to close then."""
         self.out.append((memoryview(encode(reply)), fd))
 
     def flush(self) -> bool:

@@ -129,11 +129,10 @@ class Operations:
 
     def _lookup(self, connection: Connection, request: Message) -> None:
         ids = [str(conv_id) for conv_id in request['ids']]
-        sessions = self._registry.lookup(_owner(request), ids)
-        connection.send({'ok': True, 'sessions': sessions})
+        _send_sessions(connection, self._registry.lookup(_owner(request), ids))
 
     def _list(self, connection: Connection, _: Message) -> None:
-        connection.send({'ok': True, 'sessions': self._registry.describe_all()})
+        _send_sessions(connection, self._registry.describe_all())
 
     def _status(self, connection: Connection, _: Message) -> None:
         status: dict[str, Any] = {
@@ -151,6 +150,10 @@ class Operations:
     def _room(self, connection: Connection, _: Message) -> None:
         self._registry.look_at_room()
         connection.send({'ok': True})
+
+
+def _send_sessions(connection: Connection, described: list[str]) -> None:
+    connection.send(f'{{"ok":true,"sessions":[{",".join(described)}]}}')
 
 
 def _owner(request: Message) -> bytes:

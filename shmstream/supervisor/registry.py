@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import time
-from typing import Any
 
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
@@ -166,7 +165,7 @@ class Registry:
         self._mark(session, cancel=True, evict=True)
         self._unlink(session)
 
-    def lookup(self, owner: bytes, conv_ids: list[str]) -> list[dict[str, Any]]:
+    def lookup(self, owner: bytes, conv_ids: list[str]) -> list[str]:
         """Describe each session whose id is one of these or begins with it and ``::``.
 
         In the order asked; no session twice, however many ids find it.
@@ -176,7 +175,7 @@ class Registry:
             found.update(self._index.get((owner, conv_id), {}))
         return [session.describe() for session in found]
 
-    def describe_all(self) -> list[dict[str, Any]]:
+    def describe_all(self) -> list[str]:
         """Describe every session of every owner; for tools on this machine only."""
         return [session.describe() for session in self._sessions.values()]
 

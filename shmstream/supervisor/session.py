@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
+from shmstream.control.wire import to_json
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH
 from shmstream.ring.ring import RingReader
@@ -22,6 +22,7 @@ class Session:
     key: Key
     digest: str
     segment: Segment
+    _described: str | None = field(default=None, init=False)
 
     @property
     def reader(self) -> RingReader:
@@ -39,18 +40,26 @@ class Session:
         reserved = self.reader.reserved
         return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
 
-    def describe(self) -> dict[str, Any]:
-        """What a look-up tells of it."""
+    def describe(self) -> str:
+        """What a look-up tells of it: a JSON object."""
+        if self._described is not None:
+            return self._described
         reader = self.reader
         state = reader.state
         done = state.final
-        return {
-            'conversation_id': self.key[1],
-            'is_done': done,
-            'total_bytes': reader.total_bytes,
-            'started_at': self.segment.created_at_ns // 1_000_000_000,
-            'completed_at': reader.completed_at_ns // 1_000_000_000 if done else 0,
-            'dropped_prefix': reader.dropped_prefix,
-            'state': state.label,
-            'generation': self.segment.generation,
-        }
+        completed_at = reader.completed_at_ns // 1_000_000_000 if done else 0
+        # Put together by hand: an encoder made for each costs three times as much.
+        text = (
+            f'{{"conversation_id":{to_json(self.key[1])}'
+            f',"is_done":{"true" if done else "false"}'
+            f',"total_bytes":{reader.total_bytes}'
+            f',"started_at":{self.segment.created_at_ns // 1_000_000_000}'
+            f',"completed_at":{completed_at}'
+            f',"dropped_prefix":{reader.dropped_prefix}'
+            f',"state":"{state.label}"'
+            f',"generation":"{self.segment.generation}"}}'
+        )
+        if done:
+            # Nothing of it will change, and thousands may be asked for at once.
+            self._described = text
+        return text

@@ -182,9 +182,10 @@ class FollowHub:
         return bool(self._marked)
 
     @property
-    def used(self) -> bool:
-        """Whether anything is watched."""
-        return bool(self._watches)
+    def behind(self) -> bool:
+        """Whether a look at everything would find something; from any thread."""
+        watches = list(self._watches.values())
+        return any(watch.reader.snapshot() != watch.last for watch in watches)
 
     def join(self, segment: Segment) -> Watch:
         """Return the watch of this segment for one more follower."""

@@ -55,15 +55,12 @@ class LoopHub:
         self._everybody = False
         self._ticking = False
 
-    def poke(self, look_at_all: bool = False, everybody: bool = False) -> bool:
+    def poke(self, look_at_all: bool = False, everybody: bool = False) -> None:
         """Have the loop look at what is marked; from any thread.
 
         Args:
             look_at_all: look at what is not marked as well.
             everybody: wake all followers, whatever has happened to their streams.
-
-        Returns:
-            False if the loop is closed and the hub of no more use.
         """
         # Before the flag below is looked at: the turn that clears it acts on these.
         if look_at_all:
@@ -71,7 +68,7 @@ class LoopHub:
         if everybody:
             self._everybody = True
         if self._poked:
-            return not self.loop.is_closed()
+            return
         self._poked = True
         try:
             if _running() is self.loop:
@@ -79,13 +76,13 @@ class LoopHub:
             else:
                 self.loop.call_soon_threadsafe(self._on_poke)
         except RuntimeError:
-            return False
-        return True
+            # The loop has closed.
+            return
 
     @property
-    def used(self) -> bool:
-        """Whether anybody follows through it; from any thread."""
-        return self._hub.used
+    def behind(self) -> bool:
+        """Whether it has not seen something that is there; from any thread."""
+        return self._hub.behind
 
     @property
     def closed(self) -> bool:

@@ -44,11 +44,12 @@ class LoopHubs:
             return list(self._hubs.values())
 
     def poke(self, look_at_all: bool, everybody: bool) -> None:
-        """Poke those that follow something; forget those whose loop is closed."""
+        """Poke those for whom there is something; forget those whose loop is closed."""
         for hub in self._all():
-            # A loop that follows nothing is left asleep.
-            alive = hub.poke(look_at_all, everybody) if hub.used else not hub.closed
-            if not alive:
+            # Looked at from here: waking a loop costs more than that.
+            if everybody or (look_at_all and hub.behind):
+                hub.poke(look_at_all, everybody)
+            if hub.closed:
                 self._forget(hub)
 
     def _forget(self, hub: LoopHub) -> None:

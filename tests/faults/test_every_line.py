@@ -7,6 +7,7 @@ of its lines in turn, by the kernel's SIGKILL.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -143,7 +144,7 @@ def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any
     """Take over as a successor does; what there is then."""
     registry = _registry(directory)
     registry.finish_dead()
-    (found,) = registry.lookup(NOBODY, ['c'])
+    (found,) = map(json.loads, registry.lookup(NOBODY, ['c']))
     kept = found['generation'] == old.generation
     segment_writer(old, lock).append(b' and more')
     seen = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -175,7 +176,8 @@ def take_over(directory: RuntimeDirectory) -> list[str]:
     registry.collect()
     registry.memory()
     registry.describe_all()
-    found = [s['conversation_id'] for s in registry.lookup(NOBODY, ['good', 'bad'])]
+    sessions = map(json.loads, registry.lookup(NOBODY, ['good', 'bad']))
+    found = [s['conversation_id'] for s in sessions]
     _, fd = registry.create(NOBODY, 'new', None, 5)
     os.close(fd)
     registry.close()
