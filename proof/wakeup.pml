@@ -306,7 +306,7 @@ inline told_here(i, p) {
 #ifdef THREADS
         :: awake[HUB(i)]
 #else
-        :: awake[HUB(i)] && marked[i]                       /* not fresh              */
+        :: marked[i]                                        /* LoopHub._alert_here    */
 #endif
         :: else -> alert(HUB(i))
         fi;

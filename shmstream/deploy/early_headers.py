@@ -13,8 +13,8 @@ from typing import Any
 def install() -> None:
     """Have this process's ASGI worker send headers in the loop's next turn.
 
-    A body that is there at once still goes out with them, in one write; one whose
-    length is known is taken to be.
+    A body that is there at once still goes out with them, in one write. Where its
+    length is known they wait for its first byte, as ever: that is no stream.
     """
     from gunicorn.asgi.protocol import ASGIProtocol
 

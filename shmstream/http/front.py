@@ -39,16 +39,17 @@ class Front(falcon.asgi.App[Request, falcon.asgi.Response]):
     shortcut: Shortcut | None = None
     """Answers them; None: nobody does."""
 
-    def __call__(  # type: ignore[override]
+    async def __call__(  # type: ignore[override]
         self, scope: Any, receive: Any, send: Any
-    ) -> Any:
+    ) -> None:
         """Answer, by the shortcut if it can."""
         if self.shortcut is not None:
             answering = self.shortcut.answering(scope, send)
             if answering is not None:
-                return answering
+                await answering
+                return
         scope[SEND] = send
-        return super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, send)
 
 
 class Shortcut:

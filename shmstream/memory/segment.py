@@ -259,8 +259,11 @@ class Segment:
         Tagged like the count of followers: a word that a dead worker left in this slot
         must differ from any that its successor stores.
         """
-        word = 0 if place is None else epoch & _EPOCH_TAG | place + 1
-        self.words[W_PLACES + slot] = word
+        if place is not None:
+            self.words[W_PLACES + slot] = epoch & _EPOCH_TAG | place + 1
+        elif self.words[W_PLACES + slot] & _EPOCH_TAG == epoch & _EPOCH_TAG:
+            # Else the slot is another worker's by now.
+            self.words[W_PLACES + slot] = 0
 
     def places(self, words: bytes, epoch_of: Callable[[int], int]) -> dict[int, int]:
         """Return the place of each slot whose worker is alive and follows.

@@ -18,7 +18,8 @@ One file, written by the supervisor, mapped by every process of the deployment::
             +16 notices      counts cancels and the like for this worker's producers
             +24 looks        counts what makes it look at all streams that it follows
             ---------------- the worker's own:
-            +64 nap          a number never used before, while it sleeps; else 0
+            +64 nap          a number never used before, while it sleeps; else 0;
+                             bit 0: by which bell it is rung (``wakeups.board``)
        192  slot 1 ...       64 slots
     ------  ----------------------------------------------------------- 12288
      12288  board 0          32 KiB per slot, backed by memory once it is taken
@@ -44,7 +45,7 @@ from shmstream.errors import LayoutMismatch, SupervisorUnavailable
 from shmstream.ring.layout import LAYOUT_VERSION, MAX_SLOTS, WORD
 
 TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
-TABLE_VERSION: Final = 2
+TABLE_VERSION: Final = 3
 
 FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
 """Processes of one deployment must agree on it."""

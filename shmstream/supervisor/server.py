@@ -8,7 +8,7 @@
              a connection ends  -> its worker has died: abort what it produced
              a master ends      -> the last one: stop
              every gc interval  -> collect
-    stop     abort and evict every session, unlink semaphores, socket, table, lock
+    stop     abort and evict every session, unlink bells, socket, table, lock
 """
 
 from __future__ import annotations

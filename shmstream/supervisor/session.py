@@ -45,6 +45,9 @@ class Session:
         if self._described is not None:
             return self._described
         reader = self.reader
+        # The producer's own word, and before all else: a stream that has been cancelled
+        # is done for its readers, and its producer may still write.
+        final = reader.producer_state.final
         state = reader.state
         done = state.final
         completed_at = reader.completed_at_ns // 1_000_000_000 if done else 0
@@ -59,7 +62,7 @@ class Session:
             f',"state":"{state.label}"'
             f',"generation":"{self.segment.generation}"}}'
         )
-        if done:
+        if final:
             # Nothing of it will change, and thousands may be asked for at once.
             self._described = text
         return text

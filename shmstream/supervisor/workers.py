@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -12,6 +13,8 @@ import posix_ipc
 from shmstream.errors import NoRoom
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
+
+log = logging.getLogger('shmstream')
 
 
 class Workers:
@@ -63,10 +66,14 @@ class Workers:
             posix_ipc.Semaphore(
                 self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
-            os.mkfifo(self._table.pipe(epoch), 0o600)
         except OSError as ex:
             self._give_back(free)
             raise NoRoom(f'no room for a doorbell: {ex.strerror}') from ex
+        try:
+            os.mkfifo(self._table.pipe(epoch), 0o600)
+        except OSError as ex:
+            # Not every file system has them. A loop is rung by its thread then.
+            log.warning('no pipe for slot %d: %s', free, ex)
         self._connected.add(free)
         return free, epoch
 

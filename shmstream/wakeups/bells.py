@@ -133,9 +133,13 @@ class _Bell:
 
     def close(self) -> None:
         self._semaphore.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self.__del__()
+
+    def __del__(self) -> None:
+        # After a fork, or when the process has another slot, nobody calls ``close``.
+        fd, self._fd = getattr(self, '_fd', -1), -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class Ringer:
@@ -175,7 +179,8 @@ class Ringer:
         """Wake who follows and sleeps; after ``mark``, and after the lock's release.
 
         No system call unless another process that follows naps, and then one for each
-        nap, however many streams of this process it follows.
+        nap, however many streams of this process it follows; or unless another thread
+        of this process follows.
         """
         if self._fence is not None:
             self._fence()

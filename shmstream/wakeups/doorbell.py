@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
@@ -68,8 +69,9 @@ class Doorbell:
         return threading.get_ident() == self._thread.ident
 
     def ring(self) -> None:
-        """Ring it from within the process."""
-        _release(self._semaphore)
+        """Ring it from within the process; does nothing once it has been stopped."""
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            _release(self._semaphore)
 
     def stop(self) -> None:
         """Stop and join the thread, then close the semaphore; in that order.

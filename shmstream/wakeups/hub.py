@@ -9,7 +9,8 @@ Sans-I/O: it never sleeps and never calls a clock. ``loop`` and ``threads`` driv
 
 While a hub is awake it collects the board's marks at every tick: bytes coalesce, and
 nobody pays for a bell. What comes now and then is cheaper to be rung for than to be
-ticked for; so is, always, what this very process writes: its producers tell the hub.
+ticked for; so is what this very process writes: its producers tell the hub, which looks
+in the loop's next turn, or a tick later if the loop itself writes faster than it ticks.
 Only what is marked is looked at, however much is followed.
 """
 
@@ -75,6 +76,7 @@ class Watch:
         'reader',
         'segment',
         'takers',
+        'told_at',
         'waiters',
     )
 
@@ -87,6 +89,7 @@ class Watch:
         self.followers = 0
         self._marked = marked
         self.marked = False
+        self.told_at = 0.0
         self._shared: tuple[int, bytes] = (-1, b'')
 
     def mark(self, here: bool = False) -> bool:
@@ -159,16 +162,19 @@ class FollowHub:
     Args:
         board: the process's bell board.
         alert: have whoever drives this hub call ``look``; from any thread.
-        eager: whether that is cheap enough to be done for all that is written in this
-            process, and not only while the hub sleeps.
+        alert_here: the same for what is written in this process, also while the hub is
+            awake, if that costs little. May wait for a tick.
     """
 
     def __init__(
-        self, board: Board, alert: Callable[[], None], eager: bool = False
+        self,
+        board: Board,
+        alert: Callable[[], None],
+        alert_here: Callable[[Watch], None] | None = None,
     ) -> None:
         self._board = board
         self._alert = alert
-        self._eager = eager
+        self._alert_here = alert_here
         self._watches: dict[tuple[int, int], Watch] = {}
         # Filled by whichever thread collects; appending and popping are atomic.
         self._marked: deque[Watch] = deque()
@@ -248,7 +254,10 @@ class FollowHub:
         if fresh:
             watch.marked = True
             self._marked.append(watch)
-        if not self.awake or (here and self._eager and fresh):
+        if here and self._alert_here is not None:
+            if fresh:
+                self._alert_here(watch)
+        elif not self.awake:
             self._alert()
         return fresh
 

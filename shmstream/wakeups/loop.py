@@ -48,7 +48,8 @@ class LoopHub:
     def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
         self.loop = loop
         self._board = board
-        self._hub = FollowHub(board, self._alert, eager=True)
+        self._hub = FollowHub(board, self._alert, self._alert_here)
+        self._later: asyncio.TimerHandle | None = None
         self._bell: PipeBell | None = None
         self._poked = False
         self._all = False
@@ -105,12 +106,27 @@ class LoopHub:
     def _alert(self) -> None:
         self.poke()
 
+    def _alert_here(self, watch: Watch) -> None:
+        now = time.monotonic()
+        if now - watch.told_at >= TICK_S or _running() is not self.loop:
+            watch.told_at = now
+            self.poke()
+        elif self._later is None:
+            # Written more often than a hub ticks: what else comes until then goes
+            # with it.
+            self._later = self.loop.call_later(TICK_S, self._on_later)
+
+    def _on_later(self) -> None:
+        self._later = None
+        self._on_poke()
+
     def listen(self, path: Path) -> None:
         """Be rung by the process's pipe from now on; if it cannot be, by its thread."""
         self.stop_listening()
         try:
             self._bell = PipeBell(self.loop, path, self._on_bell)
-        except (OSError, NotImplementedError) as ex:
+        except (OSError, RuntimeError) as ex:
+            # The loop waits for no descriptors (NotImplementedError), or is closed.
             log.warning('the event loop cannot be rung, a thread does it: %s', ex)
         else:
             self._board.listen(self._hub)
@@ -130,8 +146,10 @@ class LoopHub:
     def _on_bell(self) -> None:
         # What is told now is looked at here, not in another turn of the loop.
         self._poked = True
-        self._board.rung()
-        self._on_poke()
+        try:
+            self._board.rung()
+        finally:
+            self._on_poke()
 
     def _on_poke(self) -> None:
         self._poked = False
@@ -144,6 +162,9 @@ class LoopHub:
         try:
             self._hub.look(time.monotonic())
         finally:
+            if self._hub.pending:
+                # Whatever went wrong with one must not keep the others waiting.
+                self.poke()
             if self._hub.awake and not self._ticking:
                 self._ticking = True
                 due = self.loop.time() + TICK_S

@@ -27,16 +27,16 @@ class LoopHubs:
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
         """Return the hub of the running loop."""
-        hub = self._hubs.get(loop)
-        if hub is None:
-            before = self._listener
-            if before is not None and before.closed:
-                self._forget(before)
-            with self._lock:
+        before = self._listener
+        if before is not None and before.closed:
+            self._forget(before)
+        with self._lock:
+            hub = self._hubs.get(loop)
+            if hub is None:
                 hub = self._hubs[loop] = LoopHub(loop, self._board)
-                if self._listener is None:
-                    self._listener = hub
-                    hub.listen(self._pipe)
+            if self._listener is None:
+                self._listener = hub
+                hub.listen(self._pipe)
         return hub
 
     def _all(self) -> list[LoopHub]:
@@ -54,7 +54,8 @@ class LoopHubs:
 
     def _forget(self, hub: LoopHub) -> None:
         with self._lock:
-            self._hubs.pop(hub.loop, None)
+            if self._hubs.pop(hub.loop, None) is None:
+                return  # another thread was first
             if self._listener is hub:
                 self._listener = None
         hub.close()
@@ -64,7 +65,9 @@ class LoopHubs:
         with self._lock:
             self._pipe = pipe
             listener = self._listener
-        if listener is not None:
+        if listener is not None and listener.closed:
+            self._forget(listener)
+        elif listener is not None:
             listener.on_its_thread(lambda: listener.listen(pipe))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -263,3 +264,35 @@ def test_a_stream_may_begin_while_another_thread_ends_it(
     assert len(together) >= 2
     assert not any(together)
     assert producer.state is State.ABORTED
+
+
+def test_what_a_signal_handler_raises_goes_up_from_a_write_that_waits(
+    streams: Streams, conv_id: str
+) -> None:
+    producer = streams.create(conv_id)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with producer._lock:
+            held.set()
+            done.wait(15)
+
+    def leave(_signum: int, _frame: object) -> None:
+        raise SystemExit
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(15)
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(SystemExit):
+            producer.write(b'x')
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        done.set()
+        thread.join()
+    # It was not taken, and is not.
+    assert producer.write(b'y')
+    producer.finish()
+    assert streams.open(conv_id).read() == b'y'

@@ -256,6 +256,38 @@ def test_the_header_only_goes_the_long_way(streams: Streams, front: Front) -> No
     assert headers[b'stream-total-bytes'] == b'3000'
 
 
+@pytest.mark.parametrize('begun', [False, True])
+def test_what_was_cancelled_before_it_began_is_not_there(
+    streams: Streams, front: Front, begun: bool
+) -> None:
+    producer = streams.create('c', pending=True)
+    if begun:
+        producer.begin()
+    streams.cancel('c')
+    producer.finish()
+    answer, short = ask(front, '/v1/stream/c')
+    assert (answer[0], short) == ((200, True) if begun else (404, False))
+
+
+def test_a_worker_that_leaves_sends_nobody_to_the_live_edge(
+    streams: Streams, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = streams.create('c')
+    producer.write(b'x')
+    monkeypatch.setattr(Streams, 'leaving', lambda _self: True)
+    answer, short = ask(front, '/v1/stream/c?from=1')
+    assert (answer[0], short) == (503, False)
+    # What has ended is answered all the same.
+    producer.finish()
+    answer, short = ask(front, '/v1/stream/c')
+    assert (answer[0], answer[2], short) == (200, b'x', True)
+
+
+def test_any_asgi_server_takes_it_for_what_it_is(front: Front) -> None:
+    """uvicorn looks whether calling it makes a coroutine."""
+    assert asyncio.iscoroutinefunction(front.__call__)
+
+
 @pytest.mark.parametrize(
     'settings', [{'api_keys': ('k',)}, {'cors_origins': ('https://a.example',)}]
 )

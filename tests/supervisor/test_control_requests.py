@@ -188,3 +188,19 @@ def test_what_the_supervisor_refuses_is_an_error_of_the_caller_s(
 ) -> None:
     with pytest.raises(ControlError, match='no such operation'):
         ask(RuntimeDirectory(supervisor[0]), 'nonsense')
+
+
+def test_a_stream_is_described_anew_until_its_producer_has_ended(
+    streams: Streams,
+) -> None:
+    """For its readers it is done once it is cancelled; its producer may still write."""
+    producer = streams.create('c')
+    producer.write(b'some')
+    streams.cancel('c')
+    (told,) = streams.lookup(['c'])
+    assert (told['is_done'], told['total_bytes'], told['completed_at']) == (True, 4, 0)
+    producer.finish()
+    for _ in range(2):
+        (told,) = streams.lookup(['c'])
+        assert told['completed_at'] >= told['started_at'] > 0
+        assert told['state'] == 'cancelled'

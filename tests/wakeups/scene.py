@@ -107,7 +107,8 @@ class Hub(FollowHub):
     """A hub whose driver has to be told; ``turn`` does what a driver does then."""
 
     def __init__(self, board: Board, eager: bool = False) -> None:
-        super().__init__(board, self._note, eager)
+        note_here = (lambda watch: self._note()) if eager else None
+        super().__init__(board, self._note, note_here)
         self.alerts = 0
         self._now = 0.0
 

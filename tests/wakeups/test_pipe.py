@@ -221,8 +221,115 @@ def test_a_full_pipe_is_no_error_and_one_that_is_gone_is_posted_for(
         bells.ring(SLOT, 2)
         assert semaphore.value == 2
         bells.close()
+        # Those of a process that has another slot now, or of a forked child's parent.
+        os.mkfifo(pipe)
+        bells.ring(SLOT, 3)
+        assert open_descriptors() > before
+        del bells
     finally:
         semaphore.unlink()
         semaphore.close()
     assert open_descriptors() == before
     assert not caplog.records
+
+
+def test_a_bell_that_fails_once_is_heard_the_next_time(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    pipe: Path,
+    stream: Stream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever goes wrong there must not leave the hub deaf to the safety net."""
+    hub = LoopHubs(board, pipe).of(loop)
+    failed = asyncio.Event()
+    loop.set_exception_handler(lambda _loop, _context: failed.set())
+
+    async def work() -> None:
+        watch = hub.join(stream.segment)
+        seen = watch.reader.snapshot()
+        task = asyncio.ensure_future(hub.wait(watch, seen))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as broken:
+            broken.setattr(board, 'rung', fail)
+            stream.write()
+            await asyncio.wait_for(failed.wait(), WAIT_S)
+        hub.poke(look_at_all=True)
+        await asyncio.wait_for(task, WAIT_S)
+
+    def fail() -> None:
+        raise MemoryError
+
+    loop.run_until_complete(work())
+    hub.close()
+
+
+def test_another_loop_takes_over_the_pipe(
+    board: Board, table: WorkerTable, pipe: Path, stream: Stream
+) -> None:
+    hubs = LoopHubs(board, pipe)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    hub, other = hubs.of(first), hubs.of(second)
+    first.close()
+    # Both who come for a hub and the net may find out, one after the other.
+    hubs._forget(hub)
+    hubs._forget(hub)
+    assert hubs.of(second) is other
+    follow(second, other, stream)
+    assert nap(table) & BY_PIPE
+    second.close()
+    hubs.move(pipe)
+    assert hubs._listener is None
+
+
+def test_a_forked_child_keeps_none_of_it(
+    loop: asyncio.AbstractEventLoop, board: Board, pipe: Path
+) -> None:
+    loop.run_until_complete(asyncio.sleep(0))
+    before = open_descriptors()
+    hubs = LoopHubs(board, pipe)
+    hubs.of(loop)
+    assert open_descriptors() > before
+    hubs.abandon()
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize('eager', [False, True])
+def test_what_a_loop_writes_faster_than_it_ticks_goes_together(
+    loop: asyncio.AbstractEventLoop,
+    board: Board,
+    pipe: Path,
+    produce_here: Callable[[], Stream],
+    eager: bool,
+) -> None:
+    hub = LoopHubs(board, pipe).of(loop)
+    stream = produce_here()
+    watch = hub.join(stream.segment)
+    taken: list[int] = []
+    whole = asyncio.Event()
+
+    class Taking:
+        def take(self, at: int, data: bytes) -> None:
+            taken.append(len(data))
+            if sum(taken) == 50:
+                whole.set()
+
+        def wake(self) -> None:
+            raise AssertionError
+
+    async def work() -> None:
+        assert hub.take(watch, watch.reader.snapshot(), Taking())
+        for _ in range(50):
+            stream.write()
+            # The loop's next turn, or one beyond the next tick.
+            await asyncio.sleep(0.01 if eager else 0)
+        await asyncio.wait_for(whole.wait(), WAIT_S)
+
+    loop.run_until_complete(work())
+    assert stream.bells.take() == []
+    if eager:
+        assert taken == [1] * 50
+    else:
+        assert len(taken) < 25
+    hub.leave(watch)
+    hub.close()
