@@ -142,7 +142,7 @@ def test_a_table_is_not_there_before_a_supervisor(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('at', 'value'), [(0, 0), (0, 0x314B524F574D4854), (8, 3), (8, 1)]
+    ('at', 'value'), [(0, 0), (0, 0x314B524F574D4854), (8, 4), (8, 2)]
 )
 def test_a_damaged_table_is_refused(path: Path, at: int, value: int) -> None:
     WorkerTable.create(path, made_directory=False)

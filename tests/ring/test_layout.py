@@ -192,7 +192,7 @@ def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     words = memoryview(raw).cast('Q')
     assert len(raw) == 12288 + 64 * 32768
     assert raw[:8] == b'SHMWORK1'
-    assert (words[1], words[3]) == (2, 1)
+    assert (words[1], words[3]) == (3, 1)
     assert made.semaphore_name(0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
     assert list(words[8:12]) == [0x11, 22, 0, 0]
     at = (64 + 63 * 128) // 8

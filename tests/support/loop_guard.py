@@ -26,6 +26,8 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
         ('shmstream/memory/segment.py', 'open_segment'),
         ('shmstream/memory/segment.py', 'adopt'),
         ('shmstream/memory/mappings.py', 'share_locked'),
+        # Once for each worker that is rung, and for both ends at once: nobody waits.
+        ('shmstream/wakeups/pipe.py', 'open_pipe'),
     ],
     # A ring grows some twenty times in its life, by pages of a memory file system: they
     # are zeroed now rather than at the first touch, which would be on the loop as well.
