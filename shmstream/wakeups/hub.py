@@ -58,7 +58,7 @@ class Taker(Protocol):
     """Whatever takes bytes as they come, for as long as it is among the takers."""
 
     def take(self, at: int, data: bytes) -> None:
-        """These bytes have come at this offset. In the thread that drives the hub."""
+        """These bytes, one at least, have come at this offset. In the hub's thread."""
 
     def wake(self) -> None:
         """Something else has changed, or there is too much to be handed over."""
@@ -127,6 +127,10 @@ class Watch:
         return True
 
     def _hand_over(self, at: int, head: int) -> None:
+        if head == at:
+            # Only the dropped prefix has moved: the bytes are still on their way. An
+            # empty chunk would be taken for the end.
+            return
         if head - at > _MAX_HAND_OVER:
             self.wake_takers()
             return

@@ -8,7 +8,13 @@ import pytest
 
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
-from shmstream.ring.layout import W_CANCELLED, W_EVICTED, W_LISTENERS, W_PLACES
+from shmstream.ring.layout import (
+    W_CANCELLED,
+    W_DROPPED,
+    W_EVICTED,
+    W_LISTENERS,
+    W_PLACES,
+)
 from shmstream.ring.state import State
 from shmstream.wakeups.bells import ring_everybody
 from shmstream.wakeups.board import Board
@@ -388,6 +394,31 @@ def test_followers_at_one_offset_share_the_bytes(
     hub.tick()
     assert watch.read(0) == b'abcdef'
     assert data == b'abc'
+
+
+def test_a_look_between_the_dropped_prefix_and_the_head_hands_over_nothing(
+    stream: Stream, hub: Hub, board: Board
+) -> None:
+    """A full ring's producer stores one word, copies, and stores the other."""
+    watch = hub.join(stream.segment)
+    taken: list[tuple[int, bytes]] = []
+
+    class Taking:
+        def take(self, at: int, data: bytes) -> None:
+            taken.append((at, data))
+
+        def wake(self) -> None:
+            raise AssertionError
+
+    assert hub.take(watch, watch.reader.snapshot(), Taking())
+    stream.segment.words[W_DROPPED] = 1
+    hub.look_at_all()
+    assert taken == []
+    stream.segment.words[W_DROPPED] = 0
+    stream.write(b'abc')
+    board.rung()
+    hub.turn()
+    assert taken == [(0, b'abc')]
 
 
 def test_a_tick_left_over_takes_nothing_from_a_poke(
