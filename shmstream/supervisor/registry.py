@@ -172,7 +172,8 @@ class Registry:
         """
         found: dict[Session, None] = {}
         for conv_id in conv_ids:
-            found.update(self._index.get((owner, conv_id), {}))
+            if sessions := self._index.get((owner, conv_id)):
+                found.update(sessions)
         return [session.describe() for session in found]
 
     def describe_all(self) -> list[str]:
