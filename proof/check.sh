@@ -3,7 +3,7 @@
 #
 #   sh check.sh          about two minutes, at most 3 GB
 #   sh check.sh quick    all mutations but two, and some of what holds: about a minute
-#   sh check.sh full     larger bounds as well: six minutes, at most 5 GB
+#   sh check.sh full     larger bounds as well: six to seven minutes, at most 5 GB
 #
 # Exit 0 only if every search was complete and came out as it must. Writes nothing here.
 

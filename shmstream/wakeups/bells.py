@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import fence_after_release, make_fence
 from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, WORD
 from shmstream.wakeups.board import BY_PIPE
+from shmstream.wakeups.doorbell import release
 from shmstream.wakeups.pipe import open_pipe
 
 log = logging.getLogger('shmstream')
@@ -104,20 +104,16 @@ class _Bell:
     """One worker's semaphore, and its pipe once that is needed."""
 
     def __init__(self, table: WorkerTable, epoch: int) -> None:
+        # First: ``__del__`` runs even if there is no such semaphore.
+        self._fd = -1
         self.epoch = epoch
         self._pipe = table.pipe(epoch)
-        self._fd = -1
         self._semaphore = posix_ipc.Semaphore(table.semaphore_name(epoch))
 
     def ring(self, by_pipe: bool) -> None:
         if by_pipe and self._write():
             return
-        try:
-            self._semaphore.release()
-        except OSError as ex:
-            # At SEM_VALUE_MAX it has been ringing for a while.
-            if ex.errno != errno.EOVERFLOW:
-                raise
+        release(self._semaphore)
 
     def _write(self) -> bool:
         try:
@@ -133,13 +129,16 @@ class _Bell:
 
     def close(self) -> None:
         self._semaphore.close()
-        self.__del__()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(self) -> None:
         # After a fork, or when the process has another slot, nobody calls ``close``.
-        fd, self._fd = getattr(self, '_fd', -1), -1
-        if fd >= 0:
-            os.close(fd)
+        self._close_pipe()
 
 
 class Ringer:

@@ -71,7 +71,7 @@ class Doorbell:
     def ring(self) -> None:
         """Ring it from within the process; does nothing once it has been stopped."""
         with contextlib.suppress(posix_ipc.ExistentialError):
-            _release(self._semaphore)
+            release(self._semaphore)
 
     def stop(self) -> None:
         """Stop and join the thread, then close the semaphore; in that order.
@@ -81,12 +81,13 @@ class Doorbell:
         self._stopping = True
         if self.current:
             return
-        _release(self._semaphore)
+        release(self._semaphore)
         self._thread.join()
         self._semaphore.close()
 
 
-def _release(semaphore: posix_ipc.Semaphore) -> None:
+def release(semaphore: posix_ipc.Semaphore) -> None:
+    """Post it; one that cannot count any further is loud enough."""
     try:
         semaphore.release()
     except OSError as ex:

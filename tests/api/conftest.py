@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from shmstream import Streams, SupervisorConfig
+from shmstream import Producer, Streams, SupervisorConfig
 from tests.api.following import Follow, in_a_thread, on_a_loop
 from tests.support.leaks import LeakGuard
 from tests.support.service import fresh_directory
@@ -36,6 +36,13 @@ def streams() -> Iterator[Streams]:
 def conv_id() -> str:
     """An id that no other test uses."""
     return f'test-{next(_numbers)}'
+
+
+@pytest.fixture
+def producer(streams: Streams, conv_id: str) -> Iterator[Producer]:
+    """The producer of a stream whose ring nothing here fills."""
+    with streams.create(conv_id, capacity=4 << 20) as made:
+        yield made
 
 
 @pytest.fixture

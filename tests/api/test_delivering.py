@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -18,12 +18,6 @@ from tests.api.delivering import Sink, begun, parked
 from tests.api.following import on_loop, until
 
 _numbers = itertools.count()
-
-
-@pytest.fixture
-def producer(streams: Streams, conv_id: str) -> Iterator[Producer]:
-    with streams.create(conv_id, capacity=4 << 20) as made:
-        yield made
 
 
 @pytest.fixture

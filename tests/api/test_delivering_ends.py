@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from shmstream import FollowCut, Follower, OffsetLost, Producer, Streams
 from tests.api.delivering import Sink, begun
 from tests.api.following import on_loop, until
-
-
-@pytest.fixture
-def producer(streams: Streams, conv_id: str) -> Iterator[Producer]:
-    with streams.create(conv_id, capacity=4 << 20) as made:
-        yield made
 
 
 @pytest.fixture
