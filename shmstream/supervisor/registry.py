@@ -15,7 +15,7 @@ import time
 
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
-from shmstream.ids import digest, lookup_keys, validate_id
+from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.extents import FIRST_EXTENT, segment_writer
 from shmstream.memory.segment import Segment, open_segment
@@ -29,6 +29,7 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
 
@@ -56,7 +57,7 @@ class Registry:
         self._table = table
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
-        self._index: dict[Key, dict[Session, None]] = {}
+        self._names = Names()
         self._finished: list[Session] = []
         self._used = 0
 
@@ -172,8 +173,8 @@ class Registry:
         """
         found: dict[Session, None] = {}
         for conv_id in conv_ids:
-            if sessions := self._index.get((owner, conv_id)):
-                found.update(sessions)
+            for name in self._names.found_by(owner, conv_id):
+                found[self._sessions[owner, name]] = None
         return [session.describe() for session in found]
 
     def describe_all(self) -> list[str]:
@@ -316,17 +317,12 @@ class Registry:
     def _insert(self, session: Session) -> None:
         owner, conv_id = session.key
         self._sessions[session.key] = session
-        for found_by in lookup_keys(conv_id):
-            self._index.setdefault((owner, found_by), {})[session] = None
+        self._names.add(owner, conv_id)
 
     def _forget(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
-        for found_by in lookup_keys(conv_id):
-            sessions = self._index[(owner, found_by)]
-            del sessions[session]
-            if not sessions:
-                del self._index[(owner, found_by)]
+        self._names.remove(owner, conv_id)
 
     def _unlink(self, session: Session) -> None:
         self._forget(session)
