@@ -58,6 +58,10 @@ class Registry:
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
         self._names = Names()
+        # Nothing changes in what has ended: only what is live is looked at again.
+        self._live: dict[Session, None] = {}
+        self._ended: dict[Session, int] = {}
+        self._ended_memory = 0
         self._finished: list[Session] = []
         self._used = 0
 
@@ -185,12 +189,12 @@ class Registry:
 
     def collect(self) -> int:
         """Evict what has been finished for longer than the TTL; return how many."""
+        self._settle()
         before = time.time_ns() - int(self._config.ttl_s * 1e9)
         old = [
             session
-            for session in self._sessions.values()
-            if session.reader.producer_state.final
-            and session.reader.completed_at_ns <= before
+            for session in self._ended
+            if session.reader.completed_at_ns <= before
         ]
         for session in old:
             self._mark(session, cancel=False, evict=True)
@@ -206,7 +210,7 @@ class Registry:
             epoch: look only at what this worker produced.
         """
         aborted = 0
-        for session in list(self._sessions.values()):
+        for session in list(self._live):
             if epoch is not None and session.producer_epoch != epoch:
                 continue
             if not session.reader.producer_state.final and self._finish(session):
@@ -261,12 +265,20 @@ class Registry:
 
         Finished sessions go for it, the oldest first; live ones never do.
         """
-        self._used = sum(s.memory() for s in self._sessions.values())
+        self._settle()
+        self._used = self._ended_memory + sum(s.memory() for s in self._live)
         limit = self._config.max_memory
         while self._used > limit - limit // 8 or self._free() < limit // 8:
             if not self._evict_oldest_finished():
                 break
         self._table.publish_room(max(min(limit - self._used, self._free()), 0))
+
+    def _settle(self) -> None:
+        """Note what has ended since the last time, and what it holds for good."""
+        for session in [s for s in self._live if s.reader.producer_state.final]:
+            del self._live[session]
+            held = self._ended[session] = session.memory()
+            self._ended_memory += held
 
     def _free(self) -> int:
         """Bytes that the file system has left, less what others must not miss."""
@@ -305,10 +317,9 @@ class Registry:
                 session = self._finished.pop()
                 if self._sessions.get(session.key) is session:
                     return session
+            self._settle()
             self._finished = sorted(
-                (s for s in self._sessions.values() if s.reader.producer_state.final),
-                key=lambda s: s.reader.completed_at_ns,
-                reverse=True,
+                self._ended, key=lambda s: s.reader.completed_at_ns, reverse=True
             )
         return None
 
@@ -318,11 +329,16 @@ class Registry:
         owner, conv_id = session.key
         self._sessions[session.key] = session
         self._names.add(owner, conv_id)
+        self._live[session] = None
 
     def _forget(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
         self._names.remove(owner, conv_id)
+        if session in self._live:
+            del self._live[session]
+        else:
+            self._ended_memory -= self._ended.pop(session)
 
     def _unlink(self, session: Session) -> None:
         self._forget(session)
