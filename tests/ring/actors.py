@@ -18,17 +18,29 @@ from tests.ring.buffers import content
 from tests.support.child import say
 
 
-def write_laps(path: str, seconds: float, seed: int) -> None:
-    """Lap the readers as fast as it goes, until cancelled or for some seconds."""
+def write_laps(path: str, seconds: float, seed: int, wrong: bool = False) -> None:
+    """Lap the readers as fast as it goes, until cancelled or for some seconds.
+
+    But for as long as it takes to lap the ring twice, whatever the time.
+
+    Args:
+        path: the segment.
+        seconds: how long.
+        seed: decides the sizes.
+        wrong: write what belongs to the offset one further.
+    """
     segment = Segment.attach(Path(path))
     writer = RingWriter(segment.view)
     rng = random.Random(seed)
     say('ready')
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not segment.cancelled:
+    least = 0 if wrong else 2 * writer.capacity
+    while (
+        time.monotonic() < deadline or writer.head < least
+    ) and not segment.cancelled:
         for _ in range(50):
             size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
-            writer.append(content(writer.head, size))
+            writer.append(content(writer.head + wrong, size))
     writer.finish(State.COMPLETE, 1)
     say(writer.head)
 
@@ -74,7 +86,10 @@ def read_laps(path: str, kind: str, seed: int) -> None:
     rng = random.Random(seed)
     right = lost = size = 0
     say('ready')
-    while not reader.producer_state.final:
+    final = False
+    while not final:
+        # Once more after the end: on a busy machine it may be the only time.
+        final = reader.producer_state.final
         for _ in range(50):
             if rng.random() < 0.8:
                 offset = reader.dropped_prefix + rng.randrange(1 << rng.randrange(15))
