@@ -189,4 +189,3 @@ def store_buffering(path: str, side: int, how: str, seconds: float) -> None:
     words[here] = (1 << 64) - 1
     Path(f'{path}.{side}').write_bytes(unseen)
     say('done')
-
