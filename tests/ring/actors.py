@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream import clock
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.fence import make_fence
@@ -30,7 +31,7 @@ def write_laps(path: str, seconds: float, seed: int) -> None:
         for _ in range(50):
             size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
             writer.append(content(writer.head, size))
-    writer.finish(State.COMPLETE, 1)
+    writer.finish(State.COMPLETE, clock.moment())
     say(writer.head)
 
 
@@ -121,7 +122,7 @@ def move_words(path: str, seconds: float, how: str, step: int) -> None:
             else:
                 halves[2 * W_HEAD] = head & 0xFFFFFFFF
                 halves[2 * W_HEAD + 1] = head >> 32
-    writer.finish(State.COMPLETE, 1)
+    writer.finish(State.COMPLETE, clock.moment())
     say(head)
 
 

@@ -1,0 +1,68 @@
+"""The clocks: the one place that says which is asked for what.
+
+What decides something (what has expired, which is older, whose time is over) is decided
+by the time since the machine was booted. It goes on through a suspend, nobody can set
+it, and all processes of the machine read the same. A reboot begins it anew, so a stamp
+that may outlive one has the boot's id beside it. The wall clock can be set, by hours
+and at any moment: it is for showing, for what leaves the machine (tokens), and for the
+age of what an earlier boot has left. How long this process itself waits for something
+is measured with ``time.monotonic``.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+NS = 1_000_000_000
+
+_BOOT_ID = Path('/proc/sys/kernel/random/boot_id')
+
+
+class Moment(NamedTuple):
+    """One moment on both clocks, as a segment keeps it.
+
+    Attributes:
+        wall_ns: unix time.
+        now_ns: time since boot.
+        boot: the boot's id.
+    """
+
+    wall_ns: int
+    now_ns: int
+    boot: int
+
+
+def now_ns() -> int:
+    """Nanoseconds since the machine was booted; what decides."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def wall_ns() -> int:
+    """Unix time in nanoseconds; for showing."""
+    return time.time_ns()
+
+
+@functools.cache
+def boot() -> int:
+    """The id of this boot, half of it: 64 random bits."""
+    return int(_BOOT_ID.read_text(encoding='ascii').replace('-', '')[:16], 16)
+
+
+def moment() -> Moment:
+    """This moment."""
+    return Moment(wall_ns(), now_ns(), boot())
+
+
+def since_boot(then: Moment) -> int:
+    """Return when ``then`` was on this boot's clock, never later than now.
+
+    What happened on an earlier boot is as old as the wall clock says, and new if that
+    says nonsense; the result may be below zero.
+    """
+    now = now_ns()
+    if then.boot == boot():
+        return min(then.now_ns, now)
+    return now - max(wall_ns() - then.wall_ns, 0)
