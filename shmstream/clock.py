@@ -11,14 +11,17 @@ is measured with ``time.monotonic``.
 
 from __future__ import annotations
 
-import functools
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 NS = 1_000_000_000
 
-_BOOT_ID = Path('/proc/sys/kernel/random/boot_id')
+# Read at once: an event loop that ends a stream must not read files.
+_BOOT_ID = Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii')
+
+BOOT: Final = int(_BOOT_ID.replace('-', '')[:16], 16)
+"""The id of this boot, half of it: 64 random bits."""
 
 
 class Moment(NamedTuple):
@@ -45,15 +48,9 @@ def wall_ns() -> int:
     return time.time_ns()
 
 
-@functools.cache
-def boot() -> int:
-    """The id of this boot, half of it: 64 random bits."""
-    return int(_BOOT_ID.read_text(encoding='ascii').replace('-', '')[:16], 16)
-
-
 def moment() -> Moment:
     """This moment."""
-    return Moment(wall_ns(), now_ns(), boot())
+    return Moment(wall_ns(), now_ns(), BOOT)
 
 
 def since_boot(then: Moment) -> int:
@@ -63,6 +60,6 @@ def since_boot(then: Moment) -> int:
     says nonsense; the result may be below zero.
     """
     now = now_ns()
-    if then.boot == boot():
+    if then.boot == BOOT:
         return min(then.now_ns, now)
     return now - max(wall_ns() - then.wall_ns, 0)

@@ -49,7 +49,7 @@ class Session:
     def asked_for_after(self, asked_ns: int) -> bool:
         """Whether its producer asked for it after this moment of this boot."""
         asked = self.segment.asked
-        return asked.boot == clock.boot() and asked.now_ns > asked_ns
+        return asked.boot == clock.BOOT and asked.now_ns > asked_ns
 
     def memory(self) -> int:
         """Bytes of memory it holds, to the page."""
