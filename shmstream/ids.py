@@ -46,4 +46,9 @@ def digest(owner: bytes, conv_id: str) -> str:
     """
     if len(owner) != OWNER_BYTES:
         raise InvalidConversationId(f'owner must be {OWNER_BYTES} bytes')
-    return hashlib.blake2b(owner + validate_id(conv_id), digest_size=20).hexdigest()
+    return digest_of_raw(owner, validate_id(conv_id))
+
+
+def digest_of_raw(owner: bytes, raw: bytes) -> str:
+    """As ``digest``, of an id's bytes as a segment keeps them."""
+    return hashlib.blake2b(owner + raw, digest_size=20).hexdigest()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('shmstream')
 
 _ROOM_S = 0.25
-"""As long as a producer that has no room left waits for a word about it."""
+"""As long as the supervisor has for a word about room; no producer waits for it."""
 
 _ROOM_RETRY_S = 2.0
 
@@ -88,7 +88,9 @@ class Runtime:
         self._epoch = 0
         self._notices = 0
         self._looks = 0
+        self._room_wanted = False
         self._ask_room_at = 0.0
+        self._asker: threading.Thread | None = None
         self._look_at = 0.0
         self._left = False
         self._lock = threading.RLock()
@@ -149,7 +151,7 @@ class Runtime:
                 self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
             self.table = table
             self.bells = Bells(table, (slot, epoch), self._board.tell)
-            self.room = Room(table, self._ask_room)
+            self.room = Room(table, self._want_room)
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)
             self._slot, self._epoch = slot, epoch
@@ -167,18 +169,31 @@ class Runtime:
     def _known_room(self) -> int:
         return 0 if self._slot is None else self.table.room
 
-    def _ask_room(self) -> bool:
-        now = time.monotonic()
+    def _want_room(self) -> None:
+        # Whoever writes must not wait, not even for a thread to start.
+        self._room_wanted = True
+        self._ring_self()
+
+    def _ask_room_aside(self, now: float) -> None:
+        # Nor may the doorbell thread: followers depend on it.
         if now < self._ask_room_at:
-            return False
+            return
+        if self._asker is not None and self._asker.is_alive():
+            return
+        self._room_wanted = False
+        self._asker = threading.Thread(
+            target=self._ask_room, name='shmstream-room', daemon=True
+        )
+        self._asker.start()
+
+    def _ask_room(self) -> None:
+        room = self.room
         try:
             ask(self.directory, 'room', reply_s=_ROOM_S)
         except ShmstreamError as ex:
-            # Writing needs no supervisor, nor may it wait for one again and again.
-            self._ask_room_at = now + _ROOM_RETRY_S
+            self._ask_room_at = time.monotonic() + _ROOM_RETRY_S
             log.warning('no word about room: %s', ex)
-            return False
-        return True
+            room.unanswered()
 
     def _ring_self(self) -> None:
         # The doorbell's own thread looks around by itself before it waits again.
@@ -205,6 +220,8 @@ class Runtime:
             self._notices, self._looks = notices, looks
             self._look_around(look_at_all)
         self._do_later()
+        if self._room_wanted:
+            self._ask_room_aside(now)
         wait_s = self.thread_hub.step()
         if due:
             self.mappings.forget_unused(now)
@@ -306,6 +323,8 @@ class Runtime:
         self._do_later()
         if self._slot is not None:
             self._doorbell.stop()
+            if self._asker is not None:
+                self._asker.join()
             self.bells.close()
             self._loop_hubs.close()
             self._slot = None

@@ -10,15 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from shmstream import clock
 from shmstream.control.wire import MAX_REPLY, FrameReader, Message, encode
-from shmstream.errors import ControlError, NoRoom, SupervisorUnavailable
+from shmstream.errors import (
+    ControlError,
+    NoRoom,
+    ShmstreamError,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
 from shmstream.memory.directory import RuntimeDirectory
 
 REPLY_S = 5.0
-"""As long as one reply may take. The supervisor answers in well under a millisecond."""
+"""As long as a request may take, with all its repetitions and its wait for others.
+The supervisor answers in well under a millisecond."""
 
 CONNECT_S = 2.0
 """As long as a request waits for a supervisor to be there: a successor needs 0.2 s."""
+
+_ON_ITS_WAY_S = 0.2
+"""Before its asker gives up, a request is no longer carried out: so that the reply to
+one that was carried out still finds somebody. At most a tenth of what is waited."""
 
 FIRST_CONNECT_S = 10.0
 """As long as a process waits that starts one itself, on a busy machine."""
@@ -47,19 +59,41 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
     return sock
 
 
-def call(sock: socket.socket, request: Message) -> tuple[Message, int | None]:
+def call(
+    sock: socket.socket,
+    request: Message,
+    wait_s: float = REPLY_S,
+    asked_ns: int | None = None,
+) -> tuple[Message, int | None]:
     """Send one request and wait for its reply; the descriptor is the caller's.
+
+    Args:
+        sock: the connection.
+        request: the operation and its fields.
+        wait_s: seconds that the reply may take.
+        asked_ns: when this was asked for first; None: now.
 
     Raises:
         OSError: the connection broke or the reply did not come in time.
         NoRoom: the supervisor has no room for it.
+        StreamReplaced: there is a newer stream than the one that was asked for.
         ControlError: the supervisor refused it.
     """
-    sock.sendall(encode(request))
+    now_ns = clock.now_ns()
+    until_s = wait_s - min(_ON_ITS_WAY_S, wait_s / 10)
+    stamps = {
+        'asked': now_ns if asked_ns is None else asked_ns,
+        'until': now_ns + int(until_s * clock.NS),
+    }
+    deadline = time.monotonic() + wait_s
+    sock.settimeout(wait_s)
+    sock.sendall(encode(request | stamps))
     frames = FrameReader(MAX_REPLY)
     fd: int | None = None
     try:
         while True:
+            # A reply that comes in pieces has no more time for it.
+            sock.settimeout(_left(deadline))
             data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
             for received in fds:
                 fd = received
@@ -70,13 +104,26 @@ def call(sock: socket.socket, request: Message) -> tuple[Message, int | None]:
                 reply = messages[0]
                 break
         if not reply.get('ok'):
-            text = str(reply.get('error'))
-            raise NoRoom(text) if reply.get('no_room') else ControlError(text)
+            raise _refusal(reply)
     except BaseException:
         if fd is not None:
             os.close(fd)
         raise
     return reply, fd
+
+
+def _refusal(reply: Message) -> ShmstreamError:
+    text = str(reply.get('error'))
+    if reply.get('no_room'):
+        return NoRoom(text)
+    if reply.get('replaced'):
+        return StreamReplaced(str(reply['replaced']))
+    return ControlError(text)
+
+
+def _left(deadline: float) -> float:
+    # Never 0: that would be a socket that does not wait at all.
+    return max(deadline - time.monotonic(), 0.001)
 
 
 class ControlClient:
@@ -110,38 +157,45 @@ class ControlClient:
     def request(self, op: str, **fields: Any) -> tuple[Message, int | None]:
         """Ask for an operation; see ``wire`` for their fields.
 
-        A connection that turns out to be dead is replaced, and the request made again:
-        all operations can be repeated.
+        A connection that turns out to be dead is replaced, and the request made again,
+        within the same time: all operations can be repeated (see ``wire``).
 
         Raises:
-            SupervisorUnavailable: nobody answered within ``CONNECT_S``.
-            NoRoom, ControlError: as the supervisor said.
+            SupervisorUnavailable: nobody was there within ``CONNECT_S``, or nobody
+                answered within ``REPLY_S``.
+            NoRoom, StreamReplaced, ControlError: as the supervisor said.
         """
-        deadline = time.monotonic() + CONNECT_S
-        with self._locked():
+        asked_ns = clock.now_ns()
+        deadline = time.monotonic() + REPLY_S
+        request: Message = {'op': op, **fields}
+        with self._locked(deadline):
+            connect_by = min(time.monotonic() + CONNECT_S, deadline)
             while True:
-                sock = self._connected(deadline)
+                sock = self._connected(connect_by, deadline)
                 try:
-                    return call(sock, {'op': op, **fields})
+                    return call(sock, request, _left(deadline), asked_ns)
                 except OSError as ex:
                     self._drop()
-                    if time.monotonic() >= deadline:
+                    if time.monotonic() >= connect_by:
                         raise SupervisorUnavailable(f'no reply: {ex}') from ex
+                    request['again'] = True
                 except BaseException as ex:
-                    if not isinstance(ex, NoRoom | ControlError):
+                    if not isinstance(ex, NoRoom | StreamReplaced | ControlError):
                         # Half a reply may be under way: it must not answer another.
                         self._drop()
                     raise
 
     def connect(self, wait_s: float = CONNECT_S) -> None:
         """Connect now rather than at the first request. Raises as ``request``."""
-        with self._locked():
-            self._connected(time.monotonic() + wait_s)
+        deadline = time.monotonic() + max(wait_s, REPLY_S)
+        with self._locked(deadline):
+            connect_by = min(time.monotonic() + wait_s, deadline)
+            self._connected(connect_by, deadline)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, deadline: float) -> Iterator[None]:
         # Who queues behind a supervisor that does not come back gives up with the rest.
-        if not self._lock.acquire(timeout=CONNECT_S + REPLY_S):
+        if not self._lock.acquire(timeout=_left(deadline)):
             raise SupervisorUnavailable('too many requests wait for the supervisor')
         try:
             if time.monotonic() - self._failed_at < _FAIL_FAST_S:
@@ -150,12 +204,13 @@ class ControlClient:
         finally:
             self._lock.release()
 
-    def _connected(self, deadline: float) -> socket.socket:
+    def _connected(self, connect_by: float, deadline: float) -> socket.socket:
         while self._sock is None:
             try:
-                sock = connect(self._directory)
+                sock = connect(self._directory, _left(deadline))
                 try:
-                    reply, _ = call(sock, {'op': 'hello', **self._hello()})
+                    hello = {'op': 'hello', **self._hello()}
+                    reply, _ = call(sock, hello, _left(deadline))
                     self._greeted(reply)
                 except BaseException:
                     sock.close()
@@ -163,7 +218,7 @@ class ControlClient:
                 self._sock = sock
             except OSError as ex:
                 now = time.monotonic()
-                if now >= deadline:
+                if now >= connect_by:
                     self._failed_at = now
                     raise SupervisorUnavailable(
                         f'no supervisor in {self._directory.path}: {ex.strerror or ex}'
@@ -189,7 +244,6 @@ class ControlClient:
                 ended = False
             except OSError:
                 ended = True
-            self._sock.settimeout(REPLY_S)
             if ended:
                 self._drop()
             return ended

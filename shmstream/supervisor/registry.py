@@ -11,8 +11,8 @@ import logging
 import os
 import re
 import secrets
-import time
 
+from shmstream import clock
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest, validate_id
@@ -100,9 +100,21 @@ class Registry:
     # -- operations ------------------------------------------------------------------
 
     def create(
-        self, owner: bytes, conv_id: str, capacity: int | None, epoch: int
+        self,
+        owner: bytes,
+        conv_id: str,
+        capacity: int | None,
+        epoch: int,
+        asked_ns: int | None = None,
     ) -> tuple[Session, int]:
         """Make a session, replacing and cancelling what has its id.
+
+        Args:
+            owner: the name space.
+            conv_id: the conversation id.
+            capacity: bytes of its ring; None: as it is configured.
+            epoch: of the worker that will produce.
+            asked_ns: when that worker asked for it first, since boot; None: now.
 
         Returns:
             The session and the descriptor that holds its lock: the caller passes it on
@@ -119,6 +131,9 @@ class Registry:
         self._make_room(key)
         name = digest(owner, conv_id)
         generation = secrets.randbits(63) | 1
+        created = clock.moment()
+        if asked_ns is not None:
+            created = created._replace(now_ns=asked_ns)
         aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
         while True:
             try:
@@ -126,7 +141,7 @@ class Registry:
                     aside,
                     capacity=size,
                     generation=generation,
-                    created_ns=time.time_ns(),
+                    created=created,
                     producer_epoch=epoch,
                     owner=owner,
                     conv_id=raw,
@@ -153,11 +168,22 @@ class Registry:
         return session, locked
 
     def find(
-        self, owner: bytes, conv_id: str, generation: str | None
+        self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
     ) -> Session | None:
-        """Return the session, if it is there and of the generation asked for."""
+        """Return the session, if it is there and the one that was meant.
+
+        Args:
+            owner: the name space.
+            conv_id: the conversation id.
+            generation: none but this one.
+            asked_ns: none whose producer asked for it after this moment.
+        """
         session = self._sessions.get((owner, conv_id))
-        if session is None or generation not in (None, session.segment.generation):
+        if (
+            session is None
+            or generation not in (None, session.segment.generation)
+            or session.asked_for_after(asked_ns)
+        ):
             return None
         return session
 
@@ -169,6 +195,15 @@ class Registry:
         """Cancel the session and remove it from under its id."""
         self._mark(session, cancel=True, evict=True)
         self._unlink(session)
+
+    def withdraw(self, session: Session) -> None:
+        """Take back a session whose producer has gone before it was handed over."""
+        if self._sessions.get(session.key) is not session:
+            return
+        self._mark(session, cancel=True, evict=True)
+        self._finish(session)
+        if self._sessions.get(session.key) is session:
+            self._unlink(session)
 
     def lookup(self, owner: bytes, conv_ids: list[str]) -> list[str]:
         """Describe each session whose id is one of these or begins with it and ``::``.
@@ -190,11 +225,9 @@ class Registry:
     def collect(self) -> int:
         """Evict what has been finished for longer than the TTL; return how many."""
         self._settle()
-        before = time.time_ns() - int(self._config.ttl_s * 1e9)
+        before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
         old = [
-            session
-            for session in self._ended
-            if session.reader.completed_at_ns <= before
+            session for session in self._ended if session.ended_ns() <= before
         ]
         for session in old:
             self._mark(session, cancel=False, evict=True)
@@ -319,7 +352,7 @@ class Registry:
                     return session
             self._settle()
             self._finished = sorted(
-                self._ended, key=lambda s: s.reader.completed_at_ns, reverse=True
+                self._ended, key=Session.ended_ns, reverse=True
             )
         return None
 
@@ -348,7 +381,7 @@ class Registry:
             log.warning('%s was removed by somebody else', session.digest)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
-        now = time.time_ns()
+        now = clock.now_ns()
         words = session.segment.words
         if cancel and not words[W_CANCELLED]:
             words[W_CANCELLED] = now

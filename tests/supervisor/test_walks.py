@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
+from shmstream import clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.extents import segment_writer
@@ -32,7 +32,7 @@ def test_what_has_ended_is_measured_once(
         if number:
             writer = segment_writer(session.segment, locked)
             writer.append(bytes(30_000 * number))
-            writer.finish(State.COMPLETE, time.time_ns())
+            writer.finish(State.COMPLETE, clock.moment())
     registry.look_at_room()
     files = directory.sessions.iterdir()
     assert registry.memory() == sum(file.stat().st_blocks * 512 for file in files)

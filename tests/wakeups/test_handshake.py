@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from shmstream import Producer
+from shmstream import Producer, clock
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
@@ -60,7 +60,7 @@ class Handshake:
             path,
             capacity=65536,
             generation=1 << 40,
-            created_ns=1,
+            created=clock.Moment(1, 1, 1),
             producer_epoch=0,
             owner=bytes(32),
             conv_id=b'c',

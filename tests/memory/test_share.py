@@ -1,0 +1,70 @@
+"""What a process may take of the memory, without ever waiting for a word about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shmstream.memory.extents import MAX_EXTENT
+from shmstream.memory.room import Room
+from shmstream.memory.table import WorkerTable
+
+SHARE = 4 << 20
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> WorkerTable:
+    """A table as a supervisor keeps it for two workers."""
+    table = WorkerTable.create(tmp_path / 'workers', made_directory=True)
+    table.take(0, 1, 1)
+    table.take(1, 2, 2)
+    table.publish_room(2 * SHARE)
+    return table
+
+
+def test_f60_half_of_a_share_is_left_when_the_supervisor_is_asked_and_once(
+    table: WorkerTable,
+) -> None:
+    asked: list[bool] = []
+    room = Room(table, lambda: asked.append(True))
+    for eighths in range(1, 9):
+        assert room.take(SHARE // 8)
+        assert len(asked) == (eighths > 4)
+    table.publish_room(2 * SHARE)
+    assert room.take(SHARE // 2 + 1)
+    assert len(asked) == 2
+
+
+def test_f60_a_share_that_is_used_up_lends_one_extent_until_there_is_room(
+    table: WorkerTable,
+) -> None:
+    """However many figures come: the limit is exceeded by that much and no more."""
+    asked: list[bool] = []
+    room = Room(table, lambda: asked.append(True))
+    assert room.take(SHARE)
+    assert room.take(MAX_EXTENT // 2)
+    table.publish_room(0)
+    assert room.take(MAX_EXTENT // 2)
+    for _ in range(3):
+        assert not room.take(1)
+        table.publish_room(0)
+    assert len(asked) == 4
+    table.publish_room(2)
+    assert room.take(1 + MAX_EXTENT)
+    assert not room.take(1)
+
+
+def test_f60_while_nobody_answers_the_file_system_is_the_limit(
+    table: WorkerTable,
+) -> None:
+    asked: list[bool] = []
+    room = Room(table, lambda: asked.append(True))
+    assert room.take(SHARE + MAX_EXTENT)
+    assert not room.take(1)
+    room.unanswered()
+    assert room.take(8 * SHARE)
+    # And somebody is asked again.
+    assert len(asked) == 2
+    table.publish_room(0)
+    assert not room.take(MAX_EXTENT + 1)
