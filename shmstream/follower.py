@@ -204,8 +204,8 @@ class Follower:
         """Send all that is left, until the stream's end.
 
         What has been handed to ``send`` counts as delivered, also if that raises or is
-        cancelled, and is handed over once. After that it may be called again, and goes
-        on at ``offset``; whoever does not want to has to ``close``.
+        cancelled, and is handed over once. However it is left, nobody is counted any
+        more; called again, it goes on at ``offset``.
 
         At the live edge ``send`` is called from the hub's own turn of the loop, outside
         of this task, and stepped once: as long as it has nothing to wait for, a
@@ -234,10 +234,12 @@ class Follower:
                     self.offset += len(data)
                     self.delivered = True
                     await send(data)
+            self._end(None)
         except (OffsetLost, FollowCut) as ex:
             self._end(ex)
             raise
-        self._end(None)
+        finally:
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
@@ -49,7 +49,25 @@ _ROOM_S = 0.25
 
 _ROOM_RETRY_S = 2.0
 
+P = ParamSpec('P')
+T = TypeVar('T')
+
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
+    """Return what calls the method without keeping its object; ``gone`` once it is gone.
+
+    What a runtime is made of calls it back. Without a cycle it goes with the last that
+    holds it, and its descriptors with it, whether or not garbage is collected.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = reference()
+        return gone if bound is None else bound(*args, **kwargs)
+
+    return call
 
 
 class Runtime:
@@ -85,14 +103,17 @@ class Runtime:
         self._keeper = Keeper(directory, config, masters)
         self.leaving = leaving
         self.client = ControlClient(
-            directory, self._keeper.respawn, self._hello, self._greeted
+            directory,
+            self._keeper.respawn,
+            _weakly(self._hello, {}),
+            _weakly(self._greeted, None),
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._chores = Chores('doorbell')
         self._joined = True
-        self.mappings = Mappings(directory.sessions, self._known_room)
+        self.mappings = Mappings(directory.sessions, _weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
@@ -172,18 +193,20 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
+        doorbell = Doorbell(table.semaphore_name(epoch), _weakly(self._on_wake, NET_S))
         try:
             doorbell.start()
             with self._lock:
                 before = self._doorbell if self._slot is not None else None
                 if before is None:
                     self._board = Board(table, slot, epoch)
-                    self.thread_hub = ThreadHub(self._board, self._ring_self)
+                    self.thread_hub = ThreadHub(
+                        self._board, _weakly(self._ring_self, None)
+                    )
                     self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
                 self.table = table
                 self.bells = Bells(table, (slot, epoch), self._board.tell)
-                self.room = Room(table, self._ask_room)
+                self.room = Room(table, _weakly(self._ask_room, False))
                 self._notices = table.notices(slot)
                 self._looks = table.looks(slot)
                 self._keeper.had_one = True
