@@ -39,9 +39,9 @@ class Membership:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._closed = False
-        token = object()
-        runtime.members.add(token)
-        self._give_back = weakref.finalize(self, runtime.members.discard, token)
+        self._token = object()
+        runtime.members.add(self._token)
+        self._give_back = weakref.finalize(self, runtime.members.discard, self._token)
         self._give_back.atexit = False
 
     @property
@@ -56,8 +56,12 @@ class Membership:
         """
         self._closed = True
         self.runtime.abort_all(self)
-        self._give_back()
-        if not _leave(self.runtime):
+        if _withdrawn(self.runtime, {self._token}):
+            self.runtime.close()
+            # After that: the doorbell thread would do it as well.
+            self._give_back()
+        else:
+            self._give_back()
             self.runtime.wake_everybody()
 
 
@@ -84,16 +88,20 @@ def join(
     return member
 
 
-def _leave(runtime: Runtime) -> bool:
-    """Close the runtime unless it has members; whether it has left."""
+def _leave(runtime: Runtime) -> None:
+    """Close the runtime unless it has members."""
+    if _withdrawn(runtime, set()):
+        runtime.close()
+
+
+def _withdrawn(runtime: Runtime, but: set[object]) -> bool:
+    """Have whoever joins from now on make another, if it has no members but these."""
     with _lock:
-        if runtime.members:
+        if not runtime.members <= but:
             return False
-        # Whoever joins from now on makes another.
         for where, known in list(_runtimes.items()):
             if known is runtime:
                 del _runtimes[where]
-    runtime.close()
     return True
 
 

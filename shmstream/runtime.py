@@ -56,7 +56,7 @@ _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 def _weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
-    """Return what calls the method without keeping its object; ``gone`` once it is gone.
+    """Return what calls the method without keeping its object; ``gone`` without it.
 
     What a runtime is made of calls it back. Without a cycle it goes with the last that
     holds it, and its descriptors with it, whether or not garbage is collected.
@@ -294,7 +294,9 @@ class Runtime:
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.
         if not self.members and self._leaving_now is None:
-            thread = threading.Thread(target=self._leave, args=(self,))
+            thread = threading.Thread(
+                target=self._leave, args=(self,), name='shmstream-leaving'
+            )
             thread.start()
             self._leaving_now = thread
         elif self._leaving_now is not None and not self._leaving_now.is_alive():

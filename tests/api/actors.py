@@ -184,7 +184,7 @@ def close_twice(directory: str) -> None:
 
 
 def close_one_by_one(directory: str) -> None:
-    """Two that are attached, with a stream and a follower each; close one, then both."""
+    """Attach twice, with a stream and a follower each; close one, then the other."""
     one, two = Streams.attach(directory), Streams.attach(directory)
     first, second = one.create('first'), two.create('second')
     second.write(b'x')
