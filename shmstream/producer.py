@@ -205,28 +205,28 @@ class Producer:
         self._file.close()
 
     def _end(self, state: State, error: str | None = None) -> None:
+        # Twice: whatever is raised, and wherever, one of the two lets go. Each may be
+        # cut short at any point, and done again.
         try:
-            with self._lock:
-                if self._ended:
-                    return
-                # From here on it is over, however far the rest of this comes.
-                self._ended = True
-                if self.is_cancelled:
-                    state, error = State.CANCELLED, None
-                end_stream(self._segment, self._ring, state, error)
-                self._ringer.ring_state(state)
+            try:
+                self._publish(state, error)
+            finally:
+                self._let_go()
         finally:
             self._let_go()
 
-    def _let_go(self) -> None:
-        # Whatever is raised at any point: once more from the start, which changes
-        # nothing that has been done. A second exception would need a third time.
-        try:
-            self._release_all()
-        finally:
-            self._release_all()
+    def _publish(self, state: State, error: str | None) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            # From here on it is over, however far the rest of this comes.
+            self._ended = True
+            if self.is_cancelled:
+                state, error = State.CANCELLED, None
+            end_stream(self._segment, self._ring, state, error)
+            self._ringer.ring_state(state)
 
-    def _release_all(self) -> None:
+    def _let_go(self) -> None:
         # Under the lock: another thread may be publishing the end.
         with self._lock:
             self._ended = True
@@ -253,6 +253,7 @@ class Producer:
             else:
                 self.abort(f'the producer failed: {kind.__name__}')
         finally:
+            # Those may have been interrupted on their way in.
             self._let_go()
 
     def __del__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import weakref
@@ -134,25 +135,28 @@ class Streams:
         member = self.member
         runtime = member.runtime
         runtime.connect()
-        _, lock = runtime.client.request(
-            'create', owner=owner.hex(), id=conv_id, capacity=capacity
-        )
-        if lock is None:
-            # The kernel drops it when we have no descriptor left.
-            raise NoRoom('no descriptor left for the stream')
+        lock: io.FileIO | None = None
+        made: list[Producer] = []
         try:
+            _, lock = runtime.client.request(
+                'create', owner=owner.hex(), id=conv_id, capacity=capacity
+            )
+            if lock is None:
+                # The kernel drops it when we have no descriptor left.
+                raise NoRoom('no descriptor left for the stream')
             segment = runtime.mappings.share_locked(lock.fileno())
-        except BaseException:
-            lock.close()
-            raise
-        # It owns the lock from here on, whatever happens to it.
-        producer = Producer(member, segment, lock)
-        try:
+            # By C code into the list: a handler that raises as it returns leaves no
+            # producer that nobody knows.
+            made.extend(map(Producer, (member,), (segment,), (lock,)))
             if not pending:
-                producer.begin(content_type)
-            return producer
+                made[0].begin(content_type)
+            return made[0]
         except BaseException:
-            producer.abort('the stream could not begin')
+            # Whoever keeps the exception keeps what these names stand for.
+            if made:
+                made[0].abort('the stream could not begin')
+            elif lock is not None:
+                lock.close()
             raise
 
     def open(

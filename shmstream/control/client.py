@@ -67,6 +67,7 @@ def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:
     try:
         got.extend(map(sock.recvmsg, (_READ,), (space,), (flags,)))
         owners.extend(map(io.FileIO, _passed(got), ('r+',)))
+        return got[0][0], owners[0] if owners else None
     except BaseException:
         for owner in owners:
             owner.close()
@@ -74,7 +75,6 @@ def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:
             for number in _passed(got):
                 os.close(number)
         raise
-    return got[0][0], owners[0] if owners else None
 
 
 def _passed(
@@ -100,6 +100,7 @@ def call(sock: socket.socket, request: Message) -> tuple[Message, io.FileIO | No
     sock.sendall(encode(request))
     frames = FrameReader(MAX_REPLY)
     fd: io.FileIO | None = None
+    came: io.FileIO | None = None
     try:
         while True:
             data, came = _receive(sock)
@@ -113,11 +114,13 @@ def call(sock: socket.socket, request: Message) -> tuple[Message, io.FileIO | No
         if not reply.get('ok'):
             text = str(reply.get('error'))
             raise NoRoom(text) if reply.get('no_room') else ControlError(text)
+        return reply, fd
     except BaseException:
-        if fd is not None:
-            fd.close()
+        # Whoever keeps the exception keeps what these names stand for.
+        for each in (fd, came):
+            if each is not None:
+                each.close()
         raise
-    return reply, fd
 
 
 class ControlClient:
