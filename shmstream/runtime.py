@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
@@ -32,6 +32,7 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.board import Board
+from shmstream.wakeups.chores import Chores
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
@@ -48,11 +49,29 @@ _ROOM_S = 0.25
 
 _ROOM_RETRY_S = 2.0
 
+P = ParamSpec('P')
+T = TypeVar('T')
+
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
+def _weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
+    """Return what calls the method without keeping its object; ``gone`` without it.
+
+    What a runtime is made of calls it back. Without a cycle it goes with the last that
+    holds it, and its descriptors with it, whether or not garbage is collected.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = reference()
+        return gone if bound is None else bound(*args, **kwargs)
+
+    return call
+
+
 class Runtime:
-    """One process's part in the deployment.
+    """One process's part in the deployment; ``membership`` says who shares it.
 
     Args:
         directory: the runtime directory.
@@ -61,6 +80,10 @@ class Runtime:
         masters: the processes that keep the deployment alive, as this process sees it
             now; empty when it has been orphaned and must not start a supervisor.
         leaving: whether this process has been told to stop serving.
+        leave: closes the runtime if it has no members; called in a thread of its own.
+
+    Attributes:
+        members: a token of each membership (``membership``); without any it leaves.
     """
 
     def __init__(
@@ -69,19 +92,28 @@ class Runtime:
         config: SupervisorConfig | None,
         masters: Callable[[], list[int]],
         leaving: Callable[[], bool],
+        leave: Callable[[Runtime], object],
     ) -> None:
         self.directory = directory
+        self.members: set[object] = set()
+        self._leave = leave
+        self._leaving_now: threading.Thread | None = None
         self._config = config
         self._masters = masters
         self._keeper = Keeper(directory, config, masters)
         self.leaving = leaving
         self.client = ControlClient(
-            directory, self._keeper.respawn, self._hello, self._greeted
+            directory,
+            self._keeper.respawn,
+            _weakly(self._hello, {}),
+            _weakly(self._greeted, None),
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.mappings = Mappings(directory.sessions, self._known_room)
+        self._chores = Chores('doorbell')
+        self._joined = True
+        self.mappings = Mappings(directory.sessions, _weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
@@ -115,6 +147,27 @@ class Runtime:
         if self._slot is None:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
+        if not self._joined:
+            for pid in self._masters():
+                self.client.request('join', pid=pid)
+            self._joined = True
+
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start supervisors with this from now on, unless there is a config already."""
+        with self._lock:
+            if self._config is not None:
+                return
+            self._config, self._masters = config, masters
+            self._keeper.supervise(config, masters)
+            # The supervisor that we have been greeted by does not know these masters.
+            self._joined = self._slot is None
+
+    @property
+    def there(self) -> bool:
+        """Whether it has taken a slot."""
+        return self._slot is not None
 
     @property
     def closed(self) -> bool:
@@ -136,28 +189,37 @@ class Runtime:
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
-        if (slot, epoch) == (self._slot, self._epoch):
+        if (slot, epoch) == (self._slot, self._epoch) and self._doorbell.alive:
             return
         if self._closed:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
-        with self._lock:
-            before = self._doorbell if self._slot is not None else None
-            if before is None:
-                self._board = Board(table, slot, epoch)
-                self.thread_hub = ThreadHub(self._board, self._ring_self)
-                self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
-            self.table = table
-            self.bells = Bells(table, (slot, epoch), self._board.tell)
-            self.room = Room(table, self._want_room)
-            self._notices = table.notices(slot)
-            self._looks = table.looks(slot)
-            self._slot, self._epoch = slot, epoch
-            self._keeper.had_one = True
-            self._doorbell = doorbell
-        doorbell.start()
+        doorbell = Doorbell(table.semaphore_name(epoch), _weakly(self._on_wake, NET_S))
+        try:
+            doorbell.start()
+            with self._lock:
+                before = self._doorbell if self._slot is not None else None
+                if before is None:
+                    self._board = Board(table, slot, epoch)
+                    self.thread_hub = ThreadHub(
+                        self._board, _weakly(self._ring_self, None)
+                    )
+                    self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
+                self.table = table
+                self.bells = Bells(table, (slot, epoch), self._board.tell)
+                self.room = Room(table, _weakly(self._want_room, None))
+                self._notices = table.notices(slot)
+                self._looks = table.looks(slot)
+                self._keeper.had_one = True
+                self._doorbell = doorbell
+                # Last: with a slot, all of it is there, the thread as well.
+                self._epoch = epoch
+                self._slot = slot
+        except BaseException:
+            # Greeted anew, we begin anew: the thread is looked for, not only the slot.
+            doorbell.stop()
+            raise
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
@@ -206,8 +268,9 @@ class Runtime:
         slot = self._slot
         if slot is None:
             return NET_S
+        do = self._chores.do
         # First of all: somebody waits for this.
-        self._board.rung()
+        do('the board', self._board.rung, None)
         now = time.monotonic()
         notices, looks = self.table.notices(slot), self.table.looks(slot)
         # By the clock, not by whether the wait ran out: under steady traffic the bell
@@ -215,30 +278,53 @@ class Runtime:
         due = now >= self._look_at
         if due:
             self._look_at = now + NET_S
-        if due or notices != self._notices or looks != self._looks or self.leaving():
+        left = do('leaving', self.leaving, False)
+        if due or notices != self._notices or looks != self._looks or left:
             look_at_all = due or looks != self._looks
             self._notices, self._looks = notices, looks
-            self._look_around(look_at_all)
+            self._look_around(look_at_all, left)
         self._do_later()
         if self._room_wanted:
-            self._ask_room_aside(now)
-        wait_s = self.thread_hub.step()
+            do('asking for room', lambda: self._ask_room_aside(now), None)
+        wait_s = do('threads that follow', self.thread_hub.step, NET_S)
         if due:
-            self.mappings.forget_unused(now)
-            if self.client.gone():
-                self._keeper.reconnect(self.client)
+            do('mappings', lambda: self.mappings.forget_unused(now), None)
+            do('the supervisor', self._keep_supervisor, None)
+            do('leaving unused', self._leave_unused, None)
         return wait_s
 
-    def _look_around(self, look_at_all: bool) -> None:
+    def _look_around(self, look_at_all: bool, left: bool) -> None:
+        do = self._chores.do
         for producer in self.producers():
-            producer.notice()
-        left = self.leaving()
+            do('a stop hook', producer.notice, None)
         everybody = left and not self._left
         self._left = left
         if not look_at_all and not everybody:
             return
-        self._loop_hubs.poke(look_at_all, everybody)
-        self.thread_hub.step(look_at_all, everybody)
+        do('loops', lambda: self._loop_hubs.poke(look_at_all, everybody), None)
+        do('threads', lambda: self.thread_hub.step(look_at_all, everybody), NET_S)
+
+    def _keep_supervisor(self) -> None:
+        if self.client.gone():
+            self._keeper.reconnect(self.client)
+
+    def _leave_unused(self) -> None:
+        # Not from here: leaving ends this very thread, and waits for it.
+        if not self.members and self._leaving_now is None:
+            thread = threading.Thread(
+                target=self._leave, args=(self,), name='shmstream-leaving'
+            )
+            thread.start()
+            self._leaving_now = thread
+        elif self._leaving_now is not None and not self._leaving_now.is_alive():
+            # Somebody has joined at the last moment.
+            self._leaving_now = None
+
+    def wake_everybody(self) -> None:
+        """Have all followers look around: those of one member are to leave."""
+        if self._slot is not None:
+            self._loop_hubs.poke(False, True)
+            self.thread_hub.step(everybody=True)
 
     # -- hubs and mappings -----------------------------------------------------------
 
@@ -282,7 +368,7 @@ class Runtime:
 
     def _do_later(self) -> None:
         while not self._later.empty():
-            self._later.get()()
+            self._chores.do('letting go', self._later.get(), None)
 
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
@@ -310,16 +396,21 @@ class Runtime:
         for producer in list(self._producers):
             producer.abandon()
 
+    def abort_all(self, member: object = None) -> None:
+        """Abort what this member produces, or everybody."""
+        for producer in self.producers():
+            if member in (None, producer.member):
+                self._chores.do(
+                    'aborting a stream',
+                    functools.partial(producer.abort, 'the producer is shutting down'),
+                    None,
+                )
+
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
         self._closed = True
         self._keeper.close()
-        for producer in self.producers():
-            try:
-                producer.abort('the producer is shutting down')
-            except Exception:
-                # The others, and the thread below, must end all the same.
-                log.exception('stream %s: cannot be aborted', producer.generation)
+        self.abort_all()
         self._do_later()
         if self._slot is not None:
             self._doorbell.stop()

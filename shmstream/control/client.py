@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import contextlib
+import io
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from shmstream import clock
@@ -35,6 +37,11 @@ one that was carried out still finds somebody. At most a tenth of what is waited
 FIRST_CONNECT_S = 10.0
 """As long as a process waits that starts one itself, on a busy machine."""
 
+_Received = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+
+_READ = 1 << 16
+_INT = array.array('i').itemsize
+
 _RETRY_S = 0.02
 _FAIL_FAST_S = 0.5
 
@@ -59,12 +66,47 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
     return sock
 
 
+def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:
+    """Return what comes next, and the descriptor that came with it, as an owner.
+
+    A descriptor that is a mere number is lost if a signal handler raises before it has
+    been stored, and with it the lock that it holds. So C code stores it in a list, and
+    the object that owns it from then on closes it when the last reference goes.
+    """
+    got: list[_Received] = []
+    owners: list[io.FileIO] = []
+    space, flags = socket.CMSG_SPACE(_INT), socket.MSG_CMSG_CLOEXEC
+    try:
+        got.extend(map(sock.recvmsg, (_READ,), (space,), (flags,)))
+        owners.extend(map(io.FileIO, _passed(got), ('r+',)))
+        return got[0][0], owners[0] if owners else None
+    except BaseException:
+        for owner in owners:
+            owner.close()
+        if not owners:
+            for number in _passed(got):
+                os.close(number)
+        raise
+
+
+def _passed(
+    got: list[_Received],
+) -> list[int]:
+    return [
+        number
+        for _, ancillary, _, _ in got
+        for _, kind, raw in ancillary
+        if kind == socket.SCM_RIGHTS
+        for number in array.array('i', raw[: len(raw) // _INT * _INT])
+    ]
+
+
 def call(
     sock: socket.socket,
     request: Message,
     wait_s: float = REPLY_S,
     asked_ns: int | None = None,
-) -> tuple[Message, int | None]:
+) -> tuple[Message, io.FileIO | None]:
     """Send one request and wait for its reply; the descriptor is the caller's.
 
     Args:
@@ -89,14 +131,14 @@ def call(
     sock.settimeout(wait_s)
     sock.sendall(encode(request | stamps))
     frames = FrameReader(MAX_REPLY)
-    fd: int | None = None
+    fd: io.FileIO | None = None
+    came: io.FileIO | None = None
     try:
         while True:
             # A reply that comes in pieces has no more time for it.
             sock.settimeout(_left(deadline))
-            data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
-            for received in fds:
-                fd = received
+            data, came = _receive(sock)
+            fd = came or fd
             if not data:
                 raise ConnectionResetError('the supervisor has gone')
             messages = frames.feed(data)
@@ -105,11 +147,13 @@ def call(
                 break
         if not reply.get('ok'):
             raise _refusal(reply)
+        return reply, fd
     except BaseException:
-        if fd is not None:
-            os.close(fd)
+        # Whoever keeps the exception keeps what these names stand for.
+        for each in (fd, came):
+            if each is not None:
+                each.close()
         raise
-    return reply, fd
 
 
 def _refusal(reply: Message) -> ShmstreamError:
@@ -152,9 +196,11 @@ class ControlClient:
         self._greeted = greeted
         self._sock: socket.socket | None = None
         self._failed_at = -_FAIL_FAST_S
-        self._lock = threading.Lock()
+        # Reentrant only so that whoever is interrupted can tell whether it holds it.
+        self._lock = threading.RLock()
+        self._busy = False
 
-    def request(self, op: str, **fields: Any) -> tuple[Message, int | None]:
+    def request(self, op: str, **fields: Any) -> tuple[Message, io.FileIO | None]:
         """Ask for an operation; see ``wire`` for their fields.
 
         A connection that turns out to be dead is replaced, and the request made again,
@@ -192,17 +238,28 @@ class ControlClient:
             connect_by = min(time.monotonic() + wait_s, deadline)
             self._connected(connect_by, deadline)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
-        # Who queues behind a supervisor that does not come back gives up with the rest.
-        if not self._lock.acquire(timeout=_left(deadline)):
-            raise SupervisorUnavailable('too many requests wait for the supervisor')
+        # Taken within the try: CPython looks for signals after a call and not before,
+        # so what a handler raises then cannot leave it taken, for everybody.
+        mine = False
         try:
+            # Who queues behind a supervisor that does not come back gives up with the
+            # rest; so does a handler that asks while what it interrupts is asking.
+            if not self._lock.acquire(timeout=_left(deadline)) or self._busy:
+                raise SupervisorUnavailable('too many requests wait for the supervisor')
             if time.monotonic() - self._failed_at < _FAIL_FAST_S:
                 raise SupervisorUnavailable('the supervisor is still not there')
+            self._busy = mine = True
             yield
         finally:
-            self._lock.release()
+            if mine:
+                self._busy = False
+            try:  # noqa: SIM105  ``suppress`` is code that may be interrupted as well
+                self._lock.release()
+            except RuntimeError:
+                # It has not been ours.
+                pass
 
     def _connected(self, connect_by: float, deadline: float) -> socket.socket:
         while self._sock is None:

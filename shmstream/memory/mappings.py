@@ -6,6 +6,7 @@ mapping a segment costs more than reading it, and who has read it once often com
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import threading
@@ -103,11 +104,8 @@ class Mappings:
         Mapped through a description of its own: a mapping keeps a descriptor, in forked
         children too, and none but the producer's own may keep the lock.
         """
-        unlocked = os.open(f'/proc/self/fd/{fd}', os.O_RDWR | os.O_CLOEXEC)
-        try:
-            return self.share(unlocked)
-        finally:
-            os.close(unlocked)
+        with io.FileIO(f'/proc/self/fd/{fd}', 'r+') as unlocked:
+            return self.share(unlocked.fileno())
 
     def everything(self) -> list[Segment]:
         """What is mapped."""

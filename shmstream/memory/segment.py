@@ -148,13 +148,13 @@ class Segment:
                 segment = cls(fd, size)
             finally:
                 os.close(fd)
+            segment._write_header(
+                capacity, generation, created, producer_epoch, owner, conv_id, extent
+            )
         except BaseException:
             os.close(locked)
             os.unlink(path)
             raise
-        segment._write_header(
-            capacity, generation, created, producer_epoch, owner, conv_id, extent
-        )
         return segment, locked
 
     def _write_header(
