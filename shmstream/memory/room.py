@@ -9,10 +9,11 @@ A process that has spent half of its share has the supervisor asked, aside, to l
 again. While the answer is under way, who can wait for it should (``wait``, for 250 ms
 at the most): a writer in a thread whose share is used up does, and so does whoever
 writes on an event loop and awaits ``Producer.drain`` in between. ``take`` itself never
-waits on a loop. It may go beyond the share there by one extent, once, until a figure
-that counts it shows room again: the limit is exceeded by as much per process at the
-most. When nobody answers, what the file system has is the limit, until the next figure
-shows that somebody is there: writing does not need a supervisor.
+waits on a loop. It may use there what others leave of their shares, an extent at the
+most: should all of them do so before one figure, the limit is exceeded by as much each,
+and never if there is but one. When nobody answers, what the file system has is the
+limit, until the next figure shows that somebody is there: writing does not need a
+supervisor.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ class Room:
         self._sequence = -1
         self._share = 0
         self._spent = 0
-        self._borrowed = 0
         self._asked = False
         self._unanswered = False
 
@@ -105,9 +105,6 @@ class Room:
             self._sequence = sequence
             self._spent = 0
             self._asked = self._unanswered = False
-            if self._table.room:
-                # What was borrowed is counted in it, and there is room all the same.
-                self._borrowed = 0
         # Within one figure too it may become less: somebody has made a stream.
         self._share = self._table.room // max(self._table.workers, 1)
 
@@ -115,12 +112,12 @@ class Room:
         return self._spent + size > self._share and not self._unanswered
 
     def _take(self, size: int, lend: bool) -> bool:
-        if self._lacks(size):
-            borrowed = self._borrowed + min(self._spent + size - self._share, size)
-            if not lend or borrowed > MAX_EXTENT:
-                return False
-            self._borrowed = borrowed
-        self._spent += size
+        spent = self._spent + size
+        if self._lacks(size) and not (
+            lend and spent <= min(self._table.room, self._share + MAX_EXTENT)
+        ):
+            return False
+        self._spent = spent
         return True
 
 

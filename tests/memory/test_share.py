@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from shmstream.memory.extents import MAX_EXTENT
+from shmstream.errors import NoRoom
+from shmstream.memory.extents import MAX_EXTENT, segment_writer
 from shmstream.memory.room import Room
 from shmstream.memory.table import WorkerTable
+from tests.memory.segments import create
 
 SHARE = 4 << 20
 
@@ -38,27 +41,40 @@ def test_f60_half_of_a_share_is_left_when_the_supervisor_is_asked_and_once(
     assert len(asked) == 2
 
 
-def test_f60_a_share_that_is_used_up_lends_one_extent_until_there_is_room(
+def test_f60_on_a_loop_a_share_that_is_used_up_goes_into_what_others_leave(
     table: WorkerTable,
 ) -> None:
-    """However many figures come: the limit is exceeded by that much and no more."""
     asked: list[bool] = []
     room = Room(table, lambda: asked.append(True))
 
     async def write() -> None:
         assert room.take(SHARE)
-        assert room.take(MAX_EXTENT // 2)
-        table.publish_room(0)
-        assert room.take(MAX_EXTENT // 2)
-        for _ in range(3):
-            assert not room.take(1)
-            table.publish_room(0)
-        assert len(asked) == 4
-        table.publish_room(2)
-        assert room.take(1 + MAX_EXTENT)
+        assert room.take(MAX_EXTENT)
         assert not room.take(1)
+        table.publish_room(SHARE // 8)
+        assert room.take(SHARE // 8)
+        assert not room.take(1)
+        for _ in range(3):
+            table.publish_room(0)
+            assert not room.take(1)
+        assert len(asked) == 5
 
     asyncio.run(write())
+
+
+def test_f60_an_extent_that_is_not_to_be_had_becomes_what_must_be(
+    tmp_path: Path,
+) -> None:
+    segment, fd = create(tmp_path / 'segment', capacity=1 << 20)
+    try:
+        writer = segment_writer(segment, fd, lambda size: size <= 8192)
+        for _ in range(100):
+            writer.append(bytes(3000))
+        with pytest.raises(NoRoom):
+            writer.append(bytes(100_000))
+        assert writer.head == 300_000
+    finally:
+        os.close(fd)
 
 
 def test_f60_a_thread_waits_for_the_word_and_takes_what_it_says(
@@ -89,7 +105,6 @@ def test_f60_while_nobody_answers_the_file_system_is_the_limit(
 
     async def write() -> None:
         assert room.take(SHARE + MAX_EXTENT)
-        assert not room.take(1)
         assert room.asked
         room.answered(False)
         assert not room.asked
