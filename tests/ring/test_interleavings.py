@@ -12,6 +12,7 @@ readers that are known to be wrong are found so on every machine.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ class Stopped(Exception):
 
 
 class Stepwise:
-    """What a writer stores through: it stops before its n-th store of a byte or word."""
+    """What a writer stores through: it stops before its n-th byte or word."""
 
     def __init__(self, inner: memoryview, left: list[int]) -> None:
         self._inner = inner
@@ -107,10 +108,8 @@ def read_wrong(kind: type[RingReader]) -> tuple[int, int, int]:
         def meanwhile(
             writer: RingWriter = writer, before: int = before, size: int = size
         ) -> None:
-            try:
+            with contextlib.suppress(Stopped):
                 writer.append(content(before, size))
-            except Stopped:
-                pass
 
         reader: Any = kind(view)
         reader._data = Cut(reader._data, cut, meanwhile)
