@@ -86,9 +86,9 @@ PACE: dict[str, dict[str, Any]] = {
 def test_no_hand_off_needs_the_safety_net(
     directory: Path, streams: Streams, kind: str
 ) -> None:
-    first, second = play(directory, kind, **PACE[kind])
-    assert first['hand_offs'] > 0
-    assert first['rung'] > 0
+    leader, _ = play(directory, kind, **PACE[kind])
+    assert leader['hand_offs'] > 0
+    assert leader['rung'] > 0
 
 
 @pytest.mark.parametrize('kind', PACE)
@@ -96,9 +96,9 @@ def test_no_hand_off_to_who_naps_at_once_needs_the_safety_net(
     directory: Path, streams: Streams, kind: str
 ) -> None:
     """Each is rung for."""
-    first, second = play(directory, kind, **PACE[kind] | {'soon_s': 0.0})
-    assert first['hand_offs'] > 0
-    assert first['rung'] > 0
+    leader, _ = play(directory, kind, **PACE[kind] | {'soon_s': 0.0})
+    assert leader['hand_offs'] > 0
+    assert leader['rung'] > 0
 
 
 @pytest.mark.parametrize('without', ['ring', 'mark'])
