@@ -17,6 +17,7 @@ from shmstream.ring.layout import MAX_SLOTS
 from shmstream.ring.ring import RingReader
 from tests.memory.segments import create
 from tests.support.child import hear, say
+from tests.support.stranger import stranger
 from tests.support.supervisor import stop
 
 
@@ -158,7 +159,7 @@ def attach_without_room_for_a_board(folder: str) -> None:
 
         producer = streams.create('c')
         filler = fill(path)
-        with Streams.attach(path / 'run') as second:
+        with stranger(path / 'run') as second:
             began = time.monotonic()
             try:
                 second.connect()

@@ -20,6 +20,7 @@ from shmstream.ring.layout import HEADER_BYTES
 from tests.memory import actors
 from tests.memory.segments import create
 from tests.support.child import Child
+from tests.support.stranger import stranger
 
 
 @pytest.fixture(scope='module')
@@ -174,7 +175,7 @@ def test_a_process_s_board_is_backed_by_memory_when_it_comes(
     one = used(directory / 'workers')
     assert 12288 + board <= one < 12288 + 2 * board
     for _ in range(2):
-        with Streams.attach(directory) as second, Streams.attach(directory) as third:
+        with stranger(directory) as second, stranger(directory) as third:
             second.connect()
             third.connect()
             assert used(directory / 'workers') == one + 2 * board
