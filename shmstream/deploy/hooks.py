@@ -116,7 +116,7 @@ def on_starting(server: Any) -> None:
                 ' set SHMSTREAM_DIR to another directory'
             )
     except SupervisorRefused:
-        # It has written the one line that says why.
+        # The one line that says why has been written.
         sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))

@@ -138,7 +138,7 @@ class RuntimeDirectory:
         if os.path.lexists(self.path):
             self.check(user)
         elif not os.access(self.path.parent, os.W_OK | os.X_OK):
-            raise DirectoryRefused(f'cannot make {self.path}')
+            raise DirectoryRefused(f'user {os.geteuid()} cannot make {self.path}')
 
     def check(self, user: int | None = None) -> None:
         """Raise ``DirectoryRefused`` unless it is there and private to the user."""

@@ -4,7 +4,7 @@ Its interpreter is given nothing that a stranger could have put in the way::
 
     -P                  nothing from the working directory
     no PYTHONPATH       nothing from there before the standard library
-    _BOOTSTRAP          this very package, from where it was loaded
+    isolated.py         this very package, from where it was loaded
     end of sys.path     where ``posix_ipc`` was loaded from
     cwd /               and nobody's file system is kept busy
 """
@@ -41,27 +41,8 @@ STARTED_OVER = 3
 _POLL_S = 0.02
 
 # Found now: relative places mean something else once somebody has changed directory.
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_ISOLATED = str(Path(__file__).resolve().with_name('isolated.py'))
 _POSIX_IPC_ROOT = str(Path(posix_ipc.__file__).resolve().parent)
-
-_BOOTSTRAP = """\
-import sys
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
-package_root, posix_ipc_root = sys.argv[1:3]
-del sys.argv[1:3]
-sys.path.append(posix_ipc_root)
-try:
-    spec = PathFinder.find_spec('shmstream', [package_root])
-    if spec is None:
-        raise ImportError(f'no package shmstream that it may read in {package_root}')
-    sys.modules['shmstream'] = module_from_spec(spec)
-    spec.loader.exec_module(sys.modules['shmstream'])
-    from shmstream.supervisor.__main__ import main
-except ImportError as ex:
-    sys.exit(f'shmstream supervisor: {ex}')
-sys.exit(main())
-"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +91,7 @@ ME = Account()
 
 
 class SupervisorRefused(SupervisorUnavailable):
-    """The supervisor ended at once, and has said why on stderr."""
+    """The supervisor ended at once; it, or Python, has said why on stderr."""
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -138,7 +119,8 @@ def spawn(
     Raises:
         SupervisorUnavailable: it cannot be run, such as by that user.
     """
-    command = [sys.executable, '-P', '-c', _BOOTSTRAP, _PACKAGE_ROOT, _POSIX_IPC_ROOT]
+    command = [sys.executable, '-P', _ISOLATED, _POSIX_IPC_ROOT]
+    command += ['shmstream.supervisor']
     command += ['--directory', os.fspath(directory.path)]
     if config is not None:
         command += ['--config', json.dumps(asdict(config))]
@@ -211,7 +193,7 @@ def start(
     """Start a supervisor and wait until it serves; returns its status.
 
     Raises:
-        SupervisorRefused: it cannot begin, and has said why on stderr.
+        SupervisorRefused: it cannot begin, and why has been said on stderr.
         SupervisorUnavailable: it did not come up.
     """
     process = spawn(directory, config, masters, account)
@@ -221,7 +203,7 @@ def start(
             return ask(directory, 'status')
         except SupervisorUnavailable as ex:
             ended = process.poll()
-            if ended == REFUSED:
+            if ended is not None and ended > 0:
                 raise SupervisorRefused('the supervisor did not come up') from ex
             if ended or time.monotonic() >= deadline:
                 raise SupervisorUnavailable(
