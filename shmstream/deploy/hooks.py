@@ -91,15 +91,16 @@ def on_starting(server: Any) -> None:
     except ShmstreamError as ex:
         _exit(f'SHMSTREAM_DIR: {ex}')
     try:
+        parser = parser_in_use(server.cfg)
         status = _running(directory)
         if status is None:
             status = start(directory, settings.supervisor(), [os.getpid()], account)
             server.log.info(
-                'shmstream: %s, up to %d sessions in %.0f MiB, %s',
+                'shmstream: %s, up to %d sessions in %.0f MiB%s',
                 directory.path,
                 status['max_sessions'],
                 status['max_memory'] / (1 << 20),
-                parser_in_use(server.cfg),
+                f', {parser}' if parser else '',
             )
         elif not status['masters'] or _predecessor() in status['masters']:
             if status.get('format') != FORMAT:

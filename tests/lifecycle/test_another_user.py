@@ -1,4 +1,4 @@
-"""gunicorn started by root with ``--user``: it works as that user, or it says why not."""
+"""gunicorn started by root with ``--user``: it works as that user, or says why not."""
 
 from __future__ import annotations
 

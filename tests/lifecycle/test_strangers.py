@@ -34,10 +34,12 @@ def streams_and_succeeds(service: Service) -> None:
     """It serves, and so it does with a second supervisor, which a worker starts."""
     client = service.client()
     (first,) = service.supervisors()
-    assert client.post('one', {'max_tokens': 2}).rest().endswith(b'[DONE]\n\n')
+    with client.post('one', {'max_tokens': 2}) as post:
+        assert post.rest().endswith(b'[DONE]\n\n')
     os.kill(first, signal.SIGKILL)
     assert wait_until(lambda: service.supervisors() not in ([], [first]), 20)
-    assert client.post('two', {'max_tokens': 2}).rest().endswith(b'[DONE]\n\n')
+    with client.post('two', {'max_tokens': 2}) as post:
+        assert post.rest().endswith(b'[DONE]\n\n')
     assert client.get(path('two')).status == 200
     assert 'stranger' not in service.text()
 
