@@ -16,7 +16,7 @@ from tests.support.client import path
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT, Service
 
-NAMES = ('secrets', 'token', 'selectors', 'argparse', 'runpy', 'json', 'posix_ipc')
+NAMES = ('secrets', 'token', 'selectors', 'argparse', 'runpy', 'json')
 
 
 @pytest.fixture
