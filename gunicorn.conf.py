@@ -12,10 +12,11 @@ wsgi_app = 'shmstream.http.app:create_app()'
 bind = '127.0.0.1:8000'
 workers = min(max(2, os.cpu_count() or 1), hooks.MAX_WORKERS)
 
-# gunicorn's own ASGI worker; uvloop and the C parser are in our dependencies.
+# gunicorn's own ASGI worker. The C parser is used where it is installed: it comes with
+# shmstream[fast], and is built by a compiler.
 worker_class = 'asgi'
 asgi_loop = 'uvloop'
-http_parser = 'fast'
+http_parser = 'auto'
 asgi_lifespan = 'on'
 
 # A reader that has left is let go at once: there is nothing to wind down.

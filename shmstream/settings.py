@@ -1,7 +1,8 @@
 """Settings from the environment, checked once at start.
 
 Each field's variable is ``SHMSTREAM_`` and its name in capitals. A value that cannot be
-used is a ``SettingsError`` of one line that names the variable.
+used is a ``SettingsError`` of one line that names the variable. A blank one is as good
+as unset; but for keys, where a variable that came out empty must open no door.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shmstream.errors import SettingsError
-from shmstream.memory.directory import default_directory
+from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import DEFAULT_CAPACITY, SupervisorConfig
 
@@ -26,6 +27,7 @@ _SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
 _COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
+_NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,19 @@ class Settings:
         )
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, user: int | None = None
+    ) -> Settings:
         """Read and check them.
+
+        Args:
+            environ: the environment.
+            user: whose deployment it is, default this user's.
 
         Raises:
             SettingsError: one line that says which setting, and what is wrong with it.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {'dir': default_directory(user)}
         for variable, text in environ.items():
             if not variable.startswith(PREFIX):
                 continue
@@ -87,6 +95,11 @@ class Settings:
             if parse is None:
                 raise SettingsError(f'{variable} is not a setting; is it misspelt?')
             if not text.strip():
+                if name in _NEVER_BLANK:
+                    raise SettingsError(
+                        f'{variable}: is blank, which would let everybody in; unset it'
+                        ' if that is meant'
+                    )
                 continue
             try:
                 values[name.lower()] = parse(text.strip())
@@ -202,7 +215,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'UPSTREAM_API_KEY': _key,
     'UPSTREAM_CONNECT_TIMEOUT': _seconds(0.001, 3600),
     'UPSTREAM_FIRST_BYTE_TIMEOUT': _seconds(0.001, 86400),
-    'DIR': Path,
+    'DIR': parse_directory,
     'SESSION_BYTES': _size(MIN_CAPACITY, MAX_CAPACITY),
     'SESSION_TTL': _seconds(0.1, 86400 * 30),
     'GC_INTERVAL': _seconds(0.05, 86400),

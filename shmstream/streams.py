@@ -17,7 +17,7 @@ from shmstream.ending import EVENT_STREAM
 from shmstream.errors import NoRoom, StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.membership import Membership, join
-from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.producer import Producer
 from shmstream.supervisor.config import SupervisorConfig
 
@@ -65,8 +65,11 @@ class Streams:
             supervise: start a supervisor if there is none, with these settings (those
                 of the process's first that has some); it leaves with this process.
                 Under gunicorn the hooks have started one, which leaves with the master.
+
+        Raises:
+            SettingsError: ``$SHMSTREAM_DIR`` is needed and not an absolute path.
         """
-        path = default_directory() if directory is None else Path(directory)
+        path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
         life = lifecycle.current
 

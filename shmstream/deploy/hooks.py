@@ -16,7 +16,8 @@ What happens when::
     master is killed     -                  the supervisor sees it end and stops
 
 The supervisor is started by ``subprocess`` before the listening sockets are there: a
-fork would inherit them, and keep the port in use after the master has died.
+fork would inherit them, and keep the port in use after the master has died. It runs as
+the user that the workers run as: what it makes is private, and they need it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,20 @@ from typing import Any, NoReturn
 
 from shmstream import lifecycle
 from shmstream.deploy import early_headers
+from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.table import FORMAT
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
 from shmstream.supervisor.limits import raise_descriptor_limit
-from shmstream.supervisor.spawn import ask, start, wait_gone
+from shmstream.supervisor.spawn import (
+    Account,
+    SupervisorRefused,
+    ask,
+    start,
+    wait_gone,
+)
 
 LEAVE_S = 5.0
 """How long a master waits for the supervisor to have cleaned up."""
@@ -52,13 +60,15 @@ _TAKEOVER_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def _directory(settings: Settings) -> RuntimeDirectory:
-    return RuntimeDirectory(settings.dir.absolute())
+def _account(server: Any) -> Account:
+    """Whom the workers will run as: from root, ``--user`` names another."""
+    cfg = server.cfg
+    return Account.of(cfg.uid, cfg.gid, cfg.initgroups)
 
 
-def _settings() -> Settings:
+def _settings(account: Account) -> Settings:
     try:
-        return Settings.from_environment()
+        return Settings.from_environment(user=account.user)
     except ShmstreamError as ex:
         _exit(str(ex))
 
@@ -70,24 +80,27 @@ def _exit(line: str) -> NoReturn:
 
 def on_starting(server: Any) -> None:
     """Start the supervisor, or join the one of the master that we succeed."""
-    settings = _settings()
-    directory = _directory(settings)
+    account = _account(server)
+    settings = _settings(account)
+    directory = RuntimeDirectory(settings.dir)
     raise_descriptor_limit()
     if server.cfg.workers > MAX_WORKERS:
         _exit(f'{server.cfg.workers} workers, at most {MAX_WORKERS} are supported')
     try:
-        directory.check_place()
+        directory.check_place(account.user)
     except ShmstreamError as ex:
         _exit(f'SHMSTREAM_DIR: {ex}')
     try:
+        parser = parser_in_use(server.cfg)
         status = _running(directory)
         if status is None:
-            status = start(directory, settings.supervisor(), [os.getpid()])
+            status = start(directory, settings.supervisor(), [os.getpid()], account)
             server.log.info(
-                'shmstream: %s, up to %d sessions in %.0f MiB',
+                'shmstream: %s, up to %d sessions in %.0f MiB%s',
                 directory.path,
                 status['max_sessions'],
                 status['max_memory'] / (1 << 20),
+                f', {parser}' if parser else '',
             )
         elif not status['masters'] or _predecessor() in status['masters']:
             if status.get('format') != FORMAT:
@@ -103,6 +116,9 @@ def on_starting(server: Any) -> None:
                 f'{directory.path} is in use by the deployment of process {owners};'
                 ' set SHMSTREAM_DIR to another directory'
             )
+    except SupervisorRefused:
+        # The one line that says why has been written.
+        sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))
     _warn_if_open(server, settings)
@@ -197,7 +213,7 @@ def _log_with(log: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Leave; whoever is the last waits until everything has been cleaned up."""
-    directory = _directory(_settings())
+    directory = RuntimeDirectory(_settings(_account(server)).dir)
     try:
         ask(directory, 'leave', pid=os.getpid())
         status = ask(directory, 'status')

@@ -22,16 +22,40 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmstream.errors import DirectoryRefused
+from shmstream.errors import DirectoryRefused, SettingsError
 
 NEW_PREFIX = '.new-'
 MAX_SOCKET_PATH = 107
 """sockaddr_un.sun_path holds 108 bytes, the last one a zero."""
 
 
-def default_directory() -> Path:
-    """Return ``$SHMSTREAM_DIR``, or the directory of this user's only deployment."""
-    return Path(os.environ.get('SHMSTREAM_DIR') or f'/dev/shm/shmstream-{os.geteuid()}')
+def default_directory(user: int | None = None) -> Path:
+    """Return the directory of a user's only deployment, by default this user's."""
+    return Path(f'/dev/shm/shmstream-{os.geteuid() if user is None else user}')
+
+
+def parse_directory(text: str) -> Path:
+    """Read what names a runtime directory; raises ``ValueError``.
+
+    A relative one would be another for each process that has another working directory.
+    """
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError(f'must be an absolute path, not {text!r}')
+    return path
+
+
+def directory_from_environment() -> Path:
+    """Return ``$SHMSTREAM_DIR``, or the default if it is unset or blank.
+
+    Raises:
+        SettingsError: it is not an absolute path.
+    """
+    text = os.environ.get('SHMSTREAM_DIR', '').strip()
+    try:
+        return parse_directory(text) if text else default_directory()
+    except ValueError as ex:
+        raise SettingsError(f'SHMSTREAM_DIR: {ex}') from None
 
 
 log = logging.getLogger('shmstream')
@@ -93,28 +117,36 @@ class RuntimeDirectory:
         except FileExistsError:
             made = False
         except OSError as ex:
-            raise DirectoryRefused(f'cannot make {self.path}: {ex.strerror}') from ex
+            raise DirectoryRefused(
+                f'user {os.geteuid()} cannot make {self.path}: {ex.strerror}'
+            ) from ex
         self.check()
         return made
 
-    def check_place(self) -> None:
-        """Raise ``DirectoryRefused`` if ``create`` would; makes nothing."""
+    def check_place(self, user: int | None = None) -> None:
+        """Raise ``DirectoryRefused`` if ``create`` would; makes nothing.
+
+        Args:
+            user: who is to have it, default this user. Whether another may make it is
+                found out when that user does.
+        """
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise DirectoryRefused(
                 f'{self.path} is too long: a Unix socket path has at most'
                 f' {MAX_SOCKET_PATH} bytes'
             )
         if os.path.lexists(self.path):
-            self.check()
+            self.check(user)
         elif not os.access(self.path.parent, os.W_OK | os.X_OK):
-            raise DirectoryRefused(f'cannot make {self.path}')
+            raise DirectoryRefused(f'user {os.geteuid()} cannot make {self.path}')
 
-    def check(self) -> None:
-        """Raise ``DirectoryRefused`` unless it is there and private to this user."""
-        _check_private(self.path)
+    def check(self, user: int | None = None) -> None:
+        """Raise ``DirectoryRefused`` unless it is there and private to the user."""
+        _check_private(self.path, user)
 
 
-def _check_private(path: Path) -> None:
+def _check_private(path: Path, user: int | None = None) -> None:
+    user = os.geteuid() if user is None else user
     # lstat: a link that someone planted in /dev/shm must not lead us elsewhere.
     try:
         found = os.lstat(path)
@@ -122,8 +154,8 @@ def _check_private(path: Path) -> None:
         raise DirectoryRefused(f'{path} is not there: is the service up?') from None
     if not stat.S_ISDIR(found.st_mode):
         raise DirectoryRefused(f'{path} is not a directory')
-    if found.st_uid != os.geteuid():
-        raise DirectoryRefused(f'{path} belongs to user {found.st_uid}')
+    if found.st_uid != user:
+        raise DirectoryRefused(f'{path} belongs to user {found.st_uid}, not {user}')
     if found.st_mode & 0o077:
         raise DirectoryRefused(
             f'{path} is open to other users; make it private: chmod 700 {path}'

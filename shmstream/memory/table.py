@@ -37,10 +37,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from pathlib import Path
 from typing import Final
 
+from shmstream.chance import random_bits
 from shmstream.errors import LayoutMismatch, SupervisorUnavailable
 from shmstream.ring.layout import LAYOUT_VERSION, MAX_SLOTS, WORD
 
@@ -88,7 +88,7 @@ class WorkerTable:
         finally:
             os.close(fd)
         table.words[_VERSION] = TABLE_VERSION
-        table.words[_TOKEN] = secrets.randbits(63) | 1
+        table.words[_TOKEN] = random_bits(63) | 1
         table.words[_MADE] = int(made_directory)
         table.words[_MAGIC] = TABLE_MAGIC
         # Whole or not there: a table that is half made is somebody else's file.

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from shmstream.errors import ShmstreamError
-from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.limits import raise_descriptor_limit
 from shmstream.supervisor.server import Supervisor, install_signals
@@ -28,7 +28,7 @@ def main() -> int:
         prog='python -m shmstream.supervisor', description=__doc__
     )
     parser.add_argument(
-        '--directory', type=Path, default=default_directory(), help='runtime directory'
+        '--directory', type=Path, help='runtime directory; default: $SHMSTREAM_DIR'
     )
     parser.add_argument(
         '--config', help='settings as JSON; default: what a predecessor used'
@@ -46,9 +46,9 @@ def main() -> int:
         format='[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s',
         datefmt='%Y-%m-%d %H:%M:%S %z',
     )
-    directory = RuntimeDirectory(args.directory)
     raise_descriptor_limit()
     try:
+        directory = RuntimeDirectory(args.directory or directory_from_environment())
         if args.config is not None:
             config = SupervisorConfig(**json.loads(args.config))
         else:

@@ -10,9 +10,9 @@ import fcntl
 import logging
 import os
 import re
-import secrets
 
 from shmstream import clock
+from shmstream.chance import random_bits
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest, validate_id
@@ -130,7 +130,7 @@ class Registry:
         key = (owner, conv_id)
         self._make_room(key)
         name = digest(owner, conv_id)
-        generation = secrets.randbits(63) | 1
+        generation = random_bits(63) | 1
         created = clock.moment()
         if asked_ns is not None:
             created = created._replace(now_ns=asked_ns)

@@ -1,15 +1,27 @@
-"""Starting a supervisor, and asking for one."""
+"""Starting a supervisor, and asking for one.
+
+Its interpreter is given nothing that a stranger could have put in the way::
+
+    -P                  nothing from the working directory
+    no PYTHONPATH       nothing from there before the standard library
+    isolated.py         this very package, from where it was loaded
+    end of sys.path     where ``posix_ipc`` was loaded from
+    cwd /               and nobody's file system is kept busy
+"""
 
 from __future__ import annotations
 
 import atexit
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import posix_ipc
 
 from shmstream.control.client import REPLY_S, call, connect
 from shmstream.control.wire import Message
@@ -28,6 +40,59 @@ STARTED_OVER = 3
 
 _POLL_S = 0.02
 
+# Found now: relative places mean something else once somebody has changed directory.
+_ISOLATED = str(Path(__file__).resolve().with_name('isolated.py'))
+_POSIX_IPC_ROOT = str(Path(posix_ipc.__file__).resolve().parent)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom gunicorn's workers run as, if its master changes that; so the supervisor.
+
+    Attributes:
+        uid: the user; None: whoever starts it.
+        gid: the group; None: likewise.
+        groups: the supplementary groups; None: likewise.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, uid: int, gid: int, initgroups: bool) -> Account:
+        """The account of a worker with these settings of gunicorn.
+
+        It is what gunicorn makes of them: 0 is no change, and the supplementary groups
+        stay the master's unless they are asked for.
+        """
+        groups = None
+        if gid and uid and initgroups:
+            try:
+                name = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                # A user without a name is in no groups.
+                pass
+            else:
+                groups = tuple(os.getgrouplist(name, gid))
+        return cls(
+            uid=uid if uid and uid != os.getuid() else None,
+            gid=gid if gid and gid != os.getgid() else None,
+            groups=groups,
+        )
+
+    @property
+    def user(self) -> int:
+        """The user's number, whoever it is."""
+        return os.geteuid() if self.uid is None else self.uid
+
+
+ME = Account()
+
+
+class SupervisorRefused(SupervisorUnavailable):
+    """The supervisor ended at once; it, or Python, has said why on stderr."""
+
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -41,33 +106,53 @@ def _let_go() -> None:
 
 
 def spawn(
-    directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
+    directory: RuntimeDirectory,
+    config: SupervisorConfig | None,
+    masters: list[int],
+    account: Account = ME,
 ) -> subprocess.Popen[bytes]:
     """Start a supervisor process. It ends by itself at once if there is one already.
 
     A new program, not a fork: a fork would keep the listening sockets of whoever
     starts it open for as long as it lives.
+
+    Raises:
+        SupervisorUnavailable: it cannot be run, such as by that user.
     """
-    command = [sys.executable, '-m', 'shmstream.supervisor']
+    command = [sys.executable, '-P', _ISOLATED, _POSIX_IPC_ROOT]
+    command += ['shmstream.supervisor']
     command += ['--directory', os.fspath(directory.path)]
     if config is not None:
         command += ['--config', json.dumps(asdict(config))]
     for pid in masters:
         command += ['--master', str(pid)]
-    package = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(p for p in (str(package), os.getenv('PYTHONPATH')) if p)
-    # Settings come as arguments, and secrets (API keys) are none of its business.
-    env = {k: v for k, v in os.environ.items() if not k.startswith('SHMSTREAM_')}
+    # Settings come as arguments, and secrets (API keys) are none of its business. The
+    # other PYTHON* variables are the interpreter's own, such as where its home is.
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith('SHMSTREAM_') and name != 'PYTHONPATH'
+    }
     # Reaped here: nobody waits for one that ends.
     _children[:] = [child for child in _children if child.poll() is None]
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        # Ctrl-C in a terminal is for the masters; it leaves when they have gone.
-        start_new_session=True,
-        env=env | {'PYTHONPATH': path},
-    )
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # Ctrl-C in a terminal is for the masters; it leaves when they have gone.
+            start_new_session=True,
+            cwd='/',
+            env=env,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=account.groups,
+        )
+    except OSError as ex:
+        raise SupervisorUnavailable(
+            f'user {account.user} cannot run the supervisor with {sys.executable}:'
+            f' {ex.strerror}'
+        ) from ex
     _children.append(child)
     return child
 
@@ -100,28 +185,34 @@ def ask(
 
 
 def start(
-    directory: RuntimeDirectory, config: SupervisorConfig | None, masters: list[int]
+    directory: RuntimeDirectory,
+    config: SupervisorConfig | None,
+    masters: list[int],
+    account: Account = ME,
 ) -> Message:
     """Start a supervisor and wait until it serves; returns its status.
 
     Raises:
-        SupervisorUnavailable: it did not come up; it has said why on stderr.
+        SupervisorRefused: it cannot begin, and why has been said on stderr.
+        SupervisorUnavailable: it did not come up.
     """
-    process = spawn(directory, config, masters)
+    process = spawn(directory, config, masters, account)
     deadline = time.monotonic() + START_S
     while True:
         try:
             return ask(directory, 'status')
         except SupervisorUnavailable as ex:
             ended = process.poll()
+            if ended is not None and ended > 0:
+                raise SupervisorRefused('the supervisor did not come up') from ex
             if ended or time.monotonic() >= deadline:
                 raise SupervisorUnavailable(
-                    f'the supervisor did not come up (exit code {ended})'
+                    f'the supervisor did not come up (exit code {ended}): {ex}'
                 ) from ex
         time.sleep(_POLL_S)
         if ended == 0:
             # There was another, but it is just leaving.
-            process = spawn(directory, config, masters)
+            process = spawn(directory, config, masters, account)
 
 
 def ensure(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 from pathlib import Path
 
 import posix_ipc
 
+from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
@@ -59,7 +59,7 @@ class Workers:
             self._table.back_board(self._path, free)
         except OSError as ex:
             raise NoRoom(f'no room for a bell board: {ex.strerror}') from ex
-        epoch = secrets.randbits(63) | 1
+        epoch = random_bits(63) | 1
         # Into the table first: what is in the table is cleaned up after a crash.
         self._table.take(free, epoch, pid)
         try:

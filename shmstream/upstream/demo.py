@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from shmstream.chance import random_bits
 from shmstream.upstream.source import Answer, Headers, Request
 
 MODEL = 'shmstream-demo'
@@ -157,7 +157,7 @@ def _completion(tokens: int) -> dict[str, Any]:
 
 def _head(kind: str) -> dict[str, Any]:
     return {
-        'id': f'chatcmpl-{secrets.token_hex(8)}',
+        'id': f'chatcmpl-{random_bits(64):016x}',
         'object': kind,
         'created': int(time.time()),
         'model': MODEL,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Callable
 
 import posix_ipc
 
+from shmstream.chance import random_bits
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import fence_after_release, make_fence
@@ -223,7 +223,7 @@ class Ringer:
             self._naps = [(s, table.nap_at(s), table.epoch(s)) for s in found]
             for place in self.marks:
                 # Unlike any before, also if this segment has had the place already.
-                self._words[place] = secrets.randbits(64)
+                self._words[place] = random_bits(64)
             make_fence()()
             self._known = places
 

@@ -33,7 +33,6 @@ Producers of the process itself leave no marks, and ring nobody: they ``tell``.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import Counter
@@ -41,6 +40,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
+from shmstream.chance import random_bits
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import make_fence
@@ -101,7 +101,7 @@ class Board:
         self._free = list(range(_CROWD))
         self._in_block = [0] * (PLACES // _BLOCK)
         self._top = 0
-        self._nap = 2 * secrets.randbits(48) + 2
+        self._nap = 2 * random_bits(48) + 2
         self._use(table, slot, epoch)
 
     def _use(self, table: WorkerTable, slot: int, epoch: int) -> None:

@@ -16,7 +16,7 @@ from shmstream import (
     Streams,
     SupervisorUnavailable,
 )
-from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.memory.table import TABLE_BYTES, WorkerTable
 from tests.support.child import ROOT
 from tests.support.leaks import SHM, semaphores
@@ -101,7 +101,7 @@ def test_a_path_too_long_for_a_socket_is_refused_before_it_is_made(
 
 
 def test_the_default_is_one_directory_for_each_user() -> None:
-    assert default_directory() == Path(f'/dev/shm/shmstream-{os.geteuid()}')
+    assert directory_from_environment() == Path(f'/dev/shm/shmstream-{os.geteuid()}')
 
 
 def test_no_supervisor_works_in_a_directory_that_is_refused(path: Path) -> None:

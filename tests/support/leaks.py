@@ -83,4 +83,5 @@ class LeakGuard:
     def check(self, wait_s: float = 10.0) -> None:
         """Fail unless everything is gone, or goes within ``wait_s``."""
         wait_until(lambda: not self.left(), wait_s)
-        assert self.left() == []
+        left = self.left()
+        assert left == [], left
