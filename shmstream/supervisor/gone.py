@@ -1,7 +1,7 @@
 """Segments that have no session any more, and that somebody still maps.
 
-What is unlinked while it is mapped costs memory that nobody sees. So a file is put aside
-first, and its bytes count until it can be removed::
+What is unlinked while it is mapped costs memory that nobody sees. So a file is put
+aside first, and its bytes count until it can be removed::
 
     evict     nobody maps it: unlink; else rename to .gone-<generation>
     replace   link to .gone-<generation>, then rename the new one over its name

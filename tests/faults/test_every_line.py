@@ -160,7 +160,9 @@ def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any
         'cancelled': old.cancelled,
         'state': found['state'],
         # The one that was replaced counts until its producer lets go of it.
-        'files': [n for n in os.listdir(directory.sessions) if not n.startswith(GONE_PREFIX)]
+        'files': [
+            n for n in os.listdir(directory.sessions) if not n.startswith(GONE_PREFIX)
+        ]
         == [digest(NOBODY, 'c')],
         'counted': gone(directory) == ([] if kept else [old.generation]),
     }
