@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
@@ -25,7 +25,7 @@ from shmstream.control.wire import Message
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.room import Room
+from shmstream.memory.room import ANSWER_S, Room
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
@@ -38,36 +38,16 @@ from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
 from shmstream.wakeups.threads import ThreadHub
+from shmstream.weakly import weakly
 
 if TYPE_CHECKING:
     from shmstream.producer import Producer
 
 log = logging.getLogger('shmstream')
 
-_ROOM_S = 0.25
-"""As long as the supervisor has for a word about room; no producer waits for it."""
-
 _ROOM_RETRY_S = 2.0
 
-P = ParamSpec('P')
-T = TypeVar('T')
-
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
-
-def _weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
-    """Return what calls the method without keeping its object; ``gone`` without it.
-
-    What a runtime is made of calls it back. Without a cycle it goes with the last that
-    holds it, and its descriptors with it, whether or not garbage is collected.
-    """
-    reference = weakref.WeakMethod(method)
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        bound = reference()
-        return gone if bound is None else bound(*args, **kwargs)
-
-    return call
 
 
 class Runtime:
@@ -105,15 +85,15 @@ class Runtime:
         self.client = ControlClient(
             directory,
             self._keeper.respawn,
-            _weakly(self._hello, {}),
-            _weakly(self._greeted, None),
+            weakly(self._hello, {}),
+            weakly(self._greeted, None),
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._chores = Chores('doorbell')
         self._joined = True
-        self.mappings = Mappings(directory.sessions, _weakly(self._known_room, 0))
+        self.mappings = Mappings(directory.sessions, weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
@@ -195,7 +175,7 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), _weakly(self._on_wake, NET_S))
+        doorbell = Doorbell(table.semaphore_name(epoch), weakly(self._on_wake, NET_S))
         try:
             doorbell.start()
             with self._lock:
@@ -203,12 +183,12 @@ class Runtime:
                 if before is None:
                     self._board = Board(table, slot, epoch)
                     self.thread_hub = ThreadHub(
-                        self._board, _weakly(self._ring_self, None)
+                        self._board, weakly(self._ring_self, None)
                     )
                     self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
                 self.table = table
                 self.bells = Bells(table, (slot, epoch), self._board.tell)
-                self.room = Room(table, _weakly(self._want_room, None))
+                self.room = Room(table, weakly(self._want_room, None))
                 self._notices = table.notices(slot)
                 self._looks = table.looks(slot)
                 self._keeper.had_one = True
@@ -251,11 +231,13 @@ class Runtime:
     def _ask_room(self) -> None:
         room = self.room
         try:
-            ask(self.directory, 'room', reply_s=_ROOM_S)
+            ask(self.directory, 'room', reply_s=ANSWER_S)
         except ShmstreamError as ex:
             self._ask_room_at = time.monotonic() + _ROOM_RETRY_S
             log.warning('no word about room: %s', ex)
-            room.unanswered()
+            room.answered(False)
+        else:
+            room.answered(True)
 
     def _ring_self(self) -> None:
         # The doorbell's own thread looks around by itself before it waits again.
