@@ -85,9 +85,11 @@ class NoRoom(ShmstreamError):
 
     Attributes:
         retry_after: seconds after which trying again makes sense.
+        soon: whether what has just been evicted may give room within a moment.
     """
 
     retry_after = 2
+    soon = False
 
 
 class LayoutMismatch(ShmstreamError):

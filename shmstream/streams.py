@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,12 @@ from shmstream.supervisor.config import SupervisorConfig
 
 if TYPE_CHECKING:
     from shmstream.runtime import Runtime
+
+_SOON_S = 1.5
+"""How long a new stream waits for the memory of one that has just been evicted: longer
+than a process takes to let go of what nobody in it reads."""
+
+_AGAIN_S = 0.05
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -141,8 +148,8 @@ class Streams:
         lock: io.FileIO | None = None
         made: list[Producer] = []
         try:
-            _, lock = runtime.client.request(
-                'create', owner=owner.hex(), id=conv_id, capacity=capacity
+            lock = _ask_for_stream(
+                runtime, owner=owner.hex(), id=conv_id, capacity=capacity
             )
             if lock is None:
                 # The kernel drops it when we have no descriptor left.
@@ -262,6 +269,17 @@ class Streams:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
         self._member_now = None
+
+
+def _ask_for_stream(runtime: Runtime, **fields: Any) -> io.FileIO | None:
+    give_up_at = time.monotonic() + _SOON_S
+    while True:
+        try:
+            return runtime.client.request('create', **fields)[1]
+        except NoRoom as ex:
+            if not ex.soon or time.monotonic() >= give_up_at:
+                raise
+        time.sleep(_AGAIN_S)
 
 
 def _forget_parents() -> None:

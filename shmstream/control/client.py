@@ -159,7 +159,9 @@ def call(
 def _refusal(reply: Message) -> ShmstreamError:
     text = str(reply.get('error'))
     if reply.get('no_room'):
-        return NoRoom(text)
+        error = NoRoom(text)
+        error.soon = bool(reply.get('soon'))
+        return error
     if reply.get('replaced'):
         return StreamReplaced(str(reply['replaced']))
     return ControlError(text)

@@ -29,7 +29,8 @@ request may be made again:
     join     pid (of a successor's master)             -
     leave    pid (of a master that goes)               -
     create   owner, id, capacity                       generation, digest + descriptor;
-                                                       or replaced: a generation
+                                                       or replaced: a generation;
+                                                       or no_room, and soon
     cancel   owner, id, generation                     found
     evict    owner, id, generation                     found
     lookup   owner, ids                                sessions

@@ -9,9 +9,11 @@
     bell-<epoch>        the pipe by which one worker's event loop is rung
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
+    sessions/.gone-*    one that is none any more, and that somebody may still map
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
-``rename`` over it, evicting is ``unlink``, listing is ``scandir``.
+``rename`` over it, evicting is ``unlink``, listing is ``scandir``. What is evicted or
+replaced while it is mapped is put aside, and counted until it is not (``gone``).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from shmstream.errors import DirectoryRefused, SettingsError
 
 NEW_PREFIX = '.new-'
+GONE_PREFIX = '.gone-'
 MAX_SOCKET_PATH = 107
 """sockaddr_un.sun_path holds 108 bytes, the last one a zero."""
 
@@ -95,6 +98,10 @@ class RuntimeDirectory:
     def segment(self, digest: str) -> Path:
         """Return where the session with this digest is, if it is."""
         return self.sessions / digest
+
+    def gone(self, generation: str) -> Path:
+        """Return where the file of this generation is once it is no session."""
+        return self.sessions / f'{GONE_PREFIX}{generation}'
 
     def create(self) -> bool:
         """Make the directory and its folder of sessions; otherwise as ``make``."""

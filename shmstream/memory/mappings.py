@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.errors import StreamNotFound
-from shmstream.memory.segment import Segment, open_segment
+from shmstream.memory.segment import Segment, hold, open_segment
 
 _RECENT_S = 1.0
 """A mapping that nobody uses is kept for as long, twice at the most."""
@@ -23,7 +23,7 @@ _RECENT_S = 1.0
 _MAX_RECENT = 64
 
 _LOOKS = 3
-"""How often a name is looked up whose file is another one each time."""
+"""How often a name is looked up whose file is another one, or goes, each time."""
 
 
 class Mappings:
@@ -60,7 +60,7 @@ class Mappings:
             segment = self._look_up(path)
             # The number that was looked up may have gone to another session's file
             # meanwhile: many file systems use them again at once.
-            if segment.digest == digest:
+            if segment is not None and segment.digest == digest:
                 break
         else:
             raise StreamNotFound('stream not found or expired')
@@ -73,7 +73,7 @@ class Mappings:
             self._recent[segment] = None
         return segment
 
-    def _look_up(self, path: str) -> Segment:
+    def _look_up(self, path: str) -> Segment | None:
         try:
             found = os.lstat(path)
         except FileNotFoundError:
@@ -83,12 +83,23 @@ class Mappings:
             return segment
         fd = open_segment(path)
         try:
-            return self.share(fd)
+            segment = self.share(fd)
+            # One that has no name any more is counted nowhere; where it was there may
+            # be its replacement.
+            return segment if os.fstat(fd).st_nlink else None
+        except StreamNotFound:
+            return None
         finally:
             os.close(fd)
 
     def share(self, fd: int) -> Segment:
-        """Return the mapping of this descriptor's segment, made if there is none."""
+        """Return the mapping of this descriptor's segment, made if there is none.
+
+        Raises:
+            StreamNotFound: it is just being removed.
+            LayoutMismatch: as ``Segment.attach``.
+        """
+        hold(fd)
         # Neither an open nor a mapped file's number can be another's.
         found = os.fstat(fd)
         identity = (found.st_dev, found.st_ino)

@@ -5,14 +5,19 @@ Its life::
     supervisor   create: open .new-*, size it, reserve its first extent, write the
                  header (magic last), flock it
     supervisor   rename it over sessions/<digest>, and pass the locked descriptor on
-    producer     adopt: map what it was passed; the lock came with the descriptor
-    reader       attach: open by name, check, map; no lock
+    producer     hold, adopt: map what it was passed; the lock came with the descriptor
+    reader       open by name, hold, check, map
     producer     unlock at the end; the kernel does it if the producer dies
-    supervisor   unlink; mappings live on until their last use
+    supervisor   hold_alone and unlink, or put aside until nobody maps it (``gone``)
 
 The lock is never free between creation and the producer's end: it belongs to the open
 file description, which is in the control socket while nobody holds it. Segments are
 never reused, so a mapping can only ever show the session it was opened for (I4).
+
+``hold`` is another lock, which says that somebody maps the file: a shared one on the
+open file description (``F_OFD_SETLK``). The mapping keeps that description, and so the
+lock, until it is unmapped, in forked children too; nobody ever waits for it. The
+supervisor's own mappings do not hold.
 
 A mapping is closed when the last object that uses it is gone; nothing has to be closed
 by hand, and nothing can be closed under somebody who still reads.
@@ -26,6 +31,7 @@ import functools
 import mmap
 import os
 import stat
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -65,6 +71,11 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.ring import RingReader
 from shmstream.ring.state import STATES
+
+# struct flock: kind, whence, start, length, pid. One byte stands for the file.
+_FLOCK = struct.Struct('hhqqi4x')
+_SHARED = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0)
+_ALONE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 
 _EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
 
@@ -353,3 +364,24 @@ def open_segment(path: Path | str) -> int:
         if ex.errno in (errno.ELOOP, errno.EACCES, errno.EISDIR, errno.ENXIO):
             raise LayoutMismatch(f'{path}: {ex.strerror}') from ex
         raise
+
+
+def hold(fd: int) -> None:
+    """Say that the file behind this descriptor is mapped; before it is.
+
+    Raises:
+        StreamNotFound: it is just being removed.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _SHARED)
+    except BlockingIOError:
+        raise StreamNotFound('stream not found or expired') from None
+
+
+def hold_alone(fd: int) -> None:
+    """Keep everybody from mapping the file, until the descriptor is closed.
+
+    Raises:
+        BlockingIOError: somebody maps it.
+    """
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _ALONE)

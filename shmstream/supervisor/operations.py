@@ -70,7 +70,8 @@ class Operations:
                     raise ControlError('it was not asked in time')
             operation(connection, request)
         except NoRoom as ex:
-            connection.send({'ok': False, 'error': str(ex), 'no_room': True})
+            refusal = {'ok': False, 'error': str(ex), 'no_room': True}
+            connection.send(refusal | {'soon': ex.soon})
         except StreamReplaced as ex:
             connection.send({'ok': False, 'error': str(ex), 'replaced': ex.generation})
         except Exception as ex:

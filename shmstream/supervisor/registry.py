@@ -10,14 +10,21 @@ import fcntl
 import logging
 import os
 import re
+from collections.abc import Collection
+from pathlib import Path
 
 from shmstream import clock
 from shmstream.chance import random_bits
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest, validate_id
-from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
-from shmstream.memory.extents import FIRST_EXTENT, segment_writer
+from shmstream.memory.directory import (
+    GONE_PREFIX,
+    NEW_PREFIX,
+    RuntimeDirectory,
+    discard,
+)
+from shmstream.memory.extents import FIRST_EXTENT, no_room, segment_writer
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
@@ -29,6 +36,7 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
@@ -37,7 +45,13 @@ log = logging.getLogger('shmstream.supervisor')
 
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
+_GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')
 _SPARE = 256 * 1024
+
+_NEED = HEADER_BYTES + FIRST_EXTENT
+
+_PROBES = 32
+"""How many finished sessions are tried for one that nobody maps."""
 
 
 class Registry:
@@ -58,6 +72,7 @@ class Registry:
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
         self._names = Names()
+        self._gone = Gone(directory)
         # Nothing changes in what has ended: only what is live is looked at again.
         self._live: dict[Session, None] = {}
         self._ended: dict[Session, int] = {}
@@ -79,6 +94,9 @@ class Registry:
             if _NEW.fullmatch(name):
                 discard(path)
                 continue
+            if _GONE.fullmatch(name):
+                self._adopt_gone(path)
+                continue
             if not _DIGEST.fullmatch(name):
                 log.warning('%s is none of our files', path)
                 continue
@@ -96,6 +114,26 @@ class Registry:
                 continue
             key = (segment.owner, segment.conv_id)
             self._insert(Session(key, name, segment))
+
+    def _adopt_gone(self, path: Path) -> None:
+        try:
+            segment = Segment.attach(path)
+            if os.stat(path).st_nlink > 1:
+                # It was about to be replaced: it still is the session of its name.
+                discard(path)
+                return
+        except (LayoutMismatch, ValueError) as ex:
+            log.warning('removed %s: %s', path.name, ex)
+            discard(path)
+            return
+        except (StreamNotFound, FileNotFoundError):
+            return
+        self._mark(
+            Session((segment.owner, segment.conv_id), segment.digest, segment),
+            cancel=True,
+            evict=True,
+        )
+        self._gone.keep(path)
 
     # -- operations ------------------------------------------------------------------
 
@@ -147,25 +185,46 @@ class Registry:
                     conv_id=raw,
                 )
                 break
-            except NoRoom:
+            except NoRoom as ex:
                 # The file system is fuller than we counted: others use it too.
-                if not self._evict_oldest_finished():
-                    raise
-        replaced = self._sessions.get(key)
-        if replaced is not None:
-            # Cancelled before it is replaced: should we die in between, no producer is
-            # left behind that nobody can reach any more.
-            self._mark(replaced, cancel=True, evict=False)
-            self._forget(replaced)
-        os.rename(aside, self._directory.segment(name))
+                if not self._evict_finished(_NEED):
+                    raise self._soon(str(ex)) from ex
+        try:
+            replaced, kept = self._link_aside(key)
+            if replaced is not None:
+                # Cancelled before it is replaced: should we die in between, no producer
+                # is left behind that nobody can reach any more.
+                self._mark(replaced, cancel=True, evict=False)
+                self._forget(replaced)
+            os.rename(aside, self._directory.segment(name))
+        except BaseException:
+            os.close(locked)
+            discard(aside)
+            raise
         if replaced is not None:
             self._mark(replaced, cancel=False, evict=True)
+        if kept is not None:
+            self._gone.keep(kept)
         session = Session(key, name, segment)
         self._insert(session)
         self._used += session.memory()
         # Not in the figure that was published last.
         self._table.reduce_room(session.memory())
         return session, locked
+
+    def _link_aside(self, key: Key) -> tuple[Session | None, Path | None]:
+        # What makes room may be the very session that is to be replaced.
+        while (replaced := self._sessions.get(key)) is not None:
+            try:
+                generation = replaced.segment.generation
+                return replaced, self._gone.link(replaced.digest, generation)
+            except OSError as ex:
+                error = no_room(ex)
+                if not isinstance(error, NoRoom):
+                    raise
+                if not self._evict_finished(_NEED):
+                    raise self._soon(str(error)) from ex
+        return None, None
 
     def find(
         self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
@@ -283,12 +342,16 @@ class Registry:
         self.finish_dead()
         for session in list(self._sessions.values()):
             self.evict(session)
+        self._gone.close()
         self._bells.close()
 
     # -- room ------------------------------------------------------------------------
 
     def memory(self) -> int:
-        """Bytes that all sessions hold, as of the last ``look_at_room``."""
+        """Bytes that are held, as of the last ``look_at_room``.
+
+        By all sessions, and by what was one and is still mapped.
+        """
         return self._used
 
     def look_at_room(self) -> None:
@@ -297,10 +360,13 @@ class Registry:
         Finished sessions go for it, the oldest first; live ones never do.
         """
         self._settle()
-        self._used = self._ended_memory + sum(s.memory() for s in self._live)
+        self._gone.look()
+        sessions = self._ended_memory + sum(s.memory() for s in self._live)
+        self._used = sessions + self._gone.memory
         limit = self._config.max_memory
-        while self._used > limit - limit // 8 or self._free() < limit // 8:
-            if not self._evict_oldest_finished():
+        eighth = limit // 8
+        while (short := max(self._used + eighth - limit, eighth - self._free())) > 0:
+            if not self._evict_finished(short):
                 break
         self._table.publish_room(max(min(limit - self._used, self._free()), 0))
 
@@ -320,28 +386,66 @@ class Registry:
         return room.f_bavail * room.f_frsize - _SPARE
 
     def _make_room(self, key: Key) -> None:
-        need = HEADER_BYTES + FIRST_EXTENT
         while True:
+            short = self.memory() + _NEED - self._config.max_memory
             others = len(self._sessions) - (key in self._sessions)
             if others >= self._config.max_sessions:
-                what = f'{self._config.max_sessions} sessions'
-            elif self.memory() + need > self._config.max_memory:
+                # A place is free at once, whoever reads what had it.
+                what, made = (
+                    f'{self._config.max_sessions} sessions',
+                    self._evict_oldest(),
+                )
+            elif short > 0:
                 what = f'{self._config.max_memory} bytes'
+                made = self._evict_finished(short)
             else:
                 return
-            if not self._evict_oldest_finished():
-                raise NoRoom(f'no room: {what} are in use and none is finished')
+            if not made:
+                raise self._soon(f'no room: {what} are in use and none is finished')
 
-    def _evict_oldest_finished(self) -> bool:
+    def _soon(self, why: str) -> NoRoom:
+        error = NoRoom(why)
+        error.soon = self._gone.soon
+        return error
+
+    def _evict_finished(self, short: int) -> bool:
+        """Make room, or have some made soon, where so many bytes are short.
+
+        First goes what nobody maps: it gives its memory back at once. What is mapped
+        goes only until the bytes that are still to come back are enough.
+
+        Returns:
+            Whether anything has changed.
+        """
+        freed = self._gone.look()
+        if freed:
+            self._used -= freed
+            return True
+        mapped: list[Session] = []
+        try:
+            while len(mapped) < _PROBES:
+                session = self._oldest_finished(mapped)
+                if session is None:
+                    break
+                if remove(self._directory.segment(session.digest)):
+                    self._used -= session.memory()
+                    self._forget(session)
+                    return True
+                mapped.append(session)
+        finally:
+            self._finished.extend(reversed(mapped))
+        return self._gone.memory < short and self._evict_oldest()
+
+    def _evict_oldest(self) -> bool:
         oldest = self._oldest_finished()
         if oldest is None:
             return False
         self._used -= oldest.memory()
         self._mark(oldest, cancel=False, evict=True)
-        self._unlink(oldest)
+        self._used += self._unlink(oldest)
         return True
 
-    def _oldest_finished(self) -> Session | None:
+    def _oldest_finished(self, besides: Collection[Session] = ()) -> Session | None:
         # Sorted once for many evictions: what finishes later is younger anyhow.
         for _ in range(2):
             while self._finished:
@@ -349,7 +453,11 @@ class Registry:
                 if self._sessions.get(session.key) is session:
                     return session
             self._settle()
-            self._finished = sorted(self._ended, key=Session.ended_ns, reverse=True)
+            self._finished = sorted(
+                (s for s in self._ended if s not in besides),
+                key=Session.ended_ns,
+                reverse=True,
+            )
         return None
 
     # -- the index and the words -----------------------------------------------------
@@ -369,12 +477,9 @@ class Registry:
         else:
             self._ended_memory -= self._ended.pop(session)
 
-    def _unlink(self, session: Session) -> None:
+    def _unlink(self, session: Session) -> int:
         self._forget(session)
-        try:
-            os.unlink(self._directory.segment(session.digest))
-        except FileNotFoundError:
-            log.warning('%s was removed by somebody else', session.digest)
+        return self._gone.put(session.digest, session.segment.generation)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
         now = clock.now_ns()

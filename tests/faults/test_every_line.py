@@ -17,7 +17,7 @@ import pytest
 
 from shmstream import Consumer, Streams, clock
 from shmstream.ids import NOBODY, digest
-from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.directory import GONE_PREFIX, RuntimeDirectory
 from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
@@ -26,6 +26,7 @@ from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
 from tests.api.following import Aside, in_a_thread
@@ -135,9 +136,16 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
     die_at(
         number,
         *(Registry.create, Registry._mark, Registry._insert, Registry._forget),
+        *(Registry._link_aside, Gone.link, Gone.keep, remove),
         *(Registry._make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)
+
+
+def gone(directory: RuntimeDirectory) -> list[str]:
+    """The generations that have been put aside."""
+    names = os.listdir(directory.sessions)
+    return [n.removeprefix(GONE_PREFIX) for n in names if n.startswith(GONE_PREFIX)]
 
 
 def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any]:
@@ -151,7 +159,12 @@ def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any
         'kept': kept,
         'cancelled': old.cancelled,
         'state': found['state'],
-        'files': os.listdir(directory.sessions) == [digest(NOBODY, 'c')],
+        # The one that was replaced counts until its producer lets go of it.
+        'files': [
+            n for n in os.listdir(directory.sessions) if not n.startswith(GONE_PREFIX)
+        ]
+        == [digest(NOBODY, 'c')],
+        'counted': gone(directory) == ([] if kept else [old.generation]),
     }
     # And it can be replaced as ever.
     _, fd = registry.create(NOBODY, 'c', CAPACITY, 0)
@@ -169,6 +182,7 @@ def test_f13_f14_a_supervisor_killed_at_any_line_of_making_a_stream_leaves_one(
         while True:
             outcome, seen = child.hear()
             assert seen['files'], seen
+            assert seen['counted'], seen
             if seen['kept']:
                 kept += 1
                 assert seen['state'] == ('cancelled' if seen['cancelled'] else 'live')

@@ -1,0 +1,168 @@
+"""Segments that have no session any more, and that somebody still maps.
+
+What is unlinked while it is mapped costs memory that nobody sees. So a file is put
+aside first, and its bytes count until it can be removed::
+
+    evict     nobody maps it: unlink; else rename to .gone-<generation>
+    replace   link to .gone-<generation>, then rename the new one over its name
+    look      a few times a second: remove those that nobody maps any more
+
+Whoever maps a segment holds a read lock through the description that its mapping keeps
+(``segment.hold``), so that the kernel knows, whatever becomes of the process. A file is
+removed under the write lock: who has opened it and comes for the read lock too late is
+refused, or finds that the file has no name any more. A descriptor that is still on its
+way to its producer has no mapping, but the producer's ``flock``.
+
+Nothing is kept of a file but its name: neither a mapping nor a descriptor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import logging
+import os
+import time
+from pathlib import Path
+
+from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.memory.directory import RuntimeDirectory, discard
+from shmstream.memory.segment import hold_alone, open_segment
+
+log = logging.getLogger('shmstream.supervisor')
+
+SOON_S = 1.0
+"""A process lets go of what nobody in it uses within this time of the eviction."""
+
+_LOOKS = 256
+"""How many files are looked at in one go."""
+
+_BLOCK = 512
+
+
+class Gone:
+    """The files that have been put aside.
+
+    Args:
+        directory: where they are.
+
+    Attributes:
+        memory: bytes that they hold.
+    """
+
+    def __init__(self, directory: RuntimeDirectory) -> None:
+        self._directory = directory
+        self._held: dict[Path, int] = {}
+        self.memory = 0
+        self._newest = -SOON_S
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def soon(self) -> bool:
+        """Whether something was put aside so lately that it may go any moment."""
+        return bool(self._held) and time.monotonic() - self._newest < SOON_S
+
+    def put(self, digest: str, generation: str) -> int:
+        """Remove the file of an evicted session, or put it aside.
+
+        Returns:
+            The bytes that it goes on holding.
+        """
+        path = self._directory.segment(digest)
+        if remove(path):
+            return 0
+        aside = self._directory.gone(generation)
+        os.rename(path, aside)
+        return self.keep(aside)
+
+    def link(self, digest: str, generation: str) -> Path | None:
+        """Give the file of a session that is to be replaced its second name.
+
+        Returns:
+            That name, for ``keep`` once it is the only one; None if there is no file.
+
+        Raises:
+            OSError: there is no room for another name: it costs an inode on tmpfs.
+        """
+        path, aside = self._directory.segment(digest), self._directory.gone(generation)
+        try:
+            os.link(path, aside, follow_symlinks=False)
+        except FileNotFoundError:
+            log.warning('%s was removed by somebody else', digest)
+            return None
+        except FileExistsError:
+            # A replacement that came no farther has left it.
+            pass
+        return aside
+
+    def keep(self, aside: Path) -> int:
+        """Count a file that has been put aside, unless it can be removed.
+
+        Returns:
+            The bytes that it goes on holding.
+        """
+        if remove(aside):
+            return 0
+        self._newest = time.monotonic()
+        self._count(aside)
+        return self._held.get(aside, 0)
+
+    def look(self) -> int:
+        """Remove what nobody maps any more; return how many bytes that has freed."""
+        before = self.memory
+        for path in list(itertools.islice(self._held, _LOOKS)):
+            if remove(path):
+                self.memory -= self._held.pop(path)
+            else:
+                # Its producer may have written; and next time it is another's turn.
+                self._count(path)
+        return before - self.memory
+
+    def _count(self, path: Path) -> None:
+        self.memory -= self._held.pop(path, 0)
+        try:
+            held = os.lstat(path).st_blocks * _BLOCK
+        except FileNotFoundError:
+            return
+        self._held[path] = held
+        self.memory += held
+
+    def close(self) -> None:
+        """Remove all of them: nobody is left who could count them."""
+        for path in self._held:
+            discard(path)
+        self._held.clear()
+        self.memory = 0
+
+
+def remove(path: Path) -> bool:
+    """Remove a segment's file unless somebody produces or maps it.
+
+    Returns:
+        Whether it is gone.
+    """
+    try:
+        fd = open_segment(path)
+    except StreamNotFound:
+        log.warning('%s was removed by somebody else', path.name)
+        return True
+    except LayoutMismatch:
+        # Nothing of ours: nobody can have mapped it.
+        discard(path)
+        return not os.path.lexists(path)
+    except OSError as ex:
+        log.warning('%s cannot be looked at: %s', path.name, ex.strerror)
+        return False
+    try:
+        # In this order: who holds this one may still come for the other, but once it is
+        # free nobody takes it again.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold_alone(fd)
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
