@@ -20,6 +20,25 @@ _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length
 _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 
+@functools.lru_cache(maxsize=8)
+def _protocol_cell(code: Any) -> int | None:
+    names: tuple[str, ...] = getattr(code, 'co_freevars', ())
+    return names.index('self') if _CELLS.issubset(names) else None
+
+
+def transport_of(send: Any) -> Any | None:
+    """Return the transport that a response has for itself; None if none is found.
+
+    gunicorn's over HTTP/1, and uvicorn's. An HTTP/2 connection is shared.
+    """
+    owner = getattr(send, '__self__', None)
+    if owner is None:
+        at = _protocol_cell(getattr(send, '__code__', None))
+        owner = None if at is None else send.__closure__[at].cell_contents
+    transport = getattr(owner, 'transport', None)
+    return transport if hasattr(transport, 'get_write_buffer_size') else None
+
+
 class DirectWriter:
     """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
 
