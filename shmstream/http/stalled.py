@@ -61,7 +61,6 @@ class Reader:
     """A response under way, and how it is going.
 
     Attributes:
-        send: what its application is to send with.
         source: the stream that it reads from, if it does.
     """
 
@@ -76,7 +75,6 @@ class Reader:
         '_sent',
         '_task',
         '_transport',
-        'send',
         'source',
     )
 
@@ -84,7 +82,6 @@ class Reader:
         self.source: Consumer | None = None
         self._send = send
         self._transport = transport_of(send)
-        self.send = send if self._transport is not None else self._counted
         self._task: asyncio.Task[Any] | None = None
         self._sending = False
         self._sent = 0
@@ -93,6 +90,11 @@ class Reader:
         self._mark: object = None
         self._idle = 0
         self._evicted = 0
+
+    @property
+    def send(self) -> Any:
+        """What its application is to send with."""
+        return self._counted if self._transport is None else self._send
 
     async def _counted(self, message: Any) -> None:
         self._task = asyncio.current_task()
@@ -207,7 +209,12 @@ class Readers:
         Without that a client could hold a mapping by the last bytes of a response.
         """
         if reader.leave():
-            self._readers.pop(reader, None)
+            self._drop(reader)
+
+    def _drop(self, reader: Reader) -> None:
+        self._readers.pop(reader, None)
+        # A request is in a circle with itself: it stays until the collector comes.
+        reader.source = None
 
     def _begin(self) -> None:
         self._go_on(iter(list(self._readers)))
@@ -223,7 +230,7 @@ class Readers:
                 log.exception('a response cannot be looked at')
                 again = False
             if not again:
-                self._readers.pop(reader, None)
+                self._drop(reader)
         if len(some) == _AT_ONCE:
             loop.call_soon(self._go_on, left)
         elif self._readers:

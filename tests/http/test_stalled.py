@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Callable
@@ -65,6 +66,11 @@ def asked(proxied: Proxied, conv_id: str, token: str) -> bytes:
     )
 
 
+def has(proxied: Proxied, conv_id: str, size: int) -> bool:
+    """Whether a stream has come so far."""
+    return proxied.client.lookup(conv_id)[0]['total_bytes'] == size
+
+
 def filled(proxied: Proxied, conv_id: str, data: bytes, end: bool) -> Any:
     feed = proxied.feed(first=data)
     proxied.post(conv_id, feed).close()
@@ -125,12 +131,7 @@ def test_streams_that_are_gone_are_let_go_of(impatient: Proxied) -> None:
             feed = impatient.feed(first=data)
             request = asked(impatient, conv_id, feed.token)
             stack.enter_context(unread(impatient.service.port, request))
-            assert wait_until(
-                lambda conv_id=conv_id: (
-                    impatient.client.lookup(conv_id)[0]['total_bytes'] == SIZE
-                ),
-                WAIT_S,
-            )
+            assert wait_until(functools.partial(has, impatient, conv_id, SIZE), WAIT_S)
             impatient.client.call('DELETE', path(conv_id))
         assert wait_until(lambda: deleted_mappings(impatient) == 0, WAIT_S)
         assert wait_until(lambda: connections(impatient) == 0, WAIT_S)
