@@ -68,7 +68,7 @@ def asked(proxied: Proxied, conv_id: str, token: str) -> bytes:
 
 def has(proxied: Proxied, conv_id: str, size: int) -> bool:
     """Whether a stream has come so far."""
-    return proxied.client.lookup(conv_id)[0]['total_bytes'] == size
+    return bool(proxied.client.lookup(conv_id)[0]['total_bytes'] == size)
 
 
 def filled(proxied: Proxied, conv_id: str, data: bytes, end: bool) -> Any:
