@@ -207,6 +207,7 @@ class Generation:
                         # without a turn of the loop.
                         await self._have_delivered(hub)
                         fresh = 0
+                    await producer.drain()
                     if not producer.write(part):
                         return
                     fresh += len(part)
