@@ -7,12 +7,14 @@ times per timeout, and at none of them in between: a delivery costs nothing more
 
 ::
 
-    looked at              bytes wait?     taken since the last look?
-    a TCP connection       transport,      bytes that the peer has acknowledged
-                           kernel
-    a Unix socket          transport       either of both queues has changed
-    no transport to see    within ``send`` a ``send`` has returned
-    (HTTP/2, other servers)
+    looked at              bytes wait?     taken since the last look?     cut
+    a TCP connection       transport,      bytes that the peer has        connection
+                           kernel          acknowledged
+    a Unix socket          transport       either of both queues          connection
+                                           has changed
+    one stream of many     within ``send`` a ``send`` has returned        the stream
+    (HTTP/2), or no        otherwise as    otherwise as above
+    transport to see       above, or not
 
 Acknowledged bytes, because nothing else tells a slow reader from one that does not
 read: the socket itself becomes writable again only when a third of its buffer, often a
@@ -22,6 +24,7 @@ Looks are counted, not seconds: whoever was suspended meanwhile, the client or w
 all of them left. A reader of an evicted stream has as many looks in all, however fast
 it takes. A peer that vanishes while there is nothing to send is found by the kernel's
 keep-alive probes, within about the same time, and counts as a listener until then.
+``TCP_USER_TIMEOUT`` would do part of it, and cut slow readers with small windows too.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Reader:
         '_idle',
         '_mark',
         '_over',
+        '_own',
         '_probed',
         '_send',
         '_sending',
@@ -78,11 +82,13 @@ class Reader:
         'source',
     )
 
-    def __init__(self, send: Any) -> None:
+    def __init__(self, send: Any, task: asyncio.Task[Any] | None = None) -> None:
         self.source: Consumer | None = None
         self._send = send
-        self._transport = transport_of(send)
-        self._task: asyncio.Task[Any] | None = None
+        self._transport: Any
+        self._transport, self._own = transport_of(send)
+        # Not the one that calls ``send``: a delivery is stepped by the hub's turn.
+        self._task = task
         self._sending = False
         self._sent = 0
         self._over = False
@@ -94,10 +100,9 @@ class Reader:
     @property
     def send(self) -> Any:
         """What its application is to send with."""
-        return self._counted if self._transport is None else self._send
+        return self._send if self._own else self._counted
 
     async def _counted(self, message: Any) -> None:
-        self._task = asyncio.current_task()
         self._sending = True
         try:
             await self._send(message)
@@ -108,7 +113,10 @@ class Reader:
     def leave(self) -> bool:
         """The application is done; False if bytes of it are still held."""
         self._over = True
-        return self._transport is None or not self._transport.get_write_buffer_size()
+        return not self._own or not self._size()
+
+    def _size(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def look(self, looks: int, probe_s: float) -> bool:
         """Look how it is going; False if it need not be looked at again.
@@ -132,19 +140,20 @@ class Reader:
                 self._probed = True
                 _probe(self._transport.get_extra_info('socket'), probe_s)
             return True
-        log.info(
-            'a reader was cut: %s',
-            'it takes nothing' if self._idle > looks else 'its stream is gone',
-        )
-        if self._transport is not None:
+        self._cut(self._idle > looks)
+        return False
+
+    def _cut(self, stalled: bool) -> None:
+        why = 'it takes nothing' if stalled else 'its stream is gone'
+        log.info('a reader was cut: %s', why)
+        if self._own or (stalled and not self._sending):
             # What is left is dropped with the connection.
             self._transport.abort()
         elif self._task is not None:
             self._task.cancel()
-        return False
 
     def _state(self) -> tuple[bool, object]:
-        if self._transport is None:
+        if self._sending or self._transport is None:
             return self._sending, self._sent
         size = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info('socket')
@@ -196,7 +205,7 @@ class Readers:
 
     def enter(self, send: Any) -> Reader:
         """A response begins; in the task that will send it."""
-        reader = Reader(send)
+        reader = Reader(send, asyncio.current_task())
         self._readers[reader] = None
         if not self._ticking:
             self._ticking = True

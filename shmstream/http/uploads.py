@@ -4,8 +4,9 @@ What becomes a session is read whole before the upstream is asked, so that a cli
 leaves within its request begins nothing. From then on the body goes out piece by piece,
 and each piece is let go of as it goes: while the answer is generated nothing is left.
 
-What a client announces counts at once, what comes without a length as it comes. Beyond
-the limit a request is refused before its body is read.
+What has come counts, not what is announced: to hold others up a client has to send it.
+What is announced and would not fit beside that is refused before it is read; what turns
+out not to fit, in the middle.
 """
 
 from __future__ import annotations
@@ -34,19 +35,13 @@ class Upload:
         self._uploads = uploads
         self._pieces: deque[bytes] = deque()
         self._last = bytearray()
-        self._counted = 0
+        self._held = 0
         self.size = 0
-
-    def expect(self, size: int) -> None:
-        """Count bytes that are announced. Raises ``Problem`` as ``Uploads.read``."""
-        self._uploads.count(size)
-        self._counted += size
 
     def add(self, piece: bytes) -> None:
         """Keep one more piece. Raises ``Problem`` as ``Uploads.read``."""
-        beyond = self.size + len(piece) - self._counted
-        if beyond > 0:
-            self.expect(beyond)
+        self._uploads.hold(len(piece))
+        self._held += len(piece)
         self.size += len(piece)
         if not self._last and len(piece) >= _PIECE:
             self._pieces.append(piece)
@@ -69,8 +64,8 @@ class Upload:
         """Let go of what is left. Idempotent, and done when it is dropped."""
         self._pieces.clear()
         self._last = bytearray()
-        self._uploads.count(-self._counted)
-        self._counted = 0
+        self._uploads.held -= self._held
+        self._held = 0
 
     def __aiter__(self) -> Self:
         return self
@@ -81,8 +76,8 @@ class Upload:
         if not self._pieces:
             raise StopAsyncIteration
         piece = self._pieces.popleft()
-        self._counted -= len(piece)
-        self._uploads.count(-len(piece))
+        self._held -= len(piece)
+        self._uploads.held -= len(piece)
         return piece
 
     def __del__(self) -> None:
@@ -96,23 +91,23 @@ class Uploads:
         limit: bytes, of all together.
 
     Attributes:
-        held: bytes that have come, or are announced, and have not been let go of.
+        held: bytes that have come and have not been let go of.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.held = 0
 
-    def count(self, size: int) -> None:
-        """Count so many more bytes, or fewer.
-
-        Raises:
-            Problem: 503, they are too many; nothing has been counted.
-        """
-        if size > 0 and self.held + size > self._limit:
+    def check(self, size: int) -> None:
+        """See that so many more bytes would fit now. Raises ``Problem`` as ``read``."""
+        if self.held + size > self._limit:
             raise Problem(
                 503, 'Too many request bodies are under way, retry later', _RETRY_S
             )
+
+    def hold(self, size: int) -> None:
+        """Count so many more bytes. Raises ``Problem`` as ``read``; then none is."""
+        self.check(size)
         self.held += size
 
     async def read(self, req: falcon.asgi.Request, most: int) -> Upload:
@@ -128,9 +123,9 @@ class Uploads:
             raise Problem(
                 413, f'The body has {length} bytes, at most {most} are allowed'
             )
+        self.check(length or 0)
         upload = Upload(self)
         try:
-            upload.expect(length or 0)
             async for piece in req.stream:
                 upload.add(piece)
                 if upload.size > most:

@@ -124,12 +124,10 @@ def test_uploads_are_bounded_in_sum(
     body = json.dumps({'feed': feed.token, 'text': 'x' * HALF}).encode()
     assert lookup(small, HALF) == 200
     with connect(small.service.port) as sock:
-        framing = b'Content-Length: %d' % len(body)
-        whole, first = body, 100
+        framing, whole = b'Content-Length: %d' % len(body), body
         if not announced:
-            framing = b'Transfer-Encoding: chunked'
-            whole = chunked(body, 10)
-            first = len(whole) - 100
+            framing, whole = b'Transfer-Encoding: chunked', chunked(body, 10)
+        first = len(whole) - 100
         sock.sendall(
             b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
             + framing
@@ -150,14 +148,40 @@ def test_uploads_are_bounded_in_sum(
     assert wait_until(lambda: lookup(small, HALF) == 200, WAIT_S)
 
 
+def announcing(size: int) -> bytes:
+    return (
+        b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
+        b'Content-Length: %d\r\n\r\n' % size
+    )
+
+
+def test_who_only_announces_keeps_nobody_out(small: Proxied) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            sock = stack.enter_context(connect(small.service.port))
+            sock.sendall(announcing(1 << 20) + b'{')
+            assert wait_until(functools.partial(taken, sock), WAIT_S)
+        assert lookup(small, HALF) == 200
+
+
+def test_what_does_not_fit_any_more_is_refused_in_the_middle(small: Proxied) -> None:
+    with connect(small.service.port) as first, connect(small.service.port) as second:
+        for sock in (first, second):
+            sock.sendall(announcing(HALF) + b'x' * 1000)
+            assert wait_until(functools.partial(taken, sock), WAIT_S)
+        first.sendall(b'x' * (HALF - 1001))
+        assert wait_until(lambda: taken(first), WAIT_S)
+        with contextlib.suppress(ConnectionError):
+            second.sendall(b'x' * (HALF - 1001))
+        assert second.recv(12) == b'HTTP/1.1 503'
+        assert lookup(small, 1000) == 200
+
+
 def test_a_refusal_says_when_to_come_back(small: Proxied) -> None:
     feed = small.feed(first=numbered(32))
     text = 'x' * HALF
     with connect(small.service.port) as sock:
-        sock.sendall(
-            b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
-            b'Content-Length: %d\r\n\r\n{' % HALF
-        )
+        sock.sendall(announcing(HALF + 1) + text.encode())
         assert wait_until(lambda: taken(sock), WAIT_S)
         assert lookup(small, HALF) == 503
         refused = small.client.post('second', {'feed': feed.token, 'text': text})
