@@ -60,6 +60,8 @@ class Settings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     demo_rate: float = 20.0
+    send_timeout: float = 60.0
+    max_uploads: int = 256 << 20
 
     def supervisor(self) -> SupervisorConfig:
         """The part that the supervisor needs."""
@@ -227,4 +229,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,
     'DEMO_RATE': _seconds(0.1, 100_000),
+    'SEND_TIMEOUT': _seconds(1, 86400),
+    'MAX_UPLOADS': _size(1 << 16, 1 << 40),
 }

@@ -20,7 +20,8 @@ from shmstream.http.openapi import OpenApiResource
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
 from shmstream.http.reading import StreamResource
-from shmstream.http.request import Request
+from shmstream.http.stalled import Readers
+from shmstream.http.uploads import Uploads
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -85,24 +86,26 @@ def create_app(
     access = Access(settings.api_keys)
     cors = CorsMiddleware(settings.cors_origins)
     middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
-    app = Front(middleware=middleware, request_type=Request)
+    app = Front(Readers(settings.send_timeout), middleware=middleware)
     if not settings.api_keys and not settings.cors_origins:
         app.shortcut = Shortcut(streams)
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)
 
+    uploads = Uploads(settings.max_uploads)
     stream = StreamResource(streams)
     app.add_route('/v1/stream', stream)
     app.add_route('/v1/stream/{conv_id:path}', stream)
-    app.add_route('/v1/streams/lookup', LookupResource(streams))
+    app.add_route('/v1/streams/lookup', LookupResource(streams, uploads))
     app.add_route('/healthz', HealthResource(streams))
     page = PageResource()
     app.add_route('/_shmstream/', page)
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    app.add_sink(Gateway(streams, source, settings, generations, access), '/')
+    gateway = Gateway(streams, source, settings, generations, access, uploads)
+    app.add_sink(gateway, '/')
     return app
 
 

@@ -17,7 +17,35 @@ from typing import Any, Self
 from shmstream.wakeups.push import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+_CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
 _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
+
+
+@functools.lru_cache(maxsize=8)
+def _protocol_cell(code: Any) -> int | None:
+    names: tuple[str, ...] = getattr(code, 'co_freevars', ())
+    known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
+    return names.index('self') if known else None
+
+
+def transport_of(send: Any) -> tuple[Any | None, bool]:
+    """Return the transport that a response goes out by, and whether it is its own.
+
+    gunicorn's, and uvicorn's; None if none is found. An HTTP/2 connection is shared.
+    """
+    owner = getattr(send, '__self__', None)
+    own = True
+    if owner is None:
+        code = getattr(send, '__code__', None)
+        at = _protocol_cell(code)
+        if code is None or at is None:
+            return None, False
+        owner = send.__closure__[at].cell_contents
+        own = 'h2_conn' not in code.co_freevars
+    transport = getattr(owner, 'transport', None)
+    if not hasattr(transport, 'get_write_buffer_size'):
+        return None, False
+    return transport, own
 
 
 class DirectWriter:

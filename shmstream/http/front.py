@@ -20,7 +20,8 @@ from shmstream.consumer import Consumer
 from shmstream.errors import ShmstreamError
 from shmstream.http.body import Send, send_finished, send_live
 from shmstream.http.reading import WHOLE, described
-from shmstream.http.request import MAX_OFFSET, SEND, Request
+from shmstream.http.request import MAX_OFFSET, READER, Request
+from shmstream.http.stalled import Reader, Readers
 from shmstream.ring.state import State
 from shmstream.streams import Streams
 
@@ -34,22 +35,37 @@ class Front(falcon.asgi.App[Request, falcon.asgi.Response]):
     """A Falcon application that answers the plainest requests by itself.
 
     Its bodies can reach the server's ``send`` (``request.send_of``).
+
+    Args:
+        readers: where the responses under way are kept.
+        options: of a Falcon application.
     """
 
     shortcut: Shortcut | None = None
     """Answers them; None: nobody does."""
 
+    def __init__(self, readers: Readers, **options: Any) -> None:
+        super().__init__(request_type=Request, **options)
+        self._readers = readers
+
     async def __call__(  # type: ignore[override]
         self, scope: Any, receive: Any, send: Any
     ) -> None:
         """Answer, by the shortcut if it can."""
-        if self.shortcut is not None:
-            answering = self.shortcut.answering(scope, send)
-            if answering is not None:
-                await answering
-                return
-        scope[SEND] = send
-        await super().__call__(scope, receive, send)
+        if scope['type'] != 'http':
+            await super().__call__(scope, receive, send)
+            return
+        reader = self._readers.enter(send)
+        try:
+            if self.shortcut is not None:
+                answering = self.shortcut.answering(scope, reader)
+                if answering is not None:
+                    await answering
+                    return
+            scope[READER] = reader
+            await super().__call__(scope, receive, reader.send)
+        finally:
+            self._readers.leave(reader)
 
 
 class Shortcut:
@@ -62,9 +78,9 @@ class Shortcut:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
 
-    def answering(self, scope: Any, send: Send) -> Coroutine[Any, Any, None] | None:
+    def answering(self, scope: Any, reader: Reader) -> Coroutine[Any, Any, None] | None:
         """Return what answers this request; None if that takes the long way."""
-        if scope['type'] != 'http' or scope['method'] != 'GET':
+        if scope['method'] != 'GET':
             return None
         path: bytes = scope.get('raw_path') or b''
         if not path.startswith(_PATH):
@@ -84,12 +100,14 @@ class Shortcut:
                 return None
             if consumer.finished:
                 views = consumer.views(offset)
-                return self._send_finished(consumer, offset, views, send)
+                reader.source = consumer
+                return self._send_finished(consumer, offset, views, reader.send)
         except (ShmstreamError, OSError, UnicodeDecodeError):
             return None
         if self._streams.leaving():
             return None
-        return self._send_live(consumer, offset, send)
+        reader.source = consumer
+        return self._send_live(consumer, offset, reader.send)
 
     async def _send_live(self, consumer: Consumer, offset: int, send: Send) -> None:
         await send(_start(consumer, offset, []))

@@ -22,6 +22,7 @@ import logging
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.errors import Problem
+from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
@@ -36,6 +37,7 @@ from shmstream.upstream.source import (
     header,
     is_stream,
 )
+from shmstream.wakeups.loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -49,7 +51,12 @@ _HANDOVER_S = 1.0
 _LEAVING = 'This worker is leaving, ask again'
 
 _SLICE = 64 * 1024
-"""What is buffered must not overtake this worker's own readers before their turn."""
+_SHARE = 4
+"""What is written at once, at most, and which part of the ring: it must not overtake
+this worker's own readers before their turn."""
+
+_ARRIVAL_TURNS = 200
+"""Turns of the loop that the POST's own response has to begin to read."""
 
 
 class Streamed:
@@ -94,6 +101,7 @@ class Generation:
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
+        self._awaited = True
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
@@ -112,6 +120,7 @@ class Generation:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
+            self.heard()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):
@@ -119,6 +128,10 @@ class Generation:
             raise
         finally:
             self._attended = False
+
+    def heard(self) -> None:
+        """The POST's own response reads now, or never will: nobody else is due."""
+        self._awaited = False
 
     async def abort(self, why: str) -> None:
         """End it now, in-band; for a worker that cannot wait any longer."""
@@ -134,9 +147,17 @@ class Generation:
             await self._generate()
         except asyncio.CancelledError:
             # Ours: a cancel of the stream, or the worker's end.
+            self._let_go_of_body()
             self._fail(Problem(400, 'request cancelled'))
         except Exception as ex:
+            self._let_go_of_body()
             self._fail(ex)
+
+    def _let_go_of_body(self) -> None:
+        # The traceback would keep what the upstream has not taken. An answer that came
+        # before all of it was sent is another matter: the rest goes on.
+        if isinstance(self._asked.body, Upload):
+            self._asked.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
@@ -174,19 +195,40 @@ class Generation:
             await self._pump(producer, answer)
 
     async def _pump(self, producer: Producer, answer: Answer) -> None:
+        hub = await self._streams.runtime.loop_hub()
+        most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
+        fresh = 0
         try:
             async for chunk in answer.chunks():
-                for at in range(0, len(chunk), _SLICE):
+                for at in range(0, len(chunk), most):
+                    part = chunk[at : at + most]
+                    if fresh + len(part) > most:
+                        # Also between chunks: those that are there already come
+                        # without a turn of the loop.
+                        await self._have_delivered(hub)
+                        fresh = 0
                     await producer.drain()
-                    if not producer.write(chunk[at : at + _SLICE]):
+                    if not producer.write(part):
                         return
-                    if len(chunk) > _SLICE:
-                        await asyncio.sleep(0)
+                    fresh += len(part)
         except UpstreamBroken as ex:
             log.warning('stream %s: %s', producer.generation, ex)
             producer.abort(str(ex))
         else:
             producer.finish()
+
+    async def _have_delivered(self, hub: LoopHub) -> None:
+        """Let this loop's readers have what has been written.
+
+        Turns, not a wait for anybody: who cannot take it by then is overtaken.
+        """
+        hub.look()
+        await asyncio.sleep(0)
+        for _ in range(_ARRIVAL_TURNS):
+            if not self._awaited:
+                return
+            await asyncio.sleep(0)
+        self._awaited = False
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:

@@ -8,8 +8,8 @@ import json
 import falcon.asgi
 
 from shmstream.errors import InvalidConversationId
-from shmstream.http import request
 from shmstream.http.errors import JSON, Problem
+from shmstream.http.uploads import Uploads
 from shmstream.ids import validate_id
 from shmstream.streams import Streams
 
@@ -20,14 +20,15 @@ MAX_BYTES = 1 << 20
 class LookupResource:
     """``POST /v1/streams/lookup``. There is no listing: ids cannot be enumerated."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, uploads: Uploads) -> None:
         self._streams = streams
+        self._uploads = uploads
 
     async def on_post(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
         """Describe each session whose id is asked for, or begins with it and ``::``."""
-        ids = _ids(await request.body(req, MAX_BYTES))
+        ids = _ids((await self._uploads.read(req, MAX_BYTES)).whole())
         found = []
         if ids:
             owner = req.context.owner

@@ -15,6 +15,7 @@ from shmstream.http.access import Access
 from shmstream.http.errors import Problem
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.reading import described, live_body, location
+from shmstream.http.uploads import Uploads
 from shmstream.ids import validate_id
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
@@ -29,7 +30,7 @@ from shmstream.upstream.source import (
 )
 
 MAX_BODY = 64 << 20
-"""Of a POST that becomes a session: it is held until the upstream has it."""
+"""Of a POST that becomes a session: what the upstream has not taken is held."""
 
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
 """Not sent upstream: a llama.cpp behind us would keep a session of its own, and go on
@@ -79,6 +80,7 @@ class Gateway:
         settings: for what happens to a stream that nobody listens to.
         generations: where the ones that begin here are kept.
         access: for the tokens of the sessions that are made.
+        uploads: bounds the bodies that are held.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class Gateway:
         settings: Settings,
         generations: Generations,
         access: Access,
+        uploads: Uploads,
     ) -> None:
         self._access = access
+        self._uploads = uploads
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
@@ -132,7 +136,10 @@ class Gateway:
         owner: bytes = req.context.owner
         # Uncompressed: an offset into gzip is of no use to anybody.
         headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
-        body = await request.body(req, MAX_BODY)
+        body = await self._uploads.read(req, MAX_BODY)
+        if not any(name == 'content-length' for name, _ in headers):
+            # It came in chunks, and not every upstream takes those.
+            headers.append(('content-length', str(body.size)))
         asked = Request(req.method, _target(req), headers, body)
         generation = self._generations.add(
             Generation(self._streams, self._source, conv_id, owner, asked, policy)
@@ -152,7 +159,8 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
-        resp.stream = live_body(req, consumer.follow(0))
+        request.reads(req, consumer)
+        resp.stream = live_body(req, consumer.follow(0), generation.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']

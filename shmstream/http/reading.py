@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -111,13 +112,32 @@ class StreamResource:
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         resp.set_headers(described(consumer, offset))
+        request.reads(req, consumer)
         return consumer, offset
 
 
-def live_body(req: falcon.asgi.Request, follower: Follower) -> SentBody:
-    """Return the body of a stream that goes on."""
-    sending = functools.partial(send_live, request.send_of(req), follower)
-    return SentBody(sending, follower.close)
+def live_body(
+    req: falcon.asgi.Request,
+    follower: Follower,
+    heard: Callable[[], None] = lambda: None,
+) -> SentBody:
+    """Return the body of a stream that goes on.
+
+    Args:
+        req: what is answered.
+        follower: what is sent.
+        heard: called in the turn in which it begins to read, or will not any more.
+    """
+
+    def sending() -> Awaitable[None]:
+        heard()
+        return send_live(request.send_of(req), follower)
+
+    def close() -> None:
+        heard()
+        follower.close()
+
+    return SentBody(sending, close)
 
 
 def described(consumer: Consumer, offset: int) -> dict[str, str]:

@@ -8,13 +8,14 @@ from urllib.parse import unquote_to_bytes
 
 import falcon.asgi
 
+from shmstream.consumer import Consumer
 from shmstream.http.errors import Problem
 
 STREAM_PATH = b'/v1/stream'
 CONVERSATION_HEADER = 'X-Conversation-Id'
 
-SEND = 'shmstream.send'
-"""Where a scope keeps the server's ``send``."""
+READER = 'shmstream.reader'
+"""Where a scope keeps the ``Reader``, whose ``send`` is the server's."""
 
 _DECIMAL = re.compile(rb'[0-9]{1,19}')
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
@@ -42,7 +43,12 @@ class Request(falcon.asgi.Request):
 
 def send_of(req: falcon.asgi.Request) -> Any:
     """Return the server's ``send``."""
-    return req.scope[SEND]
+    return req.scope[READER].send
+
+
+def reads(req: falcon.asgi.Request, source: Consumer) -> None:
+    """Note the stream that the response reads from: see ``stalled``."""
+    req.scope[READER].source = source
 
 
 def check_target(req: falcon.asgi.Request) -> None:
@@ -139,22 +145,3 @@ def conversation_header(req: falcon.asgi.Request) -> str | None:
         return value.encode('latin-1').decode('utf-8')
     except UnicodeError:
         raise Problem(400, f'{CONVERSATION_HEADER} is not valid UTF-8') from None
-
-
-async def body(req: falcon.asgi.Request, limit: int) -> bytes:
-    """Read the whole body.
-
-    Raises:
-        Problem: 413, it has more than ``limit`` bytes; 400, it ended early.
-    """
-    length = req.content_length
-    if length is not None and length > limit:
-        raise Problem(413, f'The body has {length} bytes, at most {limit} are allowed')
-    whole = bytearray()
-    async for chunk in req.stream:
-        whole += chunk
-        if len(whole) > limit:
-            raise Problem(413, f'The body has more than {limit} bytes')
-    if getattr(req, 'gone', False) or (length is not None and len(whole) != length):
-        raise Problem(400, 'The body ended early')
-    return bytes(whole)

@@ -103,6 +103,13 @@ class LoopHub:
         if self._bell is not None:
             self._bell.abandon()
 
+    def look(self) -> None:
+        """Look at what is marked now, in the loop's thread.
+
+        For who is about to write more than the ring holds beyond what was delivered.
+        """
+        self._on_poke()
+
     def _alert(self) -> None:
         self.poke()
 

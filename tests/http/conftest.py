@@ -76,9 +76,11 @@ def proxy(tmp_path: Any, watch: Watch) -> Iterator[Callable[..., Proxied]]:
 
     with ExitStack() as stack:
 
-        def start(**settings: str) -> Proxied:
+        def start(workers: int = 3, **settings: str) -> Proxied:
             log = tmp_path / 'proxied.log'
-            proxied = stack.enter_context(proxied_service(log, **settings))
+            proxied = stack.enter_context(
+                proxied_service(log, workers=workers, **settings)
+            )
             watch(proxied.service)
             return proxied
 

@@ -164,12 +164,15 @@ class Proxied:
 
 
 @contextlib.contextmanager
-def proxied_service(log: Path, base: str = '', **settings: str) -> Iterator[Proxied]:
-    """A service of three workers, with rings of 64 KiB, and its upstream.
+def proxied_service(
+    log: Path, base: str = '', workers: int = 3, **settings: str
+) -> Iterator[Proxied]:
+    """A service with rings of 64 KiB, and its upstream.
 
     Args:
         log: of the service.
         base: path of the upstream's base URL.
+        workers: of the service.
         settings: of the service.
     """
 
@@ -178,7 +181,7 @@ def proxied_service(log: Path, base: str = '', **settings: str) -> Iterator[Prox
 
     with ScriptedUpstream(unused) as upstream:
         ours = {'SESSION_BYTES': '64KiB', 'UPSTREAM': upstream.url + base}
-        with Service(log, settings=ours | settings) as service:
+        with Service(log, workers=workers, settings=ours | settings) as service:
             proxied = Proxied(service, upstream)
             yield proxied
             proxied.clear()

@@ -15,6 +15,7 @@ import pytest
 from shmstream import Streams
 from shmstream.http.app import create_app
 from shmstream.http.front import Front
+from shmstream.http.stalled import Reader
 from shmstream.settings import Settings
 
 WAIT_S = 15
@@ -91,7 +92,7 @@ def ask(front: Front, target: str, method: str = 'GET') -> tuple[Any, bool]:
     async def nothing(_message: Message) -> None:
         pass
 
-    answering = shortcut.answering(scope(target, method), nothing)
+    answering = shortcut.answering(scope(target, method), Reader(nothing))
     if answering is not None:
         answering.close()
     answer = told(asyncio.run(messages(front, scope(target, method))))

@@ -34,7 +34,7 @@ def strict_module(
         'UPSTREAM_FIRST_BYTE_TIMEOUT': str(FIRST_BYTE_S),
         'UPSTREAM_API_KEY': 'the-services',
     }
-    with proxied_service(log, base='/base/', **settings) as proxied:
+    with proxied_service(log, workers=3, base='/base/', **settings) as proxied:
         watch_module(proxied.service)
         yield proxied
 

@@ -1,0 +1,200 @@
+"""Request bodies: held until the upstream has them, and bounded in sum."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import socket
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.http.proxied import Feed, Proxied
+from tests.http.wire import ask, assert_error, chunked, connect, numbered
+from tests.support.client import path
+from tests.support.leaks import wait_until
+
+WAIT_S = 60.0
+UPLOAD = 48 << 20
+COUNT = 4
+SLACK = 48 << 20
+"""What a worker may have grown by otherwise; held, the uploads are four times that."""
+
+
+def anonymous(pid: int) -> int:
+    """Bytes of memory that a process has for itself."""
+    for line in Path(f'/proc/{pid}/status').read_text().splitlines():
+        if line.startswith('RssAnon:'):
+            return int(line.split()[1]) * 1024
+    raise AssertionError('no RssAnon')
+
+
+def workers(proxied: Proxied) -> int:
+    """What all workers have together: which one accepts a connection is chance."""
+    return sum(map(anonymous, proxied.service.worker_pids()))
+
+
+def begin(proxied: Proxied, conv_id: str, feed: Feed, size: int) -> socket.socket:
+    """Send a POST with a body of about this size."""
+    body = json.dumps({'feed': feed.token, 'text': 'x' * size}).encode()
+    sock = connect(proxied.service.port)
+    sock.sendall(
+        b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: %s\r\n'
+        b'Content-Length: %d\r\n\r\n' % (conv_id.encode(), len(body))
+    )
+    sock.sendall(body)
+    return sock
+
+
+@pytest.mark.parametrize('pending', [True, False], ids=['thinking', 'answering'])
+def test_what_the_upstream_has_is_not_held(
+    proxy: Callable[..., Proxied], pending: bool
+) -> None:
+    proxied = proxy()
+    before = workers(proxied)
+    with contextlib.ExitStack() as stack:
+        feeds = []
+        for number in range(COUNT):
+            feed = proxied.feed(pending=pending, first=numbered(32))
+            feeds.append(feed)
+            sock = begin(proxied, f'upload-{number}', feed, UPLOAD)
+            stack.enter_context(sock)
+            assert feed.exchange.header('Content-Length') is not None
+            assert len(feed.exchange.body) > UPLOAD
+            if not pending:
+                assert sock.recv(12) == b'HTTP/1.1 200'
+        assert wait_until(lambda: workers(proxied) - before < SLACK, WAIT_S), (
+            f'{(workers(proxied) - before) >> 20} MiB more than before'
+        )
+        for feed in feeds:
+            feed.begin()
+            feed.end()
+        for number in range(COUNT):
+            done = functools.partial(_done, proxied, f'upload-{number}')
+            assert wait_until(done, WAIT_S)
+
+
+def _done(proxied: Proxied, conv_id: str) -> bool:
+    return proxied.client.get(path(conv_id)).body == numbered(32)
+
+
+def lookup(proxied: Proxied, size: int) -> int:
+    """The status of a look-up whose body has about this size."""
+    body = json.dumps({'conversation_ids': ['x'], 'text': 'x' * size}).encode()
+    return ask(
+        proxied.service.port,
+        'POST /v1/streams/lookup',
+        ('Content-Length', str(len(body))),
+        body=body,
+    ).status
+
+
+@pytest.fixture
+def small(proxy: Callable[..., Proxied]) -> Proxied:
+    """A service of one worker that holds a megabyte."""
+    return proxy(workers=1, MAX_UPLOADS='1MiB')
+
+
+def taken(sock: socket.socket) -> bool:
+    """Whether the service has read all that was sent to it."""
+    if fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+        return False
+    ours, theirs = (f':{s[1]:04X}' for s in (sock.getsockname(), sock.getpeername()))
+    for line in Path('/proc/net/tcp').read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if local.endswith(theirs) and remote.endswith(ours):
+            return queues.endswith(':00000000')
+    return False
+
+
+HALF = 700_000
+
+
+@pytest.mark.parametrize('announced', [True, False], ids=['announced', 'in chunks'])
+@pytest.mark.parametrize('leaves', [True, False], ids=['leaves', 'goes on'])
+def test_uploads_are_bounded_in_sum(
+    small: Proxied, announced: bool, leaves: bool
+) -> None:
+    feed = small.feed(first=numbered(32))
+    feed.end()
+    body = json.dumps({'feed': feed.token, 'text': 'x' * HALF}).encode()
+    assert lookup(small, HALF) == 200
+    with connect(small.service.port) as sock:
+        framing, whole = b'Content-Length: %d' % len(body), body
+        if not announced:
+            framing, whole = b'Transfer-Encoding: chunked', chunked(body, 10)
+        first = len(whole) - 100
+        sock.sendall(
+            b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
+            + framing
+            + b'\r\n\r\n'
+        )
+        sock.sendall(whole[:first])
+        # Asked before that, a look-up could be what the upload has no room beside.
+        assert wait_until(lambda: taken(sock), WAIT_S)
+        assert lookup(small, HALF) == 503
+        # What fits is served all the while.
+        assert lookup(small, 1000) == 200
+        if not leaves:
+            sock.sendall(whole[first:])
+            assert sock.recv(12) == b'HTTP/1.1 200'
+            assert feed.exchange.body == body
+            assert feed.exchange.header('Content-Length') == str(len(body))
+            assert lookup(small, HALF) == 200
+    assert wait_until(lambda: lookup(small, HALF) == 200, WAIT_S)
+
+
+def announcing(size: int) -> bytes:
+    return (
+        b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
+        b'Content-Length: %d\r\n\r\n' % size
+    )
+
+
+def test_who_only_announces_keeps_nobody_out(small: Proxied) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            sock = stack.enter_context(connect(small.service.port))
+            sock.sendall(announcing(1 << 20) + b'{')
+            assert wait_until(functools.partial(taken, sock), WAIT_S)
+        assert lookup(small, HALF) == 200
+
+
+def test_what_does_not_fit_any_more_is_refused_in_the_middle(small: Proxied) -> None:
+    with connect(small.service.port) as first, connect(small.service.port) as second:
+        for sock in (first, second):
+            sock.sendall(announcing(HALF) + b'x' * 1000)
+            assert wait_until(functools.partial(taken, sock), WAIT_S)
+        first.sendall(b'x' * (HALF - 1001))
+        assert wait_until(lambda: taken(first), WAIT_S)
+        with contextlib.suppress(ConnectionError):
+            second.sendall(b'x' * (HALF - 1001))
+        assert second.recv(12) == b'HTTP/1.1 503'
+        assert lookup(small, 1000) == 200
+
+
+def test_a_refusal_says_when_to_come_back(small: Proxied) -> None:
+    feed = small.feed(first=numbered(32))
+    text = 'x' * HALF
+    with connect(small.service.port) as sock:
+        sock.sendall(announcing(HALF + 1) + text.encode())
+        assert wait_until(lambda: taken(sock), WAIT_S)
+        assert lookup(small, HALF) == 503
+        refused = small.client.post('second', {'feed': feed.token, 'text': text})
+        with refused:
+            assert refused.headers['retry-after'] == '5'
+            assert_error(refused, 503, 'Too many request bodies')
+    assert small.client.lookup('second') == []
+    assert not feed.asked
+
+
+def test_what_can_never_be_held_is_no_question_of_time(small: Proxied) -> None:
+    body = ('Content-Length', str(2 << 20))
+    raw = ask(
+        small.service.port, 'POST /v1/x', ('X-Conversation-Id', 'big'), body, body=b'{'
+    )
+    assert raw.status == 413

@@ -1,0 +1,200 @@
+"""Responses as a worker looks at them: over a Unix socket, and one of many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmstream.http.stalled import Reader
+
+LOOKS = 3
+WAIT_S = 30
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on a loop of its own, within a bound."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(WAIT_S):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def looked_at(reader: Reader, times: int) -> bool:
+    """Whether it is still there after as many looks."""
+    return all(reader.look(LOOKS, 60) for _ in range(times))
+
+
+class Cycle:
+    """A server's half of a response, with a transport of its own as uvicorn's."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    async def send(self, message: Any) -> None:
+        self.transport.write(message)
+
+
+@contextlib.asynccontextmanager
+async def connected(path: Path) -> AsyncIterator[tuple[Reader, socket.socket, Any]]:
+    """A response over a Unix socket, its client and its transport."""
+    made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.set_result(writer.transport)
+
+    server = await asyncio.start_unix_server(accept, str(path))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        transport = await made
+        try:
+            yield Reader(Cycle(transport).send), client, transport
+        finally:
+            transport.abort()
+            server.close()
+            await server.wait_closed()
+
+
+def test_over_a_unix_socket_who_takes_nothing_is_cut(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with connected(tmp_path / 'socket') as (reader, _client, transport):
+            assert looked_at(reader, 2 * LOOKS), 'nothing waits for it'
+            await reader.send(bytes(8 << 20))
+            # The first look sees that something has changed.
+            assert looked_at(reader, LOOKS + 1)
+            assert not reader.look(LOOKS, 60)
+            assert transport.is_closing()
+
+    run(test)
+
+
+def test_over_a_unix_socket_who_takes_some_is_not_cut(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with connected(tmp_path / 'socket') as (reader, client, transport):
+            await reader.send(bytes(8 << 20))
+            for _ in range(3):
+                assert looked_at(reader, LOOKS)
+                waiting = transport.get_write_buffer_size()
+                while transport.get_write_buffer_size() == waiting:
+                    client.recv(1 << 16)
+                    await asyncio.sleep(0)
+            assert not transport.is_closing()
+
+    run(test)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with Connection() as made:
+        yield made
+
+
+@pytest.mark.parametrize('shared', [False, True], ids=['unseen', 'shared'])
+def test_one_of_many_is_cut_alone(connection: Connection, shared: bool) -> None:
+    # Its transport is another one's as well, or is not to be seen: the task ends.
+    async def test() -> None:
+        window = asyncio.Event()
+        send = connection.response(window) if shared else window_of(window)
+        task = asyncio.create_task(asyncio.sleep(WAIT_S))
+        reader = Reader(send, task)
+        # From the hub's turn, not from its task: see ``Follower.deliver``.
+        sending = reader.send(b'x')
+        sending.send(None)
+        assert looked_at(reader, LOOKS + 1)
+        assert not reader.look(LOOKS, 60)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        sending.close()
+        assert not connection.aborted
+
+    run(test)
+
+
+def test_a_shared_connection_that_takes_nothing_is_cut_as_a_whole(
+    connection: Connection,
+) -> None:
+    async def test() -> None:
+        window = asyncio.Event()
+        window.set()
+        reader = Reader(connection.response(window))
+        await reader.send(b'x')
+        assert looked_at(reader, LOOKS + 1)
+        assert not reader.look(LOOKS, 60)
+        assert connection.aborted
+
+    run(test)
+
+
+def test_a_stream_that_is_gone_does_not_cut_what_it_shares_with(
+    connection: Connection,
+) -> None:
+    class Gone:
+        evicted = True
+
+    async def test() -> None:
+        window = asyncio.Event()
+        window.set()
+        connection.waiting = 0
+        task = asyncio.create_task(asyncio.sleep(WAIT_S))
+        reader = Reader(connection.response(window), task)
+        reader.source = Gone()  # type: ignore[assignment]
+        assert looked_at(reader, LOOKS)
+        assert not reader.look(LOOKS, 60)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not connection.aborted
+
+    run(test)
+
+
+def window_of(window: asyncio.Event) -> Any:
+    """A ``send`` that waits for a window."""
+
+    async def send(_: Any) -> None:
+        await window.wait()
+
+    return send
+
+
+class Connection:
+    """An HTTP/2 connection as gunicorn has it, with bytes that nobody takes."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = False
+        self.waiting = 1000
+        self._sock, self._peer = socket.socketpair()
+
+    def response(self, window: asyncio.Event) -> Any:
+        """The ``send`` of one of its streams; it knows the names in its closure."""
+        h2_conn, stream_id = object(), 1
+
+        async def send(_: Any) -> None:
+            assert self is not h2_conn
+            assert stream_id
+            await window.wait()
+
+        return send
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
+        self._peer.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def get_extra_info(self, _: str) -> socket.socket:
+        return self._sock
+
+    def abort(self) -> None:
+        self.aborted = True
