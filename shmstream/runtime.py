@@ -27,6 +27,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment
+from shmstream.memory.slots import SlotLock
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
@@ -85,6 +86,7 @@ class Runtime:
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
+        self._slot_lock: SlotLock | None = None
         self._epoch = 0
         self._notices = 0
         self._looks = 0
@@ -140,8 +142,15 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
+        lock = self._lock_slot(table, slot, epoch)
+        try:
+            doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
+        except BaseException:
+            if lock is not self._slot_lock:
+                lock.release()
+            raise
         with self._lock:
+            had, self._slot_lock = self._slot_lock, lock
             before = self._doorbell if self._slot is not None else None
             if before is None:
                 self._board = Board(table, slot, epoch)
@@ -156,6 +165,8 @@ class Runtime:
             self._keeper.had_one = True
             self._doorbell = doorbell
         doorbell.start()
+        if had is not None and had is not lock:
+            had.release()
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
@@ -163,6 +174,12 @@ class Runtime:
             self._loop_hubs.move(table.pipe(epoch))
             for segment in self.mappings.everything():
                 segment.count_followers(slot, epoch, 0)
+
+    def _lock_slot(self, table: WorkerTable, slot: int, epoch: int) -> SlotLock:
+        had = self._slot_lock
+        if had is not None and had.place == (table.identity, slot, epoch):
+            return had
+        return SlotLock(self.directory.table, table, slot, epoch)
 
     def _known_room(self) -> int:
         return 0 if self._slot is None else self.table.room
@@ -286,6 +303,8 @@ class Runtime:
         if self._slot is not None:
             self._loop_hubs.abandon()
         self._slot = None
+        # ``memory.slots`` has closed our copy.
+        self._slot_lock = None
         self._closed = True
         self.mappings.clear()
         self.client.abandon()
@@ -309,6 +328,10 @@ class Runtime:
             self.bells.close()
             self._loop_hubs.close()
             self._slot = None
+        if self._slot_lock is not None:
+            # Before the connection: whose end makes the supervisor look whether it is.
+            self._slot_lock.release()
+            self._slot_lock = None
         self.mappings.clear()
         self.client.close()
 

@@ -6,6 +6,7 @@ it dies, and a pid that is used again is never mistaken for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 from collections.abc import Callable
@@ -44,7 +45,11 @@ class Masters:
             return
         try:
             fd = os.pidfd_open(pid)
-        except (ProcessLookupError, OverflowError):
+        except (OSError, OverflowError) as ex:
+            # EINVAL, or ENOENT: it is a thread's by now, so the process has gone.
+            gone = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
+            if isinstance(ex, OSError) and ex.errno not in gone:
+                raise
             if self._bound and not self._by_fd:
                 self._all_gone()
             return

@@ -29,6 +29,7 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
 
@@ -203,13 +204,23 @@ class Registry:
 
         Args:
             epoch: look only at what this worker produced.
+
+        Raises:
+            OSError: one of them cannot be looked at; all others have been.
         """
         aborted = 0
+        failed: OSError | None = None
         for session in list(self._sessions.values()):
             if epoch is not None and session.producer_epoch != epoch:
                 continue
-            if not session.reader.producer_state.final and self._finish(session):
-                aborted += 1
+            try:
+                if not session.reader.producer_state.final and self._finish(session):
+                    aborted += 1
+            except OSError as ex:
+                # The others' turn comes first.
+                failed = ex
+        if failed is not None:
+            raise failed
         return aborted
 
     def _finish(self, session: Session) -> bool:
@@ -242,11 +253,13 @@ class Registry:
         finally:
             os.close(fd)
 
-    def close(self) -> None:
+    def close(self, leftovers: Leftovers) -> None:
         """Evict everything: nobody is left to serve."""
-        self.finish_dead()
+        leftovers.remove(self._directory.sessions, self.finish_dead)
         for session in list(self._sessions.values()):
-            self.evict(session)
+            self._mark(session, cancel=True, evict=True)
+            self._forget(session)
+            leftovers.remove_file(self._directory.segment(session.digest))
         self._bells.close()
 
     # -- room ------------------------------------------------------------------------
@@ -334,6 +347,9 @@ class Registry:
             os.unlink(self._directory.segment(session.digest))
         except FileNotFoundError:
             log.warning('%s was removed by somebody else', session.digest)
+        except OSError as ex:
+            # It has been marked: nobody finds it any more, and a successor removes it.
+            log.warning('%s cannot be removed: %s', session.digest, ex.strerror)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
         now = time.time_ns()
