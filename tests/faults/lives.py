@@ -120,13 +120,13 @@ def end_in_a_read_only_directory(folder: str) -> None:
         worker.create('live')
         for number in range(3):
             worker.create(f'c{number}')
+        table = WorkerTable.attach(path / 'workers')
         _read_only(path)
         for number in range(3):
             worker.order('finish', f'c{number}')
         expired = wait_until(lambda: len(worker.order('control', 'list', [])) == 1)
         say({'expired': expired, 'wrote': worker.order('write', 'live', 'x')})
         # Some rounds of every timer.
-        table = WorkerTable.attach(path / 'workers')
         before = table.room_sequence
         wait_until(lambda: table.room_sequence > before + 15, 30)
     _end(supervisor)
