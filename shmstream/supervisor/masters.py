@@ -40,7 +40,13 @@ class Masters:
         return sorted(self._by_fd.values())
 
     def watch(self, pid: int) -> None:
-        """Work for one more."""
+        """Work for one more.
+
+        Raises:
+            ValueError: that is no process's number.
+        """
+        if pid <= 0:
+            raise ValueError(f'no process has the number {pid}')
         if pid in self._by_fd.values():
             return
         try:

@@ -289,8 +289,13 @@ class Registry:
         finally:
             os.close(fd)
 
-    def close(self, leftovers: Leftovers) -> None:
-        """Evict everything: nobody is left to serve."""
+    def close(self, leftovers: Leftovers | None = None) -> None:
+        """Evict everything: nobody is left to serve.
+
+        Args:
+            leftovers: removes the files, and notes those that cannot go.
+        """
+        leftovers = leftovers or Leftovers()
         leftovers.remove(self._directory.sessions, self.finish_dead)
         for session in list(self._sessions.values()):
             self._mark(session, cancel=True, evict=True)

@@ -26,7 +26,6 @@ from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
 from tests.api.following import Aside, in_a_thread
@@ -157,7 +156,7 @@ def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any
     # And it can be replaced as ever.
     _, fd = registry.create(NOBODY, 'c', CAPACITY, 0)
     os.close(fd)
-    registry.close(Leftovers())
+    registry.close()
     return seen
 
 

@@ -33,7 +33,6 @@ from shmstream.ring.layout import (
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.hub import Watch
 from tests.memory.segments import create
@@ -181,7 +180,7 @@ def take_over(directory: RuntimeDirectory) -> list[str]:
     found = [s['conversation_id'] for s in sessions]
     _, fd = registry.create(NOBODY, 'new', None, 5)
     os.close(fd)
-    registry.close(Leftovers())
+    registry.close()
     return found + os.listdir(directory.sessions)
 
 
