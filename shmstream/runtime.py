@@ -210,8 +210,6 @@ class Runtime:
             if lock is not self._slot_lock:
                 lock.release()
             raise
-        if had is not None and had is not lock:
-            had.release()
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
@@ -219,6 +217,9 @@ class Runtime:
             self._loop_hubs.move(table.pipe(epoch))
             for segment in self.mappings.everything():
                 segment.count_followers(slot, epoch, 0)
+        if had is not None and had is not lock:
+            # Last: until here, words of that slot have been written.
+            had.release()
 
     def _lock_slot(self, table: WorkerTable, slot: int, epoch: int) -> SlotLock:
         had = self._slot_lock

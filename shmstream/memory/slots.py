@@ -73,6 +73,7 @@ class SlotLock:
     def __init__(self, path: Path, table: WorkerTable, slot: int, epoch: int) -> None:
         self.place = (table.identity, slot, epoch)
         self._slot = slot
+        self._fd = -1
         with _opening:
             self._fd = _open(path)
             _held.add(self)
@@ -98,6 +99,10 @@ class SlotLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        # An exception on the way may drop one.
+        self.abandon()
 
 
 class SlotLocks:

@@ -59,7 +59,11 @@ def begin(
     if isinstance(found, WorkerTable):
         # Decided when this life began; who starts a successor may have other ideas.
         config = SupervisorConfig.load(directory.settings, given)
-        config.save(directory.settings)
+        try:
+            config.save(directory.settings)
+        except OSError as ex:
+            # A file system that is full is no reason to leave streams alone.
+            log.warning('%s is left as it is: %s', directory.settings, ex.strerror)
         return found, replace(config, max_memory=found.limit)
     # The old table stays until the new one takes its place: should we die in between,
     # the next one finds there what is left to take away.
