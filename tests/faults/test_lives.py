@@ -340,3 +340,29 @@ def test_f41_a_successor_has_the_limit_that_its_predecessor_had(
     assert before == after
     assert found['there'] == [7, 7]
     assert found['wrote']
+
+
+def test_f41_a_limit_lasts_for_a_life_and_no_longer(
+    directory: Path, guard: LeakGuard
+) -> None:
+    """1. A successor is given another. 2. All are killed. 3. The next life is."""
+    with (
+        Worker(directory, deployed=False) as worker,
+        supervised(directory, max_memory=32 << 20) as first,
+    ):
+        worker.order('attached')
+        first.kill()
+        first.wait()
+        with supervised(directory, max_memory=8 << 20) as second:
+            assert limit(directory) == 32 << 20
+            guard.note()
+            second.kill()
+            second.wait()
+            worker.kill()
+            with supervised(directory, max_memory=8 << 20):
+                assert limit(directory) == 8 << 20
+
+
+def limit(directory: Path) -> int:
+    found: int = ask(RuntimeDirectory(directory), 'status')['max_memory']
+    return found
