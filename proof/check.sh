@@ -30,6 +30,8 @@ LOST='stands.*silent'                   # a follower sleeps for ever, or never e
 TWICE='!(posted'                        # two posts for one nap
 NET='(owed'                             # the net was needed more often than SIGKILL came
 CYCLE='non-progress cycle'              # a run without end
+TAKEN='users==0\|epoch==mine'           # a slot is taken from who uses it, or has two users
+KEPT='(epoch==0)||(users==1)'           # a slot of the dead does not come back
 
 # search KIND MODEL DEFINES...: leaves what spin, gcc and pan say in ./out
 search() {
@@ -102,6 +104,7 @@ safe 'two hubs, and the producer in their process' wakeup -DTWOHUBS -DOWN $LESS
 safe 'one producer in the process, one not' wakeup -DHALF -DSEGMENTS $ATOMIC
 safe 'two threads write with one producer' wakeup -DTHREADED -DONE $LESS
 safe 'a loop that ends'                 wakeup -DLEAVE -DCLOSES -DTWOHUBS $LESS
+safe 'a slot: anybody killed anywhere'  slots -DDEATHS=1
 
 if [ "$how_much" != quick ]; then
     safe 'the ring: two writers killed anywhere, any reader' ring -DTOTAL=6
@@ -132,6 +135,7 @@ if [ "$how_much" = full ]; then
     safe 'two threads write, and follow in their process' wakeup -DTOGETHER -DSEGMENTS -DOWN $LESS
     safe 'two threads with one producer; one comes and goes' wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS
     safe 'one follower comes and goes, three appends' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3
+    safe 'a slot: two supervisors are killed' slots -DDEATHS=2
 fi
 
 echo 'Mutations'
@@ -177,6 +181,10 @@ wrong "$NET"   'the net is not needed after SIGKILL'    wakeup -DONE -DNET -DKIL
 wrong "$LOST"  'a tick left over takes marks in a hub that naps' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3 -DSNAP_ATOMIC -DSTALE_TICK
 wrong "$LOST"  'a hub that has been told leaves, its loop ends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_AWAKE
 wrong "$LOST"  'two threads are in _learn at once'      wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS -DLEARN_TOGETHER
+wrong "$TAKEN" 'an absent worker is freed without its lock' slots -DNO_LOCK
+wrong "$TAKEN" 'a worker looks at the epoch before it locks' slots -DCHECK_FIRST
+wrong "$TAKEN" 'a worker does not look at the epoch'    slots -DNO_CHECK
+wrong "$KEPT"  'a lock outlives its process'            slots -DKEPT
 if [ "$how_much" != quick ]; then
     # Rare: millions of states come first.
     wrong "$LOST"  'the hub does not check _marked after napping' wakeup -DTWOHUBS -DENDLESS -DNO_MARKED_CHECK

@@ -27,6 +27,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.room import ANSWER_S, Room
 from shmstream.memory.segment import Segment
+from shmstream.memory.slots import SlotLock
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
@@ -97,6 +98,7 @@ class Runtime:
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
+        self._slot_lock: SlotLock | None = None
         self._epoch = 0
         self._notices = 0
         self._looks = 0
@@ -175,8 +177,12 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), weakly(self._on_wake, NET_S))
+        lock = self._lock_slot(table, slot, epoch)
+        doorbell: Doorbell | None = None
         try:
+            doorbell = Doorbell(
+                table.semaphore_name(epoch), weakly(self._on_wake, NET_S)
+            )
             doorbell.start()
             with self._lock:
                 before = self._doorbell if self._slot is not None else None
@@ -194,11 +200,15 @@ class Runtime:
                 self._keeper.had_one = True
                 self._doorbell = doorbell
                 # Last: with a slot, all of it is there, the thread as well.
+                had, self._slot_lock = self._slot_lock, lock
                 self._epoch = epoch
                 self._slot = slot
         except BaseException:
             # Greeted anew, we begin anew: the thread is looked for, not only the slot.
-            doorbell.stop()
+            if doorbell is not None:
+                doorbell.stop()
+            if lock is not self._slot_lock:
+                lock.release()
             raise
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
@@ -207,6 +217,15 @@ class Runtime:
             self._loop_hubs.move(table.pipe(epoch))
             for segment in self.mappings.everything():
                 segment.count_followers(slot, epoch, 0)
+        if had is not None and had is not lock:
+            # Last: until here, words of that slot have been written.
+            had.release()
+
+    def _lock_slot(self, table: WorkerTable, slot: int, epoch: int) -> SlotLock:
+        had = self._slot_lock
+        if had is not None and had.place == (table.identity, slot, epoch):
+            return had
+        return SlotLock(self.directory.table, table, slot, epoch)
 
     def _known_room(self) -> int:
         return 0 if self._slot is None else self.table.room
@@ -371,6 +390,8 @@ class Runtime:
         if self._slot is not None:
             self._loop_hubs.abandon()
         self._slot = None
+        # ``memory.slots`` has closed our copy.
+        self._slot_lock = None
         self._closed = True
         self.mappings.clear()
         self.client.abandon()
@@ -401,6 +422,10 @@ class Runtime:
             self.bells.close()
             self._loop_hubs.close()
             self._slot = None
+        if self._slot_lock is not None:
+            # Before the connection: whose end makes the supervisor look whether it is.
+            self._slot_lock.release()
+            self._slot_lock = None
         self.mappings.clear()
         self.client.close()
 

@@ -5,16 +5,19 @@ One file, written by the supervisor, mapped by every process of the deployment::
     offset  field
     ------  ---------------------------------------------------------------
          0  magic            b'SHMWORK1', written last
-         8  version
+         8  version          of the table, + 2^32 * that of segments
         16  token            random; part of the semaphores' names
         24  made directory   1 if this deployment made the runtime directory
+    ------  -------------- so far as this, in every version ----------- 32
         32  room             bytes that segments may still take
         40  room sequence    counts the figures published
         48  workers          slots in use
+        56  limit            bytes that all segments may take: decided once in the
+                             life of a deployment, for the supervisors that follow
     ------  ----------------------------------------------------------- 64
         64  slot 0           two cache lines per worker; the supervisor's:
             +0  epoch        random, 0 = free; stored before its semaphore is made
-            +8  pid
+            +8  pid          for people to read; ``slots`` says who lives
             +16 notices      counts cancels and the like for this worker's producers
             +24 looks        counts what makes it look at all streams that it follows
             ---------------- the worker's own:
@@ -31,12 +34,16 @@ A worker's doorbell is the POSIX semaphore ``/shmstream-<token>-<epoch>``: ungue
 and derived from what the table holds, so that whoever cleans up after a crash finds
 every semaphore that can exist. A loop that follows is rung by a pipe instead, the FIFO
 ``bell-<epoch>`` beside the table: it can wait for that by itself.
+
+A table lasts for one life of a deployment: from the first supervisor, through its
+successors, until nobody is left who has a slot. The next life makes another.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,22 +52,71 @@ from shmstream.errors import LayoutMismatch, SupervisorUnavailable
 from shmstream.ring.layout import LAYOUT_VERSION, MAX_SLOTS, WORD
 
 TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
-TABLE_VERSION: Final = 3
+TABLE_VERSION: Final = 4
 
 FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
 """Processes of one deployment must agree on it."""
 
+FORMAT_WORD: Final = TABLE_VERSION | LAYOUT_VERSION << 32
+
 PLACES: Final = 4096
 """Words on a board: segments that a process can follow before some must share."""
+
+PIPE_PREFIX: Final = 'bell-'
 
 _BOARDS: Final = 12288
 _BOARD_BYTES: Final = PLACES * WORD
 TABLE_BYTES: Final = _BOARDS + _BOARD_BYTES * MAX_SLOTS
 
-_MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS = range(7)
+_MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS, _LIMIT = range(8)
+_HEAD_WORDS = 4
 _SLOT0, _SLOT_WORDS = 8, 16
 _EPOCH, _PID, _NOTICES, _LOOKS = range(4)
 _NAP = 8
+
+
+@dataclass(frozen=True)
+class TableHead:
+    """What every version's table begins with.
+
+    Attributes:
+        blank: nothing is written there, as when a disk has lost it in a crash.
+        magic: says that it is a table.
+        format_word: its version.
+        token: part of its semaphores' names.
+        made_directory: whether the runtime directory was made for it.
+    """
+
+    blank: bool
+    magic: int
+    format_word: int
+    token: int
+    made_directory: bool
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a worker table, of whatever version."""
+        return self.magic == TABLE_MAGIC
+
+    @property
+    def format(self) -> str:
+        """Its version, for people."""
+        table, layout = self.format_word & 0xFFFFFFFF, self.format_word >> 32
+        return f'{table}.{layout}, this is {TABLE_VERSION}.{LAYOUT_VERSION}'
+
+
+def read_head(fd: int) -> TableHead:
+    """Read what the file of a worker table begins with."""
+    raw = os.pread(fd, _HEAD_WORDS * WORD, 0)
+    words = memoryview(raw.ljust(_HEAD_WORDS * WORD, b'\0')).cast('Q')
+    return TableHead(
+        not any(raw), words[_MAGIC], words[_VERSION], words[_TOKEN], bool(words[_MADE])
+    )
+
+
+def semaphore_prefix(token: int) -> str:
+    """Return what the names of a table's semaphores begin with, after the slash."""
+    return f'shmstream-{token:016x}-'
 
 
 class WorkerTable:
@@ -68,17 +124,26 @@ class WorkerTable:
 
     Attributes:
         words: all of it as u64 words, for naps and marks.
+        identity: (device, inode) of its file.
     """
 
     def __init__(self, fd: int, folder: Path) -> None:
         self._folder = folder
-        if os.fstat(fd).st_size != TABLE_BYTES:
+        found = os.fstat(fd)
+        if found.st_size != TABLE_BYTES:
             raise LayoutMismatch('the worker table has another size')
+        self.identity = (found.st_dev, found.st_ino)
         self.words = memoryview(mmap.mmap(fd, TABLE_BYTES)).cast('Q')
 
     @classmethod
-    def create(cls, path: Path, made_directory: bool) -> WorkerTable:
-        """Make an empty table at ``path``; supervisor only."""
+    def create(cls, path: Path, made_directory: bool, limit: int = 0) -> WorkerTable:
+        """Make an empty table at ``path``; supervisor only.
+
+        Args:
+            path: where it is to be.
+            made_directory: whether the runtime directory is the deployment's own.
+            limit: bytes that all segments may take, in this life of the deployment.
+        """
         aside = path.with_suffix('.new')
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -87,9 +152,10 @@ class WorkerTable:
             table = cls(fd, path.parent)
         finally:
             os.close(fd)
-        table.words[_VERSION] = TABLE_VERSION
+        table.words[_VERSION] = FORMAT_WORD
         table.words[_TOKEN] = random_bits(63) | 1
         table.words[_MADE] = int(made_directory)
+        table.words[_LIMIT] = limit
         table.words[_MAGIC] = TABLE_MAGIC
         # Whole or not there: a table that is half made is somebody else's file.
         os.rename(aside, path)
@@ -109,14 +175,11 @@ class WorkerTable:
             raise SupervisorUnavailable('no supervisor has been here yet') from None
         try:
             # Before the size: that of another version's is another one.
-            head = os.pread(fd, 2 * WORD, 0)
-            magic, version = head[:WORD], int.from_bytes(head[WORD:], 'little')
-            if int.from_bytes(magic, 'little') != TABLE_MAGIC:
+            head = read_head(fd)
+            if not head.is_table:
                 raise LayoutMismatch('not a worker table')
-            if version != TABLE_VERSION:
-                raise LayoutMismatch(
-                    f'worker table version {version}, this is {TABLE_VERSION}'
-                )
+            if head.format_word != FORMAT_WORD:
+                raise LayoutMismatch(f'worker table of format {head.format}')
             return cls(fd, path.parent)
         finally:
             os.close(fd)
@@ -125,6 +188,18 @@ class WorkerTable:
     def made_directory(self) -> bool:
         """Whether the runtime directory is the deployment's own to remove."""
         return bool(self.words[_MADE])
+
+    @property
+    def token(self) -> int:
+        """Random; part of the semaphores' names."""
+        token: int = self.words[_TOKEN]
+        return token
+
+    @property
+    def limit(self) -> int:
+        """Bytes that all segments together may take, in this life."""
+        limit: int = self.words[_LIMIT]
+        return limit
 
     @property
     def room(self) -> int:
@@ -156,11 +231,11 @@ class WorkerTable:
 
     def semaphore_name(self, epoch: int) -> str:
         """Return the name of the doorbell of the worker with this epoch."""
-        return f'/shmstream-{self.words[_TOKEN]:016x}-{epoch:016x}'
+        return f'/{semaphore_prefix(self.words[_TOKEN])}{epoch:016x}'
 
     def pipe(self, epoch: int) -> Path:
         """Return where the pipe of the worker with this epoch is."""
-        return self._folder / f'bell-{epoch:016x}'
+        return self._folder / f'{PIPE_PREFIX}{epoch:016x}'
 
     def epoch(self, slot: int) -> int:
         """The epoch of the worker in this slot, 0 if the slot is free."""

@@ -31,7 +31,7 @@ def main() -> int:
         '--directory', type=Path, help='runtime directory; default: $SHMSTREAM_DIR'
     )
     parser.add_argument(
-        '--config', help='settings as JSON; default: what a predecessor used'
+        '--config', help='settings as JSON; default: those of the last deployment'
     )
     parser.add_argument(
         '--master', type=int, action='append', default=[], help='pid to work for'
@@ -49,10 +49,9 @@ def main() -> int:
     raise_descriptor_limit()
     try:
         directory = RuntimeDirectory(args.directory or directory_from_environment())
+        config = None
         if args.config is not None:
             config = SupervisorConfig(**json.loads(args.config))
-        else:
-            config = SupervisorConfig.load(directory.settings)
         supervisor = Supervisor(directory, config, args.master)
     except AlreadyRunning:
         # Several workers notice a death at once, and each starts a successor.

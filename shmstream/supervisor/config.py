@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
-from shmstream.errors import SettingsError
+log = logging.getLogger('shmstream.supervisor')
 
 DEFAULT_CAPACITY = 4 << 20
 """llama.cpp's ring: some 9,000 tokens of its web UI's verbose events."""
@@ -23,7 +26,7 @@ class SupervisorConfig:
         gc_interval_s: seconds between two collections.
         max_sessions: sessions at one time.
         max_memory: bytes that all segments may take; 0: half of what the file system
-            has free when the supervisor starts.
+            has free when the deployment begins.
     """
 
     capacity: int = DEFAULT_CAPACITY
@@ -41,16 +44,37 @@ class SupervisorConfig:
         os.rename(aside, path)
 
     @classmethod
-    def load(cls, path: Path) -> SupervisorConfig:
-        """Read what a predecessor saved; the defaults if none did.
+    def load(cls, path: Path, default: SupervisorConfig | None = None) -> Self:
+        """Read what a predecessor saved.
 
-        Raises:
-            SettingsError: the file is damaged.
+        What another version has saved is used as far as it is known here; of what is
+        damaged, nothing. Without settings a deployment would have no supervisor at all.
+
+        Args:
+            path: the file.
+            default: what to use for what is not there.
         """
+        values = asdict(default or cls())
         try:
             found = json.loads(path.read_text(encoding='utf-8'))
-            return cls(**found)
         except FileNotFoundError:
-            return cls()
-        except (ValueError, TypeError) as ex:
-            raise SettingsError(f'{path} is damaged: {ex}') from ex
+            found = {}
+        except (ValueError, OSError) as ex:
+            log.warning('%s is damaged, and ignored: %s', path, ex)
+            found = {}
+        for name, value in found.items() if isinstance(found, dict) else ():
+            if _fits(value, values.get(name)):
+                values[name] = value
+            else:
+                log.warning('%s: %s = %r is ignored', path, name, value)
+        return cls(**values)
+
+
+def _fits(value: object, known: object) -> bool:
+    if isinstance(value, bool) or isinstance(known, bool):
+        return isinstance(value, bool) and isinstance(known, bool)
+    if not isinstance(value, int | float) or not isinstance(known, int | float):
+        return False
+    # Python reads NaN and Infinity as JSON as well.
+    whole = isinstance(value, int) or isinstance(known, float)
+    return whole and math.isfinite(value) and value >= 0

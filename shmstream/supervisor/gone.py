@@ -28,6 +28,7 @@ from pathlib import Path
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.memory.segment import hold_alone, open_segment
+from shmstream.supervisor.leftovers import Leftovers
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -129,10 +130,10 @@ class Gone:
         self._held[path] = held
         self.memory += held
 
-    def close(self) -> None:
+    def close(self, leftovers: Leftovers) -> None:
         """Remove all of them: nobody is left who could count them."""
         for path in self._held:
-            discard(path)
+            leftovers.remove_file(path)
         self._held.clear()
         self.memory = 0
 

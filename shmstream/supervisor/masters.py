@@ -6,6 +6,7 @@ it dies, and a pid that is used again is never mistaken for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 from collections.abc import Callable
@@ -39,12 +40,22 @@ class Masters:
         return sorted(self._by_fd.values())
 
     def watch(self, pid: int) -> None:
-        """Work for one more."""
+        """Work for one more.
+
+        Raises:
+            ValueError: that is no process's number.
+        """
+        if pid <= 0:
+            raise ValueError(f'no process has the number {pid}')
         if pid in self._by_fd.values():
             return
         try:
             fd = os.pidfd_open(pid)
-        except (ProcessLookupError, OverflowError):
+        except (OSError, OverflowError) as ex:
+            # EINVAL, or ENOENT: it is a thread's by now, so the process has gone.
+            gone = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
+            if isinstance(ex, OSError) and ex.errno not in gone:
+                raise
             if self._bound and not self._by_fd:
                 self._all_gone()
             return

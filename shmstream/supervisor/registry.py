@@ -37,6 +37,7 @@ from shmstream.ring.layout import (
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.gone import Gone, remove
+from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
@@ -298,13 +299,23 @@ class Registry:
 
         Args:
             epoch: look only at what this worker produced.
+
+        Raises:
+            OSError: one of them cannot be looked at; all others have been.
         """
         aborted = 0
+        failed: OSError | None = None
         for session in list(self._live):
             if epoch is not None and session.producer_epoch != epoch:
                 continue
-            if not session.reader.producer_state.final and self._finish(session):
-                aborted += 1
+            try:
+                if not session.reader.producer_state.final and self._finish(session):
+                    aborted += 1
+            except OSError as ex:
+                # The others' turn comes first.
+                failed = ex
+        if failed is not None:
+            raise failed
         return aborted
 
     def _finish(self, session: Session) -> bool:
@@ -337,12 +348,19 @@ class Registry:
         finally:
             os.close(fd)
 
-    def close(self) -> None:
-        """Evict everything: nobody is left to serve."""
-        self.finish_dead()
+    def close(self, leftovers: Leftovers | None = None) -> None:
+        """Evict everything: nobody is left to serve.
+
+        Args:
+            leftovers: removes the files, and notes those that cannot go.
+        """
+        leftovers = leftovers or Leftovers()
+        leftovers.remove(self._directory.sessions, self.finish_dead)
         for session in list(self._sessions.values()):
-            self.evict(session)
-        self._gone.close()
+            self._mark(session, cancel=True, evict=True)
+            self._forget(session)
+            leftovers.remove_file(self._directory.segment(session.digest))
+        self._gone.close(leftovers)
         self._bells.close()
 
     # -- room ------------------------------------------------------------------------
@@ -479,7 +497,12 @@ class Registry:
 
     def _unlink(self, session: Session) -> int:
         self._forget(session)
-        return self._gone.put(session.digest, session.segment.generation)
+        try:
+            return self._gone.put(session.digest, session.segment.generation)
+        except OSError as ex:
+            # It has been marked: nobody finds it any more, and a successor removes it.
+            log.warning('%s cannot be removed: %s', session.digest, ex.strerror)
+            return session.memory()
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
         now = clock.now_ns()

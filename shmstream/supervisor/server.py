@@ -3,7 +3,8 @@
 ::
 
     start    flock supervisor.lock (a second supervisor ends here)
-             adopt what a predecessor left, bind supervisor.sock
+             adopt a predecessor's life, or begin another (``life``)
+             adopt the sessions, bind supervisor.sock
     serve    requests (``control.wire``)
              a connection ends  -> its worker has died: abort what it produced
              a master ends      -> the last one: stop
@@ -13,30 +14,29 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import selectors
 import signal
 import socket
 import struct
-import time
-from collections.abc import Callable
-from typing import Any
 
 from shmstream.errors import ControlError
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
+from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.life import begin
 from shmstream.supervisor.masters import Masters
 from shmstream.supervisor.operations import Operations
 from shmstream.supervisor.registry import Registry
-from shmstream.supervisor.startup import listen, open_table, remove, resolve, take_lock
+from shmstream.supervisor.startup import listen, take_lock
+from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
+from shmstream.wakeups.chores import Chores
 
 log = logging.getLogger('shmstream.supervisor')
-
-RETURN_S = 3.0
-"""How long a predecessor's workers have to connect again before they count as dead."""
 
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
@@ -45,6 +45,9 @@ ACCEPT_PAUSE_S = 1.0
 
 ROOM_S = 0.2
 """How often memory is measured and what is left is published."""
+
+DYING_S = 0.05
+"""As long as a process may take from the end of its connection to its own."""
 
 _CREDENTIALS = struct.Struct('3i')
 _MAX_PENDING = 64
@@ -55,27 +58,39 @@ class Supervisor:
 
     Args:
         directory: the runtime directory; made if it is not there.
-        config: limits and times.
+        config: limits and times, if this begins a life of the deployment (``life``);
+            None: those of the last one.
         masters: the processes to work for; without any, until told to stop.
 
     Raises:
         AlreadyRunning: another supervisor holds the lock.
-        DirectoryRefused: the directory is not private to this user.
+        DirectoryRefused: the directory is not private to this user, or others use it.
     """
 
     def __init__(
-        self, directory: RuntimeDirectory, config: SupervisorConfig, masters: list[int]
+        self,
+        directory: RuntimeDirectory,
+        config: SupervisorConfig | None,
+        masters: list[int],
     ) -> None:
         self._directory = directory
         self._stopping = False
         # Without the lock, nothing in it is ours to make.
         made = directory.make()
         self._lock = take_lock(directory)
-        # Our predecessor may have removed it before it let go of the lock.
-        made = directory.create() or made
-        config.save(directory.settings)
-        self._config = config = resolve(config, directory)
-        self._table = open_table(directory, made)
+        try:
+            # Our predecessor may have removed it before it let go of the lock.
+            made = directory.create() or made
+            self._begin(config, masters, made)
+        except BaseException:
+            self._give_up(made)
+            raise
+
+    def _begin(
+        self, config: SupervisorConfig | None, masters: list[int], made: bool
+    ) -> None:
+        directory = self._directory
+        self._table, config = begin(directory, config, made)
         self._workers = Workers(self._table, directory.table)
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
@@ -85,7 +100,6 @@ class Supervisor:
             self._masters.watch(pid)
         self._connections: set[Connection] = set()
         self._listener = listen(directory)
-        self._accept_again = 0.0
         self._listen_on()
         # A signal writes to the one end, which ends the sleep on the other.
         self._woken, self._waker = socket.socketpair()
@@ -93,11 +107,13 @@ class Supervisor:
         self._selector.register(
             self._woken, selectors.EVENT_READ, lambda sock, _: sock.recv(64)
         )
-        now = time.monotonic()
-        self._returned_by = now + RETURN_S
-        self._next_collect = now + config.gc_interval_s
-        self._next_recheck = now
-        self._next_room = now
+        self._chores = Chores('supervisor')
+        self._timers = Timers(self._chores)
+        self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
+        self._timers.every('dead producers', RECHECK_S, self._registry.finish_dead)
+        self._timers.every('room', ROOM_S, self._registry.look_at_room)
+        # At once: where supervisors die young, none would ever come to it.
+        self._timers.every('expiry', config.gc_interval_s, self._registry.collect)
         self._registry.look_at_room()
         self._operations = Operations(
             config, self._registry, self._workers, self._masters
@@ -113,24 +129,16 @@ class Supervisor:
             a successor has to begin anew.
         """
         while not self._stopping:
-            due = min(self._next_room, self._next_recheck, self._next_collect)
-            wait_s = due - time.monotonic()
-            for key, mask in self._selector.select(max(wait_s, 0.0)):
-                self._guard(key.data, key.fileobj, mask)
+            for key, mask in self._selector.select(self._timers.wait_s):
+                event = functools.partial(key.data, key.fileobj, mask)
+                self._chores.do('an event', event, None)
             if not self._holds_directory():
                 log.error('%s was removed: starting over', self._directory.path)
                 self._workers.close()
                 return False
-            self._guard(self._timers)
+            self._timers.run()
         self._close()
         return True
-
-    def _guard(self, action: Callable[..., None], *args: Any) -> None:
-        """Do something; whatever goes wrong there must not end everybody's streams."""
-        try:
-            action(*args)
-        except Exception:
-            log.exception('internal error')
 
     def _holds_directory(self) -> bool:
         try:
@@ -153,43 +161,31 @@ class Supervisor:
         """Leave the loop; may be called by a signal handler."""
         self._stopping = True
 
-    def _timers(self) -> None:
-        now = time.monotonic()
-        if self._accept_again and now >= self._accept_again:
-            self._accept_again = 0.0
-            self._listen_on()
-        if now >= self._next_recheck:
-            self._next_recheck = now + RECHECK_S
-            if now >= self._returned_by:
-                self._workers.drop_absent()
-            self._registry.finish_dead()
-        if now >= self._next_room:
-            self._next_room = now + ROOM_S
-            self._registry.look_at_room()
-        if now >= self._next_collect:
-            self._next_collect = now + self._config.gc_interval_s
-            self._registry.collect()
-
     def _close(self) -> None:
+        leftovers = Leftovers()
         self._listener.close()
-        remove(self._directory.socket)
-        self._registry.close()
+        leftovers.remove_file(self._directory.socket)
+        self._registry.close(leftovers)
         for connection in list(self._connections):
             connection.close()
         self._workers.close()
-        remove(self._directory.table)
-        remove(self._directory.settings)
-        try:
-            os.rmdir(self._directory.sessions)
-        except OSError as ex:
-            log.warning('%s is left: %s', self._directory.sessions, ex.strerror)
+        leftovers.remove_bells(self._directory, self._table.token)
+        leftovers.remove_file(self._directory.table)
+        leftovers.remove_file(self._directory.settings)
+        self._remove_rest(leftovers, self._table.made_directory)
+        leftovers.tell()
+
+    def _give_up(self, made: bool) -> None:
+        """Take back what has been made by a start that fails; the rest is not ours."""
+        self._remove_rest(Leftovers(), made)
+
+    def _remove_rest(self, leftovers: Leftovers, made: bool) -> None:
+        sessions, path = self._directory.sessions, self._directory.path
+        leftovers.remove(sessions, lambda: os.rmdir(sessions))
         # The lock goes last: whoever waits for it finds the directory clean.
-        remove(self._directory.lock)
-        if self._table.made_directory:
-            try:
-                os.rmdir(self._directory.path)
-            except OSError as ex:
-                log.warning('%s is left: %s', self._directory.path, ex.strerror)
+        leftovers.remove_file(self._directory.lock)
+        if made:
+            leftovers.remove(path, lambda: os.rmdir(path))
         os.close(self._lock)
 
     def _listen_on(self) -> None:
@@ -206,7 +202,7 @@ class Supervisor:
             # Out of descriptors: the socket stays readable, so look away for a while.
             log.error('cannot accept: %s', ex)
             self._selector.unregister(listener)
-            self._accept_again = time.monotonic() + ACCEPT_PAUSE_S
+            self._timers.once('accepting', ACCEPT_PAUSE_S, self._listen_on)
             return
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _pid, uid, _gid = _CREDENTIALS.unpack(raw)
@@ -256,6 +252,9 @@ class Supervisor:
         connection.close()
         if connection.slot is not None:
             self._workers.left(connection.slot)
+            # The kernel closes what it had one by one: its locks may not be free yet.
+            self._timers.hasten('slots', DYING_S)
+            self._timers.hasten('dead producers', DYING_S)
             aborted = self._registry.finish_dead(connection.epoch)
             if aborted:
                 log.warning('a worker died: aborted %d of its streams', aborted)

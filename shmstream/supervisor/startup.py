@@ -1,23 +1,13 @@
-"""What a supervisor does before it serves: lock, worker table, control socket."""
+"""What a supervisor does before it serves: its lock and its control socket."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
-import stat
-from dataclasses import replace
-from pathlib import Path
 
-from shmstream.errors import (
-    DirectoryRefused,
-    LayoutMismatch,
-    ShmstreamError,
-    SupervisorUnavailable,
-)
+from shmstream.errors import DirectoryRefused, ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import WorkerTable
-from shmstream.supervisor.config import SupervisorConfig
 
 
 class AlreadyRunning(ShmstreamError):
@@ -50,26 +40,15 @@ def take_lock(directory: RuntimeDirectory) -> int:
     raise AlreadyRunning(f'{directory.path}: the lock file keeps changing')
 
 
-def open_table(directory: RuntimeDirectory, made: bool) -> WorkerTable:
-    """Return the predecessor's worker table, or a new one.
+def listen(directory: RuntimeDirectory) -> socket.socket:
+    """Return the listening control socket, private to this user.
 
     Raises:
-        DirectoryRefused: there is a file of that name that is no worker table.
+        DirectoryRefused: something is in its place that is not ours to remove.
     """
-    try:
-        return WorkerTable.attach(directory.table)
-    except SupervisorUnavailable:
-        return WorkerTable.create(directory.table, made)
-    except LayoutMismatch as ex:
-        raise DirectoryRefused(
-            f"{directory.table}: {ex}; is {directory.path} somebody else's?"
-            ' If not, remove it'
-        ) from ex
-
-
-def listen(directory: RuntimeDirectory) -> socket.socket:
-    """Return the listening control socket, private to this user."""
-    remove(directory.socket)
+    if directory.socket.is_dir():
+        raise DirectoryRefused(f'{directory.socket} is a directory; remove it')
+    directory.socket.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
@@ -79,21 +58,3 @@ def listen(directory: RuntimeDirectory) -> socket.socket:
     listener.listen(128)
     listener.setblocking(False)
     return listener
-
-
-def resolve(config: SupervisorConfig, directory: RuntimeDirectory) -> SupervisorConfig:
-    """Return the configuration with a limit on memory in bytes."""
-    if config.max_memory:
-        return config
-    room = os.statvfs(directory.path)
-    return replace(config, max_memory=room.f_bavail * room.f_frsize // 2)
-
-
-def remove(path: Path) -> None:
-    """Remove a file if it is there."""
-    try:
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass

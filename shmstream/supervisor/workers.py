@@ -11,6 +11,7 @@ import posix_ipc
 
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
+from shmstream.memory.slots import SlotLocks
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 
@@ -18,7 +19,10 @@ log = logging.getLogger('shmstream')
 
 
 class Workers:
-    """Gives out slots. Semaphores and pipes are made and unlinked here only.
+    """Gives out slots. Bells are made here, and unlinked in their life here only.
+
+    A slot is somebody's while its process is connected, or holds its lock
+    (``memory.slots``).
 
     Args:
         table: the worker table.
@@ -28,18 +32,19 @@ class Workers:
     def __init__(self, table: WorkerTable, path: Path) -> None:
         self._table = table
         self._path = path
+        self._locks = SlotLocks(path)
         self._connected: set[int] = set()
 
     def hello(self, pid: int, slot: int | None, epoch: int | None) -> tuple[int, int]:
         """Return (slot, epoch) for a process that has connected.
 
         Args:
-            pid: the process.
+            pid: the process, for people to read.
             slot: the slot that it had under a predecessor of ours, if it had one.
             epoch: the epoch that goes with it; it keeps both.
 
         Raises:
-            NoRoom: all slots are taken.
+            NoRoom: all slots are taken, or there is no room for what goes with one.
         """
         if (
             slot is not None
@@ -52,64 +57,79 @@ class Workers:
             return slot, epoch
         for free in range(MAX_SLOTS):
             if not self._table.epoch(free):
-                break
-        else:
-            raise NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+                # Held by one who is about to find that it has been taken back?
+                with self._locks.vacant(free) as vacant:
+                    if vacant:
+                        return free, self._take(free, pid)
+        raise NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+
+    def _take(self, slot: int, pid: int) -> int:
         try:
-            self._table.back_board(self._path, free)
+            self._table.back_board(self._path, slot)
         except OSError as ex:
             raise NoRoom(f'no room for a bell board: {ex.strerror}') from ex
         epoch = random_bits(63) | 1
-        # Into the table first: what is in the table is cleaned up after a crash.
-        self._table.take(free, epoch, pid)
+        try:
+            # Into the table first: what is in the table is cleaned up after a crash.
+            self._table.take(slot, epoch, pid)
+            self._make_bells(slot, epoch)
+        except BaseException:
+            self._give_back(slot)
+            raise
+        self._connected.add(slot)
+        return epoch
+
+    def _make_bells(self, slot: int, epoch: int) -> None:
         try:
             posix_ipc.Semaphore(
                 self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
-        except OSError as ex:
-            self._give_back(free)
-            raise NoRoom(f'no room for a doorbell: {ex.strerror}') from ex
+        except (OSError, posix_ipc.Error) as ex:
+            raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
             os.mkfifo(self._table.pipe(epoch), 0o600)
         except OSError as ex:
             # Not every file system has them. A loop is rung by its thread then.
-            log.warning('no pipe for slot %d: %s', free, ex)
-        self._connected.add(free)
-        return free, epoch
+            log.warning('no pipe for slot %d: %s', slot, ex)
 
     def left(self, slot: int) -> None:
-        """The process in this slot has gone: take the slot and its bells back."""
+        """The connection of the process in this slot has ended: free it, or later.
+
+        One that is alive may still write its words: nobody else may have them. One that
+        is just dying still holds its lock, for a moment.
+        """
         self._connected.discard(slot)
-        if self._table.epoch(slot):
-            self._give_back(slot)
+        with self._locks.vacant(slot) as vacant:
+            if vacant and self._table.epoch(slot):
+                self._give_back(slot)
 
     def _give_back(self, slot: int) -> None:
         epoch = self._table.epoch(slot)
-        with contextlib.suppress(posix_ipc.ExistentialError):
-            posix_ipc.unlink_semaphore(self._table.semaphore_name(epoch))
-        self._table.pipe(epoch).unlink(missing_ok=True)
-        self._table.free(slot)
+        try:
+            if epoch:
+                # What cannot go now goes, or is told of, when the table does.
+                with contextlib.suppress(OSError, posix_ipc.Error):
+                    posix_ipc.unlink_semaphore(self._table.semaphore_name(epoch))
+                with contextlib.suppress(OSError):
+                    self._table.pipe(epoch).unlink()
+        finally:
+            # Last: what is in the table is cleaned up after a crash.
+            self._table.free(slot)
 
     def drop_absent(self) -> None:
-        """Free the slots whose processes have not come back, and never will.
-
-        One that is alive may still write its words: nobody else may have them.
-        """
+        """Free the slots whose processes have gone without our seeing it."""
         for slot in range(MAX_SLOTS):
-            if not self._table.epoch(slot) or slot in self._connected:
-                continue
-            if not _alive(self._table.pid(slot)):
+            if self._table.epoch(slot) and slot not in self._connected:
                 self.left(slot)
 
     def close(self) -> None:
-        """Unlink every bell."""
+        """Take back every slot, and unlink every bell: the table goes."""
+        self._connected.clear()
         for slot in range(MAX_SLOTS):
-            self.left(slot)
+            if self._table.epoch(slot):
+                self._give_back(slot)
+        self._locks.close()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.close(os.pidfd_open(pid))
-    except ProcessLookupError:
-        return False
-    return True
+def _why(ex: BaseException) -> str:
+    return getattr(ex, 'strerror', None) or str(ex)

@@ -190,7 +190,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
 
 def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     path = tmp_path / 'workers'
-    made = table.WorkerTable.create(path, made_directory=True)
+    made = table.WorkerTable.create(path, made_directory=True, limit=88)
     made.take(0, 0x11, 22)
     made.take(63, 0x33, 44)
     made.notify(63)
@@ -203,7 +203,9 @@ def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     words = memoryview(raw).cast('Q')
     assert len(raw) == 12288 + 64 * 32768
     assert raw[:8] == b'SHMWORK1'
-    assert (words[1], words[3]) == (3, 1)
+    # The table's version, and above it that of segments.
+    assert words[1] == 4 + (layout.LAYOUT_VERSION << 32)
+    assert (words[3], words[7]) == (1, 88)
     assert made.semaphore_name(0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
     assert list(words[8:12]) == [0x11, 22, 0, 0]
     at = (64 + 63 * 128) // 8

@@ -1,0 +1,162 @@
+"""A life of a deployment: adopted by a successor, or begun anew.
+
+::
+
+    the table in the directory      somebody has a slot      nobody has one
+    ------------------------------  -----------------------  ---------------------------
+    none                            -                        begin
+    of this version                 adopt: settings and      take away its bells, begin
+                                    limit are as they were
+    of another version, or damaged  refuse                   refuse if a stream is being
+                                                             written; else the same
+    not ours                        refuse                   refuse
+
+Whoever decides holds ``supervisor.lock``. Streams outlast a life: the registry adopts
+them in either case, which is how they survive a reboot on a disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from shmstream.errors import DirectoryRefused, LayoutMismatch, SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.slots import SlotLocks
+from shmstream.memory.table import TableHead, WorkerTable, read_head
+from shmstream.ring.layout import MAX_SLOTS
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.leftovers import Leftovers
+
+log = logging.getLogger('shmstream.supervisor')
+
+_BLOCK = 512
+
+
+def begin(
+    directory: RuntimeDirectory, given: SupervisorConfig | None, made: bool
+) -> tuple[WorkerTable, SupervisorConfig]:
+    """Adopt the life that is there, or begin another.
+
+    Args:
+        directory: whose ``supervisor.lock`` the caller holds.
+        given: settings for a new life; None: those of the one before it.
+        made: whether the directory has just been made.
+
+    Returns:
+        The worker table, and the settings with a limit on memory in bytes.
+
+    Raises:
+        DirectoryRefused: somebody else uses the directory.
+    """
+    found = _adopt(directory)
+    if isinstance(found, WorkerTable):
+        # Decided when this life began; who starts a successor may have other ideas.
+        config = SupervisorConfig.load(directory.settings, given)
+        try:
+            config.save(directory.settings)
+        except OSError as ex:
+            # A file system that is full is no reason to leave streams alone.
+            log.warning('%s is left as it is: %s', directory.settings, ex.strerror)
+        return found, replace(config, max_memory=found.limit)
+    # The old table stays until the new one takes its place: should we die in between,
+    # the next one finds there what is left to take away.
+    _sweep(directory, found)
+    config = given or SupervisorConfig.load(directory.settings)
+    config.save(directory.settings)
+    limit = config.max_memory or _half_of_what_is_free(directory)
+    made = made or (found is not None and found.made_directory)
+    table = WorkerTable.create(directory.table, made, limit)
+    return table, replace(config, max_memory=limit)
+
+
+def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
+    """Return the table if it is in use, or else how the one that was there began."""
+    try:
+        locks = SlotLocks(directory.table)
+    except FileNotFoundError:
+        return None
+    except OSError as ex:
+        raise _not_ours(directory, f'it cannot be opened: {ex.strerror}') from ex
+    with contextlib.closing(locks), locks.all_vacant() as nobody:
+        head = read_head(locks.fd)
+        try:
+            table = WorkerTable.attach(directory.table)
+        except SupervisorUnavailable:
+            return None
+        except LayoutMismatch as ex:
+            if not (head.blank or head.is_table or directory.settings.exists()):
+                raise _not_ours(directory, str(ex)) from ex
+            if not nobody:
+                raise _in_use(directory, f'{ex}, and processes use it') from ex
+            if path := _written(directory):
+                raise _in_use(directory, f'{ex}, and {path} is being written') from ex
+            log.warning('%s: %s; nobody uses it: beginning anew', directory.table, ex)
+        else:
+            if not nobody:
+                return table
+            # Whoever has just been given a slot there finds that it is not so.
+            for slot in range(MAX_SLOTS):
+                table.free(slot)
+        return head
+
+
+def _not_ours(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
+    return DirectoryRefused(
+        f"{directory.table}: {why}; is {directory.path} somebody else's?"
+        ' If not, remove it'
+    )
+
+
+def _in_use(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
+    return DirectoryRefused(
+        f'{directory.table}: {why}: stop who uses it, or set SHMSTREAM_DIR to another'
+        ' directory'
+    )
+
+
+def _written(directory: RuntimeDirectory) -> Path | None:
+    """Return a stream that has a producer, of whatever version."""
+    for path, _ in _segments(directory):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return path
+        finally:
+            os.close(fd)
+    return None
+
+
+def _segments(directory: RuntimeDirectory) -> Iterator[tuple[Path, os.stat_result]]:
+    with os.scandir(directory.sessions) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    yield Path(entry.path), found
+
+
+def _sweep(directory: RuntimeDirectory, head: TableHead | None) -> None:
+    """Take away the bells of a life that is over, and what it did not finish."""
+    leftovers = Leftovers()
+    leftovers.remove_bells(directory, head.token if head is not None else 0)
+    for path in (directory.table, directory.settings):
+        leftovers.remove_file(path.with_suffix('.new'))
+    leftovers.tell()
+
+
+def _half_of_what_is_free(directory: RuntimeDirectory) -> int:
+    room = os.statvfs(directory.path)
+    # What the streams of earlier lives hold is ours already, and counts as used.
+    ours = sum(found.st_blocks * _BLOCK for _, found in _segments(directory))
+    return (room.f_bavail * room.f_frsize + ours) // 2
