@@ -16,15 +16,18 @@ from tests.support.client import path
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT, Service
 
-NAMES = ('secrets', 'token', 'selectors', 'argparse', 'runpy', 'json')
+BESIDE_GUNICORN = ('secrets', 'token', 'selectors', 'argparse', 'runpy')
+"""What plain gunicorn serves beside; with others it does not come up itself."""
+
+ANY = (*BESIDE_GUNICORN, 'json', 'socket', 'logging', 'posix_ipc')
 
 
 @pytest.fixture
-def strangers(tmp_path: Path) -> Path:
+def strangers(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A folder of modules that say who imports them, and end whoever does."""
     folder = tmp_path / 'strangers'
     folder.mkdir()
-    for name in NAMES:
+    for name in getattr(request, 'param', BESIDE_GUNICORN):
         text = "import sys; sys.exit('a stranger was imported: ' + __name__)\n"
         (folder / f'{name}.py').write_text(text)
     return folder
@@ -55,6 +58,7 @@ def test_strangers_in_the_working_directory_are_not_imported(
     streams_and_succeeds(service)
 
 
+@pytest.mark.parametrize('strangers', [ANY], indirect=True, ids=['any'])
 @pytest.mark.parametrize('safe', ['', '1'])
 def test_strangers_on_the_path_do_not_end_the_supervisor(
     directory: Path, strangers: Path, safe: str

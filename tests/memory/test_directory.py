@@ -16,8 +16,10 @@ from shmstream import (
     Streams,
     SupervisorUnavailable,
 )
+from shmstream.errors import SettingsError
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.memory.table import TABLE_BYTES, WorkerTable
+from shmstream.settings import Settings
 from tests.support.child import ROOT
 from tests.support.leaks import SHM, semaphores
 
@@ -100,8 +102,30 @@ def test_a_path_too_long_for_a_socket_is_refused_before_it_is_made(
     assert not path.exists()
 
 
+DEFAULT = Path(f'/dev/shm/shmstream-{os.geteuid()}')
+
+
 def test_the_default_is_one_directory_for_each_user() -> None:
-    assert directory_from_environment() == Path(f'/dev/shm/shmstream-{os.geteuid()}')
+    assert directory_from_environment() == DEFAULT
+
+
+@pytest.mark.parametrize('blank', ['', ' ', '\t'])
+def test_a_blank_setting_is_the_default_for_everybody(
+    monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    monkeypatch.setenv('SHMSTREAM_DIR', blank)
+    assert directory_from_environment() == DEFAULT
+    assert Settings.from_environment().dir == DEFAULT
+    assert Settings().dir == DEFAULT
+
+
+def test_a_relative_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SHMSTREAM_DIR', 'streams')
+    for reader in (directory_from_environment, Settings.from_environment):
+        with pytest.raises(SettingsError, match=r'^SHMSTREAM_DIR: .*absolute'):
+            reader()
+    with pytest.raises(SettingsError, match=r'^SHMSTREAM_DIR: '):
+        Streams.attach()
 
 
 def test_no_supervisor_works_in_a_directory_that_is_refused(path: Path) -> None:
