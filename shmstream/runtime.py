@@ -33,6 +33,7 @@ from shmstream.supervisor.spawn import ask
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.board import Board
 from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.wakeups.greenlets import make_doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
@@ -140,13 +141,15 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
+        doorbell = make_doorbell(table, epoch, self._on_wake)
         with self._lock:
             before = self._doorbell if self._slot is not None else None
             if before is None:
                 self._board = Board(table, slot, epoch)
-                self.thread_hub = ThreadHub(self._board, self._ring_self)
-                self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
+                by_pipe = doorbell.by_pipe
+                self.thread_hub = ThreadHub(self._board, self._ring_self, by_pipe)
+                pipe = None if by_pipe else table.pipe(epoch)
+                self._loop_hubs = LoopHubs(self._board, pipe)
             self.table = table
             self.bells = Bells(table, (slot, epoch), self._board.tell)
             self.room = Room(table, self._ask_room)

@@ -27,6 +27,9 @@ class Doorbell:
             how many seconds to wait next, at most ``NET_S``.
     """
 
+    by_pipe = False
+    """Whether others are to ring it by the process's pipe, not by the semaphore."""
+
     def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
         self._semaphore = posix_ipc.Semaphore(name)
         self._on_wake = on_wake
