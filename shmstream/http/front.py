@@ -18,6 +18,7 @@ import falcon.asgi
 
 from shmstream.consumer import Consumer
 from shmstream.errors import ShmstreamError
+from shmstream.http import servers
 from shmstream.http.body import Send, send_finished, send_live
 from shmstream.http.reading import WHOLE, described
 from shmstream.http.request import MAX_OFFSET, SEND, Request
@@ -43,6 +44,12 @@ class Front(falcon.asgi.App[Request, falcon.asgi.Response]):
         self, scope: Any, receive: Any, send: Any
     ) -> None:
         """Answer, by the shortcut if it can."""
+        if scope['type'] != 'http' or servers.by_gunicorn(receive):
+            await self._answer(scope, receive, send)
+        else:
+            await servers.answer(self._answer, scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         if self.shortcut is not None:
             answering = self.shortcut.answering(scope, send)
             if answering is not None:
