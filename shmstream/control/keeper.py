@@ -48,6 +48,12 @@ class Keeper:
         self.had_one = False
         """Whether there has been a supervisor: it is missed, not only not there yet."""
 
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start them with this, and for these, from now on."""
+        self._config, self._masters = config, masters
+
     def respawn(self) -> None:
         """Start a supervisor, unless one was started just now."""
         now = time.monotonic()

@@ -6,9 +6,9 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+from shmstream import clock
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.fence import make_fence
@@ -19,18 +19,30 @@ from tests.ring.buffers import content
 from tests.support.child import say
 
 
-def write_laps(path: str, seconds: float, seed: int) -> None:
-    """Lap the readers as fast as it goes, until cancelled or for some seconds."""
+def write_laps(path: str, seconds: float, seed: int, wrong: bool = False) -> None:
+    """Lap the readers as fast as it goes, until cancelled or for some seconds.
+
+    But for as long as it takes to lap the ring twice, whatever the time.
+
+    Args:
+        path: the segment.
+        seconds: how long.
+        seed: decides the sizes.
+        wrong: write what belongs to the offset one further.
+    """
     segment = Segment.attach(Path(path))
     writer = RingWriter(segment.view)
     rng = random.Random(seed)
     say('ready')
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not segment.cancelled:
+    least = 0 if wrong else 2 * writer.capacity
+    while (
+        time.monotonic() < deadline or writer.head < least
+    ) and not segment.cancelled:
         for _ in range(50):
             size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
-            writer.append(content(writer.head, size))
-    writer.finish(State.COMPLETE, 1)
+            writer.append(content(writer.head + wrong, size))
+    writer.finish(State.COMPLETE, clock.moment())
     say(writer.head)
 
 
@@ -75,7 +87,10 @@ def read_laps(path: str, kind: str, seed: int) -> None:
     rng = random.Random(seed)
     right = lost = size = 0
     say('ready')
-    while not reader.producer_state.final:
+    final = False
+    while not final:
+        # Once more after the end: on a busy machine it may be the only time.
+        final = reader.producer_state.final
         for _ in range(50):
             if rng.random() < 0.8:
                 offset = reader.dropped_prefix + rng.randrange(1 << rng.randrange(15))
@@ -101,7 +116,8 @@ def move_words(path: str, seconds: float, how: str, step: int) -> None:
         path: the segment.
         seconds: how long.
         how: 'append', as a producer does; 'store', the same store alone, for steps that
-            change all bytes of the word; 'halves', known to be wrong, in two stores.
+            change all bytes of the word; 'halves', known to be wrong, in two stores,
+            and the second not before it was cancelled if the first alone is wrong.
         step: bytes.
     """
     segment = Segment.attach(Path(path))
@@ -120,23 +136,33 @@ def move_words(path: str, seconds: float, how: str, step: int) -> None:
                 words[W_HEAD] = head
             else:
                 halves[2 * W_HEAD] = head & 0xFFFFFFFF
+                while words[W_HEAD] % step and not segment.cancelled:
+                    if time.monotonic() >= deadline:
+                        break
+                    time.sleep(0.001)
                 halves[2 * W_HEAD + 1] = head >> 32
-    writer.finish(State.COMPLETE, 1)
+    writer.finish(State.COMPLETE, clock.moment())
     say(head)
 
 
-def store_buffering(path: str, side: int, fenced: bool, seconds: float) -> None:
+def store_buffering(path: str, side: int, how: str, seconds: float) -> None:
     """One side of the litmus: store mine, fence, load the other's.
 
     Both sides wait for each other before every round. Writes a byte for each round
     beside the segment: 1 if the other's store was not seen yet.
+
+    Args:
+        path: the segment.
+        side: 0 or 1; the first one says when it is over.
+        how: 'fenced', or 'mute', known to be wrong: it stores nothing.
+        seconds: how long, but for one round at the least.
     """
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[side % len(processors)]})
     words = Segment.attach(Path(path)).view[4096:].cast('Q')
     mine, other = (0, 64) if side == 0 else (64, 0)
     here, there = mine + 128, other + 128
-    fence: Callable[[], None] = make_fence() if fenced else _nothing
+    fence = make_fence()
     unseen = bytearray()
     say('ready')
     deadline = time.monotonic() + seconds
@@ -145,7 +171,7 @@ def store_buffering(path: str, side: int, fenced: bool, seconds: float) -> None:
     while True:
         number += 1
         # The first side says when to stop, in the word that the other waits for.
-        if side == 0 and not number % 16 and time.monotonic() >= deadline:
+        if side == 0 and number % 16 == 2 and time.monotonic() >= deadline:
             end = 1 << 63
         words[here] = number | end
         spins = 0
@@ -156,14 +182,11 @@ def store_buffering(path: str, side: int, fenced: bool, seconds: float) -> None:
                 time.sleep(0.0001)
         if end or words[there] >> 63:
             break
-        words[mine] = number
+        if how == 'fenced':
+            words[mine] = number
         fence()
         unseen.append(words[other] < number)
     # The other may be a round ahead, and wait for us.
     words[here] = (1 << 64) - 1
     Path(f'{path}.{side}').write_bytes(unseen)
     say('done')
-
-
-def _nothing() -> None:
-    pass

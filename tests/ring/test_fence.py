@@ -1,4 +1,4 @@
-"""The store-buffering litmus, between two processes.
+"""The store-buffering litmus: in all orders there are, and between two processes.
 
 ::
 
@@ -7,28 +7,57 @@
     full fence          full fence
     load y              load x
 
-"Neither" is a lost wake-up: the producer saw nobody nap, the follower no mark.
+"Neither" is a lost wake-up: the producer saw nobody nap, the follower no mark. Whether
+a processor ever shows it without the fence is a matter of luck; that x86 allows it is
+not, and ``wakeups/test_handshake.py`` holds the real code against that.
 """
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
 from tests.ring.actors import store_buffering
 from tests.ring.conftest import MakeSegment
+from tests.ring.tso import Step, outcomes
 from tests.support.child import Child
 
+FENCE: Step = ('fence', '')
 
-def litmus(
-    make_segment: MakeSegment, fenced: bool, seconds: float
-) -> tuple[int, int, int]:
-    """Return rounds, rounds in which one side missed the other, and forbidden ones."""
+
+def side(mine: str, other: str, fenced: bool) -> list[Step]:
+    """One side of the litmus."""
+    fence = [FENCE] if fenced else []
+    return [('store', mine), *fence, ('load', other)]
+
+
+def test_with_both_fences_one_of_two_always_sees_the_other() -> None:
+    assert outcomes(side('x', 'y', True), side('y', 'x', True)) == {
+        (frozenset(), frozenset('x')),
+        (frozenset('y'), frozenset()),
+        (frozenset('y'), frozenset('x')),
+    }
+
+
+def test_without_the_fence_both_miss_each_other() -> None:
+    """One that is missing is enough."""
+    neither = (frozenset[str](), frozenset[str]())
+    for fenced in ((False, False), (False, True), (True, False)):
+        one, two = side('x', 'y', fenced[0]), side('y', 'x', fenced[1])
+        assert neither in outcomes(one, two)
+
+
+def test_stores_of_one_side_are_seen_in_their_order() -> None:
+    """What the ring relies on, without a fence: the model must not forbid less."""
+    writer: list[Step] = [('store', 'dropped'), ('store', 'data')]
+    reader: list[Step] = [('load', 'data'), ('load', 'dropped')]
+    seen = {second for _, second in outcomes(writer, reader)}
+    assert seen == {frozenset(), frozenset({'dropped'}), frozenset({'dropped', 'data'})}
+
+
+def litmus(make_segment: MakeSegment, how: str) -> tuple[int, int]:
+    """Return rounds, and those in which both sides missed each other."""
     path, _ = make_segment(4096)
     with (
-        Child(store_buffering, path, 0, fenced, seconds) as one,
-        Child(store_buffering, path, 1, fenced, seconds) as two,
+        Child(store_buffering, path, 0, how, 4.0) as one,
+        Child(store_buffering, path, 1, how, 4.0) as two,
     ):
         assert one.hear() == two.hear() == 'ready'
         assert one.hear() == two.hear() == 'done'
@@ -38,25 +67,18 @@ def litmus(
     first, second = (int.from_bytes(side[:rounds], 'little') for side in missed)
     either, both = (first | second).bit_count(), (first & second).bit_count()
     print(f'{rounds} rounds, one missed in {either}, both in {both}')
-    return rounds, either, both
+    return rounds, both
 
 
-def test_with_the_fence_one_of_two_always_sees_the_other(
+def test_no_two_processes_with_the_fence_miss_each_other(
     make_segment: MakeSegment,
 ) -> None:
-    rounds, either, both = litmus(make_segment, fenced=True, seconds=4.5)
-    assert rounds > 10_000
-    # The two did meet: else the test would show nothing.
-    assert either > 1000
+    rounds, both = litmus(make_segment, 'fenced')
+    assert rounds > 0
     assert both == 0
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='one processor')
-def test_without_the_fence_both_miss_each_other(make_segment: MakeSegment) -> None:
-    # 687 times in 1.1 million rounds on the machine that this was written on.
-    # A busy machine seldom runs both at the very same time.
-    for _ in range(80):
-        _, _, both = litmus(make_segment, fenced=False, seconds=0.7)
-        if both:
-            return
-    pytest.fail('the litmus does not bite')
+def test_two_that_store_nothing_do_miss_each_other(make_segment: MakeSegment) -> None:
+    """The count counts: it would have been seen above."""
+    rounds, both = litmus(make_segment, 'mute')
+    assert both == rounds > 0
