@@ -17,7 +17,6 @@ so; those of which more is known make less noise about it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,7 +26,9 @@ Application = Callable[[Any, Receive, Any], Awaitable[None]]
 
 def by_gunicorn(receive: Any) -> bool:
     """Whether this ``receive`` is gunicorn's own."""
-    return getattr(receive, '__module__', '').startswith('gunicorn.')
+    # Others are written in other languages: None, if there is anything.
+    module = getattr(receive, '__module__', None)
+    return isinstance(module, str) and module.startswith('gunicorn.')
 
 
 class _Exchange:
@@ -78,6 +79,10 @@ class _Exchange:
     async def receive(self) -> Any:
         """Receive for the application."""
         if self._watcher is not None:
+            if self._bodyless:
+                # The watcher has it, or will have: it is the same for all of them.
+                self._bodyless = False
+                return {'type': 'http.request', 'body': b'', 'more_body': False}
             # It has no more than the client's leaving to wait for.
             await asyncio.wait([self._watcher])
             return {'type': 'http.disconnect'}
