@@ -23,6 +23,9 @@ from typing import Any
 Receive = Callable[[], Awaitable[Any]]
 Application = Callable[[Any, Receive, Any], Awaitable[None]]
 
+_TURNS = 100
+"""Turns of the loop within which a closed connection is lost; two, as a rule."""
+
 
 def by_gunicorn(receive: Any) -> bool:
     """Whether this ``receive`` is gunicorn's own."""
@@ -120,16 +123,17 @@ async def _cut_quietly(send: Any) -> bool:
     """
     cycle = getattr(send, '__self__', None)
     transport = getattr(cycle, 'transport', None)
-    if not hasattr(cycle, 'disconnected') or not isinstance(
-        transport, asyncio.Transport
-    ):
+    # uvloop's transports are none of asyncio's.
+    if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
         return False
     if transport.get_write_buffer_size():
         # The client reads nothing: it would keep the connection for as long.
         transport.abort()
     else:
         transport.close()
-    # In the loop's next turn it learns that the connection is lost.
-    for _ in range(3):
+    # Within the loop's next turns it learns that the connection is lost.
+    for _ in range(_TURNS):
+        if cycle.disconnected:
+            return True
         await asyncio.sleep(0)
-    return True
+    return False

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -83,7 +84,7 @@ class GreenletDoorbell(Doorbell):
         super().__init__(name, on_wake)
         self._wait_read: Any = importlib.import_module('gevent.socket').wait_read
         # An object, so that a forked child's copy is closed with all it has forgotten.
-        self._pipe = open(open_pipe(pipe), 'r+b', buffering=0)
+        self._pipe = io.FileIO(open_pipe(pipe), 'r+')
 
     def _acquire(self, wait_s: float) -> bool:
         rung = self._listen(wait_s)

@@ -165,9 +165,7 @@ class Delivery:
             if self._write is not None and self._write(data):
                 return
             awaited = self._send(data)
-            sending = (
-                awaited if isinstance(awaited, Coroutine) else _Iterated(awaited)
-            )
+            sending = awaited if isinstance(awaited, Coroutine) else _Iterated(awaited)
             try:
                 waits_for = sending.send(None)
             except StopIteration:

@@ -37,9 +37,7 @@ def test_f56_greenlets_are_rung_by_the_pipe(directory: Path, streams: Streams) -
 def test_f56_greenlets_are_rung_from_within_their_process(
     directory: Path, streams: Streams, natively: bool
 ) -> None:
-    with Child(
-        greenlet_actors.write_and_follow, directory, 'a', natively
-    ) as child:
+    with Child(greenlet_actors.write_and_follow, directory, 'a', natively) as child:
         assert child.hear() == ''.join(f'{number} ' for number in range(20))
 
 
