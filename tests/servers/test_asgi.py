@@ -161,8 +161,8 @@ def test_f58_it_ends_while_a_quiet_stream_is_followed(start: Start) -> None:
 def test_f58_it_ends_while_an_answer_is_generated(start: Start) -> None:
     """SIGTERM: the answer ends in-band, for its own client as for others.
 
-    Those of hypercorn's workers are told nothing: it cuts what goes on for too long, and
-    only then says that it stops.
+    hypercorn's workers are told nothing: it cuts what goes on for too long, and only
+    then says that it stops.
     """
     server = start(DEMO_RATE='20', DRAIN='0')
     with server.client().post('a', {'max_tokens': 100_000}) as post:

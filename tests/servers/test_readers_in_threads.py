@@ -14,7 +14,6 @@ import pytest
 
 from shmstream import Producer, Streams, lifecycle
 from shmstream.deploy import wsgi
-from tests.servers import impatient
 from tests.servers.test_wsgi import APP, CONFIG
 from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until
@@ -102,7 +101,7 @@ def test_f57_readers_that_hang_up_on_a_quiet_stream_hold_no_thread(
 def test_f57_readers_that_do_not_read_hold_no_thread_for_ever(
     start: Callable[..., Service],
 ) -> None:
-    service = start(f'{impatient.__name__}:app')
+    service = start('tests.servers.impatient:app')
     with stream(service, bytes(4 << 20)) as producer, ExitStack() as stack:
         for _ in range(THREADS):
             stack.enter_context(ask(service, receive_buffer=4096))

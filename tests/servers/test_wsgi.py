@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers.wsgi import app
 from tests.support.client import Client, Live
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT, Service
 
 CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
-APP = f'{app.__module__}:app'
+APP = 'tests.servers.wsgi:app'
 WORKERS = {
     'gevent': ('-k', 'gevent'),
     'gthread': ('-k', 'gthread', '--threads', '8'),

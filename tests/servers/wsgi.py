@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from typing import Any
 
-from examples.wsgi_app import app as example
+# By name, as servers load it: the examples are no package.
+example: Any = importlib.import_module('examples.wsgi_app').app
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -15,4 +17,5 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             status, [*headers, ('Stream-Worker', str(os.getpid()))], *more
         )
 
-    return example(environ, start)
+    body: Iterable[bytes] = example(environ, start)
+    return body
