@@ -59,11 +59,9 @@ class _Exchange:
 
         Raises:
             CancelledError: the server is to cut the response, or has cancelled it.
-            Whatever the application raises.
+            Whatever the application raises, or the server's ``receive``.
         """
-        self._task = asyncio.ensure_future(
-            application(scope, self.receive, self._send)  # type: ignore[arg-type]
-        )
+        self._task = asyncio.ensure_future(application(scope, self.receive, self._send))
         if self._bodyless:
             self._watch()
         try:
@@ -74,6 +72,8 @@ class _Exchange:
                 if task is not None and not task.done():
                     task.cancel()
                     await asyncio.wait([task])
+        if self._watcher is not None and not self._watcher.cancelled():
+            self._watcher.result()
         if not self._task.cancelled():
             self._task.result()
         elif not self._left and not await _cut_quietly(self._send):
@@ -121,8 +121,8 @@ async def _cut_quietly(send: Any) -> bool:
 
     It says nothing about a response whose client has gone first.
     """
-    cycle = getattr(send, '__self__', None)
-    transport = getattr(cycle, 'transport', None)
+    cycle: Any = getattr(send, '__self__', None)
+    transport: Any = getattr(cycle, 'transport', None)
     # uvloop's transports are none of asyncio's.
     if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
         return False

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from shmstream import Streams
+from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.board import BY_PIPE
 from tests.support.child import Child
 from tests.support.leaks import wait_until
 from tests.wakeups import greenlet_actors
+
+
+def by_pipe(table: WorkerTable, nap: int) -> bool:
+    return bool(table.words[nap] & BY_PIPE)
 
 
 def test_f56_greenlets_are_rung_by_the_pipe(directory: Path, streams: Streams) -> None:
@@ -26,7 +32,7 @@ def test_f56_greenlets_are_rung_by_the_pipe(directory: Path, streams: Streams) -
         for number in range(100):
             # One ring a nap: what is written while it does not nap needs none.
             nap = table.nap_at(slot)
-            assert wait_until(lambda nap=nap: table.words[nap] & BY_PIPE)  # type: ignore[misc]
+            assert wait_until(partial(by_pipe, table, nap))
             producer.write(b'%d ' % number)
         producer.finish()
         whole = ''.join(f'{number} ' for number in range(100))
