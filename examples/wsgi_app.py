@@ -1,6 +1,7 @@
 """A plain WSGI application (as Flask or Django are) with resumable answers.
 
-``gunicorn -c examples/gunicorn.conf.py -k gthread --threads 8 examples.wsgi_app:app``
+``gunicorn -c examples/gunicorn.conf.py -k gthread --threads 8 examples.wsgi_app:app``,
+or with ``-k gevent``, for which nothing changes.
 """
 
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from shmstream import StreamNotFound, Streams
+from shmstream.deploy import wsgi
 
 streams = Streams.attach()
 
@@ -40,8 +42,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
                 return []
             offset = int(parse_qs(environ['QUERY_STRING']).get('from', ['0'])[0])
             start_response('200 OK', [('Content-Type', consumer.content_type)])
-            # An iterator of bytes, and it has close(): just what WSGI asks for.
-            return consumer.follow(offset, leave=streams.leaving)
+            # Ends when its client leaves, too, and gives the thread back.
+            return wsgi.Body(environ, consumer, offset)
         case 'DELETE':
             streams.evict(chat)
             start_response('204 No Content', [])

@@ -1,15 +1,21 @@
 """What the serving process knows of its own life under gunicorn.
 
 gunicorn tells a worker to stop by clearing ``worker.alive``. The hooks keep the worker
-here; the service asks here. Without gunicorn there is no worker: it never leaves, and
-is its own master.
+here; the service asks here. Without gunicorn there is no worker: the process is its own
+master, and never leaves, unless it listens to signals (``hear_signals``).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import signal
+import threading
+from types import FrameType
 from typing import Any, Protocol
+
+_GRACEFUL_S = 10.0
+"""What is taken for the patience of who stops us without gunicorn: it is Docker's."""
 
 
 class Worker(Protocol):
@@ -29,10 +35,38 @@ class Lifecycle:
     def __init__(self) -> None:
         self.worker: Worker | None = None
         self._stop_flag: mmap.mmap | None = None
+        self._told = False
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
-        return self.worker is not None and not self.worker.alive
+        return self._told or (self.worker is not None and not self.worker.alive)
+
+    def hear_signals(self) -> None:
+        """Learn from signals that a server other than gunicorn is to stop.
+
+        ASGI has no word for it before all responses have ended, and those that follow a
+        stream do not. So this listens to what the server itself listens to, before it
+        does; call it once that has set its handlers: in the lifespan's start.
+        """
+        if self.worker is not None:
+            return
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._hear(number)
+
+    def _hear(self, number: signal.Signals) -> None:
+        then = signal.getsignal(number)
+        if not callable(then):
+            # It would end the process, or is not to: nobody waits for us.
+            return
+
+        def heard(signum: int, frame: FrameType | None) -> None:
+            self._told = True
+            then(signum, frame)
+
+        signal.signal(number, heard)
+        # As asyncio has it.
+        signal.siginterrupt(number, False)
 
     def masters(self) -> list[int]:
         """The master, while it lives: an orphan must not start a supervisor."""
@@ -52,12 +86,14 @@ class Lifecycle:
 
     def stopping(self) -> bool:
         """Whether the master is stopping as well, and will kill who takes too long."""
-        return self._stop_flag is not None and self._stop_flag[0] == 1
+        return self._told or (self._stop_flag is not None and self._stop_flag[0] == 1)
 
     @property
     def graceful_timeout(self) -> float:
         """Seconds that a stopping master gives its workers."""
-        return 30.0 if self.worker is None else float(self.worker.cfg.graceful_timeout)
+        if self.worker is None:
+            return _GRACEFUL_S
+        return float(self.worker.cfg.graceful_timeout)
 
     def close_listeners(self) -> None:
         """Accept nothing more: gunicorn's worker goes on to for up to a second."""

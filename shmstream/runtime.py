@@ -35,6 +35,7 @@ from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.board import Board
 from shmstream.wakeups.chores import Chores
 from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.wakeups.greenlets import make_doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
@@ -180,18 +181,18 @@ class Runtime:
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
         try:
-            doorbell = Doorbell(
-                table.semaphore_name(epoch), weakly(self._on_wake, NET_S)
-            )
+            doorbell = make_doorbell(table, epoch, weakly(self._on_wake, NET_S))
             doorbell.start()
             with self._lock:
                 before = self._doorbell if self._slot is not None else None
                 if before is None:
                     self._board = Board(table, slot, epoch)
+                    by_pipe = doorbell.by_pipe
                     self.thread_hub = ThreadHub(
-                        self._board, weakly(self._ring_self, None)
+                        self._board, weakly(self._ring_self, None), by_pipe
                     )
-                    self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
+                    pipe = None if by_pipe else table.pipe(epoch)
+                    self._loop_hubs = LoopHubs(self._board, pipe)
                 self.table = table
                 self.bells = Bells(table, (slot, epoch), self._board.tell)
                 self.room = Room(table, weakly(self._want_room, None))

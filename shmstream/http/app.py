@@ -45,6 +45,7 @@ class Lifespan:
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect, so that no request has to."""
+        lifecycle.current.hear_signals()
         try:
             await asyncio.to_thread(self._streams.connect)
         except (ShmstreamError, OSError) as ex:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from shmstream.errors import FollowCut, OffsetLost
@@ -22,7 +22,7 @@ from shmstream.http.direct import DirectWriter
 
 log = logging.getLogger('shmstream.http')
 
-Send = Callable[[Any], Coroutine[Any, Any, None]]
+Send = Callable[[Any], Awaitable[None]]
 
 _DIRECT = 256 * 1024
 """Bytes that a transport is given at once: it tries to write them without delay."""
@@ -43,7 +43,7 @@ async def send_live(send: Send, follower: Follower) -> None:
         CancelledError: the client has to go on elsewhere, or from the beginning.
     """
 
-    def send_body(data: bytes) -> Coroutine[Any, Any, None]:
+    def send_body(data: bytes) -> Awaitable[None]:
         return send(_body(data))
 
     direct = DirectWriter.of(send)

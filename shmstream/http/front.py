@@ -18,6 +18,7 @@ import falcon.asgi
 
 from shmstream.consumer import Consumer
 from shmstream.errors import ShmstreamError
+from shmstream.http import servers
 from shmstream.http.body import Send, send_finished, send_live
 from shmstream.http.reading import WHOLE, described
 from shmstream.http.request import MAX_OFFSET, READER, Request
@@ -54,7 +55,12 @@ class Front(falcon.asgi.App[Request, falcon.asgi.Response]):
         """Answer, by the shortcut if it can."""
         if scope['type'] != 'http':
             await super().__call__(scope, receive, send)
-            return
+        elif servers.by_gunicorn(receive):
+            await self._answer(scope, receive, send)
+        else:
+            await servers.answer(self._answer, scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         reader = self._readers.enter(send)
         try:
             if self.shortcut is not None:

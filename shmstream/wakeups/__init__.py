@@ -17,6 +17,7 @@
 Whatever goes wrong, every sleeper looks again every 200 ms (``NET_S``).
 
 ``bells`` marks boards and rings other workers, ``board`` is marked, ``doorbell`` is
-rung, ``hub`` keeps who waits for what, ``loop`` and ``threads`` drive the hub from an
-event loop and from the doorbell thread, ``push`` delivers from the hub's own turn.
+rung, ``greenlets`` does without its thread where gevent runs, ``hub`` keeps who waits
+for what, ``loop`` and ``threads`` drive the hub from an event loop and from the
+doorbell thread, ``push`` delivers from the hub's own turn.
 """

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import posix_ipc
 
 from shmstream.wakeups.chores import Chores
+from shmstream.wakeups.steady import SteadyWait
 
 NET_S = 0.2
 """The longest that anything sleeps without looking: llama.cpp's own wake interval."""
@@ -29,8 +30,12 @@ class Doorbell:
             how many seconds to wait next, at most ``NET_S``.
     """
 
+    by_pipe = False
+    """Whether others are to ring it by the process's pipe, not by the semaphore."""
+
     def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
         self._semaphore = posix_ipc.Semaphore(name)
+        self._steady = SteadyWait.of(name)
         self._on_wake = on_wake
         self._stopping = threading.Event()
         self._chores = Chores('doorbell')
@@ -68,6 +73,9 @@ class Doorbell:
         return rung
 
     def _acquire(self, wait_s: float) -> bool:
+        if wait_s > 0 and self._steady is not None:
+            # By a clock that nobody sets back: the net would be gone for as long.
+            return self._steady.acquire(wait_s)
         try:
             self._semaphore.acquire(wait_s)
         except (posix_ipc.BusyError, posix_ipc.SignalError):
@@ -104,6 +112,8 @@ class Doorbell:
         self.ring()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._steady is not None:
+            self._steady.close()
         with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
             self._semaphore.close()
 

@@ -15,10 +15,10 @@ class LoopHubs:
 
     Args:
         board: the process's bell board.
-        pipe: its pipe.
+        pipe: its pipe; None if the process's doorbell waits on that itself.
     """
 
-    def __init__(self, board: Board, pipe: Path) -> None:
+    def __init__(self, board: Board, pipe: Path | None) -> None:
         self._board = board
         self._pipe = pipe
         self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
@@ -34,7 +34,7 @@ class LoopHubs:
             hub = self._hubs.get(loop)
             if hub is None:
                 hub = self._hubs[loop] = LoopHub(loop, self._board)
-            if self._listener is None:
+            if self._listener is None and self._pipe is not None:
                 self._listener = hub
                 hub.listen(self._pipe)
         return hub
@@ -63,6 +63,8 @@ class LoopHubs:
     def move(self, pipe: Path) -> None:
         """The process has another pipe now."""
         with self._lock:
+            if self._pipe is None:
+                return
             self._pipe = pipe
             listener = self._listener
         if listener is not None and listener.closed:

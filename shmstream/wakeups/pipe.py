@@ -13,10 +13,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-_DRAIN = 65536
+DRAIN = 65536
+"""Bytes that are taken out at a ring: as many as a pipe holds."""
 
 
-def open_pipe(path: Path) -> int:
+def open_pipe(path: Path | str) -> int:
     """Open a FIFO for either end, without waiting for the other one.
 
     Both ends at once: a writer is never told by SIGPIPE that the reader has gone, and a
@@ -51,7 +52,7 @@ class PipeBell:
     def _on_readable(self) -> None:
         # Before anything is looked at: a ring that is not answered by a look is lost.
         with contextlib.suppress(BlockingIOError):
-            os.read(self._fd, _DRAIN)
+            os.read(self._fd, DRAIN)
         self._on_ring()
 
     def close(self) -> None:

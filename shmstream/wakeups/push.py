@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 
-Send = Callable[[bytes], Coroutine[Any, Any, object]]
+Send = Callable[[bytes], Awaitable[object]]
 """Hands bytes on, in order, one call at a time."""
 
 Write = Callable[[bytes], bool]
@@ -28,6 +28,26 @@ class Cursor(Protocol):
     delivered: bool
 
 
+class _Iterated:
+    """An awaitable that is no coroutine, as far as one is stepped.
+
+    What it waits by may be any iterator, which need not take what is sent or thrown:
+    the step that it has made is all that it can be told of then.
+    """
+
+    def __init__(self, awaitable: Awaitable[object]) -> None:
+        self._steps: Any = awaitable.__await__()
+
+    def send(self, _: None) -> Any:
+        return next(self._steps)
+
+    def throw(self, ex: BaseException) -> Any:
+        throw = getattr(self._steps, 'throw', None)
+        if throw is None:
+            raise ex
+        return throw(ex)
+
+
 class _Begun:
     """The rest of a coroutine that was stepped by hand, and waits for something.
 
@@ -35,7 +55,9 @@ class _Begun:
     is told (the wait failed, the task is cancelled) is for the coroutine to see first.
     """
 
-    def __init__(self, begun: Coroutine[Any, Any, object], waits_for: Any) -> None:
+    def __init__(
+        self, begun: Coroutine[Any, Any, object] | _Iterated, waits_for: Any
+    ) -> None:
         self._begun = begun
         self._waits_for = waits_for
         self._cut: BaseException | None = None
@@ -142,7 +164,8 @@ class Delivery:
         try:
             if self._write is not None and self._write(data):
                 return
-            sending = self._send(data)
+            awaited = self._send(data)
+            sending = awaited if isinstance(awaited, Coroutine) else _Iterated(awaited)
             try:
                 waits_for = sending.send(None)
             except StopIteration:

@@ -1,6 +1,6 @@
-"""The follow hub for threads: WSGI workers and plain Python.
+"""The follow hub for threads, or greenlets: WSGI workers and plain Python.
 
-The doorbell thread drives it, so that threads that follow only ever sleep.
+The doorbell drives it, so that threads that follow only ever sleep.
 """
 
 from __future__ import annotations
@@ -34,10 +34,15 @@ class ThreadHub:
     Args:
         board: the process's bell board.
         ring: rings this process's own doorbell.
+        by_pipe: whether others ring that by the pipe.
     """
 
-    def __init__(self, board: Board, ring: Callable[[], None]) -> None:
+    def __init__(
+        self, board: Board, ring: Callable[[], None], by_pipe: bool = False
+    ) -> None:
         self._hub = FollowHub(board, ring)
+        if by_pipe:
+            board.listen(self._hub)
         # Reentrant, as the board's.
         self._lock = threading.RLock()
 

@@ -19,6 +19,7 @@ from shmstream import Streams
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.wakeups.steady import STEADY, SteadyWait
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
 
@@ -237,6 +238,8 @@ def test_a_doorbell_whose_semaphore_is_closed_under_it_still_looks(
     def close(rung: bool) -> float:
         if not closed.is_set():
             bell._semaphore.close()
+            if bell._steady is not None:
+                bell._steady.close()
             closed.set()
         return wake(rung)
 
@@ -266,8 +269,12 @@ def test_whatever_the_wait_raises_the_thread_goes_on(
 ) -> None:
     wakes = Wakes()
     bell = Doorbell(name, wakes)
-    failing = FailingSemaphore(bell._semaphore, error)
-    bell._semaphore = failing
+    if bell._steady is not None:
+        failing = FailingSemaphore(bell._steady, error)
+        bell._steady = failing  # type: ignore[assignment]
+    else:
+        failing = FailingSemaphore(bell._semaphore, error)
+        bell._semaphore = failing
     bell.start()
     assert wait_until(lambda: failing.failed >= 3)
     assert wait_until(lambda: len(wakes.seen) >= 3)
@@ -288,11 +295,11 @@ class FailingSemaphore:
         self.failed = 0
         self._real = real
 
-    def acquire(self, wait_s: float) -> None:
+    def acquire(self, wait_s: float) -> Any:
         if self.error is not None:
             self.failed += 1
             raise self.error
-        self._real.acquire(wait_s)
+        return self._real.acquire(wait_s)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -336,3 +343,49 @@ def test_a_chore_that_fails_keeps_no_other_off(
     monkeypatch.undo()
     for producer in (first, second):
         producer.finish()
+
+
+_ON_SHARED_WORD = {0x9, 0x109}
+"""Futex operations that wait on a word of several processes: a bit more for the wall
+clock. What waits for the interpreter waits on a private word."""
+
+_WALL_CLOCK = 0x100
+
+
+def test_f50_the_net_is_under_no_clock_that_can_be_set_back(name: str) -> None:
+    """The kernel is asked to wait by the monotonic clock."""
+    if not STEADY:
+        pytest.skip('this libc waits by the wall clock only')
+    bell = Doorbell(name, Wakes())
+    bell.start()
+    try:
+        seen: set[int] = set()
+
+        def waits() -> bool:
+            where = f'/proc/self/task/{bell._thread.native_id}/syscall'
+            call = Path(where).read_text().split()
+            seen.update({int(call[2], 16)} if len(call) > 2 else set())
+            return bool(seen & _ON_SHARED_WORD)
+
+        assert wait_until(waits)
+        assert not {op & _WALL_CLOCK for op in seen & _ON_SHARED_WORD} - {0}
+    finally:
+        bell.stop()
+
+
+def test_a_steady_wait_takes_a_post_or_nothing(name: str) -> None:
+    steady = SteadyWait.of(name)
+    if steady is None:
+        pytest.skip('this libc waits by the wall clock only')
+    posted = posix_ipc.Semaphore(name)
+    try:
+        assert not steady.acquire(0.001)
+        posted.release()
+        assert steady.acquire(20)
+        assert posted.value == 0
+    finally:
+        posted.close()
+        steady.close()
+        steady.close()
+    with pytest.raises(OSError, match='sem_open'):
+        SteadyWait.of(f'{name}-none')

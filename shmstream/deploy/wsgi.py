@@ -1,0 +1,142 @@
+"""A stream as the body of a WSGI response.
+
+WSGI gives an application no word of its client: a thread that waits for a quiet stream
+would be held by a reader that left long ago, and one that writes to a reader that does
+not read for as long as that likes. gunicorn puts the connection's socket into
+``environ``, and this body looks at it while it waits, every 200 ms at the latest::
+
+    waits for          looks whether                        then
+    bytes              the client has left                  lets go
+    room to write      it has left; the worker is to leave  lets go, as of one that has
+                                                            taken nothing for a minute
+
+A client that has shut down its sending side has left: nothing else tells the two apart
+on a stream that is quiet, and nginx and gunicorn's ASGI worker take it so, too. With a
+server that shows no socket nobody ever leaves, until bytes cannot be sent.
+
+Like every response that must not end as if it were whole, it is cut without its closing
+chunk; by a broken connection's error, of which gunicorn makes no noise in its log.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from shmstream import lifecycle
+from shmstream.consumer import Consumer
+from shmstream.errors import FollowCut, OffsetLost
+from shmstream.wakeups.doorbell import NET_S
+from shmstream.wakeups.greenlets import original
+
+STALLED_LOOKS = 300
+"""Looks, one each ``NET_S``, at a client that takes nothing: a minute."""
+
+_PART = 16 * 1024
+"""Bytes that a socket takes without blocking once it says that it takes some."""
+
+_NOTIFY_S = 1.0
+
+
+def client_left(environ: dict[str, Any]) -> bool:
+    """Return whether the client of this request has hung up; does not wait.
+
+    Works where the server shows the connection's socket: gunicorn's own workers do.
+    """
+    sock = _socket_of(environ)
+    if sock is None:
+        return False
+    # gevent's would not know of hang-ups.
+    poll = original('select', 'poll')()
+    try:
+        poll.register(sock, select.POLLRDHUP)
+    except ValueError:
+        # The server has closed it.
+        return True
+    return bool(poll.poll(0))
+
+
+def _socket_of(environ: dict[str, Any]) -> Any:
+    # The second is gevent's own server under gunicorn.
+    return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
+
+
+class Body:
+    """What is left of a stream, to be returned by a WSGI application.
+
+    Args:
+        environ: of the request.
+        consumer: the stream.
+        offset: where to begin.
+        leave: whether this process is to stop serving; by default as gunicorn says,
+            which needs our hooks.
+    """
+
+    def __init__(
+        self,
+        environ: dict[str, Any],
+        consumer: Consumer,
+        offset: int = 0,
+        leave: Callable[[], bool] = lifecycle.current.leaving,
+    ) -> None:
+        self._environ = environ
+        self._leave = leave
+        # A worker of one thread does not heart-beat while it is in here.
+        self._beats = not environ.get('wsgi.multithread')
+        self._beat_at = 0.0
+        self._follower = consumer.follow(offset, self._lets_go)
+        self._read = b''
+        self._at = 0
+
+    def _lets_go(self) -> bool:
+        if self._beats and time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + _NOTIFY_S
+            lifecycle.current.notify()
+        return self._leave() or client_left(self._environ)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next bytes, as soon as they can be sent.
+
+        Raises:
+            ConnectionResetError: the response is to be cut.
+        """
+        if self._at == len(self._read):
+            try:
+                self._read, self._at = next(self._follower), 0
+            except (FollowCut, OffsetLost) as ex:
+                raise _cut(str(ex)) from ex
+        self._wait_for_room()
+        part = self._read[self._at : self._at + _PART]
+        self._at += len(part)
+        return part
+
+    def _wait_for_room(self) -> None:
+        sock = _socket_of(self._environ)
+        if sock is None:
+            return
+        # gevent's, if it has been patched: greenlets wait by that.
+        poll = select.poll()
+        try:
+            poll.register(sock, select.POLLOUT)
+        except ValueError:
+            raise _cut('the connection is closed') from None
+        for _ in range(STALLED_LOOKS):
+            if poll.poll(NET_S * 1000):
+                return
+            if self._lets_go():
+                break
+        raise _cut('the client reads nothing')
+
+    def close(self) -> None:
+        """Let go of the stream; WSGI servers call it whatever happens. Idempotent."""
+        self._follower.close()
+
+
+def _cut(why: str) -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, why)

@@ -1,0 +1,139 @@
+"""What gunicorn does for a response, done for other ASGI servers.
+
+gunicorn's ASGI worker runs each request in a task of its own, and cancels that when its
+client leaves. The specification asks for neither: a client that leaves is a message to
+whoever receives, and what runs the application need not be a task (granian's is none).
+So the application runs in a task here, beside one that receives what nobody else does::
+
+    the client leaves      http.disconnect is received        the task is cancelled
+    the server cancels     shutdown, or a timeout of its own  so is the task
+    the task is cancelled  from within: the response is cut   the server is told to cut
+
+There is no message that cuts a response, that is, closes the connection without the
+closing chunk. An application that fails with ``CancelledError`` makes every server do
+so; those of which more is known make less noise about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Receive = Callable[[], Awaitable[Any]]
+Application = Callable[[Any, Receive, Any], Awaitable[None]]
+
+_TURNS = 100
+"""Turns of the loop within which a closed connection is lost; two, as a rule."""
+
+
+def by_gunicorn(receive: Any) -> bool:
+    """Whether this ``receive`` is gunicorn's own."""
+    # Others are written in other languages: None, if there is anything.
+    module = getattr(receive, '__module__', None)
+    return isinstance(module, str) and module.startswith('gunicorn.')
+
+
+class _Exchange:
+    """One request and its response.
+
+    Args:
+        scope: of the request.
+        receive: the server's.
+        send: the server's.
+    """
+
+    def __init__(self, scope: Any, receive: Receive, send: Any) -> None:
+        self._receive = receive
+        self._send = send
+        announced = {b'content-length', b'transfer-encoding'}
+        self._bodyless = scope['method'] in ('GET', 'HEAD') and not any(
+            name in announced for name, _ in scope['headers']
+        )
+        self._task: asyncio.Task[None]
+        self._watcher: asyncio.Task[None] | None = None
+        self._left = False
+
+    async def run(self, application: Application, scope: Any) -> None:
+        """Have the application answer.
+
+        Raises:
+            CancelledError: the server is to cut the response, or has cancelled it.
+            Whatever the application raises, or the server's ``receive``.
+        """
+        self._task = asyncio.ensure_future(application(scope, self.receive, self._send))
+        if self._bodyless:
+            self._watch()
+        try:
+            await asyncio.wait([self._task])
+        finally:
+            # Either is done by now, unless the server has cancelled us.
+            for task in (self._task, self._watcher):
+                if task is not None and not task.done():
+                    task.cancel()
+                    await asyncio.wait([task])
+        if self._watcher is not None and not self._watcher.cancelled():
+            self._watcher.result()
+        if not self._task.cancelled():
+            self._task.result()
+        elif not self._left and not await _cut_quietly(self._send):
+            raise asyncio.CancelledError
+
+    async def receive(self) -> Any:
+        """Receive for the application."""
+        if self._watcher is not None:
+            if self._bodyless:
+                # The watcher has it, or will have: it is the same for all of them.
+                self._bodyless = False
+                return {'type': 'http.request', 'body': b'', 'more_body': False}
+            # It has no more than the client's leaving to wait for.
+            await asyncio.wait([self._watcher])
+            return {'type': 'http.disconnect'}
+        event = await self._receive()
+        if event['type'] == 'http.disconnect':
+            self._left = True
+        elif not event.get('more_body', False):
+            self._watch()
+        return event
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(self._wait_until_left())
+
+    async def _wait_until_left(self) -> None:
+        while (await self._receive())['type'] != 'http.disconnect':
+            # The empty body of a request without one.
+            pass
+        self._left = True
+        self._task.cancel()
+
+
+async def answer(application: Application, scope: Any, receive: Any, send: Any) -> None:
+    """Have the application answer a request of a server other than gunicorn.
+
+    Raises:
+        As ``_Exchange.run``.
+    """
+    await _Exchange(scope, receive, send).run(application, scope)
+
+
+async def _cut_quietly(send: Any) -> bool:
+    """Close a connection of uvicorn's, which would log an error; False if it is none.
+
+    It says nothing about a response whose client has gone first.
+    """
+    cycle: Any = getattr(send, '__self__', None)
+    transport: Any = getattr(cycle, 'transport', None)
+    # uvloop's transports are none of asyncio's.
+    if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
+        return False
+    if transport.get_write_buffer_size():
+        # The client reads nothing: it would keep the connection for as long.
+        transport.abort()
+    else:
+        transport.close()
+    # Within the loop's next turns it learns that the connection is lost.
+    for _ in range(_TURNS):
+        if cycle.disconnected:
+            return True
+        await asyncio.sleep(0)
+    return False
