@@ -134,6 +134,7 @@ class Runtime:
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
+        self._keeper.connected()
         if (slot, epoch) == (self._slot, self._epoch):
             return
         if self._closed:
@@ -153,7 +154,6 @@ class Runtime:
             self._notices = table.notices(slot)
             self._looks = table.looks(slot)
             self._slot, self._epoch = slot, epoch
-            self._keeper.had_one = True
             self._doorbell = doorbell
         doorbell.start()
         if before is not None:

@@ -158,7 +158,10 @@ class Supervisor:
             self._accept_again = 0.0
             self._listen_on()
         if now >= self._next_recheck:
-            self._next_recheck = now + RECHECK_S
+            # The end of a connection tells of a worker's death. As long as not all have
+            # come back there is none that could: look more often.
+            returning = now < self._returned_by
+            self._next_recheck = now + (ROOM_S if returning else RECHECK_S)
             if now >= self._returned_by:
                 self._workers.drop_absent()
             self._registry.finish_dead()
