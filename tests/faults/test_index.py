@@ -9,6 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 PAGE = (TESTS / 'faults' / 'README.md').read_text()
 ROWS = 40
+"""Those from the beginning on; what was found since is in the order of its numbers."""
 
 
 def named(text: str) -> list[tuple[str, str]]:
@@ -46,7 +47,8 @@ def test_every_fault_has_a_row_and_a_test() -> None:
         for line in PAGE.splitlines()
         if line.startswith('| F')
     }
-    assert list(rows) == [f'F{number:02}' for number in range(1, ROWS + 1)]
+    assert list(rows)[:ROWS] == [f'F{number:02}' for number in range(1, ROWS + 1)]
+    assert list(rows) == sorted(rows)
     assert all(rows.values())
 
 

@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 
 class Stepwise:
-    """What a writer stores through: it stops before its n-th byte or word."""
+    """What a writer stores through: it stops before its n-th store."""
 
     def __init__(self, inner: memoryview, left: list[int]) -> None:
         self._inner = inner
