@@ -13,7 +13,7 @@ from shmstream.ring.state import State
 from shmstream.wakeups.hub import MAX_READ
 
 if TYPE_CHECKING:
-    from shmstream.runtime import Runtime
+    from shmstream.membership import Membership
 
 MAX_OFFSET = (1 << 63) - 1
 
@@ -30,8 +30,9 @@ class Consumer:
     It stays on the session that it was opened on, also when another one takes its id.
     """
 
-    def __init__(self, runtime: Runtime, segment: Segment) -> None:
-        self._runtime = runtime
+    def __init__(self, member: Membership, segment: Segment) -> None:
+        self._member = member
+        self._runtime = member.runtime
         self._segment = segment
         self._reader = segment.reader
 
@@ -120,7 +121,7 @@ class Consumer:
             offset: where to begin; beyond the end, it waits until the stream is there.
             leave: asked at every wake-up; True lets the follower go (``FollowCut``).
         """
-        return Follower(self._runtime, self._segment, _checked(offset), leave)
+        return Follower(self._member, self._segment, _checked(offset), leave)
 
     async def started(self, wait_s: float) -> bool:
         """Wait until the stream is no longer pending; False if it still is.
@@ -133,9 +134,11 @@ class Consumer:
         hub = await self._runtime.loop_hub()
         watch = hub.join(self._segment)
         deadline = time.monotonic() + wait_s
-        # Who waits for the first byte listens: it keeps the generation alive.
-        self._runtime.count_follower(self._segment, +1)
+        counted = False
         try:
+            # Who waits for the first byte listens: it keeps the generation alive.
+            self._runtime.count_follower(self._segment, +1)
+            counted = True
             while True:
                 seen = watch.reader.snapshot()
                 if watch.reader.producer_state is not State.PENDING:
@@ -147,5 +150,8 @@ class Consumer:
                     return False
                 await hub.wait(watch, seen, left_s)
         finally:
-            self._runtime.count_follower(self._segment, -1)
-            hub.leave(watch)
+            try:
+                if counted:
+                    self._runtime.count_follower(self._segment, -1)
+            finally:
+                hub.leave(watch)

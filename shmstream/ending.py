@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 
+from shmstream import clock
 from shmstream.memory.segment import Segment
 from shmstream.ring.ring import RingWriter
 from shmstream.ring.state import State
@@ -46,4 +46,4 @@ def end_stream(
         segment.set_content_type(EVENT_STREAM)
     if error is not None and is_event_stream(segment.content_type):
         writer.append_last(error_event(writer.tail(4), error))
-    writer.finish(state, time.time_ns())
+    writer.finish(state, clock.moment())

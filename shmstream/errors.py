@@ -7,6 +7,8 @@ on (offsets, limits, seconds) are attributes, never only text.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ShmstreamError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -58,6 +60,9 @@ class OffsetLost(ShmstreamError):
         self.dropped_prefix = dropped_prefix
         self.total_bytes = total_bytes
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.offset, self.dropped_prefix, self.total_bytes)
+
 
 class FollowCut(ShmstreamError):
     """The follower was let go before the end; resume at ``offset`` elsewhere.
@@ -69,6 +74,10 @@ class FollowCut(ShmstreamError):
     def __init__(self, offset: int, why: str) -> None:
         super().__init__(f'follower let go at offset {offset}: {why}')
         self.offset = offset
+        self._why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.offset, self._why)
 
 
 class NoRoom(ShmstreamError):

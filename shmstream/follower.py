@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
-from shmstream.errors import FollowCut, LocalError
+from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
@@ -14,7 +16,7 @@ from shmstream.wakeups.push import Delivery, Send, Write
 from shmstream.wakeups.threads import ThreadHub
 
 if TYPE_CHECKING:
-    from shmstream.runtime import Runtime
+    from shmstream.membership import Membership
 
 CANCEL_GRACE_S = 0.5
 """How long the producer of a cancelled stream has to say that it has stopped."""
@@ -28,25 +30,29 @@ class Follower:
     On an event loop ``deliver`` does the same for less.
 
     Takes nothing before its first step: one that is never iterated needs no ``close``.
-    Ends at the stream's end.
+    Ends at the stream's end, and never says so of anything else. A step that is
+    cancelled, times out or is interrupted has taken no byte: the next one goes on at
+    ``offset``. Until the end, or ``close``, it counts as a listener.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
         delivered: whether it has delivered any.
 
     Raises (from the iteration):
-        OffsetLost: the ring overtook it; it never skips.
-        FollowCut: it was let go before the end.
+        OffsetLost: the ring overtook it; it never skips. And again at every step.
+        FollowCut: it was let go before the end. And again at every step.
+        LocalError: it has been closed before the end, or is iterated in both ways.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
+        member: Membership,
         segment: Segment,
         offset: int,
         leave: Callable[[], bool] | None,
     ) -> None:
-        self._runtime = runtime
+        self._member = member
+        self._runtime = member.runtime
         self._segment = segment
         self.offset = offset
         self._leave = leave
@@ -56,7 +62,10 @@ class Follower:
         self._hub: LoopHub | ThreadHub | None = None
         self._seen = b''
         self._cancel_seen_at: float | None = None
+        self._counted = False
         self._done = False
+        # What it raises from now on; None: it has come to the stream's end.
+        self._why: ShmstreamError | None = None
 
     def _step(self, watch: Watch) -> bytes | None:
         """Return bytes, or b'' at the end, or None: wait for the header to change."""
@@ -70,14 +79,12 @@ class Follower:
         final = reader.producer_state.final
         data = watch.read(self.offset)
         if data:
-            self.offset += len(data)
-            self.delivered = True
             return data
         if final:
             return b''
         if leave:
             raise FollowCut(self.offset, 'this worker is leaving')
-        if self._runtime.closed:
+        if self._member.closed:
             raise FollowCut(self.offset, 'this process has left')
         if self._segment.cancelled:
             now = time.monotonic()
@@ -95,16 +102,34 @@ class Follower:
         watch = hub.join(self._segment)
         self._hub, self._watch = hub, watch
         self._runtime.count_follower(self._segment, +1)
+        self._counted = True
         return watch
 
     def close(self) -> None:
-        """Let go of the stream. Idempotent; the end and exceptions do it as well."""
+        """Let go of the stream. Idempotent; the end does it as well.
+
+        Before the end it is no end: iterating raises ``LocalError`` from now on.
+        """
+        if not self._done:
+            self._end(LocalError(f'this follower was closed at offset {self.offset}'))
+        self._let_go()
+
+    def _end(self, why: ShmstreamError | None) -> None:
+        # A copy: one that has been raised would keep the frames that it came through.
+        self._why = copy.copy(why)
         self._done = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         watch, self._watch = self._watch, None
         # A forked child's copy is not counted, nor is it in a hub.
         if watch is not None and self._hub is not None and self._runtime.here:
-            self._runtime.count_follower(self._segment, -1)
-            self._hub.leave(watch)
+            try:
+                if self._counted:
+                    self._counted = False
+                    self._runtime.count_follower(self._segment, -1)
+            finally:
+                self._hub.leave(watch)
 
     # -- in a thread -----------------------------------------------------------------
 
@@ -113,7 +138,7 @@ class Follower:
 
     def __next__(self) -> bytes:
         if self._done:
-            raise StopIteration
+            raise StopIteration if self._why is None else copy.copy(self._why)
         try:
             if self._watch is None:
                 self._runtime.connect()
@@ -123,12 +148,16 @@ class Follower:
                 raise LocalError('this follower is iterated on an event loop')
             while (data := self._step(watch)) is None:
                 hub.wait(watch, self._seen, self._wait_s)
-        except BaseException:
-            self.close()
+        except (OffsetLost, FollowCut) as ex:
+            self._end(ex)
             raise
         if not data:
-            self.close()
+            self._end(None)
             raise StopIteration
+        # Last of all: what is interrupted before has taken nothing, and CPython looks
+        # for signals after a call and not between these.
+        self.delivered = True
+        self.offset += len(data)
         return data
 
     # -- on an event loop ------------------------------------------------------------
@@ -137,30 +166,46 @@ class Follower:
         return self
 
     async def _enter_loop(self) -> tuple[LoopHub, Watch]:
-        if self._watch is None:
-            self._enter(await self._runtime.loop_hub())
         hub, watch = self._hub, self._watch
-        if watch is None or not isinstance(hub, LoopHub):
+        if watch is not None and isinstance(hub, ThreadHub):
             raise LocalError('this follower is iterated in a thread')
+        if (
+            watch is None
+            or not isinstance(hub, LoopHub)
+            or hub.loop is not asyncio.get_running_loop()
+        ):
+            there = await self._runtime.loop_hub()
+            if watch is not None and hub is not None:
+                # It has been on a loop that is closed by now, perhaps.
+                self._watch, self._counted = None, False
+                self._runtime.drop_follower(hub, watch)
+            hub, watch = there, self._enter(there)
         return hub, watch
 
     async def __anext__(self) -> bytes:
         if self._done:
-            raise StopAsyncIteration
+            raise StopAsyncIteration if self._why is None else copy.copy(self._why)
         try:
             hub, watch = await self._enter_loop()
             while (data := self._step(watch)) is None:
                 await hub.wait(watch, self._seen, self._wait_s)
-        except BaseException:
-            self.close()
+        except (OffsetLost, FollowCut) as ex:
+            self._end(ex)
             raise
         if not data:
-            self.close()
+            self._end(None)
             raise StopAsyncIteration
+        # Nothing is awaited from here on: whoever cancels comes before or too late.
+        self.delivered = True
+        self.offset += len(data)
         return data
 
     async def deliver(self, send: Send, write: Write | None = None) -> None:
-        """Send all that is left, until the stream's end; then close.
+        """Send all that is left, until the stream's end.
+
+        What has been handed to ``send`` counts as delivered, also if that raises or is
+        cancelled, and is handed over once. However it is left, nobody is counted any
+        more; called again, it goes on at ``offset``.
 
         At the live edge ``send`` is called from the hub's own turn of the loop, outside
         of this task, and stepped once: as long as it has nothing to wait for, a
@@ -176,6 +221,8 @@ class Follower:
             As the iteration, and whatever ``send`` raises.
         """
         if self._done:
+            if self._why is not None:
+                raise copy.copy(self._why)
             return
         try:
             hub, watch = await self._enter_loop()
@@ -184,9 +231,15 @@ class Follower:
                 if data is None:
                     await delivery.wait(self._seen, self._wait_s)
                 else:
+                    self.offset += len(data)
+                    self.delivered = True
                     await send(data)
+            self._end(None)
+        except (OffsetLost, FollowCut) as ex:
+            self._end(ex)
+            raise
         finally:
-            self.close()
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -202,5 +255,5 @@ class Follower:
 
     def __del__(self) -> None:
         watch = getattr(self, '_watch', None)
-        if watch is not None and self._hub is not None:
+        if watch is not None and self._hub is not None and self._counted:
             self._runtime.drop_follower(self._hub, watch)

@@ -46,22 +46,9 @@ def digest(owner: bytes, conv_id: str) -> str:
     """
     if len(owner) != OWNER_BYTES:
         raise InvalidConversationId(f'owner must be {OWNER_BYTES} bytes')
-    return hashlib.blake2b(owner + validate_id(conv_id), digest_size=20).hexdigest()
+    return digest_of_raw(owner, validate_id(conv_id))
 
 
-def lookup_keys(conv_id: str) -> list[str]:
-    """Return every id that a look-up may ask with to find ``conv_id``.
-
-    That is the id itself and each part of it that ends before a ``::``.
-
-    >>> lookup_keys('a::org/model::x')
-    ['a', 'a::org/model', 'a::org/model::x']
-    """
-    keys = []
-    at = conv_id.find(MODEL_SEPARATOR)
-    while at != -1:
-        if at:
-            keys.append(conv_id[:at])
-        at = conv_id.find(MODEL_SEPARATOR, at + 1)
-    keys.append(conv_id)
-    return keys
+def digest_of_raw(owner: bytes, raw: bytes) -> str:
+    """As ``digest``, of an id's bytes as a segment keeps them."""
+    return hashlib.blake2b(owner + raw, digest_size=20).hexdigest()

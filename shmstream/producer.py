@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import io
 import logging
 import os
 import threading
@@ -19,7 +21,7 @@ from shmstream.ring.state import State
 from shmstream.wakeups.bells import Ringer
 
 if TYPE_CHECKING:
-    from shmstream.runtime import Runtime
+    from shmstream.membership import Membership
 
 log = logging.getLogger('shmstream')
 
@@ -31,21 +33,38 @@ class Producer:
     the block. A producer that is dropped without either aborts its stream, and so does
     the supervisor when the process dies: no stream stays live without its producer.
 
-    All methods may be called from any thread.
+    All methods may be called from any thread. An exception that a signal handler raises
+    while the stream is being ended goes on up, and ends the stream all the same: what
+    has not been published by then, the supervisor makes up for within a second.
+
+    Args:
+        member: whose stream it is.
+        segment: the segment.
+        lock: the file that holds its lock; the producer's from now on.
     """
 
-    def __init__(self, runtime: Runtime, segment: Segment, fd: int) -> None:
-        self._segment = segment
-        self._fd = fd
-        self._pid = os.getpid()
-        self._words = segment.words
-        self._ring = segment_writer(segment, fd, runtime.room.take)
-        self._ringer = Ringer(segment, runtime.bells)
-        self._runtime = runtime
-        self._ended = False
-        self._on_cancel: list[Callable[[], None]] = []
-        self._make_lock()
-        runtime.add_producer(self)
+    _ended = True  # until it is whole
+
+    def __init__(self, member: Membership, segment: Segment, lock: io.FileIO) -> None:
+        try:
+            runtime = member.runtime
+            self.member = member
+            self._runtime = runtime
+            self._segment = segment
+            # An object, which closes it with the last reference if nothing else does.
+            self._file = lock
+            self._pid = os.getpid()
+            self._words = segment.words
+            self._ring = segment_writer(segment, lock.fileno(), runtime.room.take)
+            self._ringer = Ringer(segment, runtime.bells)
+            self._on_cancel: list[Callable[[], None]] = []
+            self._make_lock()
+            runtime.add_producer(self)
+            self._ended = False
+        except BaseException:
+            self._ended = True
+            lock.close()
+            raise
 
     def _make_lock(self) -> None:
         # A process that ends aborts from another thread what one of its own writes.
@@ -139,6 +158,17 @@ class Producer:
         self._ringer.ring()
         return True
 
+    async def drain(self) -> None:
+        """Wait while a word about the memory limit is under way; for between writes.
+
+        On an event loop ``write`` waits for nothing. When memory is short, what has
+        ended could make room for this stream if the supervisor got the time for it,
+        and a stream that is written faster ends for want of room. 250 ms at the most,
+        and only then.
+        """
+        if self._runtime.room.asked:
+            await asyncio.to_thread(self._runtime.room.wait)
+
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
 
@@ -166,17 +196,14 @@ class Producer:
 
     def finish(self) -> None:
         """End the stream: complete, or cancelled if it has been. Idempotent."""
-        self._end(State.CANCELLED if self.is_cancelled else State.COMPLETE)
+        self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
         """End the stream as failed: ``error`` is its last event, in-band. Idempotent.
 
         A stream that has been cancelled ends as cancelled, without the event.
         """
-        if self.is_cancelled:
-            self._end(State.CANCELLED)
-        else:
-            self._end(State.ABORTED, error)
+        self._end(State.ABORTED, error)
 
     def cancel(self) -> None:
         """End the stream as cancelled, from the producer's own side. Idempotent."""
@@ -186,22 +213,42 @@ class Producer:
         """Forget the stream after a fork: it is the parent's, and so is its lock."""
         # Another thread of the parent may have held it.
         self._make_lock()
-        if not self._ended:
-            self._ended = True
-            os.close(self._fd)
+        self._ended = True
+        self._file.close()
 
     def _end(self, state: State, error: str | None = None) -> None:
+        # Twice: whatever is raised, and wherever, one of the two lets go. Each may be
+        # cut short at any point, and done again.
+        try:
+            try:
+                self._publish(state, error)
+            finally:
+                self._let_go()
+        finally:
+            self._let_go()
+
+    def _publish(self, state: State, error: str | None) -> None:
         with self._lock:
             if self._ended:
                 return
+            # From here on it is over, however far the rest of this comes.
             self._ended = True
-            self._runtime.remove_producer(self)
-            self._on_cancel.clear()
+            if self.is_cancelled:
+                state, error = State.CANCELLED, None
             end_stream(self._segment, self._ring, state, error)
             self._ringer.ring_state(state)
-            # Explicitly: mappings may share the descriptor's description, and its lock.
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            os.close(self._fd)
+
+    def _let_go(self) -> None:
+        # Under the lock: another thread may be publishing the end.
+        with self._lock:
+            self._ended = True
+            if not self._file.closed:
+                # Explicitly: a forked child may share the descriptor's description, and
+                # its lock.
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+                self._file.close()
+            self._on_cancel.clear()
+            self._runtime.remove_producer(self)
 
     def __enter__(self) -> Self:
         return self
@@ -212,14 +259,18 @@ class Producer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.finish()
-        else:
-            self.abort(f'the producer failed: {kind.__name__}')
+        try:
+            if kind is None:
+                self.finish()
+            else:
+                self.abort(f'the producer failed: {kind.__name__}')
+        finally:
+            # Those may have been interrupted on their way in.
+            self._let_go()
 
     def __del__(self) -> None:
         # After a fork the stream is still the parent's.
-        if not getattr(self, '_ended', True) and os.getpid() == self._pid:
+        if not self._ended and os.getpid() == self._pid:
             self._runtime.later(self._abort_dropped)
 
     def _abort_dropped(self) -> None:

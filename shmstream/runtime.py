@@ -25,26 +25,25 @@ from shmstream.control.wire import Message
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.room import Room
+from shmstream.memory.room import ANSWER_S, Room
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import ask
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.board import Board
+from shmstream.wakeups.chores import Chores
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
 from shmstream.wakeups.threads import ThreadHub
+from shmstream.weakly import weakly
 
 if TYPE_CHECKING:
     from shmstream.producer import Producer
 
 log = logging.getLogger('shmstream')
-
-_ROOM_S = 0.25
-"""As long as a producer that has no room left waits for a word about it."""
 
 _ROOM_RETRY_S = 2.0
 
@@ -52,7 +51,7 @@ _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
-    """One process's part in the deployment.
+    """One process's part in the deployment; ``membership`` says who shares it.
 
     Args:
         directory: the runtime directory.
@@ -61,6 +60,10 @@ class Runtime:
         masters: the processes that keep the deployment alive, as this process sees it
             now; empty when it has been orphaned and must not start a supervisor.
         leaving: whether this process has been told to stop serving.
+        leave: closes the runtime if it has no members; called in a thread of its own.
+
+    Attributes:
+        members: a token of each membership (``membership``); without any it leaves.
     """
 
     def __init__(
@@ -69,26 +72,37 @@ class Runtime:
         config: SupervisorConfig | None,
         masters: Callable[[], list[int]],
         leaving: Callable[[], bool],
+        leave: Callable[[Runtime], object],
     ) -> None:
         self.directory = directory
+        self.members: set[object] = set()
+        self._leave = leave
+        self._leaving_now: threading.Thread | None = None
         self._config = config
         self._masters = masters
         self._keeper = Keeper(directory, config, masters)
         self.leaving = leaving
         self.client = ControlClient(
-            directory, self._keeper.respawn, self._hello, self._greeted
+            directory,
+            self._keeper.respawn,
+            weakly(self._hello, {}),
+            weakly(self._greeted, None),
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.mappings = Mappings(directory.sessions, self._known_room)
+        self._chores = Chores('doorbell')
+        self._joined = True
+        self.mappings = Mappings(directory.sessions, weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
         self._epoch = 0
         self._notices = 0
         self._looks = 0
+        self._room_wanted = False
         self._ask_room_at = 0.0
+        self._asker: threading.Thread | None = None
         self._look_at = 0.0
         self._left = False
         self._lock = threading.RLock()
@@ -113,6 +127,27 @@ class Runtime:
         if self._slot is None:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
+        if not self._joined:
+            for pid in self._masters():
+                self.client.request('join', pid=pid)
+            self._joined = True
+
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start supervisors with this from now on, unless there is a config already."""
+        with self._lock:
+            if self._config is not None:
+                return
+            self._config, self._masters = config, masters
+            self._keeper.supervise(config, masters)
+            # The supervisor that we have been greeted by does not know these masters.
+            self._joined = self._slot is None
+
+    @property
+    def there(self) -> bool:
+        """Whether it has taken a slot."""
+        return self._slot is not None
 
     @property
     def closed(self) -> bool:
@@ -135,27 +170,36 @@ class Runtime:
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
         self._keeper.connected()
-        if (slot, epoch) == (self._slot, self._epoch):
+        if (slot, epoch) == (self._slot, self._epoch) and self._doorbell.alive:
             return
         if self._closed:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), self._on_wake)
-        with self._lock:
-            before = self._doorbell if self._slot is not None else None
-            if before is None:
-                self._board = Board(table, slot, epoch)
-                self.thread_hub = ThreadHub(self._board, self._ring_self)
-                self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
-            self.table = table
-            self.bells = Bells(table, (slot, epoch), self._board.tell)
-            self.room = Room(table, self._ask_room)
-            self._notices = table.notices(slot)
-            self._looks = table.looks(slot)
-            self._slot, self._epoch = slot, epoch
-            self._doorbell = doorbell
-        doorbell.start()
+        doorbell = Doorbell(table.semaphore_name(epoch), weakly(self._on_wake, NET_S))
+        try:
+            doorbell.start()
+            with self._lock:
+                before = self._doorbell if self._slot is not None else None
+                if before is None:
+                    self._board = Board(table, slot, epoch)
+                    self.thread_hub = ThreadHub(
+                        self._board, weakly(self._ring_self, None)
+                    )
+                    self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
+                self.table = table
+                self.bells = Bells(table, (slot, epoch), self._board.tell)
+                self.room = Room(table, weakly(self._want_room, None))
+                self._notices = table.notices(slot)
+                self._looks = table.looks(slot)
+                self._doorbell = doorbell
+                # Last: with a slot, all of it is there, the thread as well.
+                self._epoch = epoch
+                self._slot = slot
+        except BaseException:
+            # Greeted anew, we begin anew: the thread is looked for, not only the slot.
+            doorbell.stop()
+            raise
         if before is not None:
             # We were away for too long, and are somebody else to the new supervisor.
             before.stop()
@@ -167,18 +211,33 @@ class Runtime:
     def _known_room(self) -> int:
         return 0 if self._slot is None else self.table.room
 
-    def _ask_room(self) -> bool:
-        now = time.monotonic()
+    def _want_room(self) -> None:
+        # Whoever writes must not wait, not even for a thread to start.
+        self._room_wanted = True
+        self._ring_self()
+
+    def _ask_room_aside(self, now: float) -> None:
+        # Nor may the doorbell thread: followers depend on it.
         if now < self._ask_room_at:
-            return False
+            return
+        if self._asker is not None and self._asker.is_alive():
+            return
+        self._room_wanted = False
+        self._asker = threading.Thread(
+            target=self._ask_room, name='shmstream-room', daemon=True
+        )
+        self._asker.start()
+
+    def _ask_room(self) -> None:
+        room = self.room
         try:
-            ask(self.directory, 'room', reply_s=_ROOM_S)
+            ask(self.directory, 'room', reply_s=ANSWER_S)
         except ShmstreamError as ex:
-            # Writing needs no supervisor, nor may it wait for one again and again.
-            self._ask_room_at = now + _ROOM_RETRY_S
+            self._ask_room_at = time.monotonic() + _ROOM_RETRY_S
             log.warning('no word about room: %s', ex)
-            return False
-        return True
+            room.answered(False)
+        else:
+            room.answered(True)
 
     def _ring_self(self) -> None:
         # The doorbell's own thread looks around by itself before it waits again.
@@ -191,8 +250,9 @@ class Runtime:
         slot = self._slot
         if slot is None:
             return NET_S
+        do = self._chores.do
         # First of all: somebody waits for this.
-        self._board.rung()
+        do('the board', self._board.rung, None)
         now = time.monotonic()
         notices, looks = self.table.notices(slot), self.table.looks(slot)
         # By the clock, not by whether the wait ran out: under steady traffic the bell
@@ -200,28 +260,53 @@ class Runtime:
         due = now >= self._look_at
         if due:
             self._look_at = now + NET_S
-        if due or notices != self._notices or looks != self._looks or self.leaving():
+        left = do('leaving', self.leaving, False)
+        if due or notices != self._notices or looks != self._looks or left:
             look_at_all = due or looks != self._looks
             self._notices, self._looks = notices, looks
-            self._look_around(look_at_all)
+            self._look_around(look_at_all, left)
         self._do_later()
-        wait_s = self.thread_hub.step()
+        if self._room_wanted:
+            do('asking for room', lambda: self._ask_room_aside(now), None)
+        wait_s = do('threads that follow', self.thread_hub.step, NET_S)
         if due:
-            self.mappings.forget_unused(now)
-            if self.client.gone():
-                self._keeper.reconnect(self.client)
+            do('mappings', lambda: self.mappings.forget_unused(now), None)
+            do('the supervisor', self._keep_supervisor, None)
+            do('leaving unused', self._leave_unused, None)
         return wait_s
 
-    def _look_around(self, look_at_all: bool) -> None:
+    def _look_around(self, look_at_all: bool, left: bool) -> None:
+        do = self._chores.do
         for producer in self.producers():
-            producer.notice()
-        left = self.leaving()
+            do('a stop hook', producer.notice, None)
         everybody = left and not self._left
         self._left = left
         if not look_at_all and not everybody:
             return
-        self._loop_hubs.poke(look_at_all, everybody)
-        self.thread_hub.step(look_at_all, everybody)
+        do('loops', lambda: self._loop_hubs.poke(look_at_all, everybody), None)
+        do('threads', lambda: self.thread_hub.step(look_at_all, everybody), NET_S)
+
+    def _keep_supervisor(self) -> None:
+        if self.client.gone():
+            self._keeper.reconnect(self.client)
+
+    def _leave_unused(self) -> None:
+        # Not from here: leaving ends this very thread, and waits for it.
+        if not self.members and self._leaving_now is None:
+            thread = threading.Thread(
+                target=self._leave, args=(self,), name='shmstream-leaving'
+            )
+            thread.start()
+            self._leaving_now = thread
+        elif self._leaving_now is not None and not self._leaving_now.is_alive():
+            # Somebody has joined at the last moment.
+            self._leaving_now = None
+
+    def wake_everybody(self) -> None:
+        """Have all followers look around: those of one member are to leave."""
+        if self._slot is not None:
+            self._loop_hubs.poke(False, True)
+            self.thread_hub.step(everybody=True)
 
     # -- hubs and mappings -----------------------------------------------------------
 
@@ -265,7 +350,7 @@ class Runtime:
 
     def _do_later(self) -> None:
         while not self._later.empty():
-            self._later.get()()
+            self._chores.do('letting go', self._later.get(), None)
 
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
@@ -293,19 +378,26 @@ class Runtime:
         for producer in list(self._producers):
             producer.abandon()
 
+    def abort_all(self, member: object = None) -> None:
+        """Abort what this member produces, or everybody."""
+        for producer in self.producers():
+            if member in (None, producer.member):
+                self._chores.do(
+                    'aborting a stream',
+                    functools.partial(producer.abort, 'the producer is shutting down'),
+                    None,
+                )
+
     def close(self) -> None:
         """Leave the deployment; what is still produced here is aborted."""
         self._closed = True
         self._keeper.close()
-        for producer in self.producers():
-            try:
-                producer.abort('the producer is shutting down')
-            except Exception:
-                # The others, and the thread below, must end all the same.
-                log.exception('stream %s: cannot be aborted', producer.generation)
+        self.abort_all()
         self._do_later()
         if self._slot is not None:
             self._doorbell.stop()
+            if self._asker is not None:
+                self._asker.join()
             self.bells.close()
             self._loop_hubs.close()
             self._slot = None

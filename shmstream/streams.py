@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
 from shmstream.errors import NoRoom, StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
+from shmstream.membership import Membership, join
 from shmstream.memory.directory import RuntimeDirectory, default_directory
 from shmstream.producer import Producer
-from shmstream.runtime import Runtime
 from shmstream.supervisor.config import SupervisorConfig
+
+if TYPE_CHECKING:
+    from shmstream.runtime import Runtime
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -35,10 +39,11 @@ class Streams:
     owners is two streams.
     """
 
-    def __init__(self, runtime: Callable[[], Runtime]) -> None:
-        self._make_runtime = runtime
-        self._runtime_now: Runtime | None = None
-        self._lock = threading.Lock()
+    def __init__(self, become_member: Callable[[], Membership]) -> None:
+        self._become_member = become_member
+        self._member_now: Membership | None = None
+        # Reentrant: a signal handler may need it in the middle of its first use.
+        self._lock = threading.RLock()
         _attached.add(self)
 
     @classmethod
@@ -50,12 +55,16 @@ class Streams:
     ) -> Streams:
         """Join the deployment of a runtime directory. Starts and opens nothing yet.
 
+        However often a process attaches, it has one part in the deployment: a slot, a
+        thread and a connection, as long as there is a ``Streams`` of that directory in
+        use, or a producer, consumer or follower that one has made.
+
         Args:
             directory: the runtime directory, default ``$SHMSTREAM_DIR``, or else
                 ``/dev/shm/shmstream-<uid>``.
-            supervise: start a supervisor if there is none, with these settings; it
-                leaves with this process. Under gunicorn the hooks have started one,
-                which leaves with the master.
+            supervise: start a supervisor if there is none, with these settings (those
+                of the process's first that has some); it leaves with this process.
+                Under gunicorn the hooks have started one, which leaves with the master.
         """
         path = default_directory() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
@@ -66,18 +75,20 @@ class Streams:
 
         config = SupervisorConfig() if supervise is True else supervise or None
 
-        def make() -> Runtime:
-            return Runtime(where, config, masters, life.leaving)
+        return cls(lambda: join(where, config, masters, life.leaving))
 
-        return cls(make)
+    @property
+    def member(self) -> Membership:
+        """What we hold of this process's runtime, from our first use after a fork."""
+        with self._lock:
+            if self._member_now is None:
+                self._member_now = self._become_member()
+            return self._member_now
 
     @property
     def runtime(self) -> Runtime:
-        """This process's part in the deployment, made at its first use after a fork."""
-        with self._lock:
-            if self._runtime_now is None:
-                self._runtime_now = self._make_runtime()
-            return self._runtime_now
+        """This process's part in the deployment."""
+        return self.member.runtime
 
     @property
     def followers(self) -> int:
@@ -121,22 +132,32 @@ class Streams:
             SupervisorUnavailable: nobody answered within some seconds.
         """
         validate_id(conv_id)
-        runtime = self.runtime
+        member = self.member
+        runtime = member.runtime
         runtime.connect()
-        _, fd = runtime.client.request(
-            'create', owner=owner.hex(), id=conv_id, capacity=capacity
-        )
-        if fd is None:
-            # The kernel drops it when we have no descriptor left.
-            raise NoRoom('no descriptor left for the stream')
+        lock: io.FileIO | None = None
+        made: list[Producer] = []
         try:
-            producer = Producer(runtime, runtime.mappings.share_locked(fd), fd)
+            _, lock = runtime.client.request(
+                'create', owner=owner.hex(), id=conv_id, capacity=capacity
+            )
+            if lock is None:
+                # The kernel drops it when we have no descriptor left.
+                raise NoRoom('no descriptor left for the stream')
+            segment = runtime.mappings.share_locked(lock.fileno())
+            # By C code into the list: a handler that raises as it returns leaves no
+            # producer that nobody knows.
+            made.extend(map(Producer, (member,), (segment,), (lock,)))
+            if not pending:
+                made[0].begin(content_type)
+            return made[0]
         except BaseException:
-            os.close(fd)
+            # Whoever keeps the exception keeps what these names stand for.
+            if made:
+                made[0].abort('the stream could not begin')
+            elif lock is not None:
+                lock.close()
             raise
-        if not pending:
-            producer.begin(content_type)
-        return producer
 
     def open(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
@@ -153,13 +174,13 @@ class Streams:
             StreamNotFound: there is none.
             StreamReplaced: there is one of another generation.
         """
-        runtime = self.runtime
-        segment = runtime.mappings.attach(digest(owner, conv_id))
+        member = self.member
+        segment = member.runtime.mappings.attach(digest(owner, conv_id))
         if segment.evicted:
             raise StreamNotFound('stream not found or expired')
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
-        return Consumer(runtime, segment)
+        return Consumer(member, segment)
 
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
@@ -214,11 +235,14 @@ class Streams:
         return self.runtime.client.request('status')[0]
 
     def close(self) -> None:
-        """Leave the deployment: threads end, what is still produced here is aborted."""
+        """Let go of all that it has made: what it still produces is aborted.
+
+        Threads end, and the process leaves, unless others here have attached as well.
+        """
         with self._lock:
-            runtime, self._runtime_now = self._runtime_now, None
-        if runtime is not None:
-            runtime.close()
+            member, self._member_now = self._member_now, None
+        if member is not None:
+            member.close()
 
     def __enter__(self) -> Self:
         return self
@@ -233,8 +257,8 @@ class Streams:
 
     def _after_fork(self) -> None:
         # Another thread of the parent may have held it.
-        self._lock = threading.Lock()
-        self._runtime_now = None
+        self._lock = threading.RLock()
+        self._member_now = None
 
 
 def _forget_parents() -> None:

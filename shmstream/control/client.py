@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import array
+import contextlib
+import io
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from shmstream import clock
 from shmstream.control.wire import MAX_REPLY, FrameReader, Message, encode
-from shmstream.errors import ControlError, NoRoom, SupervisorUnavailable
+from shmstream.errors import (
+    ControlError,
+    NoRoom,
+    ShmstreamError,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
 from shmstream.memory.directory import RuntimeDirectory
 
 REPLY_S = 5.0
-"""As long as one reply may take. The supervisor answers in well under a millisecond."""
+"""As long as a request may take, with all its repetitions and its wait for others.
+The supervisor answers in well under a millisecond."""
 
 CONNECT_S = 2.0
 """As long as a request waits for a supervisor to be there: a successor needs 0.2 s."""
 
+_ON_ITS_WAY_S = 0.2
+"""Before its asker gives up, a request is no longer carried out: so that the reply to
+one that was carried out still finds somebody. At most a tenth of what is waited."""
+
 FIRST_CONNECT_S = 10.0
 """As long as a process waits that starts one itself, on a busy machine."""
+
+_Received = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+
+_READ = 1 << 16
+_INT = array.array('i').itemsize
 
 _RETRY_S = 0.02
 _FAIL_FAST_S = 0.5
@@ -47,22 +66,79 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
     return sock
 
 
-def call(sock: socket.socket, request: Message) -> tuple[Message, int | None]:
+def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:
+    """Return what comes next, and the descriptor that came with it, as an owner.
+
+    A descriptor that is a mere number is lost if a signal handler raises before it has
+    been stored, and with it the lock that it holds. So C code stores it in a list, and
+    the object that owns it from then on closes it when the last reference goes.
+    """
+    got: list[_Received] = []
+    owners: list[io.FileIO] = []
+    space, flags = socket.CMSG_SPACE(_INT), socket.MSG_CMSG_CLOEXEC
+    try:
+        got.extend(map(sock.recvmsg, (_READ,), (space,), (flags,)))
+        owners.extend(map(io.FileIO, _passed(got), ('r+',)))
+        return got[0][0], owners[0] if owners else None
+    except BaseException:
+        for owner in owners:
+            owner.close()
+        if not owners:
+            for number in _passed(got):
+                os.close(number)
+        raise
+
+
+def _passed(
+    got: list[_Received],
+) -> list[int]:
+    return [
+        number
+        for _, ancillary, _, _ in got
+        for _, kind, raw in ancillary
+        if kind == socket.SCM_RIGHTS
+        for number in array.array('i', raw[: len(raw) // _INT * _INT])
+    ]
+
+
+def call(
+    sock: socket.socket,
+    request: Message,
+    wait_s: float = REPLY_S,
+    asked_ns: int | None = None,
+) -> tuple[Message, io.FileIO | None]:
     """Send one request and wait for its reply; the descriptor is the caller's.
+
+    Args:
+        sock: the connection.
+        request: the operation and its fields.
+        wait_s: seconds that the reply may take.
+        asked_ns: when this was asked for first; None: now.
 
     Raises:
         OSError: the connection broke or the reply did not come in time.
         NoRoom: the supervisor has no room for it.
+        StreamReplaced: there is a newer stream than the one that was asked for.
         ControlError: the supervisor refused it.
     """
-    sock.sendall(encode(request))
+    now_ns = clock.now_ns()
+    until_s = wait_s - min(_ON_ITS_WAY_S, wait_s / 10)
+    stamps = {
+        'asked': now_ns if asked_ns is None else asked_ns,
+        'until': now_ns + int(until_s * clock.NS),
+    }
+    deadline = time.monotonic() + wait_s
+    sock.settimeout(wait_s)
+    sock.sendall(encode(request | stamps))
     frames = FrameReader(MAX_REPLY)
-    fd: int | None = None
+    fd: io.FileIO | None = None
+    came: io.FileIO | None = None
     try:
         while True:
-            data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
-            for received in fds:
-                fd = received
+            # A reply that comes in pieces has no more time for it.
+            sock.settimeout(_left(deadline))
+            data, came = _receive(sock)
+            fd = came or fd
             if not data:
                 raise ConnectionResetError('the supervisor has gone')
             messages = frames.feed(data)
@@ -70,13 +146,28 @@ def call(sock: socket.socket, request: Message) -> tuple[Message, int | None]:
                 reply = messages[0]
                 break
         if not reply.get('ok'):
-            text = str(reply.get('error'))
-            raise NoRoom(text) if reply.get('no_room') else ControlError(text)
+            raise _refusal(reply)
+        return reply, fd
     except BaseException:
-        if fd is not None:
-            os.close(fd)
+        # Whoever keeps the exception keeps what these names stand for.
+        for each in (fd, came):
+            if each is not None:
+                each.close()
         raise
-    return reply, fd
+
+
+def _refusal(reply: Message) -> ShmstreamError:
+    text = str(reply.get('error'))
+    if reply.get('no_room'):
+        return NoRoom(text)
+    if reply.get('replaced'):
+        return StreamReplaced(str(reply['replaced']))
+    return ControlError(text)
+
+
+def _left(deadline: float) -> float:
+    # Never 0: that would be a socket that does not wait at all.
+    return max(deadline - time.monotonic(), 0.001)
 
 
 class ControlClient:
@@ -105,57 +196,78 @@ class ControlClient:
         self._greeted = greeted
         self._sock: socket.socket | None = None
         self._failed_at = -_FAIL_FAST_S
-        self._lock = threading.Lock()
+        # Reentrant only so that whoever is interrupted can tell whether it holds it.
+        self._lock = threading.RLock()
+        self._busy = False
 
-    def request(self, op: str, **fields: Any) -> tuple[Message, int | None]:
+    def request(self, op: str, **fields: Any) -> tuple[Message, io.FileIO | None]:
         """Ask for an operation; see ``wire`` for their fields.
 
-        A connection that turns out to be dead is replaced, and the request made again:
-        all operations can be repeated.
+        A connection that turns out to be dead is replaced, and the request made again,
+        within the same time: all operations can be repeated (see ``wire``).
 
         Raises:
-            SupervisorUnavailable: nobody answered within ``CONNECT_S``.
-            NoRoom, ControlError: as the supervisor said.
+            SupervisorUnavailable: nobody was there within ``CONNECT_S``, or nobody
+                answered within ``REPLY_S``.
+            NoRoom, StreamReplaced, ControlError: as the supervisor said.
         """
-        deadline = time.monotonic() + CONNECT_S
-        with self._locked():
+        asked_ns = clock.now_ns()
+        deadline = time.monotonic() + REPLY_S
+        request: Message = {'op': op, **fields}
+        with self._locked(deadline):
+            connect_by = min(time.monotonic() + CONNECT_S, deadline)
             while True:
-                sock = self._connected(deadline)
+                sock = self._connected(connect_by, deadline)
                 try:
-                    return call(sock, {'op': op, **fields})
+                    return call(sock, request, _left(deadline), asked_ns)
                 except OSError as ex:
                     self._drop()
-                    if time.monotonic() >= deadline:
+                    if time.monotonic() >= connect_by:
                         raise SupervisorUnavailable(f'no reply: {ex}') from ex
+                    request['again'] = True
                 except BaseException as ex:
-                    if not isinstance(ex, NoRoom | ControlError):
+                    if not isinstance(ex, NoRoom | StreamReplaced | ControlError):
                         # Half a reply may be under way: it must not answer another.
                         self._drop()
                     raise
 
     def connect(self, wait_s: float = CONNECT_S) -> None:
         """Connect now rather than at the first request. Raises as ``request``."""
-        with self._locked():
-            self._connected(time.monotonic() + wait_s)
+        deadline = time.monotonic() + max(wait_s, REPLY_S)
+        with self._locked(deadline):
+            connect_by = min(time.monotonic() + wait_s, deadline)
+            self._connected(connect_by, deadline)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Who queues behind a supervisor that does not come back gives up with the rest.
-        if not self._lock.acquire(timeout=CONNECT_S + REPLY_S):
-            raise SupervisorUnavailable('too many requests wait for the supervisor')
+    @contextlib.contextmanager
+    def _locked(self, deadline: float) -> Iterator[None]:
+        # Taken within the try: CPython looks for signals after a call and not before,
+        # so what a handler raises then cannot leave it taken, for everybody.
+        mine = False
         try:
+            # Who queues behind a supervisor that does not come back gives up with the
+            # rest; so does a handler that asks while what it interrupts is asking.
+            if not self._lock.acquire(timeout=_left(deadline)) or self._busy:
+                raise SupervisorUnavailable('too many requests wait for the supervisor')
             if time.monotonic() - self._failed_at < _FAIL_FAST_S:
                 raise SupervisorUnavailable('the supervisor is still not there')
+            self._busy = mine = True
             yield
         finally:
-            self._lock.release()
+            if mine:
+                self._busy = False
+            try:  # noqa: SIM105  ``suppress`` is code that may be interrupted as well
+                self._lock.release()
+            except RuntimeError:
+                # It has not been ours.
+                pass
 
-    def _connected(self, deadline: float) -> socket.socket:
+    def _connected(self, connect_by: float, deadline: float) -> socket.socket:
         while self._sock is None:
             try:
-                sock = connect(self._directory)
+                sock = connect(self._directory, _left(deadline))
                 try:
-                    reply, _ = call(sock, {'op': 'hello', **self._hello()})
+                    hello = {'op': 'hello', **self._hello()}
+                    reply, _ = call(sock, hello, _left(deadline))
                     self._greeted(reply)
                 except BaseException:
                     sock.close()
@@ -163,7 +275,7 @@ class ControlClient:
                 self._sock = sock
             except OSError as ex:
                 now = time.monotonic()
-                if now >= deadline:
+                if now >= connect_by:
                     self._failed_at = now
                     raise SupervisorUnavailable(
                         f'no supervisor in {self._directory.path}: {ex.strerror or ex}'
@@ -189,7 +301,6 @@ class ControlClient:
                 ended = False
             except OSError:
                 ended = True
-            self._sock.settimeout(REPLY_S)
             if ended:
                 self._drop()
             return ended

@@ -55,6 +55,12 @@ class Keeper:
         self.had_one = False
         """Whether there has been a supervisor: it is missed, not only not there yet."""
 
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start them with this, and for these, from now on."""
+        self._config, self._masters = config, masters
+
     def connected(self) -> None:
         """There is a supervisor; if it goes, that is news and not the same failure."""
         self.had_one = self._served = True

@@ -11,12 +11,25 @@ A request has ``op`` and the operation's own fields; the reply to it has ``ok``.
 is one reply per request, in order. A descriptor (the locked segment, in the reply to
 ``create``) travels with the first byte of its frame.
 
+A request also has ``asked`` and ``until``, in ns since boot (``shmstream.clock``): when
+it was asked for first, and until when its asker waits for it; and ``again`` if it may
+have been carried out already, by a supervisor that died before it could say so. Nothing
+is done for an asker whose time is over or who has hung up (only ``leave`` is: who goes
+does not wait). So a request that was given up can never be carried out later, and every
+request may be made again:
+
+    cancel, evict   concern no stream whose producer asked for it after ``asked``
+    create, again   takes the place of no such stream either; what its own first try
+                    may have left has the same ``asked``, and goes
+    the others      change nothing, or what they change is the same the second time
+
     op       fields                                    reply
     -------  ----------------------------------------  --------------------------------
     hello    pid, masters, slot, epoch                 slot, epoch
     join     pid (of a successor's master)             -
     leave    pid (of a master that goes)               -
-    create   owner, id, capacity                       generation, digest + descriptor
+    create   owner, id, capacity                       generation, digest + descriptor;
+                                                       or replaced: a generation
     cancel   owner, id, generation                     found
     evict    owner, id, generation                     found
     lookup   owner, ids                                sessions

@@ -6,6 +6,7 @@ mapping a segment costs more than reading it, and who has read it once often com
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import threading
@@ -20,6 +21,9 @@ _RECENT_S = 1.0
 """A mapping that nobody uses is kept for as long, twice at the most."""
 
 _MAX_RECENT = 64
+
+_LOOKS = 3
+"""How often a name is looked up whose file is another one each time."""
 
 
 class Mappings:
@@ -52,18 +56,14 @@ class Mappings:
             StreamNotFound, LayoutMismatch: as ``Segment.attach``.
         """
         path = f'{self._sessions}/{digest}'
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            raise StreamNotFound('stream not found or expired') from None
-        # While it is mapped, its number can be no other file's.
-        segment = self._segments.get((found.st_dev, found.st_ino))
-        if segment is None:
-            fd = open_segment(path)
-            try:
-                segment = self.share(fd)
-            finally:
-                os.close(fd)
+        for _ in range(_LOOKS):
+            segment = self._look_up(path)
+            # The number that was looked up may have gone to another session's file
+            # meanwhile: many file systems use them again at once.
+            if segment.digest == digest:
+                break
+        else:
+            raise StreamNotFound('stream not found or expired')
         # What is evicted gives its memory back with its last mapping: where there is
         # little room, nobody may have to wait for that.
         if (
@@ -73,8 +73,23 @@ class Mappings:
             self._recent[segment] = None
         return segment
 
+    def _look_up(self, path: str) -> Segment:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            raise StreamNotFound('stream not found or expired') from None
+        segment = self._segments.get((found.st_dev, found.st_ino))
+        if segment is not None:
+            return segment
+        fd = open_segment(path)
+        try:
+            return self.share(fd)
+        finally:
+            os.close(fd)
+
     def share(self, fd: int) -> Segment:
         """Return the mapping of this descriptor's segment, made if there is none."""
+        # Neither an open nor a mapped file's number can be another's.
         found = os.fstat(fd)
         identity = (found.st_dev, found.st_ino)
         with self._lock:
@@ -89,11 +104,8 @@ class Mappings:
         Mapped through a description of its own: a mapping keeps a descriptor, in forked
         children too, and none but the producer's own may keep the lock.
         """
-        unlocked = os.open(f'/proc/self/fd/{fd}', os.O_RDWR | os.O_CLOEXEC)
-        try:
-            return self.share(unlocked)
-        finally:
-            os.close(unlocked)
+        with io.FileIO(f'/proc/self/fd/{fd}', 'r+') as unlocked:
+            return self.share(unlocked.fileno())
 
     def everything(self) -> list[Segment]:
         """What is mapped."""

@@ -32,8 +32,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, StreamNotFound
-from shmstream.ids import MAX_ID_BYTES
+from shmstream.ids import MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.extents import FIRST_EXTENT, no_room
 from shmstream.ring.layout import (
     B_ID,
@@ -45,6 +46,8 @@ from shmstream.ring.layout import (
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
     MAX_SLOTS,
+    W_ASKED,
+    W_ASKED_BOOT,
     W_CANCELLED,
     W_CAPACITY,
     W_CREATED,
@@ -102,12 +105,21 @@ class Segment:
         *,
         capacity: int,
         generation: int,
-        created_ns: int,
+        created: Moment,
         producer_epoch: int,
         owner: bytes,
         conv_id: bytes,
     ) -> tuple[Segment, int]:
         """Make a segment at ``path`` and lock it.
+
+        Args:
+            path: where; nothing may be there.
+            capacity: bytes of its ring.
+            generation: its random number.
+            created: now on the wall clock, and when it was asked for since boot.
+            producer_epoch: of the worker that will produce.
+            owner: the owner's digest.
+            conv_id: the conversation id.
 
         Returns:
             The segment, mapped through a description of its own, and the descriptor
@@ -136,20 +148,20 @@ class Segment:
                 segment = cls(fd, size)
             finally:
                 os.close(fd)
+            segment._write_header(
+                capacity, generation, created, producer_epoch, owner, conv_id, extent
+            )
         except BaseException:
             os.close(locked)
             os.unlink(path)
             raise
-        segment._write_header(
-            capacity, generation, created_ns, producer_epoch, owner, conv_id, extent
-        )
         return segment, locked
 
     def _write_header(
         self,
         capacity: int,
         generation: int,
-        created_ns: int,
+        created: Moment,
         producer_epoch: int,
         owner: bytes,
         conv_id: bytes,
@@ -159,7 +171,9 @@ class Segment:
         words[W_VERSION] = LAYOUT_VERSION
         words[W_CAPACITY] = self.capacity = capacity
         words[W_GENERATION] = generation
-        words[W_CREATED] = created_ns
+        words[W_CREATED] = created.wall_ns
+        words[W_ASKED] = created.now_ns
+        words[W_ASKED_BOOT] = created.boot
         words[W_PRODUCER_EPOCH] = producer_epoch
         words[W_RESERVED] = reserved
         self.view[B_OWNER] = owner
@@ -221,10 +235,19 @@ class Segment:
         return RingReader(self.view)
 
     @property
+    def _raw_id(self) -> bytes:
+        length = min(self.words[W_ID_LENGTH], MAX_ID_BYTES)
+        return bytes(self.view[B_ID : B_ID + length])
+
+    @property
     def conv_id(self) -> str:
         """The conversation id."""
-        length = self.words[W_ID_LENGTH]
-        return bytes(self.view[B_ID : B_ID + length]).decode('utf-8', 'replace')
+        return self._raw_id.decode('utf-8', 'replace')
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The name of the session that it says it is: whose bytes these are."""
+        return digest_of_raw(self.owner, self._raw_id)
 
     @property
     def owner(self) -> bytes:
@@ -294,9 +317,15 @@ class Segment:
 
     @property
     def created_at_ns(self) -> int:
-        """Unix time in ns."""
+        """Unix time in ns; for showing."""
         created: int = self.words[W_CREATED]
         return created
+
+    @property
+    def asked(self) -> Moment:
+        """When its producer asked for it: which of two is newer is decided by this."""
+        words = self.words
+        return Moment(words[W_CREATED], words[W_ASKED], words[W_ASKED_BOOT])
 
     @property
     def cancelled(self) -> bool:

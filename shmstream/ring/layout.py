@@ -10,17 +10,22 @@ writer has cache lines of its own::
          8  supervisor, once       layout version
         16  supervisor, once       capacity         bytes of the ring
         24  supervisor, once       generation       random, never 0
-        32  supervisor, once       created at       unix time, ns
+        32  supervisor, once       created at       unix time, ns; for showing
         40  supervisor, once       producer epoch   of the worker that produces
+        48  supervisor, once       asked at         time since boot, ns: when its
+                                                    producer asked for it first
+        56  supervisor, once       asked on         the id of that boot
     ------  ---------------------  ----------------------------------------------- 64 --
         64  producer               head             bytes that ever entered
         72  producer               dropped prefix   first stream offset still there
         80  producer               state            pending, live, complete, ...
         88  producer               completed at     unix time, ns; 0 until the end
         96  producer               reserved         ring bytes backed by memory
+       104  producer               ended at         time since boot, ns; 0 until then
+       112  producer               ended on         the id of that boot
     ------  ---------------------  ---------------------------------------------- 128 --
-       128  supervisor             cancelled        unix time, ns; 0 = no
-       136  supervisor             evicted          unix time, ns; 0 = no
+       128  supervisor             cancelled        time since boot, ns; 0 = no
+       136  supervisor             evicted          time since boot, ns; 0 = no
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's bell board
                                                     + 1, or 0; k in 0..63
@@ -37,7 +42,8 @@ writer has cache lines of its own::
       4096  producer               data[capacity]   offset % capacity
 
 "Producer" is whoever holds the ``flock`` of the segment's file; the supervisor is the
-producer of a segment whose producer died. Offsets are absolute stream offsets.
+producer of a segment whose producer died. Offsets are absolute stream offsets. Which
+clock is for what: ``shmstream.clock``.
 
 Shared words are written only by item assignment to a ``memoryview.cast('Q')``, one
 aligned store. ``struct.pack_into`` writes a zero first, which readers see (CPython
@@ -53,7 +59,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -70,12 +76,16 @@ W_CAPACITY: Final = 2
 W_GENERATION: Final = 3
 W_CREATED: Final = 4
 W_PRODUCER_EPOCH: Final = 5
+W_ASKED: Final = 6
+W_ASKED_BOOT: Final = 7
 
 W_HEAD: Final = 8
 W_DROPPED: Final = 9
 W_STATE: Final = 10
 W_COMPLETED: Final = 11
 W_RESERVED: Final = 12
+W_ENDED: Final = 13
+W_ENDED_BOOT: Final = 14
 
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17

@@ -25,6 +25,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, LocalError, OffsetLost
 from shmstream.ring.layout import (
     B_CHANGES,
@@ -33,6 +34,8 @@ from shmstream.ring.layout import (
     W_CAPACITY,
     W_COMPLETED,
     W_DROPPED,
+    W_ENDED,
+    W_ENDED_BOOT,
     W_HEAD,
     W_RESERVED,
     W_STATE,
@@ -156,7 +159,7 @@ class RingWriter:
         if self._words[W_STATE] == State.PENDING:
             self._words[W_STATE] = State.LIVE
 
-    def finish(self, state: State, now_ns: int) -> None:
+    def finish(self, state: State, at: Moment) -> None:
         """Publish the final state. Nothing may be appended after it.
 
         Raises:
@@ -167,7 +170,9 @@ class RingWriter:
             raise LocalError(f'{state.label} is not a final state')
         if self.state.final:
             raise LocalError(f'the stream is {self.state.label} already')
-        self._words[W_COMPLETED] = now_ns
+        self._words[W_COMPLETED] = at.wall_ns
+        self._words[W_ENDED] = at.now_ns
+        self._words[W_ENDED_BOOT] = at.boot
         self._words[W_STATE] = state
 
 
@@ -201,9 +206,15 @@ class RingReader:
 
     @property
     def completed_at_ns(self) -> int:
-        """Unix time in ns, 0 until the end."""
+        """Unix time in ns, 0 until the end; for showing."""
         completed: int = self._words[W_COMPLETED]
         return completed
+
+    @property
+    def ended(self) -> Moment:
+        """When it ended, on both clocks; zeros until then."""
+        words = self._words
+        return Moment(words[W_COMPLETED], words[W_ENDED], words[W_ENDED_BOOT])
 
     @property
     def producer_state(self) -> State:

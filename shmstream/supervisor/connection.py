@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """A descriptor that goes with a reply, and what to do if it cannot."""
+
+    fd: int
+    undelivered: Callable[[], None]
 
 
 class Connection:
@@ -17,22 +28,40 @@ class Connection:
         self.frames = FrameReader(MAX_REQUEST)
         self.slot: int | None = None
         self.epoch = 0
-        self.out: deque[tuple[memoryview, int | None]] = deque()
+        self.out: deque[tuple[memoryview, _Passed | None]] = deque()
+        self._hung_up = select.poll()
+        # An end that is only shut for writing still reads its replies.
+        self._hung_up.register(sock, select.POLLHUP)
 
-    def send(self, reply: Message | str, fd: int | None = None) -> None:
-        """Queue a reply, or its text; the descriptor is ours to close then."""
-        self.out.append((memoryview(encode(reply)), fd))
+    @property
+    def hung_up(self) -> bool:
+        """Whether the peer's end is closed, whatever of it is still to be read."""
+        return bool(self._hung_up.poll(0))
+
+    def send(self, reply: Message | str) -> None:
+        """Queue a reply, or its text."""
+        self.out.append((memoryview(encode(reply)), None))
+
+    def send_fd(self, reply: Message, fd: int, undelivered: Callable[[], None]) -> None:
+        """Queue a reply with a descriptor, which is ours to close then.
+
+        Args:
+            reply: the reply.
+            fd: goes with it.
+            undelivered: called, once the descriptor is closed, if it never left.
+        """
+        self.out.append((memoryview(encode(reply)), _Passed(fd, undelivered)))
 
     def flush(self) -> bool:
         """Send what the socket takes; return whether something is left."""
         while self.out:
-            data, fd = self.out[0]
+            data, passed = self.out[0]
             try:
-                if fd is None:
+                if passed is None:
                     sent = self.sock.send(data, socket.MSG_NOSIGNAL)
                 else:
-                    sent = socket.send_fds(self.sock, [data], [fd])
-                    os.close(fd)
+                    sent = socket.send_fds(self.sock, [data], [passed.fd])
+                    os.close(passed.fd)
             except BlockingIOError:
                 return True
             if sent == len(data):
@@ -43,8 +72,9 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket and what was still to be sent."""
-        for _, fd in self.out:
-            if fd is not None:
-                os.close(fd)
-        self.out.clear()
         self.sock.close()
+        while self.out:
+            _, passed = self.out.popleft()
+            if passed is not None:
+                os.close(passed.fd)
+                passed.undelivered()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
+from shmstream import clock
 from shmstream.control.wire import Message
-from shmstream.errors import ControlError, NoRoom, ShmstreamError
+from shmstream.errors import ControlError, NoRoom, ShmstreamError, StreamReplaced
 from shmstream.ids import OWNER_BYTES
 from shmstream.memory.table import FORMAT
 from shmstream.supervisor.config import SupervisorConfig
@@ -61,9 +63,16 @@ class Operations:
         try:
             if operation is None:
                 raise ControlError(f'no such operation: {request.get("op")!r}')
+            if operation != self._leave:
+                if connection.hung_up:
+                    return
+                if clock.now_ns() > request.get('until', clock.now_ns()):
+                    raise ControlError('it was not asked in time')
             operation(connection, request)
         except NoRoom as ex:
             connection.send({'ok': False, 'error': str(ex), 'no_room': True})
+        except StreamReplaced as ex:
+            connection.send({'ok': False, 'error': str(ex), 'replaced': ex.generation})
         except Exception as ex:
             if not isinstance(ex, ShmstreamError | KeyError | TypeError | ValueError):
                 log.exception('%s failed', request['op'])
@@ -95,19 +104,22 @@ class Operations:
     def _create(self, connection: Connection, request: Message) -> None:
         if connection.slot is None:
             raise ControlError('hello first')
+        owner, conv_id, asked_ns = _owner(request), str(request['id']), _asked(request)
+        if request.get('again'):
+            there = self._registry.find(owner, conv_id, None, clock.now_ns())
+            if there is not None and there.asked_for_after(asked_ns):
+                raise StreamReplaced(there.segment.generation)
         session, locked = self._registry.create(
-            _owner(request),
-            str(request['id']),
-            request.get('capacity'),
-            connection.epoch,
+            owner, conv_id, request.get('capacity'), connection.epoch, asked_ns
         )
-        connection.send(
+        connection.send_fd(
             {
                 'ok': True,
                 'generation': session.segment.generation,
                 'digest': session.digest,
             },
             locked,
+            functools.partial(self._registry.withdraw, session),
         )
 
     def _cancel(self, connection: Connection, request: Message) -> None:
@@ -124,7 +136,10 @@ class Operations:
 
     def _find(self, request: Message) -> Session | None:
         return self._registry.find(
-            _owner(request), str(request['id']), request.get('generation')
+            _owner(request),
+            str(request['id']),
+            request.get('generation'),
+            _asked(request),
         )
 
     def _lookup(self, connection: Connection, request: Message) -> None:
@@ -161,3 +176,9 @@ def _owner(request: Message) -> bytes:
     if len(owner) != OWNER_BYTES:
         raise ControlError(f'owner must be {OWNER_BYTES} bytes')
     return owner
+
+
+def _asked(request: Message) -> int:
+    # Never later than now: it would seem newer than what is asked for next.
+    now_ns = clock.now_ns()
+    return max(min(int(request.get('asked', now_ns)), now_ns), 0)

@@ -11,11 +11,11 @@ import logging
 import os
 import re
 import secrets
-import time
 
+from shmstream import clock
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
-from shmstream.ids import digest, lookup_keys, validate_id
+from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.extents import FIRST_EXTENT, segment_writer
 from shmstream.memory.segment import Segment, open_segment
@@ -29,6 +29,7 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
 
@@ -56,7 +57,11 @@ class Registry:
         self._table = table
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
-        self._index: dict[Key, dict[Session, None]] = {}
+        self._names = Names()
+        # Nothing changes in what has ended: only what is live is looked at again.
+        self._live: dict[Session, None] = {}
+        self._ended: dict[Session, int] = {}
+        self._ended_memory = 0
         self._finished: list[Session] = []
         self._used = 0
 
@@ -95,9 +100,21 @@ class Registry:
     # -- operations ------------------------------------------------------------------
 
     def create(
-        self, owner: bytes, conv_id: str, capacity: int | None, epoch: int
+        self,
+        owner: bytes,
+        conv_id: str,
+        capacity: int | None,
+        epoch: int,
+        asked_ns: int | None = None,
     ) -> tuple[Session, int]:
         """Make a session, replacing and cancelling what has its id.
+
+        Args:
+            owner: the name space.
+            conv_id: the conversation id.
+            capacity: bytes of its ring; None: as it is configured.
+            epoch: of the worker that will produce.
+            asked_ns: when that worker asked for it first, since boot; None: now.
 
         Returns:
             The session and the descriptor that holds its lock: the caller passes it on
@@ -114,6 +131,9 @@ class Registry:
         self._make_room(key)
         name = digest(owner, conv_id)
         generation = secrets.randbits(63) | 1
+        created = clock.moment()
+        if asked_ns is not None:
+            created = created._replace(now_ns=asked_ns)
         aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
         while True:
             try:
@@ -121,7 +141,7 @@ class Registry:
                     aside,
                     capacity=size,
                     generation=generation,
-                    created_ns=time.time_ns(),
+                    created=created,
                     producer_epoch=epoch,
                     owner=owner,
                     conv_id=raw,
@@ -148,11 +168,22 @@ class Registry:
         return session, locked
 
     def find(
-        self, owner: bytes, conv_id: str, generation: str | None
+        self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
     ) -> Session | None:
-        """Return the session, if it is there and of the generation asked for."""
+        """Return the session, if it is there and the one that was meant.
+
+        Args:
+            owner: the name space.
+            conv_id: the conversation id.
+            generation: none but this one.
+            asked_ns: none whose producer asked for it after this moment.
+        """
         session = self._sessions.get((owner, conv_id))
-        if session is None or generation not in (None, session.segment.generation):
+        if (
+            session is None
+            or generation not in (None, session.segment.generation)
+            or session.asked_for_after(asked_ns)
+        ):
             return None
         return session
 
@@ -165,6 +196,15 @@ class Registry:
         self._mark(session, cancel=True, evict=True)
         self._unlink(session)
 
+    def withdraw(self, session: Session) -> None:
+        """Take back a session whose producer has gone before it was handed over."""
+        if self._sessions.get(session.key) is not session:
+            return
+        self._mark(session, cancel=True, evict=True)
+        self._finish(session)
+        if self._sessions.get(session.key) is session:
+            self._unlink(session)
+
     def lookup(self, owner: bytes, conv_ids: list[str]) -> list[str]:
         """Describe each session whose id is one of these or begins with it and ``::``.
 
@@ -172,8 +212,8 @@ class Registry:
         """
         found: dict[Session, None] = {}
         for conv_id in conv_ids:
-            if sessions := self._index.get((owner, conv_id)):
-                found.update(sessions)
+            for name in self._names.found_by(owner, conv_id):
+                found[self._sessions[owner, name]] = None
         return [session.describe() for session in found]
 
     def describe_all(self) -> list[str]:
@@ -184,13 +224,9 @@ class Registry:
 
     def collect(self) -> int:
         """Evict what has been finished for longer than the TTL; return how many."""
-        before = time.time_ns() - int(self._config.ttl_s * 1e9)
-        old = [
-            session
-            for session in self._sessions.values()
-            if session.reader.producer_state.final
-            and session.reader.completed_at_ns <= before
-        ]
+        self._settle()
+        before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
+        old = [session for session in self._ended if session.ended_ns() <= before]
         for session in old:
             self._mark(session, cancel=False, evict=True)
             self._unlink(session)
@@ -205,7 +241,7 @@ class Registry:
             epoch: look only at what this worker produced.
         """
         aborted = 0
-        for session in list(self._sessions.values()):
+        for session in list(self._live):
             if epoch is not None and session.producer_epoch != epoch:
                 continue
             if not session.reader.producer_state.final and self._finish(session):
@@ -260,12 +296,20 @@ class Registry:
 
         Finished sessions go for it, the oldest first; live ones never do.
         """
-        self._used = sum(s.memory() for s in self._sessions.values())
+        self._settle()
+        self._used = self._ended_memory + sum(s.memory() for s in self._live)
         limit = self._config.max_memory
         while self._used > limit - limit // 8 or self._free() < limit // 8:
             if not self._evict_oldest_finished():
                 break
         self._table.publish_room(max(min(limit - self._used, self._free()), 0))
+
+    def _settle(self) -> None:
+        """Note what has ended since the last time, and what it holds for good."""
+        for session in [s for s in self._live if s.reader.producer_state.final]:
+            del self._live[session]
+            held = self._ended[session] = session.memory()
+            self._ended_memory += held
 
     def _free(self) -> int:
         """Bytes that the file system has left, less what others must not miss."""
@@ -304,11 +348,8 @@ class Registry:
                 session = self._finished.pop()
                 if self._sessions.get(session.key) is session:
                     return session
-            self._finished = sorted(
-                (s for s in self._sessions.values() if s.reader.producer_state.final),
-                key=lambda s: s.reader.completed_at_ns,
-                reverse=True,
-            )
+            self._settle()
+            self._finished = sorted(self._ended, key=Session.ended_ns, reverse=True)
         return None
 
     # -- the index and the words -----------------------------------------------------
@@ -316,17 +357,17 @@ class Registry:
     def _insert(self, session: Session) -> None:
         owner, conv_id = session.key
         self._sessions[session.key] = session
-        for found_by in lookup_keys(conv_id):
-            self._index.setdefault((owner, found_by), {})[session] = None
+        self._names.add(owner, conv_id)
+        self._live[session] = None
 
     def _forget(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
-        for found_by in lookup_keys(conv_id):
-            sessions = self._index[(owner, found_by)]
-            del sessions[session]
-            if not sessions:
-                del self._index[(owner, found_by)]
+        self._names.remove(owner, conv_id)
+        if session in self._live:
+            del self._live[session]
+        else:
+            self._ended_memory -= self._ended.pop(session)
 
     def _unlink(self, session: Session) -> None:
         self._forget(session)
@@ -336,7 +377,7 @@ class Registry:
             log.warning('%s was removed by somebody else', session.digest)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
-        now = time.time_ns()
+        now = clock.now_ns()
         words = session.segment.words
         if cancel and not words[W_CANCELLED]:
             words[W_CANCELLED] = now

@@ -134,9 +134,10 @@ class Supervisor:
 
     def _holds_directory(self) -> bool:
         try:
-            return os.stat(self._directory.lock).st_ino == os.fstat(self._lock).st_ino
+            there = os.stat(self._directory.lock)
         except FileNotFoundError:
             return False
+        return os.path.samestat(there, os.fstat(self._lock))
 
     @property
     def has_masters(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shmstream import clock
 from shmstream.control.wire import to_json
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH
@@ -23,6 +24,7 @@ class Session:
     digest: str
     segment: Segment
     _described: str | None = field(default=None, init=False)
+    _ended_ns: int | None = field(default=None, init=False)
 
     @property
     def reader(self) -> RingReader:
@@ -34,6 +36,20 @@ class Session:
         """The epoch of the worker that produces it."""
         epoch: int = self.segment.words[W_PRODUCER_EPOCH]
         return epoch
+
+    def ended_ns(self) -> int:
+        """When it ended, on the clock of this boot; only once it has.
+
+        Reckoned once: what the wall clock had to say is not asked of it again.
+        """
+        if self._ended_ns is None:
+            self._ended_ns = clock.since_boot(self.reader.ended)
+        return self._ended_ns
+
+    def asked_for_after(self, asked_ns: int) -> bool:
+        """Whether its producer asked for it after this moment of this boot."""
+        asked = self.segment.asked
+        return asked.boot == clock.BOOT and asked.now_ns > asked_ns
 
     def memory(self) -> int:
         """Bytes of memory it holds, to the page."""

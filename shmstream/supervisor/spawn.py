@@ -92,7 +92,7 @@ def ask(
     """
     try:
         with connect(directory, reply_s) as sock:
-            return call(sock, {'op': op, **fields})[0]
+            return call(sock, {'op': op, **fields}, reply_s)[0]
     except OSError as ex:
         raise SupervisorUnavailable(
             f'no supervisor in {directory.path}: {ex.strerror or ex}'

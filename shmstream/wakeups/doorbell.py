@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import threading
 from collections.abc import Callable
 
 import posix_ipc
+
+from shmstream.wakeups.chores import Chores
 
 NET_S = 0.2
 """The longest that anything sleeps without looking: llama.cpp's own wake interval."""
 
 _MAX_DRAIN = 100_000
 
-log = logging.getLogger('shmstream')
-
 
 class Doorbell:
     """Waits on a semaphore in a thread of its own, once started; calls ``on_wake``.
+
+    Nothing but ``stop`` ends the thread: it is the net under every follower of the
+    process. When its semaphore cannot be waited on, it looks every ``NET_S`` without.
 
     Args:
         name: the semaphore's name.
@@ -30,7 +32,8 @@ class Doorbell:
     def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
         self._semaphore = posix_ipc.Semaphore(name)
         self._on_wake = on_wake
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._chores = Chores('doorbell')
         self._thread = threading.Thread(
             target=self._run, name='shmstream-doorbell', daemon=True
         )
@@ -41,20 +44,28 @@ class Doorbell:
 
     def _run(self) -> None:
         wait_s = NET_S
-        while not self._stopping:
+        while not self._stopping.is_set():
+            rung = self._wait(wait_s)
+            try:
+                wait_s = min(self._on_wake(rung), NET_S)
+            except BaseException as ex:
+                self._chores.tell('wake-up', ex)
+                wait_s = NET_S
+
+    def _wait(self, wait_s: float) -> bool:
+        try:
             rung = self._acquire(wait_s)
             # Before anything is looked at: a post that is not answered by a look is
             # lost. By its value: an acquire in vain raises, which costs a lot.
             for _ in range(_MAX_DRAIN):
                 if not rung or not self._semaphore.value or not self._acquire(0):
                     break
-            try:
-                wait_s = min(self._on_wake(rung), NET_S)
-            except Exception:
-                # The thread must outlive any one bad wake: every follower of the
-                # process depends on it.
-                log.exception('doorbell: wake-up failed')
-                wait_s = NET_S
+        except BaseException as ex:
+            # Closed, or damaged, or something that nobody has thought of.
+            self._chores.tell('waiting on the semaphore', ex)
+            self._stopping.wait(wait_s)
+            return True
+        return rung
 
     def _acquire(self, wait_s: float) -> bool:
         try:
@@ -64,26 +75,37 @@ class Doorbell:
         return True
 
     @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive() and not self._stopping.is_set()
+
+    @property
     def current(self) -> bool:
         """Whether the calling thread is the one that waits on it."""
         return threading.get_ident() == self._thread.ident
 
     def ring(self) -> None:
         """Ring it from within the process; does nothing once it has been stopped."""
-        with contextlib.suppress(posix_ipc.ExistentialError):
+        try:
             release(self._semaphore)
+        except (posix_ipc.Error, OSError) as ex:
+            if not self._stopping.is_set():
+                self._chores.tell('ringing', ex)
 
     def stop(self) -> None:
         """Stop and join the thread, then close the semaphore; in that order.
 
         Closing a semaphore that a thread waits on crashes the process.
         """
-        self._stopping = True
+        self._stopping.set()
         if self.current:
             return
-        release(self._semaphore)
-        self._thread.join()
-        self._semaphore.close()
+        # If it cannot be rung, it looks by itself, after ``NET_S`` at the most.
+        self.ring()
+        if self._thread.ident is not None:
+            self._thread.join()
+        with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
+            self._semaphore.close()
 
 
 def release(semaphore: posix_ipc.Semaphore) -> None:

@@ -78,8 +78,10 @@ class ThreadHub:
         whether its caller wants it to go on.
         """
         waiter = _LockWaiter()
-        with self._lock:
-            self._hub.wait(watch, seen, waiter)
-        waiter.lock.acquire(timeout=NET_S if wait_s is None else min(wait_s, NET_S))
-        with self._lock:
-            self._hub.forget(watch, waiter)
+        try:
+            with self._lock:
+                self._hub.wait(watch, seen, waiter)
+            waiter.lock.acquire(timeout=NET_S if wait_s is None else min(wait_s, NET_S))
+        finally:
+            with self._lock:
+                self._hub.forget(watch, waiter)

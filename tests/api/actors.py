@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
-from shmstream import Streams
+from shmstream import FollowCut, Producer, Streams
+from shmstream.memory.table import WorkerTable
 from tests.support.child import hear, say
+from tests.support.leaks import wait_until
 
 
 def tell_pid(directory: str, conv_id: str) -> None:
@@ -155,3 +159,95 @@ def fork_without_the_streams(directory: str) -> None:
     say({'wrote': wrote, 'data': Streams.attach(directory).open('c').read().decode()})
     # The end of the interpreter finds it still open.
     globals()['kept'] = producer
+
+
+# -- attaching, closing and dropping ---------------------------------------------------
+
+
+def close_twice(directory: str) -> None:
+    """Attach, close twice, use it again; say how many threads there are each time."""
+    found: list[int] = [threading.active_count()]
+    attached = Streams.attach(directory)
+    found.append(threading.active_count())
+    attached.connect()
+    found.append(threading.active_count())
+    for _ in range(2):
+        attached.close()
+        found.append(threading.active_count())
+    # It can be used again: it attaches anew.
+    with attached.create('twice') as producer:
+        found.append(producer.write(b'x'))
+        found.append(threading.active_count())
+    attached.close()
+    found.append(threading.active_count())
+    say(found)
+
+
+def close_one_by_one(directory: str) -> None:
+    """Attach twice, with a stream and a follower each; close one, then the other."""
+    one, two = Streams.attach(directory), Streams.attach(directory)
+    first, second = one.create('first'), two.create('second')
+    second.write(b'x')
+    theirs, ours = one.open('second').follow(), two.open('second').follow()
+    assert next(theirs) == next(ours) == b'x'
+    found: dict[str, Any] = {'threads': [threading.active_count()]}
+    one.close()
+    found['threads'].append(threading.active_count())
+    found['first'] = first.state.label
+    try:
+        next(theirs)
+    except FollowCut as ex:
+        found['cut'] = type(ex).__name__
+    second.write(b' and more')
+    second.finish()
+    found['second'] = second.state.label
+    found['rest'] = 'x' + b''.join(ours).decode()
+    two.close()
+    found['threads'].append(threading.active_count())
+    say(found)
+
+
+def _held(directory: str) -> tuple[int, int, int]:
+    table = WorkerTable.attach(Path(directory) / 'workers')
+    slots = sum(bool(table.epoch(slot)) for slot in range(64))
+    return len(os.listdir('/proc/self/fd')), threading.active_count(), slots
+
+
+def attach_and_drop(directory: str, collects: bool, forks: bool) -> None:
+    """Attach again and again, with something in use, and close nothing."""
+    if not collects:
+        gc.disable()
+    producer: Producer | None = Streams.attach(directory).create('dropped')
+    producer = None
+    assert wait_until(lambda: threading.active_count() == 1)
+    before = _held(directory)
+    many = [Streams.attach(directory) for _ in range(64)]
+    for each in many:
+        each.connect()
+    now = _held(directory)
+    found: dict[str, Any] = {
+        'slots at once': now[2] - before[2],
+        'threads at once': now[1],
+    }
+    many.clear()
+    del each
+    for number in range(200):
+        streams = Streams.attach(directory)
+        streams.connect()
+        if number % 50 == 0:
+            producer = streams.create('dropped')
+            producer.write(b'x')
+            follower = streams.open('dropped').follow()
+            assert next(follower) == b'x'
+            if forks:
+                pid = os.fork()
+                if not pid:
+                    Streams.attach(directory).connect()
+                    os._exit(0)
+                assert _wait(pid) == 0
+            producer = None
+            del follower
+        del streams
+    found['settled'] = wait_until(lambda: _held(directory) == before)
+    found['held'] = (before, _held(directory))
+    say(found)

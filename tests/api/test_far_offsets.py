@@ -21,10 +21,10 @@ END = 1 << 63
 def put_at(producer: Producer, head: int) -> None:
     """Have the stream go on as if so many bytes had entered it already."""
     segment = producer.segment
-    os.posix_fallocate(producer._fd, 0, 4096 + segment.capacity)
+    os.posix_fallocate(producer._file.fileno(), 0, 4096 + segment.capacity)
     segment.words[W_RESERVED] = segment.capacity
     segment.words[W_HEAD] = segment.words[W_DROPPED] = head
-    producer._ring = segment_writer(segment, producer._fd)
+    producer._ring = segment_writer(segment, producer._file.fileno())
 
 
 def has_come_to(reader: Worker, conv_id: str, offset: int) -> bool:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,13 +95,12 @@ def test_a_forked_child_cannot_write_its_parent_s_stream(
 # -- attaching and leaving -------------------------------------------------------------
 
 
-def test_one_process_may_attach_twice(
+def test_one_process_may_attach_twice_and_takes_part_once(
     directory: Path, streams: Streams, conv_id: str
 ) -> None:
     with Streams.attach(directory) as again:
         again.connect()
-        assert again.runtime is not streams.runtime
-        assert again.runtime._slot != streams.runtime._slot
+        assert again.runtime is streams.runtime
         producer = again.create(conv_id)
         producer.write(b'x')
         ours, theirs = (s.open(conv_id).follow() for s in (streams, again))
@@ -115,22 +113,38 @@ def test_one_process_may_attach_twice(
 
 
 def test_closing_leaves_no_thread_and_may_be_done_twice(
-    directory: Path, streams: Streams, conv_id: str
+    directory: Path, streams: Streams
 ) -> None:
-    streams.connect()
-    before = threading.active_count()
-    attached = Streams.attach(directory)
-    assert threading.active_count() == before
-    attached.connect()
-    assert threading.active_count() == before + 1
-    attached.close()
-    attached.close()
-    assert threading.active_count() == before
-    # It can be used again: it attaches anew.
-    with attached.create(conv_id) as producer:
-        assert producer.write(b'x')
-    attached.close()
-    assert threading.active_count() == before
+    with Child(actors.close_twice, directory) as child:
+        assert child.hear() == [1, 1, 2, 1, 1, True, 2, 1]
+
+
+def test_streams_are_closed_one_by_one_and_the_last_takes_the_thread_with_it(
+    directory: Path, streams: Streams
+) -> None:
+    with Child(actors.close_one_by_one, directory) as child:
+        found = child.hear()
+    assert found == {
+        'threads': [2, 2, 1],
+        'first': 'aborted',
+        'cut': 'FollowCut',
+        'second': 'complete',
+        'rest': 'x and more',
+    }
+
+
+@pytest.mark.parametrize('collects', [True, False])
+@pytest.mark.parametrize('forks', [True, False])
+def test_two_hundred_that_are_attached_used_and_dropped_leave_nothing(
+    directory: Path, streams: Streams, collects: bool, forks: bool
+) -> None:
+    """Neither slot, thread nor descriptor; and 64 at once take one slot together."""
+    with Child(actors.attach_and_drop, directory, collects, forks) as child:
+        found = child.hear()
+        assert found['slots at once'] == 1
+        assert found['threads at once'] == 2
+        assert found['settled'], found
+    assert streams.open('dropped').state is State.ABORTED
 
 
 def test_a_process_that_ends_without_closing_ends_well(

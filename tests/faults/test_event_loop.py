@@ -113,6 +113,49 @@ def test_f25_the_way_upstream_does_not_block_the_loop(
     assert blocked.read_text() == ''
 
 
+def test_f60_a_stream_that_outgrows_its_share_waits_for_nobody(
+    guarded: Guarded, upstream: Callable[[Script], ScriptedUpstream]
+) -> None:
+    """1. The supervisor stops. 2. A stream takes most of the share. 3. Nobody answers.
+
+    Result: the loop does not wait, and the stream goes on beyond the share.
+    """
+    event = b'data: ' + b'x' * 8185 + b'\n\n'
+    silent = threading.Event()
+
+    def long_answer(exchange: Exchange) -> None:
+        exchange.start_stream()
+        for number in range(384):
+            # Two thirds of the limit, and all of it once nobody has answered.
+            if number == 176:
+                assert silent.wait(60)
+            exchange.chunk(event)
+        exchange.end()
+
+    service, blocked = guarded(
+        workers=1,
+        settings={
+            'UPSTREAM': upstream(long_answer).url,
+            'MAX_MEMORY': str(2 << 20),
+            'SESSION_BYTES': str(4 << 20),
+        },
+        expected=('no word about room',),
+    )
+    (supervisor,) = service.supervisors()
+    with service.client().post('long', {}) as post:
+        post.until(1)
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            assert wait_until(lambda: 'no word about room' in service.text(), 60)
+            silent.set()
+            whole = post.rest()
+        finally:
+            silent.set()
+            os.kill(supervisor, signal.SIGCONT)
+    assert whole == event * 384
+    assert blocked.read_text() == ''
+
+
 def test_f25_what_blocks_is_found(guarded: Guarded) -> None:
     """The two tests above bite: each way of blocking is noted, and by its name."""
     service, blocked = guarded(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from shmstream import Consumer, Streams
+from shmstream import Consumer, Streams, clock
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.extents import segment_writer
@@ -198,7 +198,7 @@ def test_a_stream_that_ends_while_the_supervisor_comes_for_its_lock_ends_once(
     registry = _registry(directory)
 
     def end_first(path: Path) -> int:
-        segment_writer(segment, lock).finish(State.COMPLETE, 1)
+        segment_writer(segment, lock).finish(State.COMPLETE, clock.moment())
         os.close(lock)
         return open_segment(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shmstream.clock import Moment
 from shmstream.memory.segment import Segment
 
 OWNER = bytes(range(32))
@@ -17,7 +18,7 @@ def create(
         path,
         capacity=capacity,
         generation=generation,
-        created_ns=1_700_000_000_000_000_000,
+        created=Moment(1_700_000_000_000_000_000, 5, 9),
         producer_epoch=3,
         owner=OWNER,
         conv_id=conv_id.encode(),

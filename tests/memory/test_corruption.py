@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from shmstream import clock
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.ids import NOBODY, digest
@@ -154,7 +154,7 @@ def session(directory: RuntimeDirectory, conv_id: str) -> Segment:
         path,
         capacity=CAPACITY,
         generation=9,
-        created_ns=1,
+        created=clock.Moment(1, 1, 1),
         producer_epoch=0,
         owner=NOBODY,
         conv_id=conv_id.encode(),
@@ -162,7 +162,7 @@ def session(directory: RuntimeDirectory, conv_id: str) -> Segment:
     os.close(fd)
     writer = RingWriter(segment.view)
     writer.append(b'kept')
-    writer.finish(State.COMPLETE, time.time_ns())
+    writer.finish(State.COMPLETE, clock.moment())
     return segment
 
 

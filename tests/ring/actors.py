@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from shmstream import clock
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.fence import make_fence
@@ -41,7 +42,7 @@ def write_laps(path: str, seconds: float, seed: int, wrong: bool = False) -> Non
         for _ in range(50):
             size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
             writer.append(content(writer.head + wrong, size))
-    writer.finish(State.COMPLETE, 1)
+    writer.finish(State.COMPLETE, clock.moment())
     say(writer.head)
 
 
@@ -140,7 +141,7 @@ def move_words(path: str, seconds: float, how: str, step: int) -> None:
                         break
                     time.sleep(0.001)
                 halves[2 * W_HEAD + 1] = head >> 32
-    writer.finish(State.COMPLETE, 1)
+    writer.finish(State.COMPLETE, clock.moment())
     say(head)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shmstream import clock
 from shmstream.memory.segment import Segment
 
 MakeSegment = Callable[[int], tuple[Path, Segment]]
@@ -33,7 +34,7 @@ def make_segment() -> Iterator[MakeSegment]:
                 path,
                 capacity=capacity,
                 generation=1,
-                created_ns=1,
+                created=clock.Moment(1, 1, 1),
                 producer_epoch=0,
                 owner=bytes(32),
                 conv_id=b'c',

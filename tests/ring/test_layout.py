@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shmstream.clock import Moment
 from shmstream.ids import MAX_ID_BYTES, OWNER_BYTES
 from shmstream.memory import table
 from shmstream.memory.segment import Segment
@@ -24,11 +25,15 @@ WORDS = {
     'W_GENERATION': 24,
     'W_CREATED': 32,
     'W_PRODUCER_EPOCH': 40,
+    'W_ASKED': 48,
+    'W_ASKED_BOOT': 56,
     'W_HEAD': 64,
     'W_DROPPED': 72,
     'W_STATE': 80,
     'W_COMPLETED': 88,
     'W_RESERVED': 96,
+    'W_ENDED': 104,
+    'W_ENDED_BOOT': 112,
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
     'W_PLACES': 512,
@@ -46,11 +51,15 @@ FIELDS = [
     (24, 32, 'creation'),
     (32, 40, 'creation'),
     (40, 48, 'creation'),
+    (48, 56, 'creation'),
+    (56, 64, 'creation'),
     (64, 72, 'producer'),
     (72, 80, 'producer'),
     (80, 88, 'producer'),
     (88, 96, 'producer'),
     (96, 104, 'producer'),
+    (104, 112, 'producer'),
+    (112, 120, 'producer'),
     (128, 136, 'supervisor'),
     (136, 144, 'supervisor'),
     (512, 1024, 'readers'),
@@ -85,7 +94,7 @@ def test_sizes_and_limits_are_what_the_format_says() -> None:
     assert layout.MIN_CAPACITY == 4096
     assert layout.MAX_CAPACITY == 1073741824
     assert layout.MAX_CONTENT_TYPE == 256
-    assert layout.LAYOUT_VERSION == 2
+    assert layout.LAYOUT_VERSION == 3
     assert layout.MAGIC == 0x314D5254534D4853
     assert MAX_ID_BYTES == 512
     assert OWNER_BYTES == 32
@@ -140,7 +149,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
         path,
         capacity=8192,
         generation=0x1122334455667788,
-        created_ns=1_700_000_000_000_000_001,
+        created=Moment(1_700_000_000_000_000_001, 123, 456),
         producer_epoch=77,
         owner=owner,
         conv_id='Gespräch'.encode(),
@@ -160,12 +169,14 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
 
     assert len(raw) == 12288
     assert raw[:8] == b'SHMSTRM1'
-    assert [word(at) for at in (8, 16, 24, 32, 40)] == [
-        2,
+    assert [word(at) for at in (8, 16, 24, 32, 40, 48, 56)] == [
+        3,
         8192,
         0x1122334455667788,
         1_700_000_000_000_000_001,
         77,
+        123,
+        456,
     ]
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
     assert [word(at) for at in (128, 136)] == [0, 0]

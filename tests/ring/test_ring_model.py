@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from shmstream import clock
 from shmstream.errors import LocalError, NoRoom, OffsetLost
 from shmstream.ring import ring
 from shmstream.ring.layout import HEADER_BYTES, W_DROPPED, W_HEAD, W_RESERVED
@@ -247,14 +248,14 @@ def test_only_a_final_state_finishes() -> None:
     view = make_view(10)
     writer = RingWriter(view)
     with pytest.raises(LocalError, match='live is not a final state'):
-        writer.finish(State.LIVE, 1)
+        writer.finish(State.LIVE, clock.moment())
     assert RingReader(view).completed_at_ns == 0
-    writer.finish(State.COMPLETE, 77)
+    writer.finish(State.COMPLETE, clock.Moment(77, 78, 79))
     assert RingReader(view).completed_at_ns == 77
     assert RingReader(view).state is State.COMPLETE
     # What has ended never changes.
     with pytest.raises(LocalError, match='complete already'):
-        writer.finish(State.ABORTED, 78)
+        writer.finish(State.ABORTED, clock.moment())
     assert RingReader(view).state is State.COMPLETE
 
 

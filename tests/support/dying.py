@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import signal
 import sys
@@ -47,3 +48,54 @@ def forked(act: Callable[[], object]) -> bool:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert code in (0, -signal.SIGKILL), code
     return code == 0
+
+
+class Interrupted(Exception):
+    """What a signal handler might raise."""
+
+
+_LOOKS = {'RESUME', 'JUMP_BACKWARD', 'CALL', 'CALL_KW', 'CALL_FUNCTION_EX'}
+"""Instructions after which CPython runs signal handlers."""
+
+
+def interrupt_at(number: int, *functions: Callable[..., Any], every: str) -> None:
+    """Have ``Interrupted`` raised at one point of these, in this thread, and once.
+
+    Args:
+        number: counts the points, from 0.
+        functions: whose points count.
+        every: 'line', or 'signal' for wherever CPython would run a signal handler.
+    """
+    codes: set[CodeType] = {function.__code__ for function in functions}
+    names = {
+        code: {each.offset: each.opname for each in dis.get_instructions(code)}
+        for code in codes
+    }
+    before: dict[FrameType, str] = {}
+    left = number
+
+    def counts(frame: FrameType, event: str) -> bool:
+        if every == 'line':
+            return event == 'line'
+        if event != 'opcode':
+            return False
+        now = names[frame.f_code][frame.f_lasti]
+        looks = before.get(frame) in _LOOKS
+        before[frame] = now
+        # It would be the call's exception there, not that of the return.
+        return looks and now != 'RETURN_VALUE'
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        if counts(frame, event):
+            left -= 1
+            if left < 0:
+                before.clear()
+                # What has raised is called no more.
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)

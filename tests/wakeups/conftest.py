@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shmstream import clock
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.board import Board
@@ -26,7 +27,7 @@ def make_segment(tmp_path: Path) -> Callable[[], Segment]:
             tmp_path / f'segment-{number}',
             capacity=65536,
             generation=number << 40,
-            created_ns=1,
+            created=clock.Moment(1, 1, 1),
             producer_epoch=0,
             owner=bytes(32),
             conv_id=b'c%d' % number,

@@ -7,6 +7,7 @@ never may both have missed each other, and without its fence each side must be f
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,11 @@ from typing import Any, cast
 
 import pytest
 
-from shmstream import Producer
+from shmstream import Producer, clock
+from shmstream.membership import Membership
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
-from shmstream.runtime import Runtime
 from shmstream.wakeups import bells
 from shmstream.wakeups.bells import ring_everybody
 from tests.ring.tso import Step, outcomes
@@ -60,7 +61,7 @@ class Handshake:
             path,
             capacity=65536,
             generation=1 << 40,
-            created_ns=1,
+            created=clock.Moment(1, 1, 1),
             producer_epoch=0,
             owner=bytes(32),
             conv_id=b'c',
@@ -75,7 +76,8 @@ class Handshake:
             add_producer=lambda producer: None,
             remove_producer=lambda producer: None,
         )
-        self.producer = Producer(cast(Runtime, runtime), self.segment, fd)
+        member = cast(Membership, SimpleNamespace(runtime=runtime))
+        self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
         self._note_producer(monkeypatch)
         self._note_follower()
 

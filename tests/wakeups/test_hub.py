@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shmstream import clock
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
@@ -288,7 +289,7 @@ def test_a_segment_that_is_joined_asleep_wakes(
     'change',
     [
         lambda stream, words: stream.writer.go_live(),
-        lambda stream, words: stream.writer.finish(State.COMPLETE, 1),
+        lambda stream, words: stream.writer.finish(State.COMPLETE, clock.moment()),
     ],
     ids=['live', 'final'],
 )

@@ -1,0 +1,228 @@
+"""F49: an exception at every point of making and of ending a stream.
+
+A signal handler may raise anywhere, and so may whatever needs memory. The exception
+goes on up; but no stream may stay live for it, nor a descriptor or a lock be kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from shmstream import Consumer, Producer, State, Streams
+from shmstream.control import client
+from shmstream.control.client import ControlClient
+from shmstream.ending import end_stream
+from shmstream.memory.mappings import Mappings
+from shmstream.wakeups.bells import Ringer
+from tests.support.dying import Interrupted, interrupt_at
+from tests.support.leaks import wait_until
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    # A descriptor that only its owner's last reference closes: that is the point.
+    pytest.mark.filterwarnings('ignore::ResourceWarning'),
+    pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
+
+ENDING = (
+    *(Producer._end, Producer._publish, Producer._let_go),
+    *(end_stream, Ringer.ring_state),
+)
+
+
+def interrupted(act: Callable[[], object]) -> bool:
+    """Whether an exception came while it was done."""
+    try:
+        act()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def free_for_others(producer: Producer) -> bool:
+    """Whether another thread can do something with it."""
+    found: list[bool] = []
+
+    def try_it() -> None:
+        found.append(producer._lock.acquire(timeout=5))
+
+    thread = threading.Thread(target=try_it)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize('every', ['line', 'signal'])
+@pytest.mark.parametrize('end', [Producer.finish, lambda p: p.abort('why')])
+def test_f49_wherever_ending_is_interrupted_the_stream_ends(
+    streams: Streams, every: str, end: Callable[[Producer], None]
+) -> None:
+    """Who holds on to the producer keeps nobody waiting: its lock is free."""
+    kept: list[tuple[Producer, Consumer]] = []
+    untouched = 0
+    for number in itertools.count():
+        producer = streams.create(f'c{number}', capacity=4096)
+        producer.write(b'data: x\n\n')
+        producer.on_cancel(lambda: None)
+        kept.append((producer, streams.open(f'c{number}')))
+        interrupt_at(number, *ENDING, every=every)
+        if not interrupted(partial(end, producer)):
+            break
+        if not producer._ended:
+            # Before its first instruction: nothing has begun, and it can be done again.
+            untouched += 1
+            assert producer.write(b'')
+            end(producer)
+        assert not producer.write(b'data: y\n\n')
+        assert producer not in streams.runtime.producers()
+        assert not producer._on_cancel
+        assert producer._file.closed
+        end(producer)
+        producer.finish()
+    assert number > 15
+    assert untouched <= 3
+    for producer, consumer in kept:
+        assert wait_until(lambda consumer=consumer: consumer.finished)  # type: ignore[misc]
+        assert consumer.state in (State.COMPLETE, State.ABORTED)
+        assert consumer.read().startswith(b'data: x\n\n')
+        assert producer.state.final or consumer.state is State.ABORTED
+
+
+def test_f49_a_block_that_is_left_at_any_line_ends_its_stream(streams: Streams) -> None:
+    kept: list[tuple[Producer, Consumer]] = []
+    for number in itertools.count():
+        producer = streams.create(f'c{number}', capacity=4096)
+        kept.append((producer, streams.open(f'c{number}')))
+        interrupt_at(number, Producer.__exit__, Producer.finish, every='line')
+
+        def leave(producer: Producer = producer) -> None:
+            with producer:
+                pass
+
+        if not interrupted(leave):
+            break
+        # The first line of all is the way in.
+        assert producer._ended or not number
+        producer.finish()
+    assert number >= 4
+    for _, consumer in kept:
+        assert wait_until(lambda consumer=consumer: consumer.finished)  # type: ignore[misc]
+
+
+def descriptors() -> int:
+    # Tracing leaves cycles of frames.
+    gc.collect()
+    return len(os.listdir('/proc/self/fd'))
+
+
+def _receives(lines: str) -> tuple[Callable[..., object], ...]:
+    making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
+    asking = (ControlClient.request, client.call, client._receive)
+    return making if lines == 'making' else asking
+
+
+@pytest.mark.parametrize('part', ['making', 'asking'])
+@pytest.mark.parametrize('every', ['line', 'signal'])
+def test_f49_wherever_making_is_interrupted_no_stream_stays_live(
+    streams: Streams, part: str, every: str
+) -> None:
+    """And no descriptor stays: whoever had received it may not have known it yet."""
+    functions = _receives(part)
+    streams.create('before').finish()
+    errors: list[BaseException] = []
+    found: list[Producer] = []
+    before = descriptors()
+    for number in itertools.count():
+        interrupt_at(number, *functions, every=every)
+        try:
+            found.append(streams.create(f'c{number}', capacity=4096))
+            break
+        except Interrupted as ex:
+            # Kept, as loggers do: its frames must keep no stream alive.
+            errors.append(ex)
+        finally:
+            sys.settrace(None)
+    assert number > 15
+    found[0].finish()
+    wait_until(
+        lambda: {each['state'] for each in streams.list()} <= {'complete', 'aborted'}
+    )
+    assert {each['state'] for each in streams.list()} <= {'complete', 'aborted'}
+    found.clear()
+    errors.clear()
+    # Mappings that nobody uses are kept for a moment.
+    assert wait_until(lambda: descriptors() <= before)
+    with streams.create('after') as producer:
+        assert producer.write(b'x')
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], None]]:
+    """Give what has a signal handler raise ``Interrupted`` here, at any moment soon."""
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    old = signal.signal(signal.SIGUSR2, handler)
+    main = threading.get_ident()
+    asked = threading.Semaphore(0)
+    over = threading.Event()
+    chance = random.Random(4711)
+
+    def shoot() -> None:
+        while asked.acquire() and not over.is_set():
+            for _ in range(chance.randrange(400)):
+                pass
+            signal.pthread_kill(main, signal.SIGUSR2)
+
+    thread = threading.Thread(target=shoot)
+    thread.start()
+    try:
+        yield asked.release
+    finally:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        over.set()
+        asked.release()
+        thread.join()
+        signal.signal(signal.SIGUSR2, old)
+
+
+def test_f49_signals_while_streams_are_made_and_ended_leave_none_live(
+    streams: Streams,
+) -> None:
+    """A handler that raises, at moments of the machine's own choosing."""
+    kept: list[Producer] = []
+    streams.create('before').finish()
+    with signals() as shoot:
+        for number in range(300):
+            try:
+                shoot()
+                producer = streams.create(f'c{number % 50}', capacity=4096)
+                kept.append(producer)
+                producer.write(b'data: x\n\n')
+                producer.finish()
+                while True:
+                    signal.sigtimedwait([], 0.01)
+            except Interrupted:
+                pass
+    for producer in kept:
+        producer.finish()
+        assert free_for_others(producer)
+    assert wait_until(
+        lambda: {each['state'] for each in streams.list()} <= {'complete', 'aborted'}
+    )
+    with streams.create('after') as last:
+        assert last.write(b'x')
