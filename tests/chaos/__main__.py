@@ -12,6 +12,7 @@
     owner.py      posts, stops, replaces
     processes.py  the service's processes
     faults.py     what goes wrong
+    promises.py   how soon a stream has to end
     verdict.py    what came of it
 """
 
@@ -152,6 +153,7 @@ async def _watch(world: World, seconds: float) -> None:
         await asyncio.sleep(max(due - world.now(), 0))
         late = world.now() - due
         world.lag = max(late, world.lag * 0.98)
+        world.machine.was_late(world.now(), late)
         world.verdict.took('we ourselves were late', late)
         due = max(due, world.now())
         if world.now() - shown < 1:

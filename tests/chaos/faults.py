@@ -11,10 +11,15 @@ from typing import TypeVar
 from tests.chaos.client import Client
 from tests.chaos.model import TTL_S, Chat, World
 from tests.chaos.owner import Owner
+from tests.chaos.promises import SUPERVISORS
 from tests.support.service import Service
 
 _HUP_APART_S = 8.0
 _STOP_S = (0.2, 1.5)
+_HANG_S = (5.5, 7.0)
+_HANGS = 0.3
+"""Of the times that a supervisor is stopped, it is for so long."""
+
 _T = TypeVar('_T')
 
 
@@ -80,10 +85,8 @@ class Injector:
     async def kill_supervisor(self) -> None:
         """SIGKILL the supervisor; a worker has to notice."""
         processes = self._world.processes
-        for pid in processes.supervisors():
+        for pid in processes.kill_supervisors():
             self._world.verdict.fault('kill supervisor', str(pid))
-            processes.supervisor_killed_at = self._world.now()
-            processes.signal(pid, signal.SIGKILL)
 
     async def kill_both(self) -> None:
         """SIGKILL the supervisor, and then the worker that has not noticed yet."""
@@ -120,24 +123,22 @@ class Injector:
         """SIGSTOP one worker for a while."""
         workers = self._world.processes.workers()
         if workers:
-            self._freeze('SIGSTOP worker', self._rng.choice(workers))
+            seconds = self._rng.uniform(*_STOP_S)
+            self._freeze('SIGSTOP worker', self._rng.choice(workers), seconds)
 
     async def stop_supervisor(self) -> None:
-        """SIGSTOP the supervisor for a while."""
-        for pid in self._world.processes.supervisors():
-            self._freeze('SIGSTOP supervisor', pid)
+        """SIGSTOP the supervisor for a while, or for longer than requests wait."""
+        world, long = self._world, self._rng.random() < _HANGS
+        seconds = self._rng.uniform(*(_HANG_S if long else _STOP_S))
+        for pid in world.processes.supervisors():
+            self._freeze('SIGSTOP supervisor', pid, seconds)
+            if long:
+                world.processes.supervisors_stopped.append(world.now() + seconds)
 
-    def _freeze(self, kind: str, pid: int) -> None:
-        seconds = self._rng.uniform(*_STOP_S)
+    def _freeze(self, kind: str, pid: int, seconds: float) -> None:
+        name = SUPERVISORS if 'supervisor' in kind else pid
         self._world.verdict.fault(kind, f'{pid} {seconds:.1f} s')
-        if self._world.processes.signal(pid, signal.SIGSTOP):
-            self._spawn(self._thaw(pid, seconds))
-
-    async def _thaw(self, pid: int, seconds: float) -> None:
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            self._world.processes.signal(pid, signal.SIGCONT)
+        self._spawn(self._world.processes.stop_for(pid, seconds, name))
 
     async def fill(self) -> None:
         """Several conversations are flooded beyond their ring."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tests.chaos import content
 from tests.chaos.content import CAPACITY, ErrorTail, Script
 from tests.chaos.processes import Processes
+from tests.chaos.promises import Machine
 from tests.chaos.upstream import Upstream
 from tests.chaos.verdict import Verdict
 
@@ -182,6 +183,7 @@ class World:
     lag: float = 0.0
     """The longest that this process itself was late lately."""
     open: int = 0
+    machine: Machine = field(default_factory=Machine)
 
     @staticmethod
     def now() -> float:
@@ -195,7 +197,12 @@ class World:
 
     def supervisor_trouble(self, since: float) -> bool:
         """Whether the supervisor may not have been there."""
-        return since - self.processes.supervisor_killed_at < _SUPERVISOR_S
+        processes = self.processes
+        killed = processes.supervisors_killed
+        if killed and since - killed[-1] < _SUPERVISOR_S:
+            return True
+        stopped = processes.supervisors_stopped
+        return bool(stopped) and since - stopped[-1] < _SUPERVISOR_S
 
     def live_sessions(self) -> int:
         """At most so many sessions may be unfinished now."""

@@ -12,6 +12,7 @@ from tests.chaos.content import CAPACITY, Script, write_script
 from tests.chaos.follow import Follow
 from tests.chaos.model import ANSWER_S, END_S, Session
 from tests.chaos.processes import LEAVE_S
+from tests.chaos.promises import ENDED_S, SUPERVISORS
 from tests.chaos.wire import Answer
 
 _watches: set[asyncio.Task[None]] = set()
@@ -126,7 +127,15 @@ class Owner(Client):
             if not self.world.stopping:
                 self.bad('hung', f'{script.nonce} still generates, {why} {END_S} s ago')
             return
-        self.world.verdict.took(f'upstream let go when {why}', self.world.now() - began)
+        world = self.world
+        now = world.now()
+        stops = world.processes.stops.within((script.producer, SUPERVISORS), began, now)
+        world.verdict.waited(
+            f'upstream let go when {why}',
+            world.machine.given(began, now),
+            ENDED_S + stops,
+            f'{script.nonce} by {script.producer}',
+        )
 
     async def _judge_plain(self, script: Script, answer: Answer) -> None:
         world = self.world

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from tests.chaos.promises import Stops
 from tests.chaos.verdict import Verdict
 from tests.support.leaks import processes
 from tests.support.service import Service
@@ -24,7 +25,9 @@ class Processes:
         gone: workers that have ended, and when that was seen.
         killed: workers that we have killed, and when.
         told_to_leave: when workers were (HUP, TTOU).
-        supervisor_killed_at: when we last did; negative if never.
+        supervisors_killed: when we did.
+        supervisors_stopped: when we did, for longer than a request waits.
+        stops: who was stopped, and when.
     """
 
     def __init__(self, service: Service, verdict: Verdict) -> None:
@@ -34,7 +37,9 @@ class Processes:
         self.gone: dict[int, float] = {}
         self.killed: dict[int, float] = {}
         self.told_to_leave: list[float] = []
-        self.supervisor_killed_at = -1000.0
+        self.supervisors_killed: list[float] = []
+        self.supervisors_stopped: list[float] = []
+        self.stops = Stops()
         self._cuts: list[tuple[float, int, str]] = []
 
     def workers(self) -> list[int]:
@@ -74,6 +79,32 @@ class Processes:
         """SIGKILL a worker."""
         self.killed[pid] = asyncio.get_running_loop().time()
         self.signal(pid, signal.SIGKILL)
+
+    def kill_supervisors(self) -> list[int]:
+        """SIGKILL the supervisor; the pids of those that were killed."""
+        found = self.supervisors()
+        for pid in found:
+            self.supervisors_killed.append(asyncio.get_running_loop().time())
+            self.signal(pid, signal.SIGKILL)
+        return found
+
+    async def stop_for(self, pid: int, seconds: float, name: int) -> None:
+        """SIGSTOP a process, and let it go on after a while.
+
+        Args:
+            pid: which.
+            seconds: how long.
+            name: what it is called in ``stops``.
+        """
+        began = asyncio.get_running_loop().time()
+        due = began + seconds
+        self.stops.stopped(name, began, due)
+        try:
+            self.signal(pid, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            self.signal(pid, signal.SIGCONT)
+            self.stops.stopped(name, due, asyncio.get_running_loop().time())
 
     async def watch(self) -> None:
         """Look on for ever."""
