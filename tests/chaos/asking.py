@@ -102,6 +102,7 @@ class Asking:
                 self.world.port,
                 'GET',
                 target(self.chat, self.rng, **query),
+                self.chat.headers,
                 wait_s=ANSWER_S + self.world.slack,
                 receive_buffer=buffer,
             )

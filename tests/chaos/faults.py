@@ -8,10 +8,15 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from tests.chaos.careless import Careless
 from tests.chaos.client import Client
+from tests.chaos.lives import Lives
 from tests.chaos.model import TTL_S, Chat, World
 from tests.chaos.owner import Owner
 from tests.chaos.promises import SUPERVISORS
+from tests.chaos.strangers import Stranger
+from tests.chaos.uploads import Uploader
+from tests.chaos.wall import Wall
 from tests.support.service import Service
 
 _HUP_APART_S = 8.0
@@ -19,6 +24,27 @@ _STOP_S = (0.2, 1.5)
 _HANG_S = (5.5, 7.0)
 _HANGS = 0.3
 """Of the times that a supervisor is stopped, it is for so long."""
+
+WEIGHTS = {
+    'kill-worker': 4,
+    'kill-all-workers': 1,
+    'kill-supervisor': 3,
+    'kill-both': 2,
+    'hup': 2,
+    'scale': 2,
+    'stop-worker': 4,
+    'stop-supervisor': 2,
+    'fill': 2,
+    'disconnect': 3,
+    'slow-readers': 3,
+    'burst': 2,
+    'uploads': 2,
+    'careless': 2,
+    'set-clock': 2,
+    'strangers': 2,
+    'lives': 1,
+}
+"""How often each comes; the methods of ``Injector`` that have these names."""
 
 _T = TypeVar('_T')
 
@@ -31,10 +57,20 @@ class Injector:
         service: the service.
         seed: decides all.
         clients: everybody that may be disconnected.
+        chosen: the kinds that it may inject, of ``WEIGHTS``.
+        wall: the service's wall clock; None if it cannot be set.
+        lives: a service that is killed with all that it is.
     """
 
     def __init__(
-        self, world: World, service: Service, seed: int, clients: list[Client]
+        self,
+        world: World,
+        service: Service,
+        seed: int,
+        clients: list[Client],
+        chosen: Iterable[str],
+        wall: Wall | None,
+        lives: Lives,
     ) -> None:
         self._world = world
         self._service = service
@@ -43,28 +79,19 @@ class Injector:
         self._workers = service.workers
         self._hup_at = -_HUP_APART_S
         self._bursts = 0
+        self._made = 0
         self.tasks: set[asyncio.Task[None]] = set()
-        self._kinds: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (4, self.kill_worker),
-            (1, self.kill_all_workers),
-            (3, self.kill_supervisor),
-            (1, self.kill_both),
-            (2, self.hup),
-            (2, self.scale),
-            (4, self.stop_worker),
-            (1, self.stop_supervisor),
-            (2, self.fill),
-            (3, self.disconnect),
-            (3, self.slow_readers),
-            (2, self.burst),
-        ]
+        self._wall = wall
+        self._lives = lives
+        self._chosen = list(chosen)
 
     async def run(self) -> None:
         """One after the other, a few hundred ms to some seconds apart."""
-        weights = [weight for weight, _ in self._kinds]
+        weights = [WEIGHTS[name] for name in self._chosen]
         while True:
             await asyncio.sleep(self._rng.choice((0.3, 0.6, 1.0, 1.5, 2.5)))
-            _, fault = self._rng.choices(self._kinds, weights)[0]
+            name = self._rng.choices(self._chosen, weights)[0]
+            fault: Callable[[], Awaitable[None]] = getattr(self, name.replace('-', '_'))
             await fault()
 
     async def kill_worker(self) -> None:
@@ -167,9 +194,54 @@ class Injector:
         world.verdict.fault('creation burst')
         world.crowded_until = world.now() + 20 + TTL_S
         for i in range(self._rng.randint(world.max_sessions // 2, world.max_sessions)):
-            chat = Chat(f'burst-{self._bursts}/{i}', wish='trickle')
+            key = self._rng.choice(world.chats).key
+            chat = Chat(f'burst-{self._bursts}/{i}', wish='trickle', key=key)
             rng = random.Random(self._rng.random())
             self._spawn(Owner(world, chat, rng).once(rng.uniform(0.4, 1.0), 'complete'))
+
+    async def uploads(self) -> None:
+        """Some large requests, half of them such as break off in the middle."""
+        world = self._world
+        world.verdict.fault('uploads')
+        for i in range(6):
+            rng = random.Random(self._rng.random())
+            uploader = Uploader(world, rng.choice(world.chats), rng)
+            if i % 2:
+                self._spawn(uploader.cut())
+            else:
+                self._spawn(Uploader(world, self._fresh('upload'), rng).once(0.5))
+
+    async def careless(self) -> None:
+        """Some clients stop what they have not read, and go on not reading."""
+        self._world.verdict.fault('careless clients')
+        for _ in range(5):
+            rng = random.Random(self._rng.random())
+            self._spawn(Careless(self._world, self._fresh('careless'), rng).leave_it())
+
+    async def set_clock(self) -> None:
+        """The service's wall clock is set, by up to a day."""
+        if self._wall is not None:
+            ahead_s = self._wall.step(self._rng)
+            self._world.verdict.fault('wall clock set', f'{ahead_s} s ahead')
+
+    async def strangers(self) -> None:
+        """Other keys ask for a stream by its exact name."""
+        self._world.verdict.fault('strangers')
+        for chat in self._some(self._world.chats, 0.3):
+            rng = random.Random(self._rng.random())
+            self._spawn(Stranger(self._world, chat, rng).pry())
+
+    async def lives(self) -> None:
+        """A service beside this one is killed with its namespace, and begins again."""
+        if self._lives.possible():
+            self._world.verdict.fault('hard restart')
+            self._spawn(self._lives.one_more())
+
+    def _fresh(self, what: str) -> Chat:
+        """A conversation that nobody else has."""
+        self._made += 1
+        key = self._rng.choice(self._world.chats).key
+        return Chat(f'{what}-{self._made}', key=key)
 
     def _some(self, items: Iterable[_T], share: float) -> list[_T]:
         return [item for item in items if self._rng.random() < share]

@@ -152,7 +152,7 @@ class Follow(Asking):
 
     def _heard(self, quiet_since: float) -> None:
         now = self.world.now()
-        if now - quiet_since > ENDED_S / 2:
+        if now - quiet_since > ENDED_S / 10:
             self._silences.append((quiet_since, now))
 
     def _waited(self, what: str, since: float | None, killed: bool = False) -> None:

@@ -115,6 +115,7 @@ class Chat:
     Attributes:
         loose_until: until then a request that nobody saw answered may take effect.
         wish: the pace that the next generation is to have; set by a fault.
+        key: its owner's; None if there are no owners.
     """
 
     conv_id: str
@@ -124,6 +125,12 @@ class Chat:
     loose_until: float = 0.0
     posting: int = 0
     wish: str | None = None
+    key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says whose it is."""
+        return {} if self.key is None else {'Authorization': f'Bearer {self.key}'}
 
     def post(self, script: Script, now: float) -> None:
         """A POST is about to be sent: it may replace all that was before it."""

@@ -41,6 +41,8 @@ class Service:
         ready: what each worker prints when it is up.
         bind: address; port 0 for one that is free.
         expected: accidents that a test means to have.
+        prefix: the command to run gunicorn under.
+        environment: further variables.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Service:
         ready: str = 'ASGI server listening',
         bind: str = '127.0.0.1:0',
         expected: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.log = log
         self.workers = workers
@@ -65,6 +69,8 @@ class Service:
         self._config = config
         self._ready = ready
         self._bind = bind
+        self._prefix = prefix
+        self._environment = environment or {}
         self._accidents = set(ACCIDENTS) - set(expected)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -75,9 +81,10 @@ class Service:
         env.pop('GUNICORN_CMD_ARGS', None)
         env |= {f'SHMSTREAM_{k}': v for k, v in self._settings.items()}
         env['SHMSTREAM_DIR'] = str(self.directory)
+        env |= self._environment
         # The script, not -m: USR2 runs again what was run.
         gunicorn = str(Path(sys.executable).parent / 'gunicorn')
-        command = [sys.executable, gunicorn, '-c', str(self._config)]
+        command = [*self._prefix, sys.executable, gunicorn, '-c', str(self._config)]
         command += ['--bind', self._bind, '--workers', str(self.workers)]
         command += ['--no-control-socket', *self._arguments]
         with self.log.open('wb') as log:
