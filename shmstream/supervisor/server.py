@@ -41,6 +41,9 @@ RETURN_S = 3.0
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
 
+DYING_S = 0.05
+"""How long after the end of a connection its streams are looked at again."""
+
 ACCEPT_PAUSE_S = 1.0
 
 ROOM_S = 0.2
@@ -258,6 +261,9 @@ class Supervisor:
         connection.close()
         if connection.slot is not None:
             self._workers.left(connection.slot)
+            # The kernel closes what it had one by one: its locks may not be free yet.
+            soon = time.monotonic() + DYING_S
+            self._next_recheck = min(self._next_recheck, soon)
             aborted = self._registry.finish_dead(connection.epoch)
             if aborted:
                 log.warning('a worker died: aborted %d of its streams', aborted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from shmstream import SupervisorConfig
 from shmstream.control import keeper
 from shmstream.control.client import ControlClient
 from shmstream.control.keeper import Keeper
+from shmstream.control.wire import encode
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.ring.state import State
 from shmstream.supervisor import server
-from shmstream.supervisor.server import RETURN_S, ROOM_S, Supervisor
+from shmstream.supervisor.server import DYING_S, RETURN_S, ROOM_S, Supervisor
 from shmstream.supervisor.session import Session
 
 
@@ -170,6 +172,36 @@ def test_a_worker_that_dies_before_it_has_come_back_is_not_waited_for(
         clock.now += ROOM_S
         supervisor._timers()
         assert is_aborted(session)
+
+
+def test_a_worker_whose_locks_are_let_go_after_its_connection_is_not_waited_for(
+    supervisor: Supervisor, clock: Clock
+) -> None:
+    """The kernel closes one after the other what a process had, and takes its time."""
+
+    def serve() -> None:
+        for key, mask in supervisor._selector.select(30):
+            key.data(key.fileobj, mask)
+
+    clock.now += RETURN_S
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(supervisor._directory.socket))
+        sock.sendall(encode({'op': 'hello', 'pid': os.getpid(), 'masters': []}))
+        serve()
+        serve()
+        (connection,) = supervisor._connections
+        session, locked = supervisor._registry.create(
+            bytes(32), 'c', None, epoch=connection.epoch
+        )
+        supervisor._timers()
+    serve()
+    assert not supervisor._connections
+    supervisor._timers()
+    assert not is_aborted(session)
+    os.close(locked)
+    clock.now += DYING_S
+    supervisor._timers()
+    assert is_aborted(session)
 
 
 def test_a_successor_ends_dead_streams_before_anything_else(
