@@ -53,6 +53,7 @@ _STOP_S = 40.0
 _CLIENTS_S = 45.0
 _LEAK_S = 15.0
 _KEEP_S = 60.0
+_KNOWN_S = 3.0
 
 
 def main() -> int:
@@ -137,6 +138,7 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
         await _cancel(faults)
         service.guard.note()
         processes.judge_rest()
+        world.judge_waits(world.now())
         world.stopping = True
         began = world.now()
         await asyncio.to_thread(_stop, service, verdict)
@@ -197,6 +199,7 @@ async def _watch(world: World, seconds: float) -> None:
         if world.now() - shown < 1:
             continue
         shown = world.now()
+        world.judge_waits(shown - _KNOWN_S)
         for nonce, script in list(world.upstream.scripts.items()):
             if shown - script.posted_at > _KEEP_S and script.how:
                 del world.upstream.scripts[nonce]

@@ -7,7 +7,7 @@ import contextlib
 
 from tests.chaos import content
 from tests.chaos.asking import Asking
-from tests.chaos.promises import ENDED_S, SUPERVISORS, bound
+from tests.chaos.promises import ENDED_S, SUPERVISORS, Wait, bound
 from tests.chaos.wire import Answer
 
 _RETRIES = 60
@@ -175,9 +175,8 @@ class Follow(Asking):
         script = session.script
         worker = self.answer.worker if self.answer else None
         on_the_way = (worker, script.producer if script else None, SUPERVISORS)
-        most += world.processes.stops.within(on_the_way, since, ended)
-        seconds = world.machine.given(began, ended)
-        world.verdict.waited(what, seconds, most, f'{self.name} by {worker}')
+        wait = Wait(what, on_the_way, since, began, ended, most, self.name)
+        world.waits.append(wait)
 
     def _aborted(self, message: str) -> str:
         session, processes = self.session, self.world.processes

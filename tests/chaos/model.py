@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tests.chaos import content
 from tests.chaos.content import CAPACITY, ErrorTail, Script
 from tests.chaos.processes import Processes
-from tests.chaos.promises import Machine
+from tests.chaos.promises import Machine, Wait
 from tests.chaos.upstream import Upstream
 from tests.chaos.verdict import Verdict
 
@@ -191,6 +191,8 @@ class World:
     """The longest that this process itself was late lately."""
     open: int = 0
     machine: Machine = field(default_factory=Machine)
+    waits: list[Wait] = field(default_factory=list)
+    """Those that are not judged yet."""
 
     @staticmethod
     def now() -> float:
@@ -210,6 +212,21 @@ class World:
             return True
         stopped = processes.supervisors_stopped
         return bool(stopped) and since - stopped[-1] < _SUPERVISOR_S
+
+    def judge_waits(self, until: float) -> None:
+        """Judge those that ended before then.
+
+        What held them up is known some time later: who was late counts it late.
+        """
+        waits, self.waits = self.waits, []
+        for wait in waits:
+            if wait.ended > until:
+                self.waits.append(wait)
+                continue
+            held_up = self.processes.held_up(wait.on_the_way, wait.since, wait.ended)
+            seconds = self.machine.given(wait.began, wait.ended)
+            who = f'{wait.who} by {wait.on_the_way}'
+            self.verdict.waited(wait.what, seconds, wait.most + held_up, who)
 
     def live_sessions(self) -> int:
         """At most so many sessions may be unfinished now."""

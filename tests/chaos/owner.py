@@ -12,7 +12,7 @@ from tests.chaos.content import CAPACITY, Script, write_script
 from tests.chaos.follow import Follow
 from tests.chaos.model import ANSWER_S, END_S, Session
 from tests.chaos.processes import LEAVE_S
-from tests.chaos.promises import ENDED_S, SUPERVISORS
+from tests.chaos.promises import ENDED_S, SUPERVISORS, Wait
 from tests.chaos.wire import Answer
 
 _watches: set[asyncio.Task[None]] = set()
@@ -135,13 +135,10 @@ class Owner(Client):
             return
         world = self.world
         now = world.now()
-        stops = world.processes.stops.within((script.producer, SUPERVISORS), began, now)
-        world.verdict.waited(
-            f'upstream let go when {why}',
-            world.machine.given(began, now),
-            ENDED_S + stops,
-            f'{script.nonce} by {script.producer}',
-        )
+        on_the_way = (script.producer, SUPERVISORS)
+        what = f'upstream let go when {why}'
+        wait = Wait(what, on_the_way, began, began, now, ENDED_S, script.nonce)
+        world.waits.append(wait)
 
     async def _judge_plain(self, script: Script, answer: Answer) -> None:
         world = self.world

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.chaos.promises import Stops
+from tests.chaos.promises import SUPERVISORS, Delays, Stops
 from tests.chaos.verdict import Verdict
 from tests.support.leaks import processes
 from tests.support.service import Service
@@ -16,6 +17,7 @@ LEAVE_S = 40.0
 """As long as a worker that was told to leave may take on a busy machine."""
 
 _LOOK_S = 0.1
+_SUPERVISORS_S = 0.5
 
 
 class Processes:
@@ -28,6 +30,7 @@ class Processes:
         supervisors_killed: when we did.
         supervisors_stopped: when we did, for longer than a request waits.
         stops: who was stopped, and when.
+        delays: who was not let run, and for how long.
     """
 
     def __init__(self, service: Service, verdict: Verdict) -> None:
@@ -40,6 +43,9 @@ class Processes:
         self.supervisors_killed: list[float] = []
         self.supervisors_stopped: list[float] = []
         self.stops = Stops()
+        self.delays = Delays()
+        self._serving: list[int] = []
+        self._look_again = 0.0
         self._cuts: list[tuple[float, int, str]] = []
 
     def workers(self) -> list[int]:
@@ -106,6 +112,12 @@ class Processes:
             self.signal(pid, signal.SIGCONT)
             self.stops.stopped(name, due, asyncio.get_running_loop().time())
 
+    def held_up(self, pids: Iterable[int | None], since: float, until: float) -> float:
+        """Seconds for which any of them was stopped, or not let run."""
+        names = set(pids)
+        stopped = self.stops.within(names, since, until)
+        return stopped + self.delays.within(names, since, until)
+
     async def watch(self) -> None:
         """Look on for ever."""
         while True:
@@ -116,6 +128,14 @@ class Processes:
         """See who has come and gone, and judge the cuts that waited for it."""
         now = asyncio.get_running_loop().time()
         alive = self.workers()
+        for pid in alive:
+            self.delays.look(pid, pid, now)
+        if now >= self._look_again:
+            # To go through all processes of the machine takes a while itself.
+            self._look_again = now + _SUPERVISORS_S
+            self._serving = self.supervisors()
+        for pid in self._serving:
+            self.delays.look(SUPERVISORS, pid, now)
         for pid in alive:
             self.known.setdefault(pid, now)
         for pid in self.known:

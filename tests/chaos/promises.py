@@ -6,7 +6,8 @@ The README promises a second. What it takes longer is what it says there, and no
     a worker and the supervisor died    a start of its successor
     and three others before it          what they are throttled by
 
-What this process was late itself is the machine's, and does not count.
+That it could run and was not let is the machine's, and does not count: for a process of
+the service the kernel says so, for this one its loop does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 
 ENDED_S = 1.0
 """From the cause to the end."""
@@ -26,6 +29,8 @@ THROTTLED_S = 2.0
 
 SUPERVISORS = 0
 """Stands for whichever supervisor there is."""
+
+_LOOK_S = 0.5
 
 _AT_ONCE = 3
 _RESTLESS_S = 10.0
@@ -75,6 +80,69 @@ class Stops:
             for pid, began, ended in self._spans
             if pid in wanted or None in wanted
         )
+
+
+class Delays:
+    """How long each process could have run and was not let, as the kernel counts it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], collections.deque[tuple[float, float]]] = {}
+
+    def look(self, name: int, pid: int, now: float) -> None:
+        """Look at a process.
+
+        Args:
+            name: what it is called.
+            pid: which it is.
+            now: the time.
+        """
+        waited = 0.0
+        for thread in Path(f'/proc/{pid}/task').glob('*/schedstat'):
+            try:
+                waited += int(thread.read_text().split()[1]) / 1e9
+            except (OSError, IndexError):
+                # It has gone, or the kernel does not count.
+                continue
+        seen = self._seen.get((name, pid))
+        if seen is None:
+            # It had not begun at the last look.
+            seen = self._seen[name, pid] = collections.deque([(now, 0.0)], maxlen=2048)
+        seen.append((now, waited))
+
+    def within(self, names: Iterable[int | None], since: float, until: float) -> float:
+        """Seconds of this span for which they were not let; None stands for all."""
+        wanted = set(names)
+        found = 0.0
+        for (name, _), seen in self._seen.items():
+            if name not in wanted and None not in wanted:
+                continue
+            # What is seen later may have been earlier, by a look at the most.
+            around = [w for at, w in seen if since - _LOOK_S < at < until + _LOOK_S]
+            found += sum(max(b - a, 0.0) for a, b in pairwise(around))
+        return min(found, until - since)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Somebody waited; whether for too long is judged when all is known about it.
+
+    Attributes:
+        what: for what.
+        on_the_way: the processes that it had to go through.
+        since: when its cause was.
+        began: when it began to be silent.
+        ended: when the end came.
+        most: seconds that are promised.
+        who: waited.
+    """
+
+    what: str
+    on_the_way: tuple[int | None, ...]
+    since: float
+    began: float
+    ended: float
+    most: float
+    who: str
 
 
 def bound(killed: bool, deaths: Iterable[float], since: float, now: float) -> float:
