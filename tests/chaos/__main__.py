@@ -76,6 +76,7 @@ def main() -> int:
     print(f'seed {args.seed}, {args.seconds:g} s, logs in {logs}', flush=True)
     verdict = Verdict(logs / 'chaos.log')
     uvloop.run(soak(args, logs, verdict))
+    verdict.close()
     print('\n' + verdict.table(args.seed), flush=True)
     return 0 if verdict.good else 1
 

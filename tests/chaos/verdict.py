@@ -43,6 +43,10 @@ class Verdict:
         self._file.write(f'{clock} {elapsed:8.3f} {kind:<11} {text}\n')
         self._file.flush()
 
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
+
     def problem(self, kind: str, text: str) -> None:
         """Something that must not be."""
         assert kind in BAD

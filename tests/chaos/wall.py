@@ -46,7 +46,11 @@ class Wall:
         """By so much it is ahead."""
         return self._words[0]
 
+    def set(self, ahead_s: int) -> None:
+        """Have it so many seconds ahead."""
+        self._words[0] = ahead_s
+
     def step(self, rng: random.Random) -> int:
         """Set it; returns by how much it is ahead now."""
-        self._words[0] = rng.choice([s for s in _STEPS_S if s != self.ahead_s])
+        self.set(rng.choice([s for s in _STEPS_S if s != self.ahead_s]))
         return self.ahead_s
