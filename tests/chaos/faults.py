@@ -97,14 +97,16 @@ class Injector:
     async def kill_worker(self) -> None:
         """SIGKILL one worker; another one takes its place."""
         workers = self._world.processes.workers()
-        if workers:
-            pid = self._rng.choice(workers)
+        pid = self._rng.choice(workers) if workers else 0
+        if set(self._world.processes.serving()) - {pid}:
             self._world.verdict.fault('kill worker', str(pid))
             self._world.processes.kill_worker(pid)
 
     async def kill_all_workers(self) -> None:
         """SIGKILL all workers at once."""
         workers = self._world.processes.workers()
+        if not self._world.processes.serving():
+            return
         self._world.verdict.fault('kill all workers', str(workers))
         for pid in workers:
             self._world.processes.kill_worker(pid)
@@ -124,9 +126,10 @@ class Injector:
     async def hup(self) -> None:
         """Reload: all workers leave, others take their place."""
         now = self._world.now()
-        if now - self._hup_at < _HUP_APART_S:
+        if now - self._hup_at < _HUP_APART_S or not self._world.processes.serving():
             return
         self._hup_at = now
+        self._world.processes.leaving.update(self._world.processes.workers())
         self._tell_to_leave('HUP', signal.SIGHUP)
         # A reload goes back to the configured number.
         self._workers = self._service.workers
@@ -139,6 +142,7 @@ class Injector:
             self._service.signal(signal.SIGTTIN)
         elif self._workers > 2:
             self._workers -= 1
+            self._world.processes.leaving.update(self._world.processes.workers()[:1])
             self._tell_to_leave('TTOU', signal.SIGTTOU)
 
     def _tell_to_leave(self, name: str, number: signal.Signals) -> None:

@@ -248,7 +248,9 @@ class World:
         if session.may_be_cancelled:
             return True
         return any(
-            s.ended_at is not None
-            and (now - s.ended_at > TTL_S - 1 or s.ended_at < self.crowded_until)
-            for s in session.candidates
+            at is not None
+            and (now - at > TTL_S - 1 - self.slack or at < self.crowded_until)
+            for script in session.candidates
+            # Whoever is late here sees the end late.
+            for at in (script.ended_at, self.processes.killed.get(script.producer or 0))
         )

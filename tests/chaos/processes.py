@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ LEAVE_S = 40.0
 """As long as a worker that was told to leave may take on a busy machine."""
 
 _LOOK_S = 0.1
+_UP = re.compile(r'\[(\d+)\] \[INFO\] ASGI server listening')
 _SUPERVISORS_S = 0.5
 
 
@@ -27,6 +29,7 @@ class Processes:
         gone: workers that have ended, and when that was seen.
         killed: workers that we have killed, and when.
         told_to_leave: when workers were (HUP, TTOU).
+        leaving: those who were.
         supervisors_killed: when we did.
         supervisors_stopped: when we did, for longer than a request waits.
         stops: who was stopped, and when.
@@ -40,6 +43,7 @@ class Processes:
         self.gone: dict[int, float] = {}
         self.killed: dict[int, float] = {}
         self.told_to_leave: list[float] = []
+        self.leaving: set[int] = set()
         self.supervisors_killed: list[float] = []
         self.supervisors_stopped: list[float] = []
         self.stops = Stops()
@@ -63,6 +67,15 @@ class Processes:
             except OSError:
                 continue
         return sorted(found)
+
+    def serving(self) -> list[int]:
+        """Those of them that are up, and were not told to leave.
+
+        As long as there is nobody else, none of these may be killed: on a machine that
+        is busy, workers would be killed for ever before they are up, and nobody served.
+        """
+        up = {int(pid) for pid in _UP.findall(self._service.text())}
+        return [pid for pid in self.workers() if pid in up - self.leaving]
 
     def supervisors(self) -> list[int]:
         """The supervisors of this deployment."""
