@@ -172,6 +172,7 @@ class Runtime:
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
+        self._keeper.connected()
         if (slot, epoch) == (self._slot, self._epoch) and self._doorbell.alive:
             return
         if self._closed:
@@ -198,7 +199,6 @@ class Runtime:
                 self.room = Room(table, weakly(self._want_room, None))
                 self._notices = table.notices(slot)
                 self._looks = table.looks(slot)
-                self._keeper.had_one = True
                 self._doorbell = doorbell
                 # Last: with a slot, all of it is there, the thread as well.
                 had, self._slot_lock = self._slot_lock, lock

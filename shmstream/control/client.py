@@ -51,15 +51,25 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
 
     Args:
         directory: where it is.
-        reply_s: seconds that each reply may take.
+        reply_s: seconds that each reply may take, and the connection.
 
     Raises:
-        OSError: nobody listens.
+        OSError: nobody listens, or too many wait to be let in for all that time.
     """
+    deadline = time.monotonic() + reply_s
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(reply_s)
-        sock.connect(os.fspath(directory.socket))
+        while True:
+            try:
+                sock.connect(os.fspath(directory.socket))
+                break
+            except BlockingIOError:
+                # Its queue is full, and for a socket with a timeout the kernel does not
+                # wait. That is a supervisor which is busy, not one that is not there.
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_S)
     except BaseException:
         sock.close()
         raise

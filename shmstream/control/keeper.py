@@ -6,6 +6,7 @@ import logging
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from shmstream.control.client import ControlClient
@@ -17,6 +18,10 @@ from shmstream.supervisor.spawn import REFUSED, spawn
 _RESPAWN_S = 1.0
 _FAILED_S = 30.0
 _RECONNECT_S = 2.0
+
+_AT_ONCE = 3
+_RESTLESS_S = 10.0
+"""So many are started at once within this time; those that keep dying are not."""
 
 log = logging.getLogger('shmstream')
 
@@ -42,6 +47,8 @@ class Keeper:
         self._masters = masters
         self._spawned: subprocess.Popen[bytes] | None = None
         self._spawned_at = -_RESPAWN_S
+        self._spawns: deque[float] = deque(maxlen=_AT_ONCE)
+        self._served = False
         self._thread: threading.Thread | None = None
         self._next_try = 0.0
         self._closed = False
@@ -54,10 +61,17 @@ class Keeper:
         """Start them with this, and for these, from now on."""
         self._config, self._masters = config, masters
 
+    def connected(self) -> None:
+        """There is a supervisor; if it goes, that is news and not the same failure."""
+        self.had_one = self._served = True
+        self._next_try = 0.0
+
     def respawn(self) -> None:
-        """Start a supervisor, unless one was started just now."""
+        """Start a supervisor, unless one was started just now and may still come up."""
         now = time.monotonic()
-        if self._closed or now - self._spawned_at < _RESPAWN_S:
+        if self._closed or (
+            now - self._spawned_at < _RESPAWN_S and not self._lost(now)
+        ):
             return
         if self._spawned is not None:
             ended = self._spawned.poll()
@@ -70,9 +84,22 @@ class Keeper:
         if not masters:
             return
         self._spawned_at = now
+        self._spawns.append(now)
+        self._served = False
         if self.had_one:
             log.warning('the supervisor has gone: starting another')
         self._spawned = spawn(self._directory, self._config, masters)
+
+    def _lost(self, now: float) -> bool:
+        """Whether the one that was started just now served, or was killed before.
+
+        Who follows the streams of a worker that died with it waits for the next one.
+        """
+        killed = self._spawned is not None and (self._spawned.poll() or 0) < 0
+        if not (self._served or killed):
+            return False
+        full = len(self._spawns) == _AT_ONCE
+        return not full or now - self._spawns[0] >= _RESTLESS_S
 
     def reconnect(self, client: ControlClient) -> None:
         """Have the client connect again, in a thread of its own.

@@ -21,6 +21,7 @@ import selectors
 import signal
 import socket
 import struct
+import time
 
 from shmstream.errors import ControlError
 from shmstream.memory.directory import RuntimeDirectory
@@ -40,6 +41,9 @@ log = logging.getLogger('shmstream.supervisor')
 
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
+
+RETURN_S = 3.0
+"""How long a predecessor's workers may take to connect again."""
 
 ACCEPT_PAUSE_S = 1.0
 
@@ -110,7 +114,8 @@ class Supervisor:
         self._chores = Chores('supervisor')
         self._timers = Timers(self._chores)
         self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
-        self._timers.every('dead producers', RECHECK_S, self._registry.finish_dead)
+        self._returned_by = time.monotonic() + RETURN_S
+        self._timers.every('dead producers', RECHECK_S, self._finish_dead)
         self._timers.every('room', ROOM_S, self._registry.look_at_room)
         # At once: where supervisors die young, none would ever come to it.
         self._timers.every('expiry', config.gc_interval_s, self._registry.collect)
@@ -160,6 +165,13 @@ class Supervisor:
     def stop(self) -> None:
         """Leave the loop; may be called by a signal handler."""
         self._stopping = True
+
+    def _finish_dead(self) -> None:
+        self._registry.finish_dead()
+        # The end of a connection tells of a worker's death. Who has not come back has
+        # none that could: look more often, as long as they may.
+        if time.monotonic() < self._returned_by:
+            self._timers.hasten('dead producers', ROOM_S)
 
     def _close(self) -> None:
         leftovers = Leftovers()

@@ -10,8 +10,14 @@
     follow.py     a resuming reader, from its offset to its end
     client.py     what all clients do; readers
     owner.py      posts, stops, replaces
+    uploads.py    large requests, and halves of them
+    careless.py   who stops what he does not read
+    strangers.py  many owners, and what is another's
     processes.py  the service's processes
+    wall.py       its wall clock
+    lives.py      a service that is killed with its namespace, and begins again
     faults.py     what goes wrong
+    promises.py   how soon a stream has to end
     verdict.py    what came of it
 """
 
@@ -31,12 +37,15 @@ import uvloop
 
 from tests.chaos.client import Reader
 from tests.chaos.content import CAPACITY
-from tests.chaos.faults import Injector
+from tests.chaos.faults import WEIGHTS, Injector
+from tests.chaos.lives import Lives
 from tests.chaos.model import DRAIN_S, GC_S, GRACEFUL_S, TTL_S, Chat, World
 from tests.chaos.owner import Owner
 from tests.chaos.processes import Processes
+from tests.chaos.strangers import KEYS
 from tests.chaos.upstream import Upstream
 from tests.chaos.verdict import Verdict
+from tests.chaos.wall import Wall
 from tests.support.leaks import wait_until
 from tests.support.service import Service
 
@@ -44,6 +53,7 @@ _STOP_S = 40.0
 _CLIENTS_S = 45.0
 _LEAK_S = 15.0
 _KEEP_S = 60.0
+_KNOWN_S = 3.0
 
 
 def main() -> int:
@@ -53,6 +63,12 @@ def main() -> int:
     parser.add_argument('--seconds', type=float, default=60.0)
     parser.add_argument('--workers', type=int, default=3)
     parser.add_argument('--clients', type=int, default=100)
+    parser.add_argument(
+        '--faults',
+        type=_faults,
+        default=list(WEIGHTS),
+        help=f'by commas, of: {", ".join(WEIGHTS)}',
+    )
     parser.add_argument('--dir', type=Path, help='for logs; default: a fresh one')
     args = parser.parse_args()
     logs = args.dir or Path(tempfile.mkdtemp(prefix='shmstream-chaos-'))
@@ -60,8 +76,17 @@ def main() -> int:
     print(f'seed {args.seed}, {args.seconds:g} s, logs in {logs}', flush=True)
     verdict = Verdict(logs / 'chaos.log')
     uvloop.run(soak(args, logs, verdict))
+    verdict.close()
     print('\n' + verdict.table(args.seed), flush=True)
     return 0 if verdict.good else 1
+
+
+def _faults(text: str) -> list[str]:
+    chosen = text.split(',')
+    strangers = set(chosen) - set(WEIGHTS)
+    if strangers:
+        raise argparse.ArgumentTypeError(f'no such fault: {", ".join(strangers)}')
+    return chosen
 
 
 async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
@@ -70,25 +95,33 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
     await upstream.start()
     conversations = max(args.clients // 3, 1)
     max_sessions = conversations + max(conversations // 5, 1)
+    settings = {
+        'UPSTREAM': upstream.url,
+        'SESSION_BYTES': str(CAPACITY),
+        'SESSION_TTL': str(TTL_S),
+        'GC_INTERVAL': str(GC_S),
+        'MAX_SESSIONS': str(max_sessions),
+        'MAX_MEMORY': '1GiB',
+        'DRAIN': str(DRAIN_S),
+    }
+    if 'strangers' in args.faults:
+        settings['API_KEYS'] = ','.join(KEYS)
+    wall = Wall.build(logs) if 'set-clock' in args.faults else None
     service = Service(
         logs / 'service.log',
         workers=args.workers,
-        settings={
-            'UPSTREAM': upstream.url,
-            'SESSION_BYTES': str(CAPACITY),
-            'SESSION_TTL': str(TTL_S),
-            'GC_INTERVAL': str(GC_S),
-            'MAX_SESSIONS': str(max_sessions),
-            'MAX_MEMORY': '1GiB',
-            'DRAIN': str(DRAIN_S),
-        },
+        settings=settings,
         arguments=('--graceful-timeout', str(GRACEFUL_S)),
+        environment=wall.environment if wall else {},
     )
     await asyncio.to_thread(service.__enter__)
     processes = Processes(service, verdict)
     world = World(service.port, max_sessions, verdict, processes, upstream)
-    clients = _clients(world, args.seed, args.clients, conversations)
-    injector = Injector(world, service, args.seed, list(clients))
+    clients = _clients(world, args, conversations)
+    lives = Lives(world, logs, random.Random(f'lives {args.seed}'))
+    injector = Injector(
+        world, service, args.seed, list(clients), args.faults, wall, lives
+    )
     around = [
         asyncio.create_task(processes.watch()),
         asyncio.create_task(_watch(world, args.seconds)),
@@ -106,6 +139,7 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
         await _cancel(faults)
         service.guard.note()
         processes.judge_rest()
+        world.judge_waits(world.now())
         world.stopping = True
         began = world.now()
         await asyncio.to_thread(_stop, service, verdict)
@@ -122,22 +156,30 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
         await _cancel(*around, *running, *injector.tasks, faults)
         await upstream.stop()
         await asyncio.to_thread(_stop, service, verdict)
-    left = await asyncio.to_thread(_left, service)
+        left = await asyncio.to_thread(lives.stop)
+    left += await asyncio.to_thread(_left, service)
     for what in left:
         verdict.problem('leaked', what)
-    _read_log(service, processes, verdict)
+    _read_log(service.text(), set(processes.killed), verdict)
+    _read_log(lives.log(), set(), verdict)
 
 
 def _clients(
-    world: World, seed: int, clients: int, conversations: int
+    world: World, args: argparse.Namespace, conversations: int
 ) -> list[Owner | Reader]:
-    """A third own a conversation, the rest read."""
+    """A third own a conversation, the rest read.
+
+    With owners, two of them have a conversation of the same name each.
+    """
     found: list[Owner | Reader] = []
-    for i in range(conversations):
+    owners = 'strangers' in args.faults
+    for number in range(conversations):
+        i = number // 2 if owners else number
         name = (f'chat-{i}', f'chat {i}/\u00e4\u6f22', f'chat-{i}::org/model')[i % 3]
-        world.chats.append(Chat(name))
-    for i in range(clients):
-        rng = random.Random(f'client {seed} {i}')
+        key = KEYS[number % len(KEYS)] if owners else None
+        world.chats.append(Chat(name, key=key))
+    for i in range(args.clients):
+        rng = random.Random(f'client {args.seed} {i}')
         kind = Owner if i < conversations else Reader
         found.append(kind(world, world.chats[i % conversations], rng))
     return found
@@ -152,11 +194,13 @@ async def _watch(world: World, seconds: float) -> None:
         await asyncio.sleep(max(due - world.now(), 0))
         late = world.now() - due
         world.lag = max(late, world.lag * 0.98)
+        world.machine.was_late(world.now(), late)
         world.verdict.took('we ourselves were late', late)
         due = max(due, world.now())
         if world.now() - shown < 1:
             continue
         shown = world.now()
+        world.judge_waits(shown - _KNOWN_S)
         for nonce, script in list(world.upstream.scripts.items()):
             if shown - script.posted_at > _KEEP_S and script.how:
                 del world.upstream.scripts[nonce]
@@ -206,13 +250,12 @@ def _left(service: Service) -> list[str]:
     return service.guard.left()
 
 
-def _read_log(service: Service, processes: Processes, verdict: Verdict) -> None:
+def _read_log(text: str, killed: set[int], verdict: Verdict) -> None:
     """Nothing may have failed unseen, and no worker died but by our hand."""
-    text = service.text()
     for found in re.finditer(r'^Traceback .*(?:\n .*)*\n(\S.*)', text, re.MULTILINE):
         verdict.problem('unexpected', f'service.log: {found[0][-900:]}')
     for found in re.finditer(r'.*\(pid:(\d+)\) was sent SIG(\w+).*', text):
-        if found[2] != 'TERM' and int(found[1]) not in processes.killed:
+        if found[2] != 'TERM' and int(found[1]) not in killed:
             verdict.problem('unexpected', f'service.log: {found[0]}')
     for found in re.finditer(r'.*WORKER TIMEOUT.*', text):
         verdict.problem('unexpected', f'service.log: {found[0]}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import random
 from urllib.parse import quote
 
@@ -58,6 +59,9 @@ class Asking:
         self.blind = False
         self.given = 0
         self.quiet_since = 0.0
+        self._silences: collections.deque[tuple[float, float]] = collections.deque(
+            maxlen=16
+        )
 
     @property
     def name(self) -> str:
@@ -98,6 +102,7 @@ class Asking:
                 self.world.port,
                 'GET',
                 target(self.chat, self.rng, **query),
+                self.chat.headers,
                 wait_s=ANSWER_S + self.world.slack,
                 receive_buffer=buffer,
             )

@@ -40,7 +40,8 @@ class Client:
                 world.port,
                 method,
                 path,
-                {k.replace('_', '-'): v for k, v in headers.items()},
+                {k.replace('_', '-'): v for k, v in headers.items()}
+                | self.chat.headers,
                 body,
                 wait_s=ANSWER_S + world.slack,
             )
@@ -141,6 +142,7 @@ class Client:
         verified = {
             s.generation: s.verified for c in chats for s in c.sessions.values()
         }
+        chats = [c for c in chats if c.key == self.chat.key]
         live = [
             c.current
             for c in chats

@@ -7,6 +7,7 @@ import contextlib
 
 from tests.chaos import content
 from tests.chaos.asking import Asking
+from tests.chaos.promises import ENDED_S, SUPERVISORS, Wait, bound
 from tests.chaos.wire import Answer
 
 _RETRIES = 60
@@ -77,6 +78,7 @@ class Follow(Asking):
                 if why:
                     return self.bad('hung', f'silent, though {why}')
                 continue
+            self._heard(quiet_since)
             if not data:
                 return await self._ended(answer)
             wrong = session.check(self.offset, data)
@@ -115,7 +117,6 @@ class Follow(Asking):
     async def _whole(self) -> str:
         world, session = self.world, self.session
         assert session is not None
-        now = world.now()
         for script in session.candidates:
             if script.started_at is not None and script.how is None:
                 with contextlib.suppress(TimeoutError):
@@ -124,11 +125,11 @@ class Follow(Asking):
         for script in session.candidates:
             if script.how == 'complete' and self.offset == len(script.data):
                 session.candidates = [script]
-                self._took('end of a complete stream', script.ended_at, now)
+                self._waited('end of a complete stream', script.ended_at)
                 return 'exact'
         for tail in session.tails:
             if tail.end == self.offset:
-                return self._aborted(tail.message, now)
+                return self._aborted(tail.message)
         if session.may_be_cancelled:
             at = min(
                 (
@@ -138,7 +139,7 @@ class Follow(Asking):
                 ),
                 default=None,
             )
-            self._took('end of a cancelled stream', at, now)
+            self._waited('end of a cancelled stream', at)
             return 'cancelled'
         if self.blind and not self.given:
             return 'beyond its end'
@@ -149,12 +150,35 @@ class Follow(Asking):
         facts = [(s.how, s.sent, len(s.data)) for s in session.candidates]
         return self.bad('lost', f'ended with the closing chunk; upstream: {facts}')
 
-    def _took(self, what: str, since: float | None, now: float) -> None:
-        # A reader that came later, or did not read, was not waiting for it.
-        if since is not None and since > self.asked_at and since > self.stall_until:
-            self.world.verdict.took(what, now - since)
+    def _heard(self, quiet_since: float) -> None:
+        now = self.world.now()
+        if now - quiet_since > ENDED_S / 10:
+            self._silences.append((quiet_since, now))
 
-    def _aborted(self, message: str, now: float) -> str:
+    def _waited(self, what: str, since: float | None, killed: bool = False) -> None:
+        """Judge how long the end of this stream was waited for."""
+        # A reader that came later, or did not read, was not waiting for it.
+        if since is None or since <= self.asked_at or since <= self.stall_until:
+            return
+        world, session = self.world, self.session
+        assert session is not None
+        # What is handed over late is waited for; what there is much of is not.
+        began, ended = max(
+            ((max(a, since), b) for a, b in self._silences if b > since),
+            key=lambda span: span[1] - span[0],
+            default=(since, since),
+        )
+        deaths = world.processes.supervisors_killed
+        most = bound(killed, deaths, since, ended)
+        if most > ENDED_S:
+            what += ', supervisor killed too'
+        script = session.script
+        worker = self.answer.worker if self.answer else None
+        on_the_way = (worker, script.producer if script else None, SUPERVISORS)
+        wait = Wait(what, on_the_way, since, began, ended, most, self.name)
+        world.waits.append(wait)
+
+    def _aborted(self, message: str) -> str:
         session, processes = self.session, self.world.processes
         assert session is not None
         script = session.candidates[0]
@@ -162,9 +186,8 @@ class Follow(Asking):
             legal = script.how == 'broken'
         elif message == content.DIED:
             legal = processes.killed_or_gone(script.producer, script.posted_at)
-            alone = now - processes.supervisor_killed_at < 5
-            what = 'end of a killed stream' + (', supervisor killed too' * alone)
-            self._took(what, script.ended_at, now)
+            at = processes.killed.get(script.producer or 0)
+            self._waited('end of a killed stream', at, killed=True)
         elif message in content.LEFT:
             legal = self.world.stopping or processes.trouble_since(script.posted_at)
         else:

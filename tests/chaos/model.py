@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tests.chaos import content
 from tests.chaos.content import CAPACITY, ErrorTail, Script
 from tests.chaos.processes import Processes
+from tests.chaos.promises import Machine, Wait
 from tests.chaos.upstream import Upstream
 from tests.chaos.verdict import Verdict
 
@@ -114,6 +115,7 @@ class Chat:
     Attributes:
         loose_until: until then a request that nobody saw answered may take effect.
         wish: the pace that the next generation is to have; set by a fault.
+        key: its owner's; None if there are no owners.
     """
 
     conv_id: str
@@ -123,6 +125,12 @@ class Chat:
     loose_until: float = 0.0
     posting: int = 0
     wish: str | None = None
+    key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says whose it is."""
+        return {} if self.key is None else {'Authorization': f'Bearer {self.key}'}
 
     def post(self, script: Script, now: float) -> None:
         """A POST is about to be sent: it may replace all that was before it."""
@@ -182,6 +190,9 @@ class World:
     lag: float = 0.0
     """The longest that this process itself was late lately."""
     open: int = 0
+    machine: Machine = field(default_factory=Machine)
+    waits: list[Wait] = field(default_factory=list)
+    """Those that are not judged yet."""
 
     @staticmethod
     def now() -> float:
@@ -195,7 +206,27 @@ class World:
 
     def supervisor_trouble(self, since: float) -> bool:
         """Whether the supervisor may not have been there."""
-        return since - self.processes.supervisor_killed_at < _SUPERVISOR_S
+        processes = self.processes
+        killed = processes.supervisors_killed
+        if killed and since - killed[-1] < _SUPERVISOR_S:
+            return True
+        stopped = processes.supervisors_stopped
+        return bool(stopped) and since - stopped[-1] < _SUPERVISOR_S
+
+    def judge_waits(self, until: float) -> None:
+        """Judge those that ended before then.
+
+        What held them up is known some time later: who was late counts it late.
+        """
+        waits, self.waits = self.waits, []
+        for wait in waits:
+            if wait.ended > until:
+                self.waits.append(wait)
+                continue
+            held_up = self.processes.held_up(wait.on_the_way, wait.since, wait.ended)
+            seconds = self.machine.given(wait.began, wait.ended)
+            who = f'{wait.who} by {wait.on_the_way}'
+            self.verdict.waited(wait.what, seconds, wait.most + held_up, who)
 
     def live_sessions(self) -> int:
         """At most so many sessions may be unfinished now."""
@@ -217,7 +248,9 @@ class World:
         if session.may_be_cancelled:
             return True
         return any(
-            s.ended_at is not None
-            and (now - s.ended_at > TTL_S - 1 or s.ended_at < self.crowded_until)
-            for s in session.candidates
+            at is not None
+            and (now - at > TTL_S - 1 - self.slack or at < self.crowded_until)
+            for script in session.candidates
+            # Whoever is late here sees the end late.
+            for at in (script.ended_at, self.processes.killed.get(script.producer or 0))
         )

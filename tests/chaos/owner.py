@@ -12,6 +12,7 @@ from tests.chaos.content import CAPACITY, Script, write_script
 from tests.chaos.follow import Follow
 from tests.chaos.model import ANSWER_S, END_S, Session
 from tests.chaos.processes import LEAVE_S
+from tests.chaos.promises import ENDED_S, SUPERVISORS, Wait
 from tests.chaos.wire import Answer
 
 _watches: set[asyncio.Task[None]] = set()
@@ -19,6 +20,9 @@ _watches: set[asyncio.Task[None]] = set()
 
 class Owner(Client):
     """Posts to one conversation, follows, stops and replaces."""
+
+    padding = ''
+    receive_buffer: int | None = None
 
     async def run(self) -> None:
         """Go on until the world stops."""
@@ -68,14 +72,17 @@ class Owner(Client):
         chat, world = self.chat, self.world
         before = [s for s in chat.sessions.values() if s.script]
         chat.post(script, world.now())
-        body = json.dumps({'nonce': script.nonce, 'stream': True}).encode()
+        message = {'nonce': script.nonce, 'stream': True, 'padding': self.padding}
+        body = json.dumps(message).encode()
         try:
             answer = await wire.request(
                 world.port,
                 'POST',
                 '/v1/chat/completions',
-                {'X-Conversation-Id': chat.conv_id, 'Content-Type': 'application/json'},
+                {'X-Conversation-Id': chat.conv_id, 'Content-Type': 'application/json'}
+                | chat.headers,
                 body,
+                receive_buffer=self.receive_buffer,
                 wait_s=ANSWER_S + script.prefill_s + world.slack,
             )
         except wire.Unanswered as ex:
@@ -126,7 +133,12 @@ class Owner(Client):
             if not self.world.stopping:
                 self.bad('hung', f'{script.nonce} still generates, {why} {END_S} s ago')
             return
-        self.world.verdict.took(f'upstream let go when {why}', self.world.now() - began)
+        world = self.world
+        now = world.now()
+        on_the_way = (script.producer, SUPERVISORS)
+        what = f'upstream let go when {why}'
+        wait = Wait(what, on_the_way, began, began, now, ENDED_S, script.nonce)
+        world.waits.append(wait)
 
     async def _judge_plain(self, script: Script, answer: Answer) -> None:
         world = self.world
@@ -164,6 +176,9 @@ class Owner(Client):
         if answer.status == 400 and 'offset lost' in message:
             world.verdict.notes['POSTs overtaken before their first byte'] += 1
             return script.sent + 400 > CAPACITY
+        if answer.status == 503 and 'request bodies' in message:
+            world.verdict.notes['503 for too many uploads'] += 1
+            return bool(self.padding) and 'retry-after' in answer.headers
         if answer.status == 503 and message.startswith('no room'):
             world.verdict.notes['503 for no room'] += 1
             return world.live_sessions() >= world.max_sessions

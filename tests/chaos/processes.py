@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
+from tests.chaos.promises import SUPERVISORS, Delays, Stops
 from tests.chaos.verdict import Verdict
 from tests.support.leaks import processes
 from tests.support.service import Service
@@ -15,6 +18,8 @@ LEAVE_S = 40.0
 """As long as a worker that was told to leave may take on a busy machine."""
 
 _LOOK_S = 0.1
+_UP = re.compile(r'\[(\d+)\] \[INFO\] ASGI server listening')
+_SUPERVISORS_S = 0.5
 
 
 class Processes:
@@ -24,7 +29,11 @@ class Processes:
         gone: workers that have ended, and when that was seen.
         killed: workers that we have killed, and when.
         told_to_leave: when workers were (HUP, TTOU).
-        supervisor_killed_at: when we last did; negative if never.
+        leaving: those who were.
+        supervisors_killed: when we did.
+        supervisors_stopped: when we did, for longer than a request waits.
+        stops: who was stopped, and when.
+        delays: who was not let run, and for how long.
     """
 
     def __init__(self, service: Service, verdict: Verdict) -> None:
@@ -34,7 +43,13 @@ class Processes:
         self.gone: dict[int, float] = {}
         self.killed: dict[int, float] = {}
         self.told_to_leave: list[float] = []
-        self.supervisor_killed_at = -1000.0
+        self.leaving: set[int] = set()
+        self.supervisors_killed: list[float] = []
+        self.supervisors_stopped: list[float] = []
+        self.stops = Stops()
+        self.delays = Delays()
+        self._serving: list[int] = []
+        self._look_again = 0.0
         self._cuts: list[tuple[float, int, str]] = []
 
     def workers(self) -> list[int]:
@@ -52,6 +67,15 @@ class Processes:
             except OSError:
                 continue
         return sorted(found)
+
+    def serving(self) -> list[int]:
+        """Those of them that are up, and were not told to leave.
+
+        As long as there is nobody else, none of these may be killed: on a machine that
+        is busy, workers would be killed for ever before they are up, and nobody served.
+        """
+        up = {int(pid) for pid in _UP.findall(self._service.text())}
+        return [pid for pid in self.workers() if pid in up - self.leaving]
 
     def supervisors(self) -> list[int]:
         """The supervisors of this deployment."""
@@ -75,6 +99,38 @@ class Processes:
         self.killed[pid] = asyncio.get_running_loop().time()
         self.signal(pid, signal.SIGKILL)
 
+    def kill_supervisors(self) -> list[int]:
+        """SIGKILL the supervisor; the pids of those that were killed."""
+        found = self.supervisors()
+        for pid in found:
+            self.supervisors_killed.append(asyncio.get_running_loop().time())
+            self.signal(pid, signal.SIGKILL)
+        return found
+
+    async def stop_for(self, pid: int, seconds: float, name: int) -> None:
+        """SIGSTOP a process, and let it go on after a while.
+
+        Args:
+            pid: which.
+            seconds: how long.
+            name: what it is called in ``stops``.
+        """
+        began = asyncio.get_running_loop().time()
+        due = began + seconds
+        self.stops.stopped(name, began, due)
+        try:
+            self.signal(pid, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            self.signal(pid, signal.SIGCONT)
+            self.stops.stopped(name, due, asyncio.get_running_loop().time())
+
+    def held_up(self, pids: Iterable[int | None], since: float, until: float) -> float:
+        """Seconds for which any of them was stopped, or not let run."""
+        names = set(pids)
+        stopped = self.stops.within(names, since, until)
+        return stopped + self.delays.within(names, since, until)
+
     async def watch(self) -> None:
         """Look on for ever."""
         while True:
@@ -85,6 +141,14 @@ class Processes:
         """See who has come and gone, and judge the cuts that waited for it."""
         now = asyncio.get_running_loop().time()
         alive = self.workers()
+        for pid in alive:
+            self.delays.look(pid, pid, now)
+        if now >= self._look_again:
+            # To go through all processes of the machine takes a while itself.
+            self._look_again = now + _SUPERVISORS_S
+            self._serving = self.supervisors()
+        for pid in self._serving:
+            self.delays.look(SUPERVISORS, pid, now)
         for pid in alive:
             self.known.setdefault(pid, now)
         for pid in self.known:

@@ -14,7 +14,7 @@ from tests.support.service import ROOT
 SEED = 1
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
     # It takes longer than a test that hangs; the soak bounds all its waits itself.
     faulthandler.cancel_dump_traceback_later()
@@ -26,6 +26,6 @@ def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=220,
+        timeout=280,
     )
     assert ran.returncode == 0, ran.stdout

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BAD = ('lost', 'doubled', 'torn', 'hung', 'leaked', 'unexpected')
+BAD = ('lost', 'doubled', 'torn', 'hung', 'late', 'leaked', 'unexpected')
 """Kinds of problems; one of any of them fails the run."""
 
 _SHOWN = 30
@@ -43,6 +43,10 @@ class Verdict:
         self._file.write(f'{clock} {elapsed:8.3f} {kind:<11} {text}\n')
         self._file.flush()
 
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
+
     def problem(self, kind: str, text: str) -> None:
         """Something that must not be."""
         assert kind in BAD
@@ -57,6 +61,12 @@ class Verdict:
     def took(self, what: str, seconds: float) -> None:
         """Keep the longest that something took."""
         self.slowest[what] = max(self.slowest.get(what, 0.0), seconds)
+
+    def waited(self, what: str, seconds: float, most: float, who: str) -> None:
+        """Keep the longest wait; it is a problem beyond what is promised."""
+        self.took(what, seconds)
+        if seconds > most:
+            self.problem('late', f'{what}: {seconds:.2f} s, at most {most:.2f}; {who}')
 
     def count(self, kind: str) -> int:
         """Problems of a kind."""

@@ -8,6 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from shmstream import SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.spawn import ask
 from tests.lifecycle.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes, semaphores, wait_until
@@ -116,22 +121,51 @@ def test_the_supervisor_is_replaced_without_anybody_asking(
     assert wait_until(lambda: bool(set(service.supervisors()) - {supervisor}), 5)
 
 
+def _kill_the_supervisor(service: Service) -> None:
+    for pid in service.supervisors():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('order', ['worker first', 'supervisor first', 'and again'])
 def test_a_worker_and_the_supervisor_killed_at_once(
-    serve: Callable[..., Service],
+    serve: Callable[..., Service], order: str
 ) -> None:
-    """The successor aborts what the dead worker was producing, and nothing else."""
+    """The successor aborts what the dead worker was producing, and nothing else.
+
+    So does the successor of a successor that dies as soon as it serves.
+    """
     service = serve(settings=RATE)
     client = service.client()
     with begin(client, 'dies') as post:
         with reader_elsewhere(client, 'dies', post.worker) as live:
             live.until(1000)
-            (supervisor,) = service.supervisors()
-            os.kill(supervisor, signal.SIGKILL)
-            os.kill(post.worker, signal.SIGKILL)
-            body = live.rest()
+            with Stopwatch() as since_the_kill:
+                if order == 'worker first':
+                    os.kill(post.worker, signal.SIGKILL)
+                    _kill_the_supervisor(service)
+                elif order == 'supervisor first':
+                    _kill_the_supervisor(service)
+                    os.kill(post.worker, signal.SIGKILL)
+                else:
+                    (first,) = service.supervisors()
+                    os.kill(post.worker, signal.SIGSTOP)
+                    os.kill(first, signal.SIGKILL)
+                    assert wait_until(lambda: _serving(service) not in (0, first))
+                    _kill_the_supervisor(service)
+                    os.kill(post.worker, signal.SIGKILL)
+                body = live.rest()
+            assert since_the_kill.seconds < 2 * (ENDED_S + SLACK_S)
         assert live.whole
         assert b'"error"' in body[-200:]
     assert client.lookup('dies')[0]['state'] == 'aborted'
+
+
+def _serving(service: Service) -> int:
+    """The supervisor that serves; 0 if there is none."""
+    try:
+        return int(ask(RuntimeDirectory(service.directory), 'status')['pid'])
+    except SupervisorUnavailable:
+        return 0
 
 
 def test_f33_nothing_outlives_a_killed_master(serve: Callable[..., Service]) -> None:
@@ -157,9 +191,11 @@ def test_f22_a_start_after_a_crash_cleans_its_own_directory_and_only_that(
         with begin(crashed.client(), 'ours', tokens=100_000):
             doorbells = set(semaphores(crashed.directory))
             pids = [*processes(str(crashed.directory)), *crashed.worker_pids()]
-            for pid in {crashed.master, *pids}:
-                os.kill(pid, signal.SIGKILL)
-            crashed.wait(5)
+            # Stopped first: a supervisor that outlives its master cleans up.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in {crashed.master, *pids}:
+                    os.kill(pid, number)
+            crashed.wait()
         assert crashed.directory.exists()
         again = serve(workers=2, settings=RATE, directory=crashed.directory)
         reply = again.client().get(path('ours'))

@@ -17,7 +17,7 @@ from tests.support.nginx import BINARY, HTTP_1_1, Nginx
 from tests.support.service import ROOT, Service
 
 pytestmark = pytest.mark.skipif(
-    BINARY is None, reason='there is no nginx on this machine (apt install nginx-light)'
+    BINARY is None, reason='there is no nginx on this machine: .ci/debian installs it'
 )
 
 

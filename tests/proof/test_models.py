@@ -14,7 +14,7 @@ CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(
     not all(map(shutil.which, ('spin', 'gcc', 'timeout'))),
-    reason='needs spin and gcc',
+    reason='needs spin and gcc: .ci/debian installs them',
 )
 def test_every_search_comes_out_as_it_must() -> None:
     done = subprocess.run(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +19,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shmstream import Streams
+from shmstream import Streams, SupervisorUnavailable
+from shmstream.control import client
 from shmstream.control.wire import MAX_REQUEST, FrameReader, encode
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import supervised
 from tests.supervisor.raw import Supervisor, alive, connected, frame, reply, sent
 from tests.support.leaks import wait_until
@@ -163,6 +170,42 @@ def test_many_who_connect_and_say_nothing_hold_up_nobody(
     with ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(connected(supervisor))
+        assert alive(supervisor)
+
+
+class FirstWait:
+    """The time, for one module; does something when that module first waits."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then: Callable[[], None] | None = then
+
+    def sleep(self, seconds: float) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+        time.sleep(seconds)
+
+
+def test_who_finds_the_queue_full_waits_for_a_place_in_it(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor is busy: that is not the same as no supervisor."""
+    directory, pid = supervisor
+    with ExitStack() as stack:
+        os.kill(pid, signal.SIGSTOP)
+        stack.callback(os.kill, pid, signal.SIGCONT)
+        failed = 0
+        while not failed:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.setblocking(False)
+            failed = sock.connect_ex(str(directory / 'supervisor.sock'))
+        assert failed == errno.EAGAIN
+        with pytest.raises(SupervisorUnavailable):
+            ask(RuntimeDirectory(directory), 'status', reply_s=0.1)
+        goes_on = FirstWait(lambda: os.kill(pid, signal.SIGCONT))
+        monkeypatch.setattr(client, 'time', goes_on)
         assert alive(supervisor)
 
 

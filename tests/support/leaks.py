@@ -12,7 +12,7 @@ from tests.support.patience import LOOK_S, Patience
 SHM = Path('/dev/shm')
 
 
-def wait_until(condition: Callable[[], bool], wait_s: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], wait_s: float = 30.0) -> bool:
     """Poll a condition; the only way in which tests wait for what sends no signal.
 
     Args:

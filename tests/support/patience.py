@@ -14,13 +14,18 @@ import time
 LOOK_S = 0.005
 
 _MOST_S = 0.05
-"""What lies between two looks counts for this much at the most."""
+"""What lies between two looks counts for this much at the most, by default."""
 
 
 class Patience:
-    """Counts time from one look to the next."""
+    """Counts time from one look to the next.
 
-    def __init__(self) -> None:
+    Args:
+        most_s: a span between two looks counts for so much at the most.
+    """
+
+    def __init__(self, most_s: float = _MOST_S) -> None:
+        self._most_s = most_s
         self._last = time.monotonic()
         self.seconds = 0.0
         """As have passed so far."""
@@ -28,7 +33,7 @@ class Patience:
     def look(self) -> float:
         """Count what has passed since the last look; returns ``seconds``."""
         now = time.monotonic()
-        self.seconds += min(now - self._last, _MOST_S)
+        self.seconds += min(now - self._last, self._most_s)
         self._last = now
         return self.seconds
 

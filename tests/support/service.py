@@ -17,7 +17,8 @@ from tests.support.client import Client
 from tests.support.leaks import LeakGuard, processes, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 30.0
+START_S = 60.0
+"""As long as a process may take to come up on a machine that is busy."""
 
 ACCIDENTS = ('Traceback', 'WORKER TIMEOUT', 'wake-up failed', 'internal error')
 """What no service may print, whatever is done to it."""

@@ -43,7 +43,7 @@ class SystemCalls:
     def __enter__(self) -> Self:
         strace = shutil.which('strace')
         if strace is None:
-            pytest.skip('strace is not installed')
+            pytest.skip('there is no strace: .ci/debian installs it')
         command = [strace, '-c', '-f', '-p', str(self._pid), '-o', str(self._summary)]
         with self._messages.open('wb') as messages:
             self._process = subprocess.Popen(command, stderr=messages)

@@ -18,7 +18,7 @@ def strace() -> str:
     """The command, if it is there and allowed."""
     found = shutil.which('strace')
     if found is None:
-        pytest.skip('strace is not installed')
+        pytest.skip('there is no strace: .ci/debian installs it')
     done = subprocess.run([found, '-o', '/dev/null', 'true'], capture_output=True)
     if done.returncode:
         pytest.skip(f'strace may not trace here: {done.stderr.decode()}')
