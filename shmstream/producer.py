@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import io
 import logging
@@ -156,6 +157,17 @@ class Producer:
                 pass
         self._ringer.ring()
         return True
+
+    async def drain(self) -> None:
+        """Wait while a word about the memory limit is under way; for between writes.
+
+        On an event loop ``write`` waits for nothing. When memory is short, what has
+        ended could make room for this stream if the supervisor got the time for it,
+        and a stream that is written faster ends for want of room. 250 ms at the most,
+        and only then.
+        """
+        if self._runtime.room.asked:
+            await asyncio.to_thread(self._runtime.room.wait)
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.

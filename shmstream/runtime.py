@@ -25,7 +25,7 @@ from shmstream.control.wire import Message
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.room import Room
+from shmstream.memory.room import ANSWER_S, Room
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.config import SupervisorConfig
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from shmstream.producer import Producer
 
 log = logging.getLogger('shmstream')
-
-_ROOM_S = 0.25
-"""As long as the supervisor has for a word about room; no producer waits for it."""
 
 _ROOM_RETRY_S = 2.0
 
@@ -251,11 +248,13 @@ class Runtime:
     def _ask_room(self) -> None:
         room = self.room
         try:
-            ask(self.directory, 'room', reply_s=_ROOM_S)
+            ask(self.directory, 'room', reply_s=ANSWER_S)
         except ShmstreamError as ex:
             self._ask_room_at = time.monotonic() + _ROOM_RETRY_S
             log.warning('no word about room: %s', ex)
-            room.unanswered()
+            room.answered(False)
+        else:
+            room.answered(True)
 
     def _ring_self(self) -> None:
         # The doorbell's own thread looks around by itself before it waits again.

@@ -177,6 +177,7 @@ class Generation:
         try:
             async for chunk in answer.chunks():
                 for at in range(0, len(chunk), _SLICE):
+                    await producer.drain()
                     if not producer.write(chunk[at : at + _SLICE]):
                         return
                     if len(chunk) > _SLICE:

@@ -27,6 +27,9 @@ MAX_EXTENT = 512 * 1024
 twenty system calls."""
 
 
+_PAGE = 4096
+
+
 def extend_to(reserved: int, needed: int, capacity: int) -> int:
     """Return up to where the ring should be backed next.
 
@@ -67,7 +70,10 @@ def segment_writer(
         reserved = words[W_RESERVED]
         target = extend_to(reserved, needed, capacity)
         if take is not None and not take(target - reserved):
-            raise NoRoom('no room for the stream: the memory limit is reached')
+            # Only what must be: with the next piece there may be more.
+            target = min(-(-needed // _PAGE) * _PAGE, target)
+            if not take(target - reserved):
+                raise NoRoom('no room for the stream: the memory limit is reached')
         reserve_extent(fd, reserved, target)
         return target
 
