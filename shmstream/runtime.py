@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
@@ -38,6 +38,7 @@ from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
 from shmstream.wakeups.threads import ThreadHub
+from shmstream.weakly import weakly
 
 if TYPE_CHECKING:
     from shmstream.producer import Producer
@@ -46,25 +47,7 @@ log = logging.getLogger('shmstream')
 
 _ROOM_RETRY_S = 2.0
 
-P = ParamSpec('P')
-T = TypeVar('T')
-
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
-
-def _weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
-    """Return what calls the method without keeping its object; ``gone`` without it.
-
-    What a runtime is made of calls it back. Without a cycle it goes with the last that
-    holds it, and its descriptors with it, whether or not garbage is collected.
-    """
-    reference = weakref.WeakMethod(method)
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        bound = reference()
-        return gone if bound is None else bound(*args, **kwargs)
-
-    return call
 
 
 class Runtime:
@@ -102,15 +85,15 @@ class Runtime:
         self.client = ControlClient(
             directory,
             self._keeper.respawn,
-            _weakly(self._hello, {}),
-            _weakly(self._greeted, None),
+            weakly(self._hello, {}),
+            weakly(self._greeted, None),
         )
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._chores = Chores('doorbell')
         self._joined = True
-        self.mappings = Mappings(directory.sessions, _weakly(self._known_room, 0))
+        self.mappings = Mappings(directory.sessions, weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
         self._slot: int | None = None
@@ -192,7 +175,7 @@ class Runtime:
             raise SupervisorUnavailable('this process has left')
         # All that can fail comes first: half of it would leave followers asleep.
         table = WorkerTable.attach(self.directory.table)
-        doorbell = Doorbell(table.semaphore_name(epoch), _weakly(self._on_wake, NET_S))
+        doorbell = Doorbell(table.semaphore_name(epoch), weakly(self._on_wake, NET_S))
         try:
             doorbell.start()
             with self._lock:
@@ -200,12 +183,12 @@ class Runtime:
                 if before is None:
                     self._board = Board(table, slot, epoch)
                     self.thread_hub = ThreadHub(
-                        self._board, _weakly(self._ring_self, None)
+                        self._board, weakly(self._ring_self, None)
                     )
                     self._loop_hubs = LoopHubs(self._board, table.pipe(epoch))
                 self.table = table
                 self.bells = Bells(table, (slot, epoch), self._board.tell)
-                self.room = Room(table, _weakly(self._want_room, None))
+                self.room = Room(table, weakly(self._want_room, None))
                 self._notices = table.notices(slot)
                 self._looks = table.looks(slot)
                 self._keeper.had_one = True

@@ -226,9 +226,7 @@ class Registry:
         """Evict what has been finished for longer than the TTL; return how many."""
         self._settle()
         before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
-        old = [
-            session for session in self._ended if session.ended_ns() <= before
-        ]
+        old = [session for session in self._ended if session.ended_ns() <= before]
         for session in old:
             self._mark(session, cancel=False, evict=True)
             self._unlink(session)
@@ -351,9 +349,7 @@ class Registry:
                 if self._sessions.get(session.key) is session:
                     return session
             self._settle()
-            self._finished = sorted(
-                self._ended, key=Session.ended_ns, reverse=True
-            )
+            self._finished = sorted(self._ended, key=Session.ended_ns, reverse=True)
         return None
 
     # -- the index and the words -----------------------------------------------------

@@ -16,7 +16,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.ring.ring import RingReader
 from tests.memory.segments import create
-from tests.support.child import hear, say
+from tests.support.child import Child, hear, say
 from tests.support.supervisor import stop
 
 
@@ -145,11 +145,25 @@ def attach_without_room_for_a_doorbell(folder: str) -> None:
     stop(supervisor)
 
 
+def take_part(folder: str) -> None:
+    """Connect whenever told to, until told to leave; say what came of it."""
+    with Streams.attach(folder) as streams:
+        while hear() == 'connect':
+            try:
+                streams.connect()
+                say(None)
+            except ShmstreamError as ex:
+                say([type(ex).__name__, str(ex)])
+
+
 def attach_without_room_for_a_board(folder: str) -> None:
-    """Attach a second time while the file system is full, then when it is not."""
+    """A second process comes while the file system is full, and when it is not."""
     path = Path(folder)
     mount(path, 'size=1m')
-    with Streams.attach(path / 'run', supervise=SupervisorConfig()) as streams:
+    with (
+        Streams.attach(path / 'run', supervise=SupervisorConfig()) as streams,
+        Child(take_part, path / 'run') as second,
+    ):
         streams.connect()
         table = WorkerTable.attach(path / 'run' / 'workers')
 
@@ -158,21 +172,13 @@ def attach_without_room_for_a_board(folder: str) -> None:
 
         producer = streams.create('c')
         filler = fill(path)
-        with Streams.attach(path / 'run') as second:
-            began = time.monotonic()
-            try:
-                second.connect()
-                refused = None
-            except ShmstreamError as ex:
-                refused = [type(ex).__name__, str(ex)]
-            took = time.monotonic() - began
-            say({'refused': refused, 'took': took, 'taken': taken()})
-            # Who was there before does not notice.
-            wrote = producer.write(b'still')
-            filler.unlink()
-            second.connect()
-            read = next(second.open('c').follow())
-            say({'wrote': wrote, 'read': read.decode(), 'taken': taken()})
+        second.say('connect')
+        say({'refused': second.hear(), 'taken': taken()})
+        # Who was there before does not notice.
+        wrote = producer.write(b'still')
+        filler.unlink()
+        second.say('connect')
+        say({'wrote': wrote, 'refused': second.hear(), 'taken': taken()})
         producer.finish()
         supervisor = streams.status()['pid']
     stop(supervisor)

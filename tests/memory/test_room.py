@@ -163,7 +163,7 @@ def test_a_process_that_finds_no_room_for_its_board_is_told_and_may_try_again(
         message = 'no room for a bell board: No space left on device'
         assert found['refused'] == ['NoRoom', message]
         assert found['taken'] == 1
-        assert child.hear() == {'wrote': True, 'read': 'still', 'taken': 2}
+        assert child.hear() == {'wrote': True, 'refused': None, 'taken': 2}
 
 
 def test_a_process_s_board_is_backed_by_memory_when_it_comes(
@@ -174,8 +174,12 @@ def test_a_process_s_board_is_backed_by_memory_when_it_comes(
     one = used(directory / 'workers')
     assert 12288 + board <= one < 12288 + 2 * board
     for _ in range(2):
-        with Streams.attach(directory) as second, Streams.attach(directory) as third:
-            second.connect()
-            third.connect()
+        with (
+            Child(actors.take_part, directory) as second,
+            Child(actors.take_part, directory) as third,
+        ):
+            for child in (second, third):
+                child.say('connect')
+                assert child.hear() is None
             assert used(directory / 'workers') == one + 2 * board
             assert (directory / 'workers').stat().st_size == TABLE_BYTES

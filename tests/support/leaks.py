@@ -7,16 +7,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.patience import LOOK_S, Patience
+
 SHM = Path('/dev/shm')
 
 
 def wait_until(condition: Callable[[], bool], wait_s: float = 10.0) -> bool:
-    """Poll a condition; the only way in which tests wait for what sends no signal."""
-    deadline = time.monotonic() + wait_s
+    """Poll a condition; the only way in which tests wait for what sends no signal.
+
+    Args:
+        condition: becomes true.
+        wait_s: seconds as ``Patience`` counts them: more by the clock on a machine that
+            is busy.
+    """
+    patience = Patience()
     while not condition():
-        if time.monotonic() >= deadline:
+        if patience.look() >= wait_s:
             return condition()
-        time.sleep(0.005)
+        time.sleep(LOOK_S)
     return True
 
 

