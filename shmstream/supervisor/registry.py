@@ -17,11 +17,10 @@ from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
-from shmstream.memory.extents import FIRST_EXTENT, segment_writer
+from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
-    HEADER_BYTES,
     MAX_CAPACITY,
     MIN_CAPACITY,
     W_CANCELLED,
@@ -29,6 +28,9 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.deaths import Deaths
+from shmstream.supervisor.eviction import Eviction
+from shmstream.supervisor.holdings import Holdings
 from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
 from shmstream.wakeups.bells import Bells, ring_everybody
@@ -37,7 +39,6 @@ log = logging.getLogger('shmstream.supervisor')
 
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
-_SPARE = 256 * 1024
 
 
 class Registry:
@@ -58,12 +59,11 @@ class Registry:
         self._bells = Bells(table)
         self._sessions: dict[Key, Session] = {}
         self._names = Names()
-        # Nothing changes in what has ended: only what is live is looked at again.
-        self._live: dict[Session, None] = {}
-        self._ended: dict[Session, int] = {}
-        self._ended_memory = 0
-        self._finished: list[Session] = []
-        self._used = 0
+        self._deaths = Deaths(table)
+        self._holdings = Holdings(self._deaths.drop)
+        self._eviction = Eviction(
+            directory, config, table, self._holdings, self._expire
+        )
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -128,7 +128,7 @@ class Registry:
         if not MIN_CAPACITY <= size <= MAX_CAPACITY:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
-        self._make_room(key)
+        self._eviction.make_room(key, self._sessions.get(key))
         name = digest(owner, conv_id)
         generation = secrets.randbits(63) | 1
         created = clock.moment()
@@ -149,7 +149,7 @@ class Registry:
                 break
             except NoRoom:
                 # The file system is fuller than we counted: others use it too.
-                if not self._evict_oldest_finished():
+                if not self._eviction.evict_for(owner):
                     raise
         replaced = self._sessions.get(key)
         if replaced is not None:
@@ -162,9 +162,8 @@ class Registry:
             self._mark(replaced, cancel=False, evict=True)
         session = Session(key, name, segment)
         self._insert(session)
-        self._used += session.memory()
-        # Not in the figure that was published last.
-        self._table.reduce_room(session.memory())
+        # Before its producer has it.
+        self._eviction.made(session)
         return session, locked
 
     def find(
@@ -224,13 +223,19 @@ class Registry:
 
     def collect(self) -> int:
         """Evict what has been finished for longer than the TTL; return how many."""
-        self._settle()
+        self._holdings.measure()
         before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
-        old = [session for session in self._ended if session.ended_ns() <= before]
-        for session in old:
-            self._mark(session, cancel=False, evict=True)
-            self._unlink(session)
-        return len(old)
+        expired = 0
+        for holding in list(self._holdings.all()):
+            while holding.ended and holding.oldest().ended_ns() <= before:
+                self._expire(holding.oldest())
+                expired += 1
+        return expired
+
+    def _expire(self, session: Session) -> None:
+        """Remove what has ended."""
+        self._mark(session, cancel=False, evict=True)
+        self._unlink(session)
 
     def finish_dead(self, epoch: int | None = None) -> int:
         """Abort the sessions whose producer has died; return how many.
@@ -238,12 +243,16 @@ class Registry:
         The kernel decides: whoever can take the lock knows that nobody holds it.
 
         Args:
-            epoch: look only at what this worker produced.
+            epoch: look at what this worker produced, and at nothing else; None: at
+                those whose turn it is (``deaths``).
         """
+        return self._finish_those(
+            self._deaths.due() if epoch is None else self._deaths.of(epoch)
+        )
+
+    def _finish_those(self, sessions: list[Session]) -> int:
         aborted = 0
-        for session in list(self._live):
-            if epoch is not None and session.producer_epoch != epoch:
-                continue
+        for session in sessions:
             if not session.reader.producer_state.final and self._finish(session):
                 aborted += 1
         return aborted
@@ -280,7 +289,7 @@ class Registry:
 
     def close(self) -> None:
         """Evict everything: nobody is left to serve."""
-        self.finish_dead()
+        self._finish_those(list(self._holdings.live()))
         for session in list(self._sessions.values()):
             self.evict(session)
         self._bells.close()
@@ -289,68 +298,14 @@ class Registry:
 
     def memory(self) -> int:
         """Bytes that all sessions hold, as of the last ``look_at_room``."""
-        return self._used
+        return self._holdings.memory
 
     def look_at_room(self) -> None:
-        """Measure, keep an eighth free for live streams to grow, publish the rest.
+        """Measure, keep some free for live streams to grow, publish the rest.
 
         Finished sessions go for it, the oldest first; live ones never do.
         """
-        self._settle()
-        self._used = self._ended_memory + sum(s.memory() for s in self._live)
-        limit = self._config.max_memory
-        while self._used > limit - limit // 8 or self._free() < limit // 8:
-            if not self._evict_oldest_finished():
-                break
-        self._table.publish_room(max(min(limit - self._used, self._free()), 0))
-
-    def _settle(self) -> None:
-        """Note what has ended since the last time, and what it holds for good."""
-        for session in [s for s in self._live if s.reader.producer_state.final]:
-            del self._live[session]
-            held = self._ended[session] = session.memory()
-            self._ended_memory += held
-
-    def _free(self) -> int:
-        """Bytes that the file system has left, less what others must not miss."""
-        try:
-            room = os.statvfs(self._directory.path)
-        except FileNotFoundError:
-            return 0
-        return room.f_bavail * room.f_frsize - _SPARE
-
-    def _make_room(self, key: Key) -> None:
-        need = HEADER_BYTES + FIRST_EXTENT
-        while True:
-            others = len(self._sessions) - (key in self._sessions)
-            if others >= self._config.max_sessions:
-                what = f'{self._config.max_sessions} sessions'
-            elif self.memory() + need > self._config.max_memory:
-                what = f'{self._config.max_memory} bytes'
-            else:
-                return
-            if not self._evict_oldest_finished():
-                raise NoRoom(f'no room: {what} are in use and none is finished')
-
-    def _evict_oldest_finished(self) -> bool:
-        oldest = self._oldest_finished()
-        if oldest is None:
-            return False
-        self._used -= oldest.memory()
-        self._mark(oldest, cancel=False, evict=True)
-        self._unlink(oldest)
-        return True
-
-    def _oldest_finished(self) -> Session | None:
-        # Sorted once for many evictions: what finishes later is younger anyhow.
-        for _ in range(2):
-            while self._finished:
-                session = self._finished.pop()
-                if self._sessions.get(session.key) is session:
-                    return session
-            self._settle()
-            self._finished = sorted(self._ended, key=Session.ended_ns, reverse=True)
-        return None
+        self._eviction.look()
 
     # -- the index and the words -----------------------------------------------------
 
@@ -358,16 +313,15 @@ class Registry:
         owner, conv_id = session.key
         self._sessions[session.key] = session
         self._names.add(owner, conv_id)
-        self._live[session] = None
+        self._holdings.add(session)
+        self._deaths.add(session)
 
     def _forget(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
         self._names.remove(owner, conv_id)
-        if session in self._live:
-            del self._live[session]
-        else:
-            self._ended_memory -= self._ended.pop(session)
+        self._holdings.drop(session)
+        self._deaths.drop(session)
 
     def _unlink(self, session: Session) -> None:
         self._forget(session)

@@ -26,6 +26,7 @@ from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
 from tests.api.following import Aside, in_a_thread
@@ -135,7 +136,7 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
     die_at(
         number,
         *(Registry.create, Registry._mark, Registry._insert, Registry._forget),
-        *(Registry._make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
+        *(Eviction.make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)
 
