@@ -52,7 +52,7 @@ class Deaths:
         return list(self._by_epoch.get(epoch, ()))
 
     def due(self) -> list[Session]:
-        """What to look at in this turn: of workers that have gone, and of all others."""
+        """What to look at in this turn: of workers that have gone, and of all."""
         due: dict[Session, None] = {}
         for epoch, sessions in self._by_epoch.items():
             if self._table.slot_of(epoch) is None:

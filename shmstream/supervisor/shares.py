@@ -4,15 +4,15 @@ An owner is what an API key stands for, or the ``owner`` of the library. Whateve
 them does, the others are served (all of it binds as soon as there are two owners; one
 alone may use everything):
 
-* **What is live** of an owner may take its share of the sessions and of the memory, and
-  no more: beyond it that owner is refused, and nobody else. A bound that began only when
-  somebody else asked would come too late, since nobody may stop a stream that is endless
+* **What is live** of an owner may take its share of the sessions and of the memory, no
+  more: beyond it that owner is refused, and nobody else. A bound that began only when
+  somebody else asked would come too late, since nobody may stop a stream without an end
   (I8). So that streams cannot outgrow it, each is told how much its owner's may still
   take (``memory.room`` keeps to that).
 * **What has ended** may fill all that nobody needs, and goes when somebody does: the
-  asker's own oldest first; when there are none, the oldest of whoever holds most of what
-  is short, if that is no less than the asker would hold. With two owners and a share of
-  a half, who keeps within its share never loses anything to the other.
+  asker's own oldest first; when there are none, the oldest of whoever holds most of
+  what is short, if that is no less than the asker would hold. With two owners and a
+  share of a half, who keeps within its share never loses anything to the other.
 
 An eighth of the memory is kept free for what is live to grow, and is in nobody's share.
 Half of that eighth is for what streams take at the very moment at which it is measured:
