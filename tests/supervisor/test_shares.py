@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,13 +109,13 @@ def _make(shares: Shares, owners: list[Owner], asker: Owner) -> None:
         loser.ended.pop(0)
 
 
-def _registry(path: Path, **config: int) -> tuple[Registry, WorkerTable]:
+def _registry(path: Path, max_sessions: int = 64) -> tuple[Registry, WorkerTable]:
     directory = RuntimeDirectory(path / 'run')
     directory.create()
     table = WorkerTable.create(directory.table, made_directory=True)
     table.take(0, 1, os.getpid())
-    limits = {'max_memory': 1 << 20} | config
-    return Registry(directory, SupervisorConfig(**limits), table), table
+    config = SupervisorConfig(max_sessions=max_sessions, max_memory=1 << 20)
+    return Registry(directory, config, table), table
 
 
 def test_f45_owners_of_the_library_share_as_soon_as_there_are_two(
@@ -156,13 +157,19 @@ def test_f45_the_streams_of_an_owner_are_told_what_they_may_take_together(
     rest = share - 2 * more.held
     assert made[0][0].words[W_OWNER_ROOM] == more.words[W_OWNER_ROOM] == rest + 1
     assert made[1][0].words[W_OWNER_ROOM] == share - more.held + 1
-    room = Room(table, lambda: room.answered(False))
+    room = Room(table, lambda: None)
     take = [room.take_for(session.segment) for session in (made[0][0], more)]
-    assert take[0](rest - 4096)
-    # Together: the one has taken what the other has not.
-    table.publish_room(table.room)
-    assert take[0](4096)
-    assert take[1](rest - 4096)
+
+    async def write() -> None:
+        assert take[0](rest - 4096)
+        # Together: the one has taken what the other has not.
+        assert not take[1](8192)
+        assert take[1](4096)
+        assert not take[0](1)
+        # The other owner's can go on.
+        assert room.take_for(made[1][0].segment)(4096)
+
+    asyncio.run(write())
     # Alone again, the one is not bound any more.
     registry.evict(made[1][0])
     registry.look_at_room()
