@@ -55,7 +55,8 @@ class Producer:
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
-            self._ring = segment_writer(segment, lock.fileno(), runtime.room.take)
+            take = runtime.room.take_for(segment)
+            self._ring = segment_writer(segment, lock.fileno(), take)
             self._ringer = Ringer(segment, runtime.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()

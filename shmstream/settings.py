@@ -55,6 +55,7 @@ class Settings:
     gc_interval: float = 60.0
     max_sessions: int = 4096
     max_memory: int = 0
+    owner_share: float = 0.5
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
     api_keys: tuple[str, ...] = field(default=(), repr=False)
@@ -71,6 +72,8 @@ class Settings:
             gc_interval_s=self.gc_interval,
             max_sessions=self.max_sessions,
             max_memory=self.max_memory,
+            owner_share=self.owner_share,
+            several_owners=len(set(self.api_keys)) > 1,
         )
 
     @classmethod
@@ -160,6 +163,13 @@ def _count(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _share(text: str) -> float:
+    number = float(text) if _DECIMAL.fullmatch(text) else -1.0
+    if not 0 < number <= 1:
+        raise ValueError(f'must be above 0 and at most 1 (such as 0.5), not {text!r}')
+    return number
+
+
 def _url(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in ('http', 'https') or not url.hostname:
@@ -223,6 +233,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'GC_INTERVAL': _seconds(0.05, 86400),
     'MAX_SESSIONS': _count(1, 65_536),
     'MAX_MEMORY': _size(1 << 16, 1 << 50),
+    'OWNER_SHARE': _share,
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
     'API_KEYS': _keys,

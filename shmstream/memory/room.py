@@ -14,6 +14,10 @@ most: should all of them do so before one figure, the limit is exceeded by as mu
 and never if there is but one. When nobody answers, what the file system has is the
 limit, until the next figure shows that somebody is there: writing does not need a
 supervisor.
+
+While several owners share the memory, there is a figure of the same kind for each
+(``supervisor.shares``), in the segments of its live streams. A process keeps to its
+share of that, too, and all that is said here holds of it.
 """
 
 from __future__ import annotations
@@ -23,10 +27,40 @@ import threading
 from collections.abc import Callable
 
 from shmstream.memory.extents import MAX_EXTENT
+from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
+from shmstream.ring.layout import W_OWNER_ROOM
 
 ANSWER_S = 0.25
 """As long as anybody waits for a word about room."""
+
+
+class _Purse:
+    """What has been spent of a share since the last figure."""
+
+    def __init__(self) -> None:
+        self.spent = 0
+        self.left = 0
+        """Bytes that the figure says are left for all processes."""
+        self.share = 0
+
+    def see(self, left: int, workers: int) -> None:
+        """See how much is left. Within one figure, too, it may become less."""
+        self.left = left
+        self.share = left // max(workers, 1)
+
+    def lacks(self, size: int) -> bool:
+        """Whether so much is not in it."""
+        return self.spent + size > self.share
+
+    def can_lend(self, size: int) -> bool:
+        """Whether it is in it with what others leave, an extent at the most."""
+        return self.spent + size <= min(self.left, self.share + MAX_EXTENT)
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether half of it is spent."""
+        return self.spent > self.share // 2
 
 
 class Room:
@@ -45,21 +79,40 @@ class Room:
         self._lock = threading.Lock()
         self._word = threading.Condition(self._lock)
         self._sequence = -1
-        self._share = 0
-        self._spent = 0
+        self._purse = _Purse()
+        self._owners: dict[bytes, _Purse] = {}
         self._asked = False
         self._unanswered = False
 
-    def take(self, size: int) -> bool:
-        """Take ``size`` bytes; False if they are not there to take."""
+    def take_for(self, segment: Segment) -> Callable[[int], bool]:
+        """Return what takes bytes for this segment, as ``take`` does."""
+        words, owner = segment.words, segment.owner
+        return lambda size: self.take(size, owner, words)
+
+    def take(
+        self, size: int, owner: bytes = b'', words: memoryview | None = None
+    ) -> bool:
+        """Take ``size`` bytes; False if they are not there to take.
+
+        Args:
+            size: so many.
+            owner: whose stream it is that wants them.
+            words: that stream's, where its owner's room is; None: it has none.
+        """
         with self._lock:
-            self._see_figure()
+            purses = self._purses(owner, words)
             on_loop = _on_a_loop()
-            if self._lacks(size) and not on_loop:
+            if self._lacks(size, purses) and not on_loop:
                 self._want()
                 self._wait()
-            taken = self._take(size, lend=on_loop)
-            if not taken or self._spent > self._share // 2:
+                purses = self._purses(owner, words)
+            taken = not self._lacks(size, purses) or (
+                on_loop and all(purse.can_lend(size) for purse in purses)
+            )
+            if taken:
+                for purse in purses:
+                    purse.spent += size
+            if not taken or any(purse.runs_low for purse in purses):
                 self._want()
         return taken
 
@@ -103,22 +156,24 @@ class Room:
         sequence = self._table.room_sequence
         if sequence != self._sequence:
             self._sequence = sequence
-            self._spent = 0
+            self._purse = _Purse()
+            self._owners.clear()
             self._asked = self._unanswered = False
-        # Within one figure too it may become less: somebody has made a stream.
-        self._share = self._table.room // max(self._table.workers, 1)
 
-    def _lacks(self, size: int) -> bool:
-        return self._spent + size > self._share and not self._unanswered
+    def _purses(self, owner: bytes, words: memoryview | None) -> list[_Purse]:
+        self._see_figure()
+        workers = self._table.workers
+        self._purse.see(self._table.room, workers)
+        purses = [self._purse]
+        told = 0 if words is None else words[W_OWNER_ROOM]
+        if told:
+            purse = self._owners.setdefault(owner, _Purse())
+            purse.see(told - 1, workers)
+            purses.append(purse)
+        return purses
 
-    def _take(self, size: int, lend: bool) -> bool:
-        spent = self._spent + size
-        if self._lacks(size) and not (
-            lend and spent <= min(self._table.room, self._share + MAX_EXTENT)
-        ):
-            return False
-        self._spent = spent
-        return True
+    def _lacks(self, size: int, purses: list[_Purse]) -> bool:
+        return not self._unanswered and any(purse.lacks(size) for purse in purses)
 
 
 def _on_a_loop() -> bool:

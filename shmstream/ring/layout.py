@@ -26,6 +26,9 @@ writer has cache lines of its own::
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no
+       144  supervisor             owner's room     bytes + 1 that the live streams of
+                                                    its owner may still take together,
+                                                    as last published; 0 = all there are
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's bell board
                                                     + 1, or 0; k in 0..63
@@ -89,6 +92,7 @@ W_ENDED_BOOT: Final = 14
 
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
+W_OWNER_ROOM: Final = 18
 
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132

@@ -27,6 +27,9 @@ class SupervisorConfig:
         max_sessions: sessions at one time.
         max_memory: bytes that all segments may take; 0: half of what the file system
             has free when the deployment begins.
+        owner_share: what one owner may have of both while there are several, 0 to 1
+            (``supervisor.shares``).
+        several_owners: reckon with several from the start; else from when there are.
     """
 
     capacity: int = DEFAULT_CAPACITY
@@ -34,6 +37,8 @@ class SupervisorConfig:
     gc_interval_s: float = 60.0
     max_sessions: int = 4096
     max_memory: int = 0
+    owner_share: float = 0.5
+    several_owners: bool = False
 
     def save(self, path: Path) -> None:
         """Write it where a successor finds it."""

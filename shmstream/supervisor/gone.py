@@ -23,12 +23,14 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.memory.segment import hold_alone, open_segment
 from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.session import Session
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -53,7 +55,8 @@ class Gone:
 
     def __init__(self, directory: RuntimeDirectory) -> None:
         self._directory = directory
-        self._held: dict[Path, int] = {}
+        self._held: dict[Path, tuple[bytes, int]] = {}
+        self._of_owner: Counter[bytes] = Counter()
         self.memory = 0
         self._newest = -SOON_S
 
@@ -65,20 +68,20 @@ class Gone:
         """Whether something was put aside so lately that it may go any moment."""
         return bool(self._held) and time.monotonic() - self._newest < SOON_S
 
-    def put(self, digest: str, generation: str) -> int:
-        """Remove the file of an evicted session, or put it aside.
+    def memory_of(self, owner: bytes) -> int:
+        """Bytes that they hold of what was this owner's."""
+        return self._of_owner[owner]
 
-        Returns:
-            The bytes that it goes on holding.
-        """
-        path = self._directory.segment(digest)
+    def put(self, session: Session) -> None:
+        """Remove the file of an evicted session, or put it aside."""
+        path = self._directory.segment(session.digest)
         if remove(path):
-            return 0
-        aside = self._directory.gone(generation)
+            return
+        aside = self._directory.gone(session.segment.generation)
         os.rename(path, aside)
-        return self.keep(aside)
+        self.keep(aside, session.key[0])
 
-    def link(self, digest: str, generation: str) -> Path | None:
+    def link(self, session: Session) -> Path | None:
         """Give the file of a session that is to be replaced its second name.
 
         Returns:
@@ -87,54 +90,58 @@ class Gone:
         Raises:
             OSError: there is no room for another name: it costs an inode on tmpfs.
         """
-        path, aside = self._directory.segment(digest), self._directory.gone(generation)
+        path = self._directory.segment(session.digest)
+        aside = self._directory.gone(session.segment.generation)
         try:
             os.link(path, aside, follow_symlinks=False)
         except FileNotFoundError:
-            log.warning('%s was removed by somebody else', digest)
+            log.warning('%s was removed by somebody else', session.digest)
             return None
         except FileExistsError:
             # A replacement that came no farther has left it.
             pass
         return aside
 
-    def keep(self, aside: Path) -> int:
-        """Count a file that has been put aside, unless it can be removed.
+    def keep(self, aside: Path, owner: bytes) -> None:
+        """Count a file of this owner that has been put aside, or remove it."""
+        if not remove(aside):
+            self._newest = time.monotonic()
+            self._count(aside, owner)
 
-        Returns:
-            The bytes that it goes on holding.
-        """
-        if remove(aside):
-            return 0
-        self._newest = time.monotonic()
-        self._count(aside)
-        return self._held.get(aside, 0)
-
-    def look(self) -> int:
-        """Remove what nobody maps any more; return how many bytes that has freed."""
-        before = self.memory
-        for path in list(itertools.islice(self._held, _LOOKS)):
-            if remove(path):
-                self.memory -= self._held.pop(path)
-            else:
+    def look(self) -> bool:
+        """Remove what nobody maps any more; return whether that was anything."""
+        found = False
+        for path, (owner, _) in list(itertools.islice(self._held.items(), _LOOKS)):
+            gone = remove(path)
+            self._forget(path)
+            if not gone:
                 # Its producer may have written; and next time it is another's turn.
-                self._count(path)
-        return before - self.memory
+                self._count(path, owner)
+            found = found or gone
+        return found
 
-    def _count(self, path: Path) -> None:
-        self.memory -= self._held.pop(path, 0)
+    def _count(self, path: Path, owner: bytes) -> None:
         try:
             held = os.lstat(path).st_blocks * _BLOCK
         except FileNotFoundError:
             return
-        self._held[path] = held
+        self._held[path] = owner, held
+        self._of_owner[owner] += held
         self.memory += held
+
+    def _forget(self, path: Path) -> None:
+        owner, held = self._held.pop(path)
+        self.memory -= held
+        self._of_owner[owner] -= held
+        if not self._of_owner[owner]:
+            del self._of_owner[owner]
 
     def close(self, leftovers: Leftovers) -> None:
         """Remove all of them: nobody is left who could count them."""
         for path in self._held:
             leftovers.remove_file(path)
         self._held.clear()
+        self._of_owner.clear()
         self.memory = 0
 
 

@@ -10,7 +10,6 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Collection
 from pathlib import Path
 
 from shmstream import clock
@@ -24,11 +23,10 @@ from shmstream.memory.directory import (
     RuntimeDirectory,
     discard,
 )
-from shmstream.memory.extents import FIRST_EXTENT, no_room, segment_writer
+from shmstream.memory.extents import no_room, segment_writer
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
-    HEADER_BYTES,
     MAX_CAPACITY,
     MIN_CAPACITY,
     W_CANCELLED,
@@ -36,7 +34,10 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.gone import Gone, remove
+from shmstream.supervisor.deaths import Deaths
+from shmstream.supervisor.eviction import Eviction
+from shmstream.supervisor.gone import Gone
+from shmstream.supervisor.holdings import Holdings
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
@@ -47,12 +48,6 @@ log = logging.getLogger('shmstream.supervisor')
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')
-_SPARE = 256 * 1024
-
-_NEED = HEADER_BYTES + FIRST_EXTENT
-
-_PROBES = 32
-"""How many finished sessions are tried for one that nobody maps."""
 
 
 class Registry:
@@ -74,12 +69,17 @@ class Registry:
         self._sessions: dict[Key, Session] = {}
         self._names = Names()
         self._gone = Gone(directory)
-        # Nothing changes in what has ended: only what is live is looked at again.
-        self._live: dict[Session, None] = {}
-        self._ended: dict[Session, int] = {}
-        self._ended_memory = 0
-        self._finished: list[Session] = []
-        self._used = 0
+        self._deaths = Deaths(table)
+        self._holdings = Holdings(self._deaths.drop)
+        self._eviction = Eviction(
+            directory,
+            config,
+            table,
+            self._holdings,
+            self._gone,
+            evict=self._expire,
+            forget=self._forget,
+        )
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -134,7 +134,7 @@ class Registry:
             cancel=True,
             evict=True,
         )
-        self._gone.keep(path)
+        self._gone.keep(path, segment.owner)
 
     # -- operations ------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class Registry:
         if not MIN_CAPACITY <= size <= MAX_CAPACITY:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
-        self._make_room(key)
+        self._eviction.make_room(key, self._sessions.get(key))
         name = digest(owner, conv_id)
         generation = random_bits(63) | 1
         created = clock.moment()
@@ -188,8 +188,8 @@ class Registry:
                 break
             except NoRoom as ex:
                 # The file system is fuller than we counted: others use it too.
-                if not self._evict_finished(_NEED):
-                    raise self._soon(str(ex)) from ex
+                if not self._eviction.evict_for(owner):
+                    raise self._eviction.refused(str(ex)) from ex
         try:
             replaced, kept = self._link_aside(key)
             if replaced is not None:
@@ -205,26 +205,24 @@ class Registry:
         if replaced is not None:
             self._mark(replaced, cancel=False, evict=True)
         if kept is not None:
-            self._gone.keep(kept)
+            self._gone.keep(kept, owner)
         session = Session(key, name, segment)
         self._insert(session)
-        self._used += session.memory()
-        # Not in the figure that was published last.
-        self._table.reduce_room(session.memory())
+        # Before its producer has it.
+        self._eviction.made(session)
         return session, locked
 
     def _link_aside(self, key: Key) -> tuple[Session | None, Path | None]:
         # What makes room may be the very session that is to be replaced.
         while (replaced := self._sessions.get(key)) is not None:
             try:
-                generation = replaced.segment.generation
-                return replaced, self._gone.link(replaced.digest, generation)
+                return replaced, self._gone.link(replaced)
             except OSError as ex:
                 error = no_room(ex)
                 if not isinstance(error, NoRoom):
                     raise
-                if not self._evict_finished(_NEED):
-                    raise self._soon(str(error)) from ex
+                if not self._eviction.evict_for(key[0]):
+                    raise self._eviction.refused(str(error)) from ex
         return None, None
 
     def find(
@@ -284,13 +282,19 @@ class Registry:
 
     def collect(self) -> int:
         """Evict what has been finished for longer than the TTL; return how many."""
-        self._settle()
+        self._holdings.measure()
         before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
-        old = [session for session in self._ended if session.ended_ns() <= before]
-        for session in old:
-            self._mark(session, cancel=False, evict=True)
-            self._unlink(session)
-        return len(old)
+        expired = 0
+        for holding in list(self._holdings.all()):
+            while holding.ended and holding.oldest().ended_ns() <= before:
+                self._expire(holding.oldest())
+                expired += 1
+        return expired
+
+    def _expire(self, session: Session) -> None:
+        """Remove what has ended."""
+        self._mark(session, cancel=False, evict=True)
+        self._unlink(session)
 
     def finish_dead(self, epoch: int | None = None) -> int:
         """Abort the sessions whose producer has died; return how many.
@@ -298,16 +302,20 @@ class Registry:
         The kernel decides: whoever can take the lock knows that nobody holds it.
 
         Args:
-            epoch: look only at what this worker produced.
+            epoch: look at what this worker produced, and at nothing else; None: at
+                those whose turn it is (``deaths``).
 
         Raises:
             OSError: one of them cannot be looked at; all others have been.
         """
+        return self._finish_those(
+            self._deaths.due() if epoch is None else self._deaths.of(epoch)
+        )
+
+    def _finish_those(self, sessions: list[Session]) -> int:
         aborted = 0
         failed: OSError | None = None
-        for session in list(self._live):
-            if epoch is not None and session.producer_epoch != epoch:
-                continue
+        for session in sessions:
             try:
                 if not session.reader.producer_state.final and self._finish(session):
                     aborted += 1
@@ -355,7 +363,8 @@ class Registry:
             leftovers: removes the files, and notes those that cannot go.
         """
         leftovers = leftovers or Leftovers()
-        leftovers.remove(self._directory.sessions, self.finish_dead)
+        live = list(self._holdings.live())
+        leftovers.remove(self._directory.sessions, lambda: self._finish_those(live))
         for session in list(self._sessions.values()):
             self._mark(session, cancel=True, evict=True)
             self._forget(session)
@@ -366,117 +375,18 @@ class Registry:
     # -- room ------------------------------------------------------------------------
 
     def memory(self) -> int:
-        """Bytes that are held, as of the last ``look_at_room``.
+        """Bytes that are held, as measured last.
 
         By all sessions, and by what was one and is still mapped.
         """
-        return self._used
+        return self._holdings.memory + self._gone.memory
 
     def look_at_room(self) -> None:
-        """Measure, keep an eighth free for live streams to grow, publish the rest.
+        """Measure, keep some free for live streams to grow, publish the rest.
 
         Finished sessions go for it, the oldest first; live ones never do.
         """
-        self._settle()
-        self._gone.look()
-        sessions = self._ended_memory + sum(s.memory() for s in self._live)
-        self._used = sessions + self._gone.memory
-        limit = self._config.max_memory
-        eighth = limit // 8
-        while (short := max(self._used + eighth - limit, eighth - self._free())) > 0:
-            if not self._evict_finished(short):
-                break
-        self._table.publish_room(max(min(limit - self._used, self._free()), 0))
-
-    def _settle(self) -> None:
-        """Note what has ended since the last time, and what it holds for good."""
-        for session in [s for s in self._live if s.reader.producer_state.final]:
-            del self._live[session]
-            held = self._ended[session] = session.memory()
-            self._ended_memory += held
-
-    def _free(self) -> int:
-        """Bytes that the file system has left, less what others must not miss."""
-        try:
-            room = os.statvfs(self._directory.path)
-        except FileNotFoundError:
-            return 0
-        return room.f_bavail * room.f_frsize - _SPARE
-
-    def _make_room(self, key: Key) -> None:
-        while True:
-            short = self.memory() + _NEED - self._config.max_memory
-            others = len(self._sessions) - (key in self._sessions)
-            if others >= self._config.max_sessions:
-                # A place is free at once, whoever reads what had it.
-                what, made = (
-                    f'{self._config.max_sessions} sessions',
-                    self._evict_oldest(),
-                )
-            elif short > 0:
-                what = f'{self._config.max_memory} bytes'
-                made = self._evict_finished(short)
-            else:
-                return
-            if not made:
-                raise self._soon(f'no room: {what} are in use and none is finished')
-
-    def _soon(self, why: str) -> NoRoom:
-        error = NoRoom(why)
-        error.soon = self._gone.soon
-        return error
-
-    def _evict_finished(self, short: int) -> bool:
-        """Make room, or have some made soon, where so many bytes are short.
-
-        First goes what nobody maps: it gives its memory back at once. What is mapped
-        goes only until the bytes that are still to come back are enough.
-
-        Returns:
-            Whether anything has changed.
-        """
-        freed = self._gone.look()
-        if freed:
-            self._used -= freed
-            return True
-        mapped: list[Session] = []
-        try:
-            while len(mapped) < _PROBES:
-                session = self._oldest_finished(mapped)
-                if session is None:
-                    break
-                if remove(self._directory.segment(session.digest)):
-                    self._used -= session.memory()
-                    self._forget(session)
-                    return True
-                mapped.append(session)
-        finally:
-            self._finished.extend(reversed(mapped))
-        return self._gone.memory < short and self._evict_oldest()
-
-    def _evict_oldest(self) -> bool:
-        oldest = self._oldest_finished()
-        if oldest is None:
-            return False
-        self._used -= oldest.memory()
-        self._mark(oldest, cancel=False, evict=True)
-        self._used += self._unlink(oldest)
-        return True
-
-    def _oldest_finished(self, besides: Collection[Session] = ()) -> Session | None:
-        # Sorted once for many evictions: what finishes later is younger anyhow.
-        for _ in range(2):
-            while self._finished:
-                session = self._finished.pop()
-                if self._sessions.get(session.key) is session:
-                    return session
-            self._settle()
-            self._finished = sorted(
-                (s for s in self._ended if s not in besides),
-                key=Session.ended_ns,
-                reverse=True,
-            )
-        return None
+        self._eviction.look()
 
     # -- the index and the words -----------------------------------------------------
 
@@ -484,25 +394,23 @@ class Registry:
         owner, conv_id = session.key
         self._sessions[session.key] = session
         self._names.add(owner, conv_id)
-        self._live[session] = None
+        self._holdings.add(session)
+        self._deaths.add(session)
 
     def _forget(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
         self._names.remove(owner, conv_id)
-        if session in self._live:
-            del self._live[session]
-        else:
-            self._ended_memory -= self._ended.pop(session)
+        self._holdings.drop(session)
+        self._deaths.drop(session)
 
-    def _unlink(self, session: Session) -> int:
+    def _unlink(self, session: Session) -> None:
         self._forget(session)
         try:
-            return self._gone.put(session.digest, session.segment.generation)
+            self._gone.put(session)
         except OSError as ex:
             # It has been marked: nobody finds it any more, and a successor removes it.
             log.warning('%s cannot be removed: %s', session.digest, ex.strerror)
-            return session.memory()
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
         now = clock.now_ns()

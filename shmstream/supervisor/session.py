@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shmstream import clock
 from shmstream.control.wire import to_json
 from shmstream.memory.segment import Segment
-from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH
+from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH, W_RESERVED
 from shmstream.ring.ring import RingReader
 
 Key = tuple[bytes, str]
@@ -16,15 +16,34 @@ Key = tuple[bytes, str]
 _PAGE = 4096
 
 
+def memory_of(reserved: int) -> int:
+    """Return the bytes of memory, to the page, of a segment with so much reserved."""
+    return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
+
+
 @dataclass(eq=False)
 class Session:
-    """One session and what the supervisor needs to act on it."""
+    """One session and what the supervisor needs to act on it.
+
+    Attributes:
+        key: its owner and its id.
+        digest: its name.
+        segment: its segment.
+        words: the segment's.
+        held: bytes of memory that it held when it was measured last.
+    """
 
     key: Key
     digest: str
     segment: Segment
+    words: memoryview = field(init=False)
+    held: int = field(default=0, init=False)
     _described: str | None = field(default=None, init=False)
     _ended_ns: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # At hand: thousands are looked at, a few times a second.
+        self.words = self.segment.words
 
     @property
     def reader(self) -> RingReader:
@@ -34,7 +53,7 @@ class Session:
     @property
     def producer_epoch(self) -> int:
         """The epoch of the worker that produces it."""
-        epoch: int = self.segment.words[W_PRODUCER_EPOCH]
+        epoch: int = self.words[W_PRODUCER_EPOCH]
         return epoch
 
     def ended_ns(self) -> int:
@@ -53,8 +72,7 @@ class Session:
 
     def memory(self) -> int:
         """Bytes of memory it holds, to the page."""
-        reserved = self.reader.reserved
-        return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
+        return memory_of(self.words[W_RESERVED])
 
     def describe(self) -> str:
         """What a look-up tells of it: a JSON object."""

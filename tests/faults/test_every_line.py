@@ -26,6 +26,7 @@ from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
@@ -137,7 +138,7 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
         number,
         *(Registry.create, Registry._mark, Registry._insert, Registry._forget),
         *(Registry._link_aside, Gone.link, Gone.keep, remove),
-        *(Registry._make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
+        *(Eviction.make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)
 

@@ -36,6 +36,7 @@ WORDS = {
     'W_ENDED_BOOT': 112,
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
+    'W_OWNER_ROOM': 144,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
@@ -62,6 +63,7 @@ FIELDS = [
     (112, 120, 'producer'),
     (128, 136, 'supervisor'),
     (136, 144, 'supervisor'),
+    (144, 152, 'supervisor'),
     (512, 1024, 'readers'),
     (1024, 1056, 'creation'),
     (1056, 1064, 'creation'),
@@ -179,7 +181,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
         456,
     ]
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
-    assert [word(at) for at in (128, 136)] == [0, 0]
+    assert [word(at) for at in (128, 136, 144)] == [0, 0, 0]
     assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner
     assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
