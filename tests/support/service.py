@@ -110,11 +110,13 @@ class Service:
     def worker_pids(self) -> list[int]:
         """The workers' pids, as the kernel knows them."""
         children = Path(f'/proc/{self.master}/task/{self.master}/children')
-        return [
-            pid
-            for pid in map(int, children.read_text().split())
-            if b'gunicorn' in Path(f'/proc/{pid}/cmdline').read_bytes()
-        ]
+        found = []
+        for pid in map(int, children.read_text().split()):
+            # One that ends meanwhile is none.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b'gunicorn' in Path(f'/proc/{pid}/cmdline').read_bytes():
+                    found.append(pid)
+        return found
 
     def supervisors(self) -> list[int]:
         """The supervisors' pids: one, but for moments."""
