@@ -120,5 +120,5 @@ def test_f56_a_killed_supervisor_is_replaced(service: Service) -> None:
     assert wait_until(lambda: service.supervisors() not in ([], [before]))
     assert wait_until(lambda: client.call('POST', '/chats/b', b'x').status == 202)
     assert client.get('/chats/a').body == answer(SHORT)
-    # What a thread begins while the service stops is told so by an exception of its own.
+    # To its end: a thread that begins a stream while the service stops gets an error.
     assert wait_until(lambda: client.get('/chats/b').body == b'data: x\n\n')
