@@ -1,7 +1,7 @@
 """A plain WSGI application (as Flask or Django are) with resumable answers.
 
 ``gunicorn -c examples/gunicorn.conf.py -k gthread --threads 8 examples.wsgi_app:app``,
-or with ``-k gevent``, for which nothing changes.
+or with ``-k gevent`` or ``-k sync``, for which nothing changes.
 """
 
 import threading
