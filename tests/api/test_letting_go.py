@@ -31,6 +31,7 @@ from tests.api.following import (
 )
 from tests.support.leaks import wait_until
 from tests.support.patience import Stopwatch
+from tests.support.stranger import stranger
 from tests.support.worker import Worker
 
 # -- being let go ----------------------------------------------------------------------
@@ -319,7 +320,7 @@ def test_who_follows_in_a_process_that_leaves_is_let_go(
         producer.write(b'abc')
 
         async def follow() -> int:
-            with Streams.attach(streams.runtime.directory.path) as own:
+            with stranger(streams.runtime.directory.path) as own:
                 follower = own.open(conv_id).follow()
                 assert await anext(follower) == b'abc'
                 waiting = asyncio.ensure_future(anext(follower))

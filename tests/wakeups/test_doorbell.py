@@ -20,6 +20,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from tests.support.leaks import wait_until
+from tests.support.stranger import stranger
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_process_that_comes_and_goes_leaves_nothing(
     directory: Path, streams: Streams
 ) -> None:
     def come_and_go(number: int) -> None:
-        with Streams.attach(directory) as again:
+        with stranger(directory) as again:
             again.connect()
             if number % 10 == 0:
                 with again.create(f'c{number}') as producer:
@@ -139,9 +140,9 @@ def test_a_process_that_comes_and_goes_leaves_nothing(
     # Mappings that nobody uses are kept for a moment.
     assert wait_until(lambda: held()[:2] == before[:2])
     assert held()[2] <= before[2] + 1
-    # They are one process, and have one slot.
+    # All of them had the same slot, one after the other.
     table = WorkerTable.attach(directory / 'workers')
-    assert sum(table.epoch(slot) != 0 for slot in range(64)) == 1
+    assert sum(table.epoch(slot) != 0 for slot in range(64)) <= 2
 
 
 # -- ringing ---------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+"""Another part in the deployment for this process, as if it were another process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shmstream import Streams
+from shmstream.membership import Membership
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.runtime import Runtime
+
+
+def stranger(directory: Path) -> Streams:
+    """Attach with a slot, a thread and a connection that nobody else here shares."""
+
+    def join() -> Membership:
+        where = RuntimeDirectory(directory)
+        return Membership(
+            Runtime(where, None, list, lambda: False, lambda unused: unused.close())
+        )
+
+    return Streams(join)
