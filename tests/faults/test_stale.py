@@ -173,4 +173,6 @@ def test_f36_a_stream_that_expires_as_it_is_opened_is_whole_or_not_found(
         while outcomes['not found'] <= number:
             look(number)
     assert outcomes['whole'] > 100
-    assert not list((directory / 'sessions').iterdir())
+    # What was still mapped as it went is removed once it has been let go of.
+    del producer
+    assert wait_until(lambda: not list((directory / 'sessions').iterdir()))

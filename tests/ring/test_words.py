@@ -85,7 +85,13 @@ def test_nothing_in_the_package_writes_words_that_others_see_as_zero() -> None:
     assert len(sources) > 30
     for source in sources:
         names = _names(ast.parse(source.read_text(encoding='utf-8')))
-        assert not names & {'pack_into', 'shared_memory', 'ctypes'}, source
+        unfit = names & {'pack_into', 'shared_memory', 'ctypes'}
+        if source == PACKAGE / 'wakeups' / 'steady.py':
+            # It calls libc, and knows nothing of words.
+            assert unfit == {'ctypes'}
+            assert not names & {'memory', 'ring', 'words', 'mmap'}
+        else:
+            assert not unfit, source
 
 
 def test_only_the_layout_module_knows_numbers_of_words() -> None:

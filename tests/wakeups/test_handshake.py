@@ -72,7 +72,7 @@ class Handshake:
         self.followed: list[Step] = []
         runtime = SimpleNamespace(
             bells=NotedBells(table),
-            room=SimpleNamespace(take=lambda size: True),
+            room=SimpleNamespace(take_for=lambda segment: lambda size: True),
             add_producer=lambda producer: None,
             remove_producer=lambda producer: None,
         )
