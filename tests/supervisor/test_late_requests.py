@@ -32,6 +32,14 @@ ABOUT = {'owner': NOBODY.hex(), 'id': 'a'}
 HELLO = {'op': 'hello', 'pid': os.getpid(), 'masters': []}
 
 
+def listed(streams: Streams) -> list[dict[str, Any]] | None:
+    """All streams; None if the supervisor is not asked."""
+    try:
+        return streams.list()
+    except SupervisorUnavailable:
+        return None
+
+
 def test_f48_a_request_that_was_refused_is_not_carried_out_later(
     directory: Path, start: Start
 ) -> None:
@@ -67,6 +75,8 @@ def test_f48_a_request_that_was_refused_is_not_carried_out_later(
         # All that was there to read has been read when this is answered.
         assert status(directory) is not None
         assert live.write(b'data: x\n\n')
+        # A process that was refused is refused at once, for a while.
+        assert wait_until(lambda: listed(streams) is not None)
         (found,) = streams.list()
         assert (found['generation'], found['state']) == (live.generation, 'live')
         assert os.listdir(directory / 'sessions') == [digest(NOBODY, 'a')]
