@@ -142,7 +142,7 @@ class Follower:
         try:
             if self._watch is None:
                 self._runtime.connect()
-                self._enter(self._runtime.thread_hub)
+                self._enter(self._runtime.seat.thread_hub)
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')

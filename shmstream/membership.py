@@ -55,7 +55,7 @@ class Membership:
         The last one takes the runtime with it, and returns when that has left.
         """
         self._closed = True
-        self.runtime.abort_all(self)
+        self.runtime.producers.abort(self)
         if _withdrawn(self.runtime, {self._token}):
             self.runtime.close()
             # After that: the doorbell thread would do it as well.

@@ -55,12 +55,12 @@ class Producer:
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
-            take = runtime.room.take_for(segment)
+            take = runtime.seat.room.take_for(segment)
             self._ring = segment_writer(segment, lock.fileno(), take)
-            self._ringer = Ringer(segment, runtime.bells)
+            self._ringer = Ringer(segment, runtime.seat.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
-            runtime.add_producer(self)
+            runtime.producers.add(self)
             self._ended = False
         except BaseException:
             self._ended = True
@@ -167,8 +167,8 @@ class Producer:
         and a stream that is written faster ends for want of room. 250 ms at the most,
         and only then.
         """
-        if self._runtime.room.asked:
-            await asyncio.to_thread(self._runtime.room.wait)
+        if self._runtime.seat.room.asked:
+            await asyncio.to_thread(self._runtime.seat.room.wait)
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
@@ -249,7 +249,7 @@ class Producer:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
-            self._runtime.remove_producer(self)
+            self._runtime.producers.remove(self)
 
     def __enter__(self) -> Self:
         return self

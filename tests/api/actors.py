@@ -55,7 +55,7 @@ def fork_and_go_on(directory: str) -> None:
         with streams.create('child') as own:
             own.write(b'child')
         assert streams.runtime is not ours
-        assert streams.runtime._slot != ours._slot
+        assert streams.runtime.seat.slot != ours.seat.slot
         assert b''.join(streams.open('child').follow()) == b'child'
         assert streams.open('parent').read() == b'one '
         # What it inherited is the parent's: dropping it must change nothing.

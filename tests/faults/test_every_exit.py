@@ -87,7 +87,7 @@ def test_f49_wherever_ending_is_interrupted_the_stream_ends(
             assert producer.write(b'')
             end(producer)
         assert not producer.write(b'data: y\n\n')
-        assert producer not in streams.runtime.producers()
+        assert producer not in streams.runtime.producers.all()
         assert not producer._on_cancel
         assert producer._file.closed
         end(producer)

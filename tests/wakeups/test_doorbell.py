@@ -324,7 +324,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     second.on_cancel(lambda: stopped.append('second'))
     reconnected: list[object] = []
     monkeypatch.setattr(runtime.mappings, 'forget_unused', fail)
-    monkeypatch.setattr(runtime._board, 'rung', fail)
+    monkeypatch.setattr(runtime.seat.board, 'rung', fail)
     monkeypatch.setattr(runtime.client, 'gone', lambda: True)
     monkeypatch.setattr(runtime._keeper, 'reconnect', reconnected.append)
     done = threading.Event()
@@ -335,7 +335,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     assert wait_until(lambda: stopped == ['second'])
     assert done.wait(5)
     assert wait_until(lambda: len(reconnected) >= 3)
-    assert runtime._doorbell.alive
+    assert runtime.seat.doorbell.alive
     # Once each, however often they fail.
     told = [record.getMessage() for record in caplog.records]
     assert told.count('doorbell: mappings failed') == 1
