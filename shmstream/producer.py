@@ -56,12 +56,13 @@ class Producer:
             self._pid = os.getpid()
             self._words = segment.words
             take = runtime.seat.room.take_for(segment)
-            self._ring = segment_writer(segment, lock.fileno(), take)
+            self._ring = segment_writer(segment, lock, take)
             self._ringer = Ringer(segment, runtime.seat.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
-            runtime.producers.add(self)
+            # Before it is known: from then on another thread may end it.
             self._ended = False
+            runtime.producers.add(self)
         except BaseException:
             self._ended = True
             lock.close()
