@@ -250,7 +250,8 @@ class Producer:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
-            self._runtime.producers.remove(self)
+            if self._runtime.here:
+                self._runtime.producers.remove(self)
 
     def __enter__(self) -> Self:
         return self

@@ -62,6 +62,7 @@ class Producers:
 
     def abandon(self) -> None:
         """Forget them after a fork: they are the parent's."""
-        # Without the lock: another thread of the parent may have held it.
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
         for producer in list(self._all):
             producer.abandon()

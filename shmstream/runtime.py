@@ -230,6 +230,8 @@ class Runtime:
 
     def abandon(self) -> None:
         """Forget everything after a fork: it is the parent's."""
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
         self.seat.abandon()
         self._closed = True
         self.mappings.clear()

@@ -181,6 +181,8 @@ class Seat:
 
     def abandon(self) -> None:
         """Forget it after a fork: it is the parent's."""
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
         if self.slot is not None:
             self.loop_hubs.abandon()
         self.slot = None

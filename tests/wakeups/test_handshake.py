@@ -77,6 +77,7 @@ class Handshake:
                 room=SimpleNamespace(take_for=lambda segment: lambda size: True),
             ),
             producers=Producers(),
+            here=True,
         )
         member = cast(Membership, SimpleNamespace(runtime=runtime))
         self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
