@@ -76,7 +76,8 @@ class Room:
     def __init__(self, table: WorkerTable, ask: Callable[[], None]) -> None:
         self._table = table
         self._ask = ask
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may write in the middle of a write.
+        self._lock = threading.RLock()
         self._word = threading.Condition(self._lock)
         self._sequence = -1
         self._purse = _Purse()

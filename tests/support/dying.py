@@ -58,13 +58,23 @@ _LOOKS = {'RESUME', 'JUMP_BACKWARD', 'CALL', 'CALL_KW', 'CALL_FUNCTION_EX'}
 """Instructions after which CPython runs signal handlers."""
 
 
-def interrupt_at(number: int, *functions: Callable[..., Any], every: str) -> None:
+def _interrupt() -> None:
+    raise Interrupted
+
+
+def interrupt_at(
+    number: int,
+    *functions: Callable[..., Any],
+    every: str,
+    handler: Callable[[], object] = _interrupt,
+) -> None:
     """Have ``Interrupted`` raised at one point of these, in this thread, and once.
 
     Args:
         number: counts the points, from 0.
         functions: whose points count.
         every: 'line', or 'signal' for wherever CPython would run a signal handler.
+        handler: called there instead; what has raised is called no more.
     """
     codes: set[CodeType] = {function.__code__ for function in functions}
     names = {
@@ -87,15 +97,16 @@ def interrupt_at(number: int, *functions: Callable[..., Any], every: str) -> Non
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
-        if frame.f_code not in codes:
+        if frame.f_code not in codes or left < 0:
             return None
         frame.f_trace_opcodes = True
         if counts(frame, event):
             left -= 1
             if left < 0:
                 before.clear()
-                # What has raised is called no more.
-                raise Interrupted
+                sys.settrace(None)
+                handler()
+                return None
         return trace
 
     sys.settrace(trace)
