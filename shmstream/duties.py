@@ -45,7 +45,7 @@ class Duties:
         self._keep_supervisor = keep_supervisor
         self._leave_unused = leave_unused
         # What garbage collection has found: it may run in any thread, under any lock.
-        self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._later: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._chores = Chores('doorbell')
         self._look_at = 0.0
         self._left = False
@@ -89,7 +89,7 @@ class Duties:
         do('loops', lambda: seat.loop_hubs.poke(look_at_all, everybody), None)
         do('threads', lambda: seat.thread_hub.step(look_at_all, everybody), NET_S)
 
-    def later(self, action: Callable[[], None]) -> None:
+    def later(self, action: Callable[[], object]) -> None:
         """Have the doorbell's thread do something; from anywhere, a ``__del__`` too."""
         self._later.put(action)
         if self._seat.slot is not None:

@@ -7,14 +7,25 @@ import threading
 import weakref
 from typing import Protocol
 
+from shmstream.errors import SupervisorUnavailable
 from shmstream.wakeups.chores import Chores
+
+CLOSED = 'the stream could not be made: its Streams has been closed'
+
+
+class Member(Protocol):
+    """Whoever has streams of its own here."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is to have none any more."""
 
 
 class Producing(Protocol):
     """A producer, as those see it who keep an eye on it."""
 
     @property
-    def member(self) -> object:
+    def member(self) -> Member:
         """Whose stream it is."""
 
     def notice(self) -> None:
@@ -36,8 +47,15 @@ class Producers:
         self._lock = threading.RLock()
 
     def add(self, producer: Producing) -> None:
-        """Have it notice cancels."""
+        """Have it notice cancels.
+
+        Raises:
+            SupervisorUnavailable: its member has been closed. Whom ``abort`` finds has
+                been added before, and who comes after it finds that.
+        """
         with self._lock:
+            if producer.member.closed:
+                raise SupervisorUnavailable(CLOSED)
             self._all.add(producer)
 
     def remove(self, producer: Producing) -> None:
@@ -51,7 +69,7 @@ class Producers:
             return list(self._all)
 
     def abort(self, member: object = None) -> None:
-        """Abort what this member produces, or everybody."""
+        """Abort what this member, which is closed by now, produces; or everybody."""
         for producer in self.all():
             if member in (None, producer.member):
                 self._chores.do(

@@ -39,6 +39,8 @@ from shmstream.wakeups.threads import ThreadHub
 from shmstream.weakly import weakly
 
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_with_a_slot: set[Runtime] = set()
+"""Kept until they have left: their threads and their slots go no other way."""
 
 
 class Runtime:
@@ -102,7 +104,10 @@ class Runtime:
         self.followers = 0
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        # Reentrant: a signal handler may close what is being closed.
+        self._closing = threading.RLock()
         self._closed = False
+        self._has_left = False
         _alive.add(self)
 
     # -- connecting ------------------------------------------------------------------
@@ -163,14 +168,19 @@ class Runtime:
             return
         if self._closed:
             raise SupervisorUnavailable('this process has left')
-        self.seat.take(slot, epoch, self.mappings.everything)
+        _with_a_slot.add(self)
+        try:
+            self.seat.take(slot, epoch, self.mappings.everything)
+        finally:
+            if self.seat.slot is None:
+                _with_a_slot.discard(self)
 
     # -- the doorbell thread ---------------------------------------------------------
 
     def _on_wake(self, rung: bool) -> float:
         return self._duties.on_wake()
 
-    def later(self, action: Callable[[], None]) -> None:
+    def later(self, action: Callable[[], object]) -> None:
         """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
         self._duties.later(action)
 
@@ -180,6 +190,8 @@ class Runtime:
 
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.
+        if self._closed:
+            return
         if not self.members and self._leaving_now is None:
             thread = threading.Thread(
                 target=self._leave, args=(self,), name='shmstream-leaving'
@@ -194,7 +206,9 @@ class Runtime:
         """Have all followers look around: those of one member are to leave."""
         if self.seat.slot is not None:
             self.seat.loop_hubs.poke(False, True)
-            self.seat.thread_hub.step(everybody=True)
+            # Not here: what a step says of the next is for the thread that steps.
+            step = self.seat.thread_hub.step
+            self.later(functools.partial(step, everybody=True))
 
     # -- followers -------------------------------------------------------------------
 
@@ -232,6 +246,8 @@ class Runtime:
         """Forget everything after a fork: it is the parent's."""
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
+        self._closing = threading.RLock()
+        _with_a_slot.discard(self)
         self.seat.abandon()
         self._closed = True
         self.mappings.clear()
@@ -239,8 +255,21 @@ class Runtime:
         self.producers.abandon()
 
     def close(self) -> None:
-        """Leave the deployment; what is still produced here is aborted."""
+        """Leave the deployment; what is still produced here is aborted.
+
+        Returns when that is done, whoever does it.
+        """
         self._closed = True
+        with self._closing:
+            if not self._has_left:
+                self._close()
+                self._has_left = True
+                _with_a_slot.discard(self)
+        aside = self._leaving_now
+        if aside is not None and aside is not threading.current_thread():
+            aside.join()
+
+    def _close(self) -> None:
         self._keeper.close()
         self.producers.abort()
         self._duties.do_later()

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from shmstream.control.asker import Asker
+from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment
@@ -66,6 +67,7 @@ class Seat:
         self.slot: int | None = None
         self.epoch = 0
         self._slot_lock: SlotLock | None = None
+        self._left = False
         self._notices = 0
         self._looks = 0
         self._lock = threading.RLock()
@@ -86,6 +88,7 @@ class Seat:
 
         Raises:
             OSError: the slot was taken back meanwhile, or something cannot be opened.
+            SupervisorUnavailable: this process has left meanwhile.
             NoRoom: there is no room for the board.
             LocalError: this process's threads are what no doorbell can wait in.
         """
@@ -97,6 +100,8 @@ class Seat:
             doorbell = make_doorbell(table, epoch, self._on_wake)
             doorbell.start()
             with self._lock:
+                if self._left:
+                    raise SupervisorUnavailable('this process has left')
                 before = self.doorbell if self.slot is not None else None
                 if before is None:
                     self._open_hubs(table, slot, epoch, doorbell.by_pipe)
@@ -165,7 +170,9 @@ class Seat:
         return 0 if self.slot is None else self.table.room
 
     def stop(self) -> None:
-        """End the doorbell's thread."""
+        """End the doorbell's thread, and take no slot any more."""
+        with self._lock:
+            self._left = True
         if self.slot is not None:
             self.doorbell.stop()
 

@@ -79,7 +79,7 @@ class Handshake:
             producers=Producers(),
             here=True,
         )
-        member = cast(Membership, SimpleNamespace(runtime=runtime))
+        member = cast(Membership, SimpleNamespace(runtime=runtime, closed=False))
         self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
         self._note_producer(monkeypatch)
         self._note_follower()
