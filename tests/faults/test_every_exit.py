@@ -6,6 +6,7 @@ goes on up; but no stream may stay live for it, nor a descriptor or a lock be ke
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -14,8 +15,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,52 @@ def descriptors() -> int:
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
     making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
     asking = (ControlClient.request, client.call, client._receive)
-    return making if lines == 'making' else asking
+    return making if lines == 'making' else (*asking, ControlClient._ask)
+
+
+_Generated: Any = contextlib._GeneratorContextManager
+
+LOCKING: tuple[Callable[..., Any], ...] = (
+    *(ControlClient.request, ControlClient.connect, ControlClient._ask),
+    *(ControlClient._alone, ControlClient._connected),
+    *(_Generated.__init__, _Generated.__enter__, _Generated.__exit__),
+)
+
+
+@pytest.mark.parametrize('again', [False, True])
+def test_f49_wherever_asking_is_interrupted_others_may_ask(
+    streams: Streams, again: bool
+) -> None:
+    """While what was raised is kept, with all that its frames hold."""
+    asks = streams.runtime.client
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        if again:
+            asks._drop()
+            asks.connect()
+        else:
+            asks.request('status')
+
+    def answered() -> bool:
+        found: list[object] = []
+        thread = threading.Thread(target=lambda: found.append(streams.status()))
+        thread.start()
+        thread.join()
+        return bool(found)
+
+    for number in itertools.count():
+        interrupt_at(number, *LOCKING, every='signal')
+        try:
+            ask()
+            break
+        except Interrupted as ex:
+            errors.append(ex)
+        finally:
+            sys.settrace(None)
+        assert answered(), number
+    assert number > 8
+    assert answered()
 
 
 @pytest.mark.parametrize('part', ['making', 'asking'])
@@ -169,7 +215,7 @@ def test_f49_wherever_making_is_interrupted_no_stream_stays_live(
         assert producer.write(b'x')
 
 
-@contextmanager
+@contextlib.contextmanager
 def signals() -> Iterator[Callable[[], None]]:
     """Give what has a signal handler raise ``Interrupted`` here, at any moment soon."""
 

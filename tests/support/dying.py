@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import os
 import signal
@@ -92,8 +93,10 @@ def interrupt_at(
         now = names[frame.f_code][frame.f_lasti]
         looks = before.get(frame) in _LOOKS
         before[frame] = now
-        # It would be the call's exception there, not that of the return.
-        return looks and now != 'RETURN_VALUE'
+        # It would be the call's exception there, not that of the return. That is the
+        # same where nothing that is ours catches it.
+        ours = frame.f_code.co_filename != contextlib.__file__
+        return looks and not (ours and now == 'RETURN_VALUE')
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
