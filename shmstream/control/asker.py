@@ -48,20 +48,28 @@ class Asker:
         if self._thread is not None and self._thread.is_alive():
             return
         self.wanted = False
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._ask, args=(room,), name='shmstream-room', daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            room.answered(False)
+            raise
+        self._thread = thread
 
     def _ask(self, room: Room) -> None:
+        told = False
         try:
             ask(self._directory, 'room', reply_s=ANSWER_S)
+            told = True
         except ShmstreamError as ex:
-            self._ask_at = time.monotonic() + _RETRY_S
             log.warning('no word about room: %s', ex)
-            room.answered(False)
-        else:
-            room.answered(True)
+        finally:
+            # Whatever has been raised: somebody waits for an end.
+            if not told:
+                self._ask_at = time.monotonic() + _RETRY_S
+            room.answered(told)
 
     def join(self) -> None:
         """Wait for what is under way."""
