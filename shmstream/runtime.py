@@ -118,7 +118,7 @@ class Runtime:
         Raises:
             SupervisorUnavailable: no supervisor within the bound of ``ControlClient``.
         """
-        if self.seat.slot is None:
+        if not self.there:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
         if not self._joined:
@@ -140,8 +140,8 @@ class Runtime:
 
     @property
     def there(self) -> bool:
-        """Whether it has taken a slot."""
-        return self.seat.slot is not None
+        """Whether it has taken a slot, and its doorbell's thread is there as well."""
+        return self.seat.whole
 
     @property
     def closed(self) -> bool:
@@ -214,17 +214,22 @@ class Runtime:
 
     async def loop_hub(self) -> LoopHub:
         """Return the hub of the running event loop. Raises as ``connect``."""
-        if self.seat.slot is None:
+        if not self.there:
             await asyncio.to_thread(self.connect)
         return self.seat.loop_hubs.of(asyncio.get_running_loop())
 
-    def drop_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
+    def drop_follower(
+        self, hub: LoopHub | ThreadHub, watch: Watch, counted: bool
+    ) -> None:
         """A follower was dropped without ``close``; from a ``__del__``."""
         if self.here:
-            self.later(functools.partial(self._forget_follower, hub, watch))
+            self.later(functools.partial(self._forget_follower, hub, watch, counted))
 
-    def _forget_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
-        self.count_follower(watch.segment, -1)
+    def _forget_follower(
+        self, hub: LoopHub | ThreadHub, watch: Watch, counted: bool
+    ) -> None:
+        if counted:
+            self.count_follower(watch.segment, -1)
         hub.leave_later(watch)
 
     def count_follower(self, segment: Segment, step: int) -> None:

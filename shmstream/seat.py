@@ -72,9 +72,14 @@ class Seat:
         self._looks = 0
         self._lock = threading.RLock()
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has a slot, and the thread that goes with it."""
+        return self.slot is not None and self.doorbell.alive
+
     def is_at(self, slot: int, epoch: int) -> bool:
         """Whether this is the slot that it has, and all is there."""
-        return (slot, epoch) == (self.slot, self.epoch) and self.doorbell.alive
+        return (slot, epoch) == (self.slot, self.epoch) and self.whole
 
     def take(
         self, slot: int, epoch: int, mapped: Callable[[], Iterable[Segment]]
@@ -96,6 +101,7 @@ class Seat:
         table = WorkerTable.attach(self._directory.table)
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
+        before: Doorbell | None = None
         try:
             doorbell = make_doorbell(table, epoch, self._on_wake)
             doorbell.start()
@@ -115,20 +121,21 @@ class Seat:
                 had, self._slot_lock = self._slot_lock, lock
                 self.epoch = epoch
                 self.slot = slot
+            if before is not None:
+                # We were away too long, and are somebody else to the new supervisor.
+                before.stop()
+                self.board.move(table, slot, epoch)
+                self.loop_hubs.move(table.pipe(epoch))
+                for segment in mapped():
+                    segment.count_followers(slot, epoch, 0)
         except BaseException:
             # Greeted anew, we begin anew: the thread is looked for, not only the slot.
-            if doorbell is not None:
-                doorbell.stop()
+            for bell in (doorbell, before):
+                if bell is not None:
+                    bell.stop()
             if lock is not self._slot_lock:
                 lock.release()
             raise
-        if before is not None:
-            # We were away for too long, and are somebody else to the new supervisor.
-            before.stop()
-            self.board.move(table, slot, epoch)
-            self.loop_hubs.move(table.pipe(epoch))
-            for segment in mapped():
-                segment.count_followers(slot, epoch, 0)
         if had is not None and had is not lock:
             # Last: until here, words of that slot have been written.
             had.release()

@@ -20,14 +20,16 @@ from typing import Any
 
 import pytest
 
-from shmstream import Consumer, Producer, State, Streams
+from shmstream import Consumer, Follower, Producer, State, Streams
 from shmstream.control import client
 from shmstream.control.client import ControlClient
 from shmstream.ending import end_stream
 from shmstream.memory.mappings import Mappings
+from shmstream.seat import Seat
 from shmstream.wakeups.bells import Ringer
 from tests.support.dying import Interrupted, interrupt_at
 from tests.support.leaks import wait_until
+from tests.support.stranger import stranger
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -213,6 +215,64 @@ def test_f49_wherever_making_is_interrupted_no_stream_stays_live(
     assert wait_until(lambda: descriptors() <= before)
     with streams.create('after') as producer:
         assert producer.write(b'x')
+
+
+@pytest.mark.parametrize('every', ['line', 'signal'])
+def test_f49_wherever_a_slot_s_taking_is_interrupted_it_is_taken_in_the_end(
+    streams: Streams, every: str
+) -> None:
+    """With a thread that drives the hubs, and no other thread or descriptor."""
+    before, threads = descriptors(), threading.active_count()
+    for number in itertools.count():
+        own = stranger(streams.runtime.directory.path)
+        interrupt_at(number, Seat.take, Seat._open_hubs, every=every)
+        hit = interrupted(own.connect)
+        if hit:
+            own.connect()
+        assert own.runtime.seat.doorbell.alive
+        assert threading.active_count() == threads + 1
+        with own.create('c') as producer:
+            follower = own.open('c').follow()
+            assert producer.write(b'x')
+            assert next(follower) == b'x'
+            follower.close()
+        own.close()
+        assert threading.active_count() == threads
+        if not hit:
+            break
+    assert number > 10
+    del own, producer, follower
+    assert wait_until(lambda: descriptors() <= before)
+
+
+@pytest.mark.parametrize('every', ['line', 'signal'])
+@pytest.mark.parametrize('goes_on', [True, False])
+def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
+    streams: Streams, every: str, goes_on: bool
+) -> None:
+    """Or, dropped, not at all; and its place is free."""
+    with streams.create('c') as producer:
+        assert producer.write(b'x')
+        consumer = streams.open('c')
+        seat = streams.runtime.seat
+        for number in itertools.count():
+            follower = consumer.follow()
+            interrupt_at(number, Follower._enter, every=every)
+            hit = interrupted(partial(next, follower))
+            if hit and goes_on:
+                assert next(follower) == b'x'
+            if goes_on:
+                assert producer.listeners == streams.followers == 1
+                follower.close()
+            del follower
+            # Tracing leaves cycles of frames.
+            gc.collect()
+            assert wait_until(lambda: producer.listeners == streams.followers == 0)
+            assert wait_until(lambda: not seat.thread_hub._hub._watches)
+            assert not seat.board._place_of
+            if not hit:
+                break
+        assert number > 3
 
 
 @contextlib.contextmanager
