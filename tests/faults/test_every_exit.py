@@ -6,6 +6,7 @@ goes on up; but no stream may stay live for it, nor a descriptor or a lock be ke
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -273,6 +274,21 @@ def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
             if not hit:
                 break
         assert number > 3
+
+
+def test_f49_wherever_waiting_for_a_beginning_is_interrupted_nobody_counts(
+    streams: Streams,
+) -> None:
+    with streams.create('c', pending=True) as producer:
+        consumer = streams.open('c')
+        for number in itertools.count():
+            interrupt_at(number, Consumer.started, every='signal')
+            hit = interrupted(lambda: asyncio.run(consumer.started(0)))
+            assert producer.listeners == streams.followers == 0, number
+            if not hit:
+                break
+        assert number > 8
+        producer.begin()
 
 
 @contextlib.contextmanager
