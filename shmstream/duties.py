@@ -97,5 +97,10 @@ class Duties:
 
     def do_later(self) -> None:
         """Do what has been put off."""
-        while not self._later.empty():
-            self._chores.do('letting go', self._later.get(), None)
+        while True:
+            try:
+                # Whoever leaves does this as well: it must not wait for the other.
+                action = self._later.get_nowait()
+            except queue.Empty:
+                return
+            self._chores.do('letting go', action, None)
