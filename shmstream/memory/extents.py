@@ -8,6 +8,7 @@ never SIGBUS.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -55,13 +56,13 @@ def reserve_extent(fd: int, reserved: int, target: int) -> None:
 
 
 def segment_writer(
-    segment: Segment, fd: int, take: Callable[[int], bool] | None = None
+    segment: Segment, lock: int | io.FileIO, take: Callable[[int], bool] | None = None
 ) -> RingWriter:
-    """Return the writer of a segment, for whoever holds its lock through ``fd``.
+    """Return the writer of a segment, for whoever holds its lock through ``lock``.
 
     Args:
         segment: the segment.
-        fd: its file.
+        lock: its file. Not only its number: when that is closed, it is soon another's.
         take: asked for every extent whether memory of this size may be taken.
     """
     words, capacity = segment.words, segment.capacity
@@ -74,6 +75,7 @@ def segment_writer(
             target = min(-(-needed // _PAGE) * _PAGE, target)
             if not take(target - reserved):
                 raise NoRoom('no room for the stream: the memory limit is reached')
+        fd = lock if isinstance(lock, int) else lock.fileno()
         reserve_extent(fd, reserved, target)
         return target
 
