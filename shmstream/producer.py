@@ -123,7 +123,10 @@ class Producer:
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
 
-        A chunk larger than the ring keeps its tail, and counts whole.
+        A chunk larger than the ring keeps its tail, and counts whole. On an event loop
+        it waits for nothing. In a thread, when the process's share of the memory limit
+        is used up, it waits for a word about room: 250 ms at the most, and once more
+        if the answer is that there is less than it would have taken.
 
         Returns:
             False if the stream is over, and nothing was written: it was finished,

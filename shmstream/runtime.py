@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shmstream import clock
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
@@ -94,7 +95,9 @@ class Runtime:
         # What garbage collection has found: it may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._chores = Chores('doorbell')
-        self._joined = True
+        # Whom the supervisor works for in our name: as said, and as it has answered.
+        self._masters_said: set[int] = set()
+        self._masters_told: set[int] = set()
         self.mappings = Mappings(directory.sessions, weakly(self._known_room, 0))
         self.followers = 0
         self._pid = os.getpid()
@@ -130,10 +133,20 @@ class Runtime:
         if self._slot is None:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
-        if not self._joined:
-            for pid in self._masters():
-                self.client.request('join', pid=pid)
-            self._joined = True
+        self._tell_masters()
+
+    def _reconnect(self) -> None:
+        self.client.connect()
+        self._tell_masters()
+        self._keeper.connected()
+
+    def _untold_masters(self) -> list[int]:
+        return [pid for pid in self._masters() if pid not in self._masters_told]
+
+    def _tell_masters(self) -> None:
+        for pid in self._untold_masters():
+            self.client.request('join', pid=pid)
+            self._masters_told.add(pid)
 
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
@@ -144,8 +157,11 @@ class Runtime:
                 return
             self._config, self._masters = config, masters
             self._keeper.supervise(config, masters)
-            # The supervisor that we have been greeted by does not know these masters.
-            self._joined = self._slot is None
+        if self._slot is not None:
+            # The supervisor does not know these masters, and who only follows never
+            # asks it for anything: the doorbell thread has it told.
+            self._look_at = 0.0
+            self._ring_self()
 
     @property
     def there(self) -> bool:
@@ -163,16 +179,20 @@ class Runtime:
         return self._pid == os.getpid()
 
     def _hello(self) -> Message:
+        masters = self._masters()
+        self._masters_said = set(masters)
         return {
             'pid': os.getpid(),
-            'masters': self._masters(),
+            'masters': masters,
             'slot': self._slot,
             'epoch': self._epoch,
+            'time_space': clock.TIME_SPACE,
         }
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
         self._keeper.connected()
+        self._masters_told = self._masters_said
         if (slot, epoch) == (self._slot, self._epoch) and self._doorbell.alive:
             return
         if self._closed:
@@ -307,8 +327,8 @@ class Runtime:
         do('threads', lambda: self.thread_hub.step(look_at_all, everybody), NET_S)
 
     def _keep_supervisor(self) -> None:
-        if self.client.gone():
-            self._keeper.reconnect(self.client)
+        if self.client.gone() or self._untold_masters():
+            self._keeper.reconnect(self._reconnect)
 
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.

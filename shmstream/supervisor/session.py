@@ -68,7 +68,9 @@ class Session:
     def asked_for_after(self, asked_ns: int) -> bool:
         """Whether its producer asked for it after this moment of this boot."""
         asked = self.segment.asked
-        return asked.boot == clock.BOOT and asked.now_ns > asked_ns
+        # One that is still to come is of an earlier boot, whatever is known of boots.
+        of_this_boot = asked.boot == clock.BOOT and asked.now_ns <= clock.now_ns()
+        return of_this_boot and asked.now_ns > asked_ns
 
     def memory(self) -> int:
         """Bytes of memory it holds, to the page."""
