@@ -55,8 +55,8 @@ def test_f42_clients_that_post_and_delete_and_read_nothing_stay_within_the_limit
     )
     assert result.returncode == 0, result.stdout + result.stderr
     seen = json.loads(result.stdout.splitlines()[-1])
-    assert seen['made'] > 3
-    assert seen['refused'] > 3
+    # Those that find no room are refused, or end early.
+    assert seen['made'] + seen['refused'] == unread_posts.ROUNDS
     # What they hold is more than all that has a name: that is the point.
     assert seen['unnamed'] > unread_posts.LIMIT // 2
     # On a loop each worker may go into what the other leaves by an extent, and have
