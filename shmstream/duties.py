@@ -95,6 +95,12 @@ class Duties:
         if self._seat.slot is not None:
             self._seat.doorbell.ring()
 
+    def look_soon(self) -> None:
+        """Have all that is done now and then be done at once; from any thread."""
+        self._look_at = 0.0
+        if self._seat.slot is not None:
+            self._seat.doorbell.ring()
+
     def do_later(self) -> None:
         """Do what has been put off."""
         while True:

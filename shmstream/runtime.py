@@ -20,6 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
+from shmstream import clock
 from shmstream.control.asker import Asker
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
@@ -86,7 +87,9 @@ class Runtime:
             weakly(self._hello, {}),
             weakly(self._greeted, None),
         )
-        self._joined = True
+        # Whom the supervisor works for in our name: as said, and as it has answered.
+        self._masters_said: set[int] = set()
+        self._masters_told: set[int] = set()
         self._asker = Asker(directory)
         self.seat = Seat(directory, weakly(self._on_wake, NET_S), self._asker)
         self.producers = Producers()
@@ -121,10 +124,20 @@ class Runtime:
         if not self.there:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
-        if not self._joined:
-            for pid in self._masters():
-                self.client.request('join', pid=pid)
-            self._joined = True
+        self._tell_masters()
+
+    def _reconnect(self) -> None:
+        self.client.connect()
+        self._tell_masters()
+        self._keeper.connected()
+
+    def _untold_masters(self) -> list[int]:
+        return [pid for pid in self._masters() if pid not in self._masters_told]
+
+    def _tell_masters(self) -> None:
+        for pid in self._untold_masters():
+            self.client.request('join', pid=pid)
+            self._masters_told.add(pid)
 
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
@@ -135,8 +148,9 @@ class Runtime:
                 return
             self._config, self._masters = config, masters
             self._keeper.supervise(config, masters)
-            # The supervisor that we have been greeted by does not know these masters.
-            self._joined = self.seat.slot is None
+        # A supervisor that is there does not know these masters, and who only follows
+        # never asks it for anything: the doorbell's thread has it told.
+        self._duties.look_soon()
 
     @property
     def there(self) -> bool:
@@ -154,16 +168,20 @@ class Runtime:
         return self._pid == os.getpid()
 
     def _hello(self) -> Message:
+        masters = self._masters()
+        self._masters_said = set(masters)
         return {
             'pid': os.getpid(),
-            'masters': self._masters(),
+            'masters': masters,
             'slot': self.seat.slot,
             'epoch': self.seat.epoch,
+            'time_space': clock.TIME_SPACE,
         }
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
         self._keeper.connected()
+        self._masters_told = self._masters_said
         if self.seat.is_at(slot, epoch):
             return
         if self._closed:
@@ -185,8 +203,8 @@ class Runtime:
         self._duties.later(action)
 
     def _keep_supervisor(self) -> None:
-        if self.client.gone():
-            self._keeper.reconnect(self.client)
+        if self.client.gone() or self._untold_masters():
+            self._keeper.reconnect(self._reconnect)
 
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.

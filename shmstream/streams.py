@@ -149,7 +149,8 @@ class Streams:
         Raises:
             InvalidConversationId: as it says.
             NoRoom: limits are reached and nothing finished can go.
-            StreamReplaced: another one has taken the id meanwhile.
+            StreamReplaced: the supervisor died meanwhile, and before its successor was
+                asked again somebody else has made a newer one.
             SupervisorUnavailable: nobody answered within some seconds, or this was
                 closed meanwhile.
         """
@@ -211,13 +212,17 @@ class Streams:
 
         Returns:
             Whether there was such a stream (of that generation, if one is given).
+
+        Raises:
+            InvalidConversationId: as it says.
+            SupervisorUnavailable: nobody answered within some seconds.
         """
         return self._stop('cancel', conv_id, generation, owner)
 
     def evict(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
-        """Cancel the stream and remove it; as ``cancel`` otherwise."""
+        """Cancel the stream and remove it; returns and raises as ``cancel``."""
         return self._stop('evict', conv_id, generation, owner)
 
     def _stop(
@@ -238,6 +243,9 @@ class Streams:
             For each: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
             generation. In the order asked, no stream twice.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
         """
         reply, _ = self.runtime.client.request(
             'lookup', owner=owner.hex(), ids=conv_ids
@@ -246,14 +254,22 @@ class Streams:
         return sessions
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools: never show it to clients."""
+        """Describe all streams of all owners. For tools: never show it to clients.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
+        """
         sessions: list[dict[str, Any]] = self.runtime.client.request('list')[0][
             'sessions'
         ]
         return sessions
 
     def status(self) -> dict[str, Any]:
-        """What the supervisor says of itself: pid, masters, sessions, memory."""
+        """What the supervisor says of itself: pid, masters, sessions, memory.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
+        """
         return self.runtime.client.request('status')[0]
 
     def close(self) -> None:

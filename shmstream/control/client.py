@@ -128,6 +128,7 @@ def call(
 
     Raises:
         OSError: the connection broke or the reply did not come in time.
+        SupervisorUnavailable: the supervisor found that it was too late to answer.
         NoRoom: the supervisor has no room for it.
         StreamReplaced: there is a newer stream than the one that was asked for.
         ControlError: the supervisor refused it.
@@ -173,6 +174,9 @@ def _refusal(reply: Message) -> ShmstreamError:
         error = NoRoom(text)
         error.soon = bool(reply.get('soon'))
         return error
+    if reply.get('late'):
+        # It had been stopped, and went on when we were about to give up.
+        return SupervisorUnavailable(f'no reply in time: {text}')
     if reply.get('replaced'):
         return StreamReplaced(str(reply['replaced']))
     return ControlError(text)
@@ -243,7 +247,7 @@ class ControlClient:
                     raise SupervisorUnavailable(f'no reply: {ex}') from ex
                 request['again'] = True
             except BaseException as ex:
-                if not isinstance(ex, NoRoom | StreamReplaced | ControlError):
+                if not isinstance(ex, ShmstreamError):
                     # Half a reply may be under way: it must not answer another.
                     self._drop()
                 raise

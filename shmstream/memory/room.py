@@ -11,9 +11,10 @@ at the most): a writer in a thread whose share is used up does, without its stre
 lock, and so does whoever writes on an event loop and awaits ``Producer.drain`` in
 between. ``take`` itself never waits. On a loop it may use what others leave of their
 shares, an extent at the most: should all of them do so before one figure, the limit is
-exceeded by as much each, and never if there is but one. When nobody answers, what the
-file system has is the limit, until the next figure shows that somebody is there:
-writing does not need a supervisor.
+exceeded by as much each, and never if there is but one. An extent that is being taken
+while the supervisor measures counts from the next figure on (``supervisor.eviction``).
+When nobody answers, what the file system has is the limit, until the next figure shows
+that somebody is there: writing does not need a supervisor.
 
 While several owners share the memory, there is a figure of the same kind for each
 (``supervisor.shares``), in the segments of its live streams. A process keeps to its
