@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from shmstream import clock
@@ -195,16 +196,21 @@ class Registry:
         if session in self._index:
             self._unlink(session)
 
-    def lookup(self, owner: bytes, conv_ids: list[str]) -> list[str]:
-        """Describe each session whose id is one of these or begins with it and ``::``.
+    def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
+        """Find each session whose id is one of these or begins with it and ``::``.
 
         In the order asked; no session twice, however many ids find it.
         """
-        return [each.describe() for each in self._index.found_by(owner, conv_ids)]
+        return self._index.found_by(owner, conv_ids)
 
-    def describe_all(self) -> list[str]:
-        """Describe every session of every owner; for tools on this machine only."""
-        return [session.describe() for session in self._index.all()]
+    def everything(self) -> list[Key]:
+        """Find every session of every owner; for tools on this machine only."""
+        return [session.key for session in self._index.all()]
+
+    def describe(self, keys: Iterable[Key]) -> list[str]:
+        """Describe the sessions that have these keys; those that have gone are not."""
+        there = map(self._index.get, keys)
+        return [session.describe() for session in there if session is not None]
 
     # -- collection ------------------------------------------------------------------
 
