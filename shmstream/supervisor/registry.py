@@ -123,19 +123,23 @@ class Registry:
                 # The file system is fuller than we counted: others use it too.
                 if not self._eviction.evict_for(owner):
                     raise self._eviction.refused(str(ex)) from ex
+        kept: Path | None = None
         try:
             replaced, kept = self._link_aside(key)
             if replaced is not None:
                 # Cancelled before it is replaced: should we die in between, no producer
                 # is left behind that nobody can reach any more.
                 self._marks.cancel(replaced)
-                self._index.drop(replaced)
             os.rename(aside, self._directory.segment(name))
         except BaseException:
             os.close(locked)
             discard(aside)
+            if kept is not None:
+                # It still has its own name, and is what it was.
+                discard(kept)
             raise
         if replaced is not None:
+            self._index.drop(replaced)
             self._marks.evict(replaced)
         if kept is not None:
             self._gone.keep(kept, owner)
