@@ -80,8 +80,7 @@ class Supervisor:
         self._directory = directory
         self._stopping = False
         # Without the lock, nothing in it is ours to make.
-        made = directory.make()
-        self._lock = take_lock(directory)
+        self._lock, made = take_lock(directory)
         try:
             # Our predecessor may have removed it before it let go of the lock.
             made = directory.create() or made
