@@ -21,7 +21,7 @@ from shmstream.memory.extents import no_room
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
-from shmstream.supervisor.adoption import adopt
+from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.finishing import Finishing
@@ -51,6 +51,9 @@ class Registry:
         self._index = Index(table)
         self._marks = Marks(table)
         self._gone = Gone(directory)
+        self._adoption = Adoption(
+            directory, self._index, self._marks, self._gone, self._evict_oldest
+        )
         self._finishing = Finishing(directory, self._index, self._marks)
         self._eviction = Eviction(
             directory,
@@ -67,7 +70,23 @@ class Registry:
 
     def adopt(self) -> None:
         """Index what a predecessor left; remove what cannot be used."""
-        adopt(self._directory, self._index, self._marks, self._gone)
+        self._adoption.adopt()
+
+    def adopt_left(self) -> None:
+        """Try again what could not be adopted, for want of room in this process."""
+        self._adoption.adopt_left()
+
+    def _evict_oldest(self) -> bool:
+        """Evict what has ended first of the owner that has most; False if nothing has.
+
+        Whose the place is to be is not known: what cannot be mapped cannot be asked.
+        """
+        holdings = self._index.holdings
+        holdings.measure()
+        losers = [holding for holding in holdings.all() if holding.can_lose]
+        if losers:
+            self._expire(max(losers, key=lambda holding: holding.sessions).oldest())
+        return bool(losers)
 
     # -- operations ------------------------------------------------------------------
 
@@ -93,13 +112,15 @@ class Registry:
             to the producer and closes it.
 
         Raises:
-            NoRoom: limits or the file system are exhausted and nothing can go.
+            NoRoom: limits, the file system or this process's own are exhausted, and
+                nothing can go.
         """
         raw = validate_id(conv_id)
         size = self._config.capacity if capacity is None else capacity
         if not MIN_CAPACITY <= size <= MAX_CAPACITY:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
+        self._adoption.require(key)
         self._eviction.make_room(key, self._index.get(key))
         name = digest(owner, conv_id)
         generation = random_bits(63) | 1
@@ -172,7 +193,11 @@ class Registry:
             conv_id: the conversation id.
             generation: none but this one.
             asked_ns: none whose producer asked for it after this moment.
+
+        Raises:
+            NoRoom: it is there, and could not be adopted yet.
         """
+        self._adoption.require((owner, conv_id))
         session = self._index.get((owner, conv_id))
         if (
             session is None
@@ -273,6 +298,8 @@ class Registry:
             self._marks.cancel_and_evict(session)
             self._index.drop(session)
             leftovers.remove_file(self._directory.segment(session.digest))
+        for path in self._adoption.left:
+            leftovers.remove_file(path)
         self._gone.close(leftovers)
         self._marks.close()
 
