@@ -58,7 +58,7 @@ class Pace:
         """A look's time has passed; returns whether there is any left."""
         self._left_s -= self._look_s
         # What sums of fractions miss by is no time.
-        return self._left_s > self._look_s / 2
+        return self._left_s > self._look_s / 100
 
     async def __aenter__(self) -> Self:
         self._bound = asyncio.timeout(None)
