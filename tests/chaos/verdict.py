@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BAD = ('lost', 'doubled', 'torn', 'hung', 'late', 'leaked', 'unexpected')
+BAD = ('lost', 'doubled', 'torn', 'hung', 'late', 'leaked', 'beyond', 'unexpected')
 """Kinds of problems; one of any of them fails the run."""
 
 _SHOWN = 30
@@ -67,6 +67,11 @@ class Verdict:
         self.took(what, seconds)
         if seconds > most:
             self.problem('late', f'{what}: {seconds:.2f} s, at most {most:.2f}; {who}')
+
+    def excused(self, what: str, seconds: float, most: float, why: str) -> None:
+        """A wait was longer than is promised, for a reason that is no fault of ours."""
+        self.notes['waits longer than promised, excused'] += 1
+        self.write('excused', f'{what}: {seconds:.2f} s, promised {most:.2f}; {why}')
 
     def count(self, kind: str) -> int:
         """Problems of a kind."""
