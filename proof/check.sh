@@ -11,8 +11,8 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 how_much=${1:-}
 case $how_much in
-    full) limit=600 memory=5000 ;;
-    quick | '') limit=120 memory=3000 ;;
+    full) limit=1800 memory=5000 ;;
+    quick | '') limit=900 memory=3000 ;;
     *) echo 'usage: check.sh [quick | full]' >&2; exit 2 ;;
 esac
 for tool in spin gcc timeout; do
@@ -43,8 +43,8 @@ search() {
         *) how=-DSAFETY run= ;;
     esac
     spin "$@" -a "$here/$model.pml" >out 2>&1 &&
-        nice gcc -w "-O$optimize" $how -DMEMLIM=$memory -o pan pan.c >>out 2>&1 &&
-        nice timeout $limit ./pan $run -m1000000 -w24 >>out 2>&1
+        gcc -w "-O$optimize" $how -DMEMLIM=$memory -o pan pan.c >>out 2>&1 &&
+        timeout $limit ./pan $run -m1000000 -w24 >>out 2>&1
 }
 
 fail() {

@@ -49,8 +49,8 @@ inline disuse()  { if :: using[me] -> using[me] = 0; users-- :: else fi }
 inline unlock(p) { if :: lock == p -> lock = NOBODY :: else fi }
 inline hang_up() { open[me] = false; asks[me] = 0; told[me] = 0 }
 
-/* ControlClient._connected, Runtime._greeted, SlotLock.__init__ (control/client.py,
- * runtime.py, memory/slots.py): connect, hello, take the lock, look into the table,
+/* ControlClient._connected, Seat.take, SlotLock.__init__ (control/client.py,
+ * seat.py, memory/slots.py): connect, hello, take the lock, look into the table,
  * follow; again when the connection has ended. */
 proctype Worker(byte me) {
     byte mine = 0;          /* the epoch that it has                                     */

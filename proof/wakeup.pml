@@ -1,6 +1,6 @@
 /*
  * wakeup.pml: who wakes whom in shmstream (shmstream/wakeups/, producer.py, follower.py,
- * runtime.py, supervisor/registry.py).
+ * seat.py, duties.py, supervisor/registry.py).
  *
  * A producer publishes, marks the boards of who follows, and rings who naps; a supervisor
  * cancels, and takes over when the producer was killed; workers follow. SIGKILL may hit
@@ -561,7 +561,7 @@ inline alert(h) {               /* FollowHub._alert                             
 #ifdef THREADS
 #ifndef NO_SELF_RING
     if
-    :: !is_bell ->              /* Runtime._ring_self                                 */
+    :: !is_bell ->              /* Seat.ring                                          */
         empty_buffer(of_worker[0]); bell[0] = true
     :: else                     /* looks before it waits again                        */
     fi;
@@ -1329,7 +1329,7 @@ end:
     od
 }
 
-/* wakeups/doorbell.py: Doorbell._run; runtime.py: Runtime._on_wake */
+/* wakeups/doorbell.py: Doorbell._run; duties.py: Duties.on_wake */
 proctype Doorbell(byte k) {
     byte w, v, looked;
     bool mine, told, every, due;
@@ -1400,7 +1400,7 @@ end:
     od
 }
 
-proctype Doorbell(byte k) {     /* Doorbell._run, Runtime._on_wake, ThreadHub.step    */
+proctype Doorbell(byte k) {     /* Doorbell._run, Duties.on_wake, ThreadHub.step      */
     HUB_LOCALS;
     byte looked;
     bool every;

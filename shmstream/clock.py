@@ -2,26 +2,47 @@
 
 What decides something (what has expired, which is older, whose time is over) is decided
 by the time since the machine was booted. It goes on through a suspend, nobody can set
-it, and all processes of the machine read the same. A reboot begins it anew, so a stamp
-that may outlive one has the boot's id beside it. The wall clock can be set, by hours
-and at any moment: it is for showing, for what leaves the machine (tokens), and for the
-age of what an earlier boot has left. How long this process itself waits for something
-is measured with ``time.monotonic``.
+it, and all processes of a time namespace read the same; one of another is refused when
+it says hello. A reboot begins it anew, so a stamp that may outlive one has the boot's
+id beside it. The wall clock can be set, by hours and at any moment: it is for showing,
+for what leaves the machine (tokens), and for the age of what an earlier boot has left.
+How long this process itself waits for something is measured with ``time.monotonic``.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 NS = 1_000_000_000
 
-# Read at once: an event loop that ends a stream must not read files.
-_BOOT_ID = Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii')
 
-BOOT: Final = int(_BOOT_ID.replace('-', '')[:16], 16)
-"""The id of this boot, half of it: 64 random bits."""
+def _boot() -> int:
+    path = Path('/proc/sys/kernel/random/boot_id')
+    try:
+        return int(path.read_text(encoding='ascii').replace('-', '')[:16], 16)
+    except (OSError, ValueError):
+        return 0
+
+
+def _time_space() -> int:
+    try:
+        return os.stat('/proc/self/ns/time').st_ino
+    except OSError:
+        # The kernel has none: there is one clock.
+        return 0
+
+
+# Both are read at once: an event loop that ends a stream must not read files.
+BOOT: Final = _boot()
+"""The id of this boot, half of it: 64 random bits. 0 where it is not shown (``/proc``
+with ``subset=pid``): what an earlier boot has left on a disk is taken for this boot's
+there, and may be kept for its TTL anew."""
+
+TIME_SPACE: Final = _time_space()
+"""Which time namespace this process is in."""
 
 
 class Moment(NamedTuple):

@@ -10,7 +10,7 @@ from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
 from shmstream.ring.state import State
-from shmstream.wakeups.hub import MAX_READ
+from shmstream.wakeups.hub import MAX_READ, Watch
 
 if TYPE_CHECKING:
     from shmstream.membership import Membership
@@ -132,13 +132,15 @@ class Consumer:
         if self._reader.producer_state is not State.PENDING:
             return True
         hub = await self._runtime.loop_hub()
-        watch = hub.join(self._segment)
         deadline = time.monotonic() + wait_s
-        counted = False
+        # By C code into the lists, as in ``Follower``.
+        joined: list[Watch] = []
+        counted: list[None] = []
         try:
+            joined.extend(map(hub.join, (self._segment,)))
             # Who waits for the first byte listens: it keeps the generation alive.
-            self._runtime.count_follower(self._segment, +1)
-            counted = True
+            counted.extend(map(self._runtime.count_follower, (self._segment,), (1,)))
+            watch = joined[0]
             while True:
                 seen = watch.reader.snapshot()
                 if watch.reader.producer_state is not State.PENDING:
@@ -154,4 +156,5 @@ class Consumer:
                 if counted:
                     self._runtime.count_follower(self._segment, -1)
             finally:
-                hub.leave(watch)
+                if joined:
+                    hub.leave(joined[0])

@@ -99,11 +99,24 @@ class Follower:
         return None if self._cancel_seen_at is None else _CANCEL_LOOK_S
 
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
-        watch = hub.join(self._segment)
-        self._hub, self._watch = hub, watch
-        self._runtime.count_follower(self._segment, +1)
-        self._counted = True
-        return watch
+        # By C code into the lists: what a handler raises as these return is told from
+        # what it raises before, and undoes no more than has been done.
+        joined: list[Watch] = []
+        counted: list[None] = []
+        try:
+            joined.extend(map(hub.join, (self._segment,)))
+            counted.extend(map(self._runtime.count_follower, (self._segment,), (1,)))
+            self._hub, self._watch, self._counted = hub, joined[0], True
+            return joined[0]
+        except BaseException:
+            self._watch, self._counted = None, False
+            try:
+                if counted:
+                    self._runtime.count_follower(self._segment, -1)
+            finally:
+                if joined:
+                    hub.leave(joined[0])
+            raise
 
     def close(self) -> None:
         """Let go of the stream. Idempotent; the end does it as well.
@@ -121,14 +134,17 @@ class Follower:
         self._let_go()
 
     def _let_go(self) -> None:
-        watch, self._watch = self._watch, None
         # A forked child's copy is not counted, nor is it in a hub.
-        if watch is not None and self._hub is not None and self._runtime.here:
-            try:
-                if self._counted:
-                    self._counted = False
-                    self._runtime.count_follower(self._segment, -1)
-            finally:
+        if self._watch is None or self._hub is None or not self._runtime.here:
+            self._watch = None
+            return
+        try:
+            if self._counted:
+                self._counted = False
+                self._runtime.count_follower(self._segment, -1)
+        finally:
+            watch, self._watch = self._watch, None
+            if watch is not None:
                 self._hub.leave(watch)
 
     # -- in a thread -----------------------------------------------------------------
@@ -142,7 +158,7 @@ class Follower:
         try:
             if self._watch is None:
                 self._runtime.connect()
-                self._enter(self._runtime.thread_hub)
+                self._enter(self._runtime.seat.thread_hub)
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')
@@ -177,8 +193,8 @@ class Follower:
             there = await self._runtime.loop_hub()
             if watch is not None and hub is not None:
                 # It has been on a loop that is closed by now, perhaps.
-                self._watch, self._counted = None, False
-                self._runtime.drop_follower(hub, watch)
+                counted, self._watch, self._counted = self._counted, None, False
+                self._runtime.drop_follower(hub, watch, counted)
             hub, watch = there, self._enter(there)
         return hub, watch
 
@@ -255,5 +271,5 @@ class Follower:
 
     def __del__(self) -> None:
         watch = getattr(self, '_watch', None)
-        if watch is not None and self._hub is not None and self._counted:
-            self._runtime.drop_follower(self._hub, watch)
+        if watch is not None and self._hub is not None:
+            self._runtime.drop_follower(self._hub, watch, self._counted)

@@ -25,8 +25,11 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.runtime import Runtime
 from shmstream.supervisor.config import SupervisorConfig
 
-_runtimes: dict[str, Runtime] = {}
-_lock = threading.Lock()
+# Whoever has a slot is kept by itself, until it has left; others by their members.
+_runtimes: dict[str, weakref.ref[Runtime]] = {}
+_made = 0
+# Reentrant: a signal handler may join in the middle of another's joining.
+_lock = threading.RLock()
 
 
 class Membership:
@@ -55,13 +58,14 @@ class Membership:
         The last one takes the runtime with it, and returns when that has left.
         """
         self._closed = True
-        self.runtime.abort_all(self)
-        if _withdrawn(self.runtime, {self._token}):
+        self.runtime.producers.abort(self)
+        with _lock:
+            # At once: of two that close, one finds that it is the last.
+            self._give_back()
+            last = _withdrawn(self.runtime)
+        if last:
             self.runtime.close()
-            # After that: the doorbell thread would do it as well.
-            self._give_back()
         else:
-            self._give_back()
             self.runtime.wake_everybody()
 
 
@@ -78,37 +82,67 @@ def join(
     """
     where = os.path.realpath(directory.path)
     with _lock:
-        runtime = _runtimes.get(where)
-        if runtime is None or runtime.closed or not (runtime.members or runtime.there):
-            runtime = Runtime(directory, config, masters, leaving, _leave)
-            _runtimes[where] = runtime
-        member = Membership(runtime)
+        member = Membership(_runtime_of(where, directory, config, masters, leaving))
     if config is not None:
-        runtime.supervise(config, masters)
+        member.runtime.supervise(config, masters)
     return member
+
+
+def _runtime_of(
+    where: str,
+    directory: RuntimeDirectory,
+    config: SupervisorConfig | None,
+    masters: Callable[[], list[int]],
+    leaving: Callable[[], bool],
+) -> Runtime:
+    global _made
+    for known_as, entry in list(_runtimes.items()):
+        if entry() is None:
+            _runtimes.pop(known_as, None)
+    while True:
+        number = _made
+        runtime = _known(where)
+        if runtime is not None:
+            return runtime
+        runtime = Runtime(directory, config, masters, leaving, _leave)
+        entry = weakref.ref(runtime)
+        # Unless a signal handler has made one meanwhile: none comes in between these,
+        # as nothing is called.
+        if _made == number:
+            _made += 1
+            _runtimes[where] = entry
+            return runtime
+
+
+def _known(where: str) -> Runtime | None:
+    entry = _runtimes.get(where)
+    runtime = None if entry is None else entry()
+    if runtime is None or runtime.closed or not (runtime.members or runtime.there):
+        return None
+    return runtime
 
 
 def _leave(runtime: Runtime) -> None:
     """Close the runtime unless it has members."""
-    if _withdrawn(runtime, set()):
+    if _withdrawn(runtime):
         runtime.close()
 
 
-def _withdrawn(runtime: Runtime, but: set[object]) -> bool:
-    """Have whoever joins from now on make another, if it has no members but these."""
+def _withdrawn(runtime: Runtime) -> bool:
+    """Have whoever joins from now on make another, if it has no members."""
     with _lock:
-        if not runtime.members <= but:
+        if runtime.members:
             return False
-        for where, known in list(_runtimes.items()):
-            if known is runtime:
-                del _runtimes[where]
+        for where, entry in list(_runtimes.items()):
+            if entry() is runtime:
+                _runtimes.pop(where, None)
     return True
 
 
 def _forget_parents() -> None:
     global _lock
     # Another thread of the parent may have held it.
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _runtimes.clear()
 
 

@@ -55,13 +55,14 @@ class Producer:
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
-            take = runtime.room.take_for(segment)
-            self._ring = segment_writer(segment, lock.fileno(), take)
-            self._ringer = Ringer(segment, runtime.bells)
+            self._room = runtime.seat.room
+            self._ring = segment_writer(segment, lock, self._room.take_for(segment))
+            self._ringer = Ringer(segment, runtime.seat.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
-            runtime.add_producer(self)
+            # Before it is known: from then on another thread may end it.
             self._ended = False
+            runtime.producers.add(self)
         except BaseException:
             self._ended = True
             lock.close()
@@ -123,13 +124,16 @@ class Producer:
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
 
-        A chunk larger than the ring keeps its tail, and counts whole.
+        A chunk larger than the ring keeps its tail, and counts whole. When memory is
+        short, it waits in a thread, though not on an event loop, for a word about it,
+        250 ms at the most; meanwhile others may end the stream.
 
         Returns:
             False if the stream is over, and nothing was written: it was finished,
             cancelled or replaced, or memory ran out (it is then aborted, in-band).
             An empty chunk is True while the stream is not over.
         """
+        short = False
         try:
             # By hand: ``with`` costs a tenth of all this. Within the try: CPython looks
             # for signals after a call and not before, so what a handler raises then
@@ -145,9 +149,9 @@ class Producer:
                 try:
                     self._ring.append(chunk)
                 except NoRoom as ex:
-                    log.warning('stream %s: %s', self.generation, ex)
-                    self.abort('no room left for this stream')
-                    return False
+                    if not self._room.may_wait:
+                        return self._run_out(ex)
+                    short = True
                 if self._ringer.marks:
                     self._ringer.mark(self._ring.head)
         finally:
@@ -156,8 +160,35 @@ class Producer:
             except RuntimeError:
                 # A signal handler raised while we waited for it: that goes on up.
                 pass
+        if short:
+            return self._write_late(chunk)
         self._ringer.ring()
         return True
+
+    def _write_late(self, chunk: bytes) -> bool:
+        """Wait for a word about room, then write or give up.
+
+        Without the lock: whoever ends the stream meanwhile does not wait for that.
+        """
+        self._room.wait()
+        with self._lock:
+            if self._ended:
+                return False
+            if self.is_cancelled:
+                # It ends the stream, and writes nothing.
+                return self.write(chunk)
+            try:
+                self._ring.append(chunk)
+            except NoRoom as ex:
+                return self._run_out(ex)
+            self._ringer.mark(self._ring.head)
+        self._ringer.ring()
+        return True
+
+    def _run_out(self, why: NoRoom) -> bool:
+        log.warning('stream %s: %s', self.generation, why)
+        self.abort('no room left for this stream')
+        return False
 
     async def drain(self) -> None:
         """Wait while a word about the memory limit is under way; for between writes.
@@ -167,8 +198,8 @@ class Producer:
         and a stream that is written faster ends for want of room. 250 ms at the most,
         and only then.
         """
-        if self._runtime.room.asked:
-            await asyncio.to_thread(self._runtime.room.wait)
+        if self._room.asked:
+            await asyncio.to_thread(self._room.wait)
 
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
@@ -249,7 +280,8 @@ class Producer:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
-            self._runtime.remove_producer(self)
+            if self._runtime.here:
+                self._runtime.producers.remove(self)
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,13 @@
-"""What one process of the deployment shares: its slot, doorbell, hubs and mappings.
+"""What one process of the deployment shares: its slot, connection and mappings.
 
-Made lazily and after fork: importing or attaching starts nothing. One thread (the
-doorbell) does all the background work of the process: it drives the hubs, notices
-cancels for the streams produced here, and notices when the supervisor has gone.
+Made lazily and after fork: importing or attaching starts nothing. What is done in the
+background, one thread does, the doorbell's::
+
+    Runtime --> ControlClient, Keeper    the connection, and whom it leads to
+       |------> Mappings                 segments
+       |------> Producers                what is written here
+       |------> Seat                     the slot, the doorbell and the hubs
+       '------> Duties                   what the doorbell's thread does
 """
 
 from __future__ import annotations
@@ -10,46 +15,33 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
-import logging
 import os
-import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from shmstream import clock
+from shmstream.control.asker import Asker
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
-from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.duties import Duties
+from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.room import ANSWER_S, Room
 from shmstream.memory.segment import Segment
-from shmstream.memory.slots import SlotLock
-from shmstream.memory.table import WorkerTable
+from shmstream.producers import Producers
+from shmstream.seat import Seat
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.spawn import ask
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.chores import Chores
-from shmstream.wakeups.doorbell import NET_S, Doorbell
-from shmstream.wakeups.greenlets import make_doorbell
+from shmstream.wakeups.doorbell import NET_S
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.loops import LoopHubs
 from shmstream.wakeups.threads import ThreadHub
 from shmstream.weakly import weakly
 
-if TYPE_CHECKING:
-    from shmstream.producer import Producer
-
-log = logging.getLogger('shmstream')
-
-_ROOM_RETRY_S = 2.0
-
 _alive: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_with_a_slot: set[Runtime] = set()
+"""Kept until they have left: their threads and their slots go no other way."""
 
 
 class Runtime:
@@ -66,6 +58,11 @@ class Runtime:
 
     Attributes:
         members: a token of each membership (``membership``); without any it leaves.
+        client: its connection.
+        mappings: the segments that are mapped here.
+        producers: those that are being written here.
+        seat: its slot.
+        followers: how many there are here.
     """
 
     def __init__(
@@ -90,33 +87,30 @@ class Runtime:
             weakly(self._hello, {}),
             weakly(self._greeted, None),
         )
-        self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
-        # What garbage collection has found: it may run in any thread, under any lock.
-        self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._chores = Chores('doorbell')
-        self._joined = True
-        self.mappings = Mappings(directory.sessions, weakly(self._known_room, 0))
+        # Whom the supervisor works for in our name: as said, and as it has answered.
+        self._masters_said: set[int] = set()
+        self._masters_told: set[int] = set()
+        self._asker = Asker(directory)
+        self.seat = Seat(directory, weakly(self._on_wake, NET_S), self._asker)
+        self.producers = Producers()
+        seat = self.seat
+        self.mappings = Mappings(directory.sessions, lambda: seat.free_bytes)
+        self._duties = Duties(
+            self.seat,
+            self.producers,
+            self.mappings,
+            self._asker,
+            leaving,
+            weakly(self._keep_supervisor, None),
+            weakly(self._leave_unused, None),
+        )
         self.followers = 0
         self._pid = os.getpid()
-        self._slot: int | None = None
-        self._slot_lock: SlotLock | None = None
-        self._epoch = 0
-        self._notices = 0
-        self._looks = 0
-        self._room_wanted = False
-        self._ask_room_at = 0.0
-        self._asker: threading.Thread | None = None
-        self._look_at = 0.0
-        self._left = False
         self._lock = threading.RLock()
+        # Reentrant: a signal handler may close what is being closed.
+        self._closing = threading.RLock()
         self._closed = False
-        self.table: WorkerTable
-        self.bells: Bells
-        self.room: Room
-        self._doorbell: Doorbell
-        self._board: Board
-        self.thread_hub: ThreadHub
-        self._loop_hubs: LoopHubs
+        self._has_left = False
         _alive.add(self)
 
     # -- connecting ------------------------------------------------------------------
@@ -127,13 +121,23 @@ class Runtime:
         Raises:
             SupervisorUnavailable: no supervisor within the bound of ``ControlClient``.
         """
-        if self._slot is None:
+        if not self.there:
             first = self._config is not None
             self.client.connect(FIRST_CONNECT_S if first else CONNECT_S)
-        if not self._joined:
-            for pid in self._masters():
-                self.client.request('join', pid=pid)
-            self._joined = True
+        self._tell_masters()
+
+    def _reconnect(self) -> None:
+        self.client.connect()
+        self._tell_masters()
+        self._keeper.connected()
+
+    def _untold_masters(self) -> list[int]:
+        return [pid for pid in self._masters() if pid not in self._masters_told]
+
+    def _tell_masters(self) -> None:
+        for pid in self._untold_masters():
+            self.client.request('join', pid=pid)
+            self._masters_told.add(pid)
 
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
@@ -144,13 +148,14 @@ class Runtime:
                 return
             self._config, self._masters = config, masters
             self._keeper.supervise(config, masters)
-            # The supervisor that we have been greeted by does not know these masters.
-            self._joined = self._slot is None
+        # A supervisor that is there does not know these masters, and who only follows
+        # never asks it for anything: the doorbell's thread has it told.
+        self._duties.look_soon()
 
     @property
     def there(self) -> bool:
-        """Whether it has taken a slot."""
-        return self._slot is not None
+        """Whether it has taken a slot, and its doorbell's thread is there as well."""
+        return self.seat.whole
 
     @property
     def closed(self) -> bool:
@@ -163,155 +168,48 @@ class Runtime:
         return self._pid == os.getpid()
 
     def _hello(self) -> Message:
+        masters = self._masters()
+        self._masters_said = set(masters)
         return {
             'pid': os.getpid(),
-            'masters': self._masters(),
-            'slot': self._slot,
-            'epoch': self._epoch,
+            'masters': masters,
+            'slot': self.seat.slot,
+            'epoch': self.seat.epoch,
+            'time_space': clock.TIME_SPACE,
         }
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
         self._keeper.connected()
-        if (slot, epoch) == (self._slot, self._epoch) and self._doorbell.alive:
+        self._masters_told = self._masters_said
+        if self.seat.is_at(slot, epoch):
             return
         if self._closed:
             raise SupervisorUnavailable('this process has left')
-        # All that can fail comes first: half of it would leave followers asleep.
-        table = WorkerTable.attach(self.directory.table)
-        lock = self._lock_slot(table, slot, epoch)
-        doorbell: Doorbell | None = None
+        _with_a_slot.add(self)
         try:
-            doorbell = make_doorbell(table, epoch, weakly(self._on_wake, NET_S))
-            doorbell.start()
-            with self._lock:
-                before = self._doorbell if self._slot is not None else None
-                if before is None:
-                    self._board = Board(table, slot, epoch)
-                    by_pipe = doorbell.by_pipe
-                    self.thread_hub = ThreadHub(
-                        self._board, weakly(self._ring_self, None), by_pipe
-                    )
-                    pipe = None if by_pipe else table.pipe(epoch)
-                    self._loop_hubs = LoopHubs(self._board, pipe)
-                self.table = table
-                self.bells = Bells(table, (slot, epoch), self._board.tell)
-                self.room = Room(table, weakly(self._want_room, None))
-                self._notices = table.notices(slot)
-                self._looks = table.looks(slot)
-                self._doorbell = doorbell
-                # Last: with a slot, all of it is there, the thread as well.
-                had, self._slot_lock = self._slot_lock, lock
-                self._epoch = epoch
-                self._slot = slot
-        except BaseException:
-            # Greeted anew, we begin anew: the thread is looked for, not only the slot.
-            if doorbell is not None:
-                doorbell.stop()
-            if lock is not self._slot_lock:
-                lock.release()
-            raise
-        if before is not None:
-            # We were away for too long, and are somebody else to the new supervisor.
-            before.stop()
-            self._board.move(table, slot, epoch)
-            self._loop_hubs.move(table.pipe(epoch))
-            for segment in self.mappings.everything():
-                segment.count_followers(slot, epoch, 0)
-        if had is not None and had is not lock:
-            # Last: until here, words of that slot have been written.
-            had.release()
-
-    def _lock_slot(self, table: WorkerTable, slot: int, epoch: int) -> SlotLock:
-        had = self._slot_lock
-        if had is not None and had.place == (table.identity, slot, epoch):
-            return had
-        return SlotLock(self.directory.table, table, slot, epoch)
-
-    def _known_room(self) -> int:
-        return 0 if self._slot is None else self.table.room
-
-    def _want_room(self) -> None:
-        # Whoever writes must not wait, not even for a thread to start.
-        self._room_wanted = True
-        self._ring_self()
-
-    def _ask_room_aside(self, now: float) -> None:
-        # Nor may the doorbell thread: followers depend on it.
-        if now < self._ask_room_at:
-            return
-        if self._asker is not None and self._asker.is_alive():
-            return
-        self._room_wanted = False
-        self._asker = threading.Thread(
-            target=self._ask_room, name='shmstream-room', daemon=True
-        )
-        self._asker.start()
-
-    def _ask_room(self) -> None:
-        room = self.room
-        try:
-            ask(self.directory, 'room', reply_s=ANSWER_S)
-        except ShmstreamError as ex:
-            self._ask_room_at = time.monotonic() + _ROOM_RETRY_S
-            log.warning('no word about room: %s', ex)
-            room.answered(False)
-        else:
-            room.answered(True)
-
-    def _ring_self(self) -> None:
-        # The doorbell's own thread looks around by itself before it waits again.
-        if not self._doorbell.current:
-            self._doorbell.ring()
+            self.seat.take(slot, epoch, self.mappings.everything)
+        finally:
+            if self.seat.slot is None:
+                _with_a_slot.discard(self)
 
     # -- the doorbell thread ---------------------------------------------------------
 
     def _on_wake(self, rung: bool) -> float:
-        slot = self._slot
-        if slot is None:
-            return NET_S
-        do = self._chores.do
-        # First of all: somebody waits for this.
-        do('the board', self._board.rung, None)
-        now = time.monotonic()
-        notices, looks = self.table.notices(slot), self.table.looks(slot)
-        # By the clock, not by whether the wait ran out: under steady traffic the bell
-        # never stops ringing.
-        due = now >= self._look_at
-        if due:
-            self._look_at = now + NET_S
-        left = do('leaving', self.leaving, False)
-        if due or notices != self._notices or looks != self._looks or left:
-            look_at_all = due or looks != self._looks
-            self._notices, self._looks = notices, looks
-            self._look_around(look_at_all, left)
-        self._do_later()
-        if self._room_wanted:
-            do('asking for room', lambda: self._ask_room_aside(now), None)
-        wait_s = do('threads that follow', self.thread_hub.step, NET_S)
-        if due:
-            do('mappings', lambda: self.mappings.forget_unused(now), None)
-            do('the supervisor', self._keep_supervisor, None)
-            do('leaving unused', self._leave_unused, None)
-        return wait_s
+        return self._duties.on_wake()
 
-    def _look_around(self, look_at_all: bool, left: bool) -> None:
-        do = self._chores.do
-        for producer in self.producers():
-            do('a stop hook', producer.notice, None)
-        everybody = left and not self._left
-        self._left = left
-        if not look_at_all and not everybody:
-            return
-        do('loops', lambda: self._loop_hubs.poke(look_at_all, everybody), None)
-        do('threads', lambda: self.thread_hub.step(look_at_all, everybody), NET_S)
+    def later(self, action: Callable[[], object]) -> None:
+        """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
+        self._duties.later(action)
 
     def _keep_supervisor(self) -> None:
-        if self.client.gone():
-            self._keeper.reconnect(self.client)
+        if self.client.gone() or self._untold_masters():
+            self._keeper.reconnect(self._reconnect)
 
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.
+        if self._closed:
+            return
         if not self.members and self._leaving_now is None:
             thread = threading.Thread(
                 target=self._leave, args=(self,), name='shmstream-leaving'
@@ -324,109 +222,84 @@ class Runtime:
 
     def wake_everybody(self) -> None:
         """Have all followers look around: those of one member are to leave."""
-        if self._slot is not None:
-            self._loop_hubs.poke(False, True)
-            self.thread_hub.step(everybody=True)
+        if self.seat.slot is not None:
+            self.seat.loop_hubs.poke(False, True)
+            # Not here: what a step says of the next is for the thread that steps.
+            step = self.seat.thread_hub.step
+            self.later(functools.partial(step, everybody=True))
 
-    # -- hubs and mappings -----------------------------------------------------------
+    # -- followers -------------------------------------------------------------------
 
     async def loop_hub(self) -> LoopHub:
         """Return the hub of the running event loop. Raises as ``connect``."""
-        if self._slot is None:
+        if not self.there:
             await asyncio.to_thread(self.connect)
-        return self._loop_hubs.of(asyncio.get_running_loop())
+        return self.seat.loop_hubs.of(asyncio.get_running_loop())
 
-    # -- producers, and what is left of the dropped ----------------------------------
-
-    def add_producer(self, producer: Producer) -> None:
-        """Have the producer notice cancels."""
-        with self._lock:
-            self._producers.add(producer)
-
-    def remove_producer(self, producer: Producer) -> None:
-        """It has ended."""
-        with self._lock:
-            self._producers.discard(producer)
-
-    def producers(self) -> list[Producer]:
-        """Those that have not ended."""
-        with self._lock:
-            return list(self._producers)
-
-    def later(self, action: Callable[[], None]) -> None:
-        """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
-        self._later.put(action)
-        if self._slot is not None:
-            self._doorbell.ring()
-
-    def drop_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
+    def drop_follower(
+        self, hub: LoopHub | ThreadHub, watch: Watch, counted: bool
+    ) -> None:
         """A follower was dropped without ``close``; from a ``__del__``."""
         if self.here:
-            self.later(functools.partial(self._forget_follower, hub, watch))
+            self.later(functools.partial(self._forget_follower, hub, watch, counted))
 
-    def _forget_follower(self, hub: LoopHub | ThreadHub, watch: Watch) -> None:
-        self.count_follower(watch.segment, -1)
+    def _forget_follower(
+        self, hub: LoopHub | ThreadHub, watch: Watch, counted: bool
+    ) -> None:
+        if counted:
+            self.count_follower(watch.segment, -1)
         hub.leave_later(watch)
-
-    def _do_later(self) -> None:
-        while not self._later.empty():
-            self._chores.do('letting go', self._later.get(), None)
 
     def count_follower(self, segment: Segment, step: int) -> None:
         """One follower more or less of this segment in this process: publish it."""
         with self._lock:
             self.followers += step
+        slot = self.seat.slot
         # Who has left counts for nothing any more.
-        if self._slot is not None:
-            segment.count_followers(self._slot, self._epoch, step)
+        if slot is not None:
+            segment.count_followers(slot, self.seat.epoch, step)
 
     def listeners(self, segment: Segment) -> int:
         """Followers of a segment in all live workers."""
-        return segment.followers_everywhere(self.table.epoch)
+        return segment.followers_everywhere(self.seat.table.epoch)
 
     # -- leaving ---------------------------------------------------------------------
 
     def abandon(self) -> None:
         """Forget everything after a fork: it is the parent's."""
-        if self._slot is not None:
-            self._loop_hubs.abandon()
-        self._slot = None
-        # ``memory.slots`` has closed our copy.
-        self._slot_lock = None
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
+        self._closing = threading.RLock()
+        _with_a_slot.discard(self)
+        self.seat.abandon()
         self._closed = True
         self.mappings.clear()
         self.client.abandon()
-        # Without the lock: another thread of the parent may have held it.
-        for producer in list(self._producers):
-            producer.abandon()
-
-    def abort_all(self, member: object = None) -> None:
-        """Abort what this member produces, or everybody."""
-        for producer in self.producers():
-            if member in (None, producer.member):
-                self._chores.do(
-                    'aborting a stream',
-                    functools.partial(producer.abort, 'the producer is shutting down'),
-                    None,
-                )
+        self.producers.abandon()
 
     def close(self) -> None:
-        """Leave the deployment; what is still produced here is aborted."""
+        """Leave the deployment; what is still produced here is aborted.
+
+        Returns when that is done, whoever does it.
+        """
         self._closed = True
+        with self._closing:
+            if not self._has_left:
+                self._close()
+                self._has_left = True
+                _with_a_slot.discard(self)
+        aside = self._leaving_now
+        if aside is not None and aside is not threading.current_thread():
+            aside.join()
+
+    def _close(self) -> None:
         self._keeper.close()
-        self.abort_all()
-        self._do_later()
-        if self._slot is not None:
-            self._doorbell.stop()
-            if self._asker is not None:
-                self._asker.join()
-            self.bells.close()
-            self._loop_hubs.close()
-            self._slot = None
-        if self._slot_lock is not None:
-            # Before the connection: whose end makes the supervisor look whether it is.
-            self._slot_lock.release()
-            self._slot_lock = None
+        self.producers.abort()
+        self._duties.do_later()
+        self.seat.stop()
+        self._asker.join()
+        # Before the connection: whose end makes the supervisor look whether it is.
+        self.seat.leave()
         self.mappings.clear()
         self.client.close()
 

@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any, Self
 from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.ending import EVENT_STREAM
-from shmstream.errors import NoRoom, StreamNotFound, StreamReplaced
+from shmstream.errors import (
+    LocalError,
+    NoRoom,
+    StreamNotFound,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.membership import Membership, join
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.producer import Producer
+from shmstream.producers import CLOSED
 from shmstream.supervisor.config import SupervisorConfig
 
 if TYPE_CHECKING:
@@ -92,7 +99,10 @@ class Streams:
         """What we hold of this process's runtime, from our first use after a fork."""
         with self._lock:
             if self._member_now is None:
-                self._member_now = self._become_member()
+                member = self._become_member()
+                # Unless a signal handler has needed it meanwhile.
+                if self._member_now is None:
+                    self._member_now = member
             return self._member_now
 
     @property
@@ -139,7 +149,10 @@ class Streams:
         Raises:
             InvalidConversationId: as it says.
             NoRoom: limits are reached and nothing finished can go.
-            SupervisorUnavailable: nobody answered within some seconds.
+            StreamReplaced: the supervisor died meanwhile, and before its successor was
+                asked again somebody else has made a newer one.
+            SupervisorUnavailable: nobody answered within some seconds, or this was
+                closed meanwhile.
         """
         validate_id(conv_id)
         member = self.member
@@ -159,7 +172,7 @@ class Streams:
             # producer that nobody knows.
             made.extend(map(Producer, (member,), (segment,), (lock,)))
             if not pending:
-                made[0].begin(content_type)
+                _begin(made[0], content_type)
             return made[0]
         except BaseException:
             # Whoever keeps the exception keeps what these names stand for.
@@ -199,13 +212,17 @@ class Streams:
 
         Returns:
             Whether there was such a stream (of that generation, if one is given).
+
+        Raises:
+            InvalidConversationId: as it says.
+            SupervisorUnavailable: nobody answered within some seconds.
         """
         return self._stop('cancel', conv_id, generation, owner)
 
     def evict(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
-        """Cancel the stream and remove it; as ``cancel`` otherwise."""
+        """Cancel the stream and remove it; returns and raises as ``cancel``."""
         return self._stop('evict', conv_id, generation, owner)
 
     def _stop(
@@ -226,6 +243,9 @@ class Streams:
             For each: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
             generation. In the order asked, no stream twice.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
         """
         reply, _ = self.runtime.client.request(
             'lookup', owner=owner.hex(), ids=conv_ids
@@ -234,14 +254,22 @@ class Streams:
         return sessions
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools: never show it to clients."""
+        """Describe all streams of all owners. For tools: never show it to clients.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
+        """
         sessions: list[dict[str, Any]] = self.runtime.client.request('list')[0][
             'sessions'
         ]
         return sessions
 
     def status(self) -> dict[str, Any]:
-        """What the supervisor says of itself: pid, masters, sessions, memory."""
+        """What the supervisor says of itself: pid, masters, sessions, memory.
+
+        Raises:
+            SupervisorUnavailable: nobody answered within some seconds.
+        """
         return self.runtime.client.request('status')[0]
 
     def close(self) -> None:
@@ -269,6 +297,14 @@ class Streams:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
         self._member_now = None
+
+
+def _begin(producer: Producer, content_type: str) -> None:
+    try:
+        producer.begin(content_type)
+    except LocalError as ex:
+        # Nobody else has it: who has ended it closes all that its member has.
+        raise SupervisorUnavailable(CLOSED) from ex
 
 
 def _ask_for_stream(runtime: Runtime, **fields: Any) -> io.FileIO | None:

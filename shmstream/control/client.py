@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import io
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from shmstream import clock
 from shmstream.control.wire import MAX_REPLY, FrameReader, Message, encode
@@ -36,6 +35,8 @@ one that was carried out still finds somebody. At most a tenth of what is waited
 
 FIRST_CONNECT_S = 10.0
 """As long as a process waits that starts one itself, on a busy machine."""
+
+T = TypeVar('T')
 
 _Received = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
 
@@ -127,6 +128,7 @@ def call(
 
     Raises:
         OSError: the connection broke or the reply did not come in time.
+        SupervisorUnavailable: the supervisor found that it was too late to answer.
         NoRoom: the supervisor has no room for it.
         StreamReplaced: there is a newer stream than the one that was asked for.
         ControlError: the supervisor refused it.
@@ -172,6 +174,9 @@ def _refusal(reply: Message) -> ShmstreamError:
         error = NoRoom(text)
         error.soon = bool(reply.get('soon'))
         return error
+    if reply.get('late'):
+        # It had been stopped, and went on when we were about to give up.
+        return SupervisorUnavailable(f'no reply in time: {text}')
     if reply.get('replaced'):
         return StreamReplaced(str(reply['replaced']))
     return ControlError(text)
@@ -226,34 +231,40 @@ class ControlClient:
         asked_ns = clock.now_ns()
         deadline = time.monotonic() + REPLY_S
         request: Message = {'op': op, **fields}
-        with self._locked(deadline):
-            connect_by = min(time.monotonic() + CONNECT_S, deadline)
-            while True:
-                sock = self._connected(connect_by, deadline)
-                try:
-                    return call(sock, request, _left(deadline), asked_ns)
-                except OSError as ex:
+        return self._alone(deadline, lambda: self._ask(request, asked_ns, deadline))
+
+    def _ask(
+        self, request: Message, asked_ns: int, deadline: float
+    ) -> tuple[Message, io.FileIO | None]:
+        connect_by = min(time.monotonic() + CONNECT_S, deadline)
+        while True:
+            sock = self._connected(connect_by, deadline)
+            try:
+                return call(sock, request, _left(deadline), asked_ns)
+            except OSError as ex:
+                self._drop()
+                if time.monotonic() >= connect_by:
+                    raise SupervisorUnavailable(f'no reply: {ex}') from ex
+                request['again'] = True
+            except BaseException as ex:
+                if not isinstance(ex, ShmstreamError):
+                    # Half a reply may be under way: it must not answer another.
                     self._drop()
-                    if time.monotonic() >= connect_by:
-                        raise SupervisorUnavailable(f'no reply: {ex}') from ex
-                    request['again'] = True
-                except BaseException as ex:
-                    if not isinstance(ex, NoRoom | StreamReplaced | ControlError):
-                        # Half a reply may be under way: it must not answer another.
-                        self._drop()
-                    raise
+                raise
 
     def connect(self, wait_s: float = CONNECT_S) -> None:
         """Connect now rather than at the first request. Raises as ``request``."""
         deadline = time.monotonic() + max(wait_s, REPLY_S)
-        with self._locked(deadline):
-            connect_by = min(time.monotonic() + wait_s, deadline)
-            self._connected(connect_by, deadline)
+        connect_by = min(time.monotonic() + wait_s, deadline)
+        self._alone(deadline, lambda: self._connected(connect_by, deadline))
 
-    @contextlib.contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
-        # Taken within the try: CPython looks for signals after a call and not before,
-        # so what a handler raises then cannot leave it taken, for everybody.
+    def _alone(self, deadline: float, act: Callable[[], T]) -> T:
+        """Return what this returns, done while no other thread asks.
+
+        In one function, and no context manager: CPython looks for signals after a call
+        and not before, so what a handler raises cannot leave the lock taken, for
+        everybody, if it is taken within this try and let go in its end.
+        """
         mine = False
         try:
             # Who queues behind a supervisor that does not come back gives up with the
@@ -263,7 +274,8 @@ class ControlClient:
             if time.monotonic() - self._failed_at < _FAIL_FAST_S:
                 raise SupervisorUnavailable('the supervisor is still not there')
             self._busy = mine = True
-            yield
+            found = act()
+            return found
         finally:
             if mine:
                 self._busy = False

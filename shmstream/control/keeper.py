@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from shmstream.control.client import ControlClient
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
@@ -27,7 +26,7 @@ log = logging.getLogger('shmstream')
 
 
 class Keeper:
-    """Starts supervisors and has a client connect again, neither of them too often.
+    """Starts supervisors and has a process connect again, neither of them too often.
 
     Args:
         directory: the runtime directory.
@@ -101,8 +100,8 @@ class Keeper:
         full = len(self._spawns) == _AT_ONCE
         return not full or now - self._spawns[0] >= _RESTLESS_S
 
-    def reconnect(self, client: ControlClient) -> None:
-        """Have the client connect again, in a thread of its own.
+    def reconnect(self, connect: Callable[[], None]) -> None:
+        """Have this connect again, in a thread of its own.
 
         Whoever notices must not wait: followers depend on it.
         """
@@ -114,16 +113,16 @@ class Keeper:
         self._next_try = now + _RECONNECT_S
         self._thread = threading.Thread(
             target=self._connect,
-            args=(client,),
+            args=(connect,),
             name='shmstream-reconnect',
             daemon=True,
         )
         self._thread.start()
 
     @staticmethod
-    def _connect(client: ControlClient) -> None:
+    def _connect(connect: Callable[[], None]) -> None:
         try:
-            client.connect()
+            connect()
         except ShmstreamError as ex:
             log.error('%s', ex)
 

@@ -14,9 +14,9 @@ is one reply per request, in order. A descriptor (the locked segment, in the rep
 A request also has ``asked`` and ``until``, in ns since boot (``shmstream.clock``): when
 it was asked for first, and until when its asker waits for it; and ``again`` if it may
 have been carried out already, by a supervisor that died before it could say so. Nothing
-is done for an asker whose time is over or who has hung up (only ``leave`` is: who goes
-does not wait). So a request that was given up can never be carried out later, and every
-request may be made again:
+is done for an asker whose time is over (the reply has ``late``) or who has hung up
+(only ``leave`` is: who goes does not wait). So a request that was given up can never be
+carried out later, and every request may be made again:
 
     cancel, evict   concern no stream whose producer asked for it after ``asked``
     create, again   takes the place of no such stream either; what its own first try
@@ -25,7 +25,7 @@ request may be made again:
 
     op       fields                                    reply
     -------  ----------------------------------------  --------------------------------
-    hello    pid, masters, slot, epoch                 slot, epoch
+    hello    pid, masters, slot, epoch, time_space     slot, epoch
     join     pid (of a successor's master)             -
     leave    pid (of a master that goes)               -
     create   owner, id, capacity                       generation, digest + descriptor;

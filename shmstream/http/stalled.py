@@ -157,6 +157,9 @@ class Reader:
             return self._sending, self._sent
         size = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info('socket')
+        if sock is None:
+            # uvloop shows none any more once it has closed it.
+            return size > 0, size
         try:
             if sock.family != socket.AF_UNIX:
                 info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
@@ -174,9 +177,9 @@ def _probe(sock: Any, within_s: float) -> None:
     """Have the kernel ask a quiet peer whether it is there."""
     idle_s = max(1, round(within_s / 2))
     every_s = max(1, round(within_s / 2 / _PROBES))
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
     try:
-        if sock.family == socket.AF_UNIX:
-            return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)

@@ -8,6 +8,7 @@ never SIGBUS.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,8 +27,12 @@ MAX_EXTENT = 512 * 1024
 """Half of what there is, up to this: little is wasted, and a full ring has cost some
 twenty system calls."""
 
-
 _PAGE = 4096
+
+
+def to_pages(size: int) -> int:
+    """Return what so many bytes of a ring cost: whole pages."""
+    return -(-size // _PAGE) * _PAGE
 
 
 def extend_to(reserved: int, needed: int, capacity: int) -> int:
@@ -55,25 +60,30 @@ def reserve_extent(fd: int, reserved: int, target: int) -> None:
 
 
 def segment_writer(
-    segment: Segment, fd: int, take: Callable[[int], bool] | None = None
+    segment: Segment, lock: int | io.FileIO, take: Callable[[int], bool] | None = None
 ) -> RingWriter:
-    """Return the writer of a segment, for whoever holds its lock through ``fd``.
+    """Return the writer of a segment, for whoever holds its lock through ``lock``.
 
     Args:
         segment: the segment.
-        fd: its file.
+        lock: its file. Not only its number: when that is closed, it is soon another's.
         take: asked for every extent whether memory of this size may be taken.
     """
     words, capacity = segment.words, segment.capacity
 
+    def may_go_to(target: int) -> bool:
+        size = to_pages(target) - to_pages(words[W_RESERVED])
+        return take is None or size == 0 or take(size)
+
     def reserve(needed: int) -> int:
         reserved = words[W_RESERVED]
         target = extend_to(reserved, needed, capacity)
-        if take is not None and not take(target - reserved):
+        if not may_go_to(target):
             # Only what must be: with the next piece there may be more.
-            target = min(-(-needed // _PAGE) * _PAGE, target)
-            if not take(target - reserved):
+            target = min(to_pages(needed), target)
+            if not may_go_to(target):
                 raise NoRoom('no room for the stream: the memory limit is reached')
+        fd = lock if isinstance(lock, int) else lock.fileno()
         reserve_extent(fd, reserved, target)
         return target
 

@@ -7,13 +7,14 @@ figure comes: all shares together are what is left, and the limit holds.
 
 A process that has spent half of its share has the supervisor asked, aside, to look
 again. While the answer is under way, who can wait for it should (``wait``, for 250 ms
-at the most): a writer in a thread whose share is used up does, and so does whoever
-writes on an event loop and awaits ``Producer.drain`` in between. ``take`` itself never
-waits on a loop. It may use there what others leave of their shares, an extent at the
-most: should all of them do so before one figure, the limit is exceeded by as much each,
-and never if there is but one. When nobody answers, what the file system has is the
-limit, until the next figure shows that somebody is there: writing does not need a
-supervisor.
+at the most): a writer in a thread whose share is used up does, without its stream's
+lock, and so does whoever writes on an event loop and awaits ``Producer.drain`` in
+between. ``take`` itself never waits. On a loop it may use what others leave of their
+shares, an extent at the most: should all of them do so before one figure, the limit is
+exceeded by as much each, and never if there is but one. An extent that is being taken
+while the supervisor measures counts from the next figure on (``supervisor.eviction``).
+When nobody answers, what the file system has is the limit, until the next figure shows
+that somebody is there: writing does not need a supervisor.
 
 While several owners share the memory, there is a figure of the same kind for each
 (``supervisor.shares``), in the segments of its live streams. A process keeps to its
@@ -30,9 +31,6 @@ from shmstream.memory.extents import MAX_EXTENT
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import W_OWNER_ROOM
-
-ANSWER_S = 0.25
-"""As long as anybody waits for a word about room."""
 
 
 class _Purse:
@@ -73,10 +71,14 @@ class Room:
             will be none.
     """
 
+    ANSWER_S = 0.25
+    """As long as anybody waits for a word about room."""
+
     def __init__(self, table: WorkerTable, ask: Callable[[], None]) -> None:
         self._table = table
         self._ask = ask
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may write in the middle of a write.
+        self._lock = threading.RLock()
         self._word = threading.Condition(self._lock)
         self._sequence = -1
         self._purse = _Purse()
@@ -102,10 +104,6 @@ class Room:
         with self._lock:
             purses = self._purses(owner, words)
             on_loop = _on_a_loop()
-            if self._lacks(size, purses) and not on_loop:
-                self._want()
-                self._wait()
-                purses = self._purses(owner, words)
             taken = not self._lacks(size, purses) or (
                 on_loop and all(purse.can_lend(size) for purse in purses)
             )
@@ -121,6 +119,11 @@ class Room:
         """Whether a word about room is under way: who can should wait for it."""
         # A glance, without the lock: it is taken for every piece that is written.
         return self._asked and not self._unanswered
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a word is under way, and this is no event loop."""
+        return self.asked and not _on_a_loop()
 
     def wait(self) -> None:
         """Wait until there is a word about room, if one is under way; never on a loop.
@@ -140,7 +143,7 @@ class Room:
             self._word.notify_all()
 
     def _wait(self) -> None:
-        if not self._word.wait_for(self._has_word, ANSWER_S):
+        if not self._word.wait_for(self._has_word, self.ANSWER_S):
             self._unanswered = True
 
     def _has_word(self) -> bool:

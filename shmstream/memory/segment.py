@@ -14,9 +14,9 @@ The lock is never free between creation and the producer's end: it belongs to th
 file description, which is in the control socket while nobody holds it. Segments are
 never reused, so a mapping can only ever show the session it was opened for (I4).
 
-``hold`` is another lock, which says that somebody maps the file: a shared one on the
-open file description (``F_OFD_SETLK``). The mapping keeps that description, and so the
-lock, until it is unmapped, in forked children too; nobody ever waits for it. The
+``hold`` is another lock (``file_locks``), which says that somebody maps the file: a
+shared one on its first byte, which stands for all of it. The mapping keeps the
+description, and so the lock, until it is unmapped, in forked children too. The
 supervisor's own mappings do not hold.
 
 A mapping is closed when the last object that uses it is gone; nothing has to be closed
@@ -31,7 +31,6 @@ import functools
 import mmap
 import os
 import stat
-import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.ids import MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.extents import FIRST_EXTENT, no_room
+from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.ring.layout import (
     B_ID,
     B_OWNER,
@@ -71,11 +71,6 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.ring import RingReader
 from shmstream.ring.state import STATES
-
-# struct flock: kind, whence, start, length, pid. One byte stands for the file.
-_FLOCK = struct.Struct('hhqqi4x')
-_SHARED = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0)
-_ALONE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 
 _EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
 
@@ -373,7 +368,7 @@ def hold(fd: int) -> None:
         StreamNotFound: it is just being removed.
     """
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _SHARED)
+        lock_shared(fd)
     except BlockingIOError:
         raise StreamNotFound('stream not found or expired') from None
 
@@ -384,4 +379,4 @@ def hold_alone(fd: int) -> None:
     Raises:
         BlockingIOError: somebody maps it.
     """
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _ALONE)
+    lock_alone(fd)

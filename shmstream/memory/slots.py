@@ -1,9 +1,8 @@
 """Who lives in a slot: a lock on one byte of the worker table's file.
 
 A pid says nothing: pids repeat, soonest in a container, and mean another process in
-another pid namespace. A lock is the kernel's word. It belongs to an open file
-description, and is gone when the last descriptor of that is closed, however its
-process has ended::
+another pid namespace. A lock (``file_locks``) is the kernel's word, and is gone with
+whoever had it::
 
     worker                                  supervisor
     hello                        ------->   slot's epoch = a new one; while this
@@ -28,27 +27,18 @@ that a table is in use.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
+from shmstream.memory.file_locks import lock_alone, unlock
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 
-_FLOCK: Final = struct.Struct('hhqqi0q')
-"""``struct flock``: type, whence, start, length, pid (0)."""
-
 _held: weakref.WeakSet[SlotLock] = weakref.WeakSet()
 _opening = threading.RLock()
-
-
-def _set(fd: int, kind: int, slot: int, count: int = 1) -> None:
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, slot, count, 0))
 
 
 def _open(path: Path) -> int:
@@ -78,7 +68,7 @@ class SlotLock:
             self._fd = _open(path)
             _held.add(self)
         try:
-            _set(self._fd, fcntl.F_WRLCK, slot)
+            lock_alone(self._fd, slot)
             found = os.fstat(self._fd)
             same = (found.st_dev, found.st_ino) == table.identity
             if not same or table.epoch(slot) != epoch:
@@ -91,7 +81,7 @@ class SlotLock:
         """Let the slot go; idempotent."""
         if self._fd >= 0:
             # Not only by closing it: a copy may live on in a forked process.
-            _set(self._fd, fcntl.F_UNLCK, self._slot)
+            unlock(self._fd, self._slot)
             self.abandon()
 
     def abandon(self) -> None:
@@ -130,14 +120,14 @@ class SlotLocks:
             count: how many.
         """
         try:
-            _set(self.fd, fcntl.F_WRLCK, slot, count)
+            lock_alone(self.fd, slot, count)
         except (BlockingIOError, PermissionError):
             yield False
             return
         try:
             yield True
         finally:
-            _set(self.fd, fcntl.F_UNLCK, slot, count)
+            unlock(self.fd, slot, count)
 
     def all_vacant(self) -> contextlib.AbstractContextManager[bool]:
         """As ``vacant``, for all slots."""

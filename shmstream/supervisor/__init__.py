@@ -9,6 +9,11 @@
     connection.py  one worker's connection
     operations.py  what can be asked
     registry.py    sessions: made, replaced, evicted, collected
+    index.py       all of them, by whatever finds one
+    marks.py       the words by which they are cancelled and evicted
+    adoption.py    those that a predecessor has left
+    finishing.py   those whose producer has died
+    gone.py        what is no session any more, and still mapped
     session.py     one of them
     workers.py     slots and doorbells
     masters.py     the processes it works for

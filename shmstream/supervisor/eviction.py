@@ -3,6 +3,18 @@
 Whose oldest goes, ``shares`` decides. Of that owner's, what nobody maps goes first: it
 gives its memory back at once. What somebody maps is put aside (``gone``), and holds its
 memory until the last one lets go: so no more of it goes than is short.
+
+What is published of room, live streams may take at any moment, and it is known only
+when they are measured again. So a part of it is not published but kept for new
+sessions::
+
+    limit   |   measured   |     published: live streams    | kept |
+                                                              new sessions
+
+Once that is used up, all that is live is measured for each new session: what is there
+is known then, and one that does not fit is refused. An extent that is being taken while
+it is measured is missed by both, and counts from the next time on: for as long, the
+limit may be exceeded by one extent for each writer that is in the midst of that.
 """
 
 from __future__ import annotations
@@ -24,6 +36,9 @@ from shmstream.supervisor.shares import Shares
 
 _NEED = HEADER_BYTES + FIRST_EXTENT
 _SPARE = 256 * 1024
+
+_KEPT = 16
+"""One part in so many of what is left is kept for new sessions."""
 
 _PROBES = 32
 """How many finished sessions are tried for one that nobody maps."""
@@ -61,6 +76,7 @@ class Eviction:
         self._evict = evict
         self._forget = forget
         self._shares = Shares(config)
+        self._kept = 0
 
     def make_room(self, key: Key, replaced: Session | None) -> None:
         """Have what has ended go until there is room for one session more.
@@ -73,6 +89,8 @@ class Eviction:
             NoRoom: its owner has its share, or nothing can go.
         """
         owner = key[0]
+        if self._kept < _NEED:
+            self._holdings.measure()
         if self._refusal(owner, replaced) is not None:
             # Some of it may have ended just now, or been let go of.
             self._holdings.measure_of(owner)
@@ -163,6 +181,7 @@ class Eviction:
     def made(self, session: Session) -> None:
         """A session has been made: what was said of room is that much less now."""
         self._table.reduce_room(session.held)
+        self._kept = max(self._kept - session.held, 0)
         holding = self._holdings.of(session.key[0])
         word = self._room_of(holding, self._table.room)
         session.words[W_OWNER_ROOM] = word
@@ -183,6 +202,8 @@ class Eviction:
             if loser is None or not self._take_from(loser, short):
                 break
         room = max(min(limit - self._used, free), 0)
+        self._kept = room // _KEPT
+        room -= self._kept
         # Before the room: whoever sees that figure begins to count anew.
         for holding in self._holdings.all():
             word = self._room_of(holding, room)

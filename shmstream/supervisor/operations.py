@@ -67,7 +67,9 @@ class Operations:
                 if connection.hung_up:
                     return
                 if clock.now_ns() > request.get('until', clock.now_ns()):
-                    raise ControlError('it was not asked in time')
+                    late = {'ok': False, 'error': 'it was not asked in time'}
+                    connection.send(late | {'late': True})
+                    return
             operation(connection, request)
         except NoRoom as ex:
             refusal = {'ok': False, 'error': str(ex), 'no_room': True}
@@ -82,6 +84,11 @@ class Operations:
     def _hello(self, connection: Connection, request: Message) -> None:
         if connection.slot is not None:
             raise ControlError('hello was said already')
+        if request.get('time_space', clock.TIME_SPACE) != clock.TIME_SPACE:
+            raise ControlError(
+                f'process {request["pid"]} is in another time namespace than the'
+                ' supervisor: their clocks differ'
+            )
         for pid in request['masters']:
             self._masters.watch(int(pid))
         connection.slot, connection.epoch = self._workers.hello(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from shmstream import clock
 from shmstream.control.wire import to_json
+from shmstream.memory.extents import to_pages
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH, W_RESERVED
 from shmstream.ring.ring import RingReader
@@ -13,12 +14,10 @@ from shmstream.ring.ring import RingReader
 Key = tuple[bytes, str]
 """Owner digest and conversation id."""
 
-_PAGE = 4096
-
 
 def memory_of(reserved: int) -> int:
     """Return the bytes of memory, to the page, of a segment with so much reserved."""
-    return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
+    return HEADER_BYTES + to_pages(reserved)
 
 
 @dataclass(eq=False)
@@ -68,7 +67,9 @@ class Session:
     def asked_for_after(self, asked_ns: int) -> bool:
         """Whether its producer asked for it after this moment of this boot."""
         asked = self.segment.asked
-        return asked.boot == clock.BOOT and asked.now_ns > asked_ns
+        # One that is still to come is of an earlier boot, whatever is known of boots.
+        of_this_boot = asked.boot == clock.BOOT and asked.now_ns <= clock.now_ns()
+        return of_this_boot and asked.now_ns > asked_ns
 
     def memory(self) -> int:
         """Bytes of memory it holds, to the page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -47,8 +48,8 @@ class Bells:
         self._open: dict[int, _Bell] = {}
         self.rung = [0] * MAX_SLOTS
         # Held around use as well as close: closing a semaphore under a thread that
-        # uses it crashes the process.
-        self._lock = threading.Lock()
+        # uses it crashes the process. Reentrant: a signal handler may ring as well.
+        self._lock = threading.RLock()
 
     @property
     def own_slot(self) -> int | None:
@@ -70,9 +71,9 @@ class Bells:
                 bell = self._bell(slot)
                 if bell is not None:
                     bell.ring(bool(nap & BY_PIPE))
-            except OSError as ex:
-                # Without descriptors it cannot be rung: the bytes are there, and it
-                # looks for itself.
+            except (OSError, posix_ipc.Error) as ex:
+                # Without descriptors it cannot be rung, nor once a signal handler has
+                # closed it: the bytes are there, and it looks for itself.
                 log.warning('slot %d cannot be rung: %s', slot, ex)
 
     def _bell(self, slot: int) -> _Bell | None:
@@ -81,8 +82,8 @@ class Bells:
         if known is not None:
             if known.epoch == epoch:
                 return known
+            self._open.pop(slot, None)
             known.close()
-            del self._open[slot]
         if not epoch:
             return None
         try:
@@ -95,9 +96,8 @@ class Bells:
     def close(self) -> None:
         """Close all of them."""
         with self._lock:
-            for bell in self._open.values():
-                bell.close()
-            self._open.clear()
+            while self._open:
+                self._open.popitem()[1].close()
 
 
 class _Bell:
@@ -128,7 +128,8 @@ class _Bell:
         return True
 
     def close(self) -> None:
-        self._semaphore.close()
+        with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
+            self._semaphore.close()
         self._close_pipe()
 
     def _close_pipe(self) -> None:

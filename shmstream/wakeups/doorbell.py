@@ -38,6 +38,7 @@ class Doorbell:
         self._steady = SteadyWait.of(name)
         self._on_wake = on_wake
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._chores = Chores('doorbell')
         self._thread = threading.Thread(
             target=self._run, name='shmstream-doorbell', daemon=True
@@ -48,6 +49,12 @@ class Doorbell:
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._look_around()
+        finally:
+            self._ended.set()
+
+    def _look_around(self) -> None:
         wait_s = NET_S
         while not self._stopping.is_set():
             rung = self._wait(wait_s)
@@ -111,6 +118,9 @@ class Doorbell:
         # If it cannot be rung, it looks by itself, after ``NET_S`` at the most.
         self.ring()
         if self._thread.ident is not None:
+            # Not only the join: one that a signal handler has interrupted takes the
+            # thread for ended from then on.
+            self._ended.wait()
             self._thread.join()
         if self._steady is not None:
             self._steady.close()

@@ -201,9 +201,11 @@ class FollowHub:
         """Return the watch of this segment for one more follower."""
         watch = self._watches.get(segment.identity)
         if watch is None:
-            watch = self._watches[segment.identity] = Watch(segment, self._on_mark)
+            watch = Watch(segment, self._on_mark)
             self._board.enter(watch, self)
             watch.last = watch.reader.snapshot()
+            # Last: whoever joins it relies on its having a place.
+            self._watches[segment.identity] = watch
         watch.followers += 1
         return watch
 

@@ -23,7 +23,8 @@ class LoopHubs:
         self._pipe = pipe
         self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self._listener: LoopHub | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may use what it has interrupted.
+        self._lock = threading.RLock()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
         """Return the hub of the running loop."""
@@ -33,7 +34,7 @@ class LoopHubs:
         with self._lock:
             hub = self._hubs.get(loop)
             if hub is None:
-                hub = self._hubs[loop] = LoopHub(loop, self._board)
+                hub = self._hubs.setdefault(loop, LoopHub(loop, self._board))
             if self._listener is None and self._pipe is not None:
                 self._listener = hub
                 hub.listen(self._pipe)

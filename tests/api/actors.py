@@ -55,7 +55,7 @@ def fork_and_go_on(directory: str) -> None:
         with streams.create('child') as own:
             own.write(b'child')
         assert streams.runtime is not ours
-        assert streams.runtime._slot != ours._slot
+        assert streams.runtime.seat.slot != ours.seat.slot
         assert b''.join(streams.open('child').follow()) == b'child'
         assert streams.open('parent').read() == b'one '
         # What it inherited is the parent's: dropping it must change nothing.
@@ -145,6 +145,33 @@ def fork_while_a_thread_writes(directory: str) -> None:
         thread.join()
         producer.finish()
         say({'wrote': wrote, 'data': streams.open('c').read().decode()})
+
+
+def fork_while_a_thread_looks(directory: str) -> None:
+    """Fork while another thread goes through what is produced; the child leaves."""
+    with Streams.attach(directory) as streams:
+        producer = streams.create('c')
+        looking, forked = threading.Event(), threading.Event()
+
+        def look() -> None:
+            with streams.runtime.producers._lock:
+                looking.set()
+                forked.wait()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        looking.wait()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(5)
+            with producer:
+                producer.abort('not ours')
+            os._exit(0)
+        forked.set()
+        code = _wait(pid)
+        thread.join()
+        say({'child': code, 'state': producer.state.label})
+        producer.finish()
 
 
 def fork_without_the_streams(directory: str) -> None:

@@ -92,14 +92,14 @@ def test_who_leaves_lets_its_deliveries_go(
     streams: Streams, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
-        follower = streams.open(producer.conv_id).follow(
-            leave=lambda: streams.runtime.leaving()
-        )
+        told: list[bool] = []
+        follower = streams.open(producer.conv_id).follow(leave=lambda: bool(told))
         sink = Sink()
         task = await begun(follower, sink)
         producer.write(b'abc')
         await until(lambda: sink.got == b'abc')
-        monkeypatch.setattr(streams.runtime, 'leaving', lambda: True)
+        monkeypatch.setattr(streams.runtime._duties, '_leaving', lambda: bool(told))
+        told.append(True)
         with pytest.raises(FollowCut) as cut:
             await task
         assert cut.value.offset == 3

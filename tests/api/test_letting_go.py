@@ -250,8 +250,9 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
     left: list[Follower] = []
 
     def nap() -> int:
-        assert runtime._slot is not None
-        word: int = runtime.table.words[runtime.table.nap_at(runtime._slot)]
+        assert runtime.seat.slot is not None
+        table = runtime.seat.table
+        word: int = table.words[table.nap_at(runtime.seat.slot)]
         return word
 
     async def begin() -> None:
@@ -261,12 +262,12 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
         producer.write(b'x')
         assert await task == b'x'
         # As if others had written, too. The follower is never closed.
-        runtime._board.wake(await runtime.loop_hub())
+        runtime.seat.board.wake(await runtime.loop_hub())
         assert nap() == 0
 
     on_loop(begin)
     assert wait_until(lambda: nap() != 0, 5)
-    assert not runtime._loop_hubs._hubs
+    assert not runtime.seat.loop_hubs._hubs
     left[0].close()
     side = Aside(in_a_thread, consumer.follow())
     assert listens(consumer)

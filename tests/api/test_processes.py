@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shmstream import State, StreamNotFound, Streams, SupervisorUnavailable
+from shmstream import State, StreamNotFound, Streams, SupervisorUnavailable, membership
 from tests.api import actors
 from tests.support.child import ROOT, Child
 from tests.support.leaks import wait_until
@@ -92,6 +93,13 @@ def test_a_forked_child_cannot_write_its_parent_s_stream(
         assert parent.hear() == {'wrote': 0, 'data': 'parent parent'}
 
 
+def test_a_forked_child_leaves_its_parent_s_stream_whoever_looked_at_it(
+    directory: Path, streams: Streams
+) -> None:
+    with Child(actors.fork_while_a_thread_looks, directory) as parent:
+        assert parent.hear() == {'child': 0, 'state': 'live'}
+
+
 # -- attaching and leaving -------------------------------------------------------------
 
 
@@ -145,6 +153,28 @@ def test_two_hundred_that_are_attached_used_and_dropped_leave_nothing(
         assert found['threads at once'] == 2
         assert found['settled'], found
     assert streams.open('dropped').state is State.ABORTED
+
+
+def test_what_never_took_a_slot_is_forgotten_with_its_last_user(
+    tmp_path: Path,
+) -> None:
+
+    def known() -> list[object]:
+        return [entry() for entry in membership._runtimes.values() if entry()]
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(known())
+        for number in range(3):
+            streams = Streams.attach(tmp_path / str(number))
+            assert streams.followers == 0
+            assert len(known()) == before + 1
+            del streams
+            assert len(known()) == before
+        assert len(membership._runtimes) <= before + 1
+    finally:
+        gc.enable()
 
 
 def test_a_process_that_ends_without_closing_ends_well(

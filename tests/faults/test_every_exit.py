@@ -6,6 +6,8 @@ goes on up; but no stream may stay live for it, nor a descriptor or a lock be ke
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -14,19 +16,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
-from shmstream import Consumer, Producer, State, Streams
+from shmstream import Consumer, Follower, Producer, State, Streams
 from shmstream.control import client
 from shmstream.control.client import ControlClient
 from shmstream.ending import end_stream
 from shmstream.memory.mappings import Mappings
+from shmstream.seat import Seat
 from shmstream.wakeups.bells import Ringer
 from tests.support.dying import Interrupted, interrupt_at
 from tests.support.leaks import wait_until
+from tests.support.stranger import stranger
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -87,7 +91,7 @@ def test_f49_wherever_ending_is_interrupted_the_stream_ends(
             assert producer.write(b'')
             end(producer)
         assert not producer.write(b'data: y\n\n')
-        assert producer not in streams.runtime.producers()
+        assert producer not in streams.runtime.producers.all()
         assert not producer._on_cancel
         assert producer._file.closed
         end(producer)
@@ -131,7 +135,52 @@ def descriptors() -> int:
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
     making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
     asking = (ControlClient.request, client.call, client._receive)
-    return making if lines == 'making' else asking
+    return making if lines == 'making' else (*asking, ControlClient._ask)
+
+
+_Generated: Any = contextlib._GeneratorContextManager
+
+LOCKING: tuple[Callable[..., Any], ...] = (
+    *(ControlClient.request, ControlClient.connect, ControlClient._ask),
+    *(ControlClient._alone, ControlClient._connected),
+    *(_Generated.__init__, _Generated.__enter__, _Generated.__exit__),
+)
+
+
+@pytest.mark.parametrize('again', [False, True])
+def test_f49_wherever_asking_is_interrupted_others_may_ask(
+    streams: Streams, again: bool
+) -> None:
+    """While what was raised is kept, with all that its frames hold."""
+    asks = streams.runtime.client
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        if again:
+            asks._drop()
+            asks.connect()
+        else:
+            asks.request('status')
+
+    def answered() -> bool:
+        found: list[object] = []
+        thread = threading.Thread(target=lambda: found.append(streams.status()))
+        thread.start()
+        thread.join()
+        return bool(found)
+
+    for number in itertools.count():
+        interrupt_at(number, *LOCKING, every='signal')
+        try:
+            ask()
+            break
+        except Interrupted as ex:
+            errors.append(ex)
+        finally:
+            sys.settrace(None)
+        assert answered(), number
+    assert number > 8
+    assert answered()
 
 
 @pytest.mark.parametrize('part', ['making', 'asking'])
@@ -169,7 +218,80 @@ def test_f49_wherever_making_is_interrupted_no_stream_stays_live(
         assert producer.write(b'x')
 
 
-@contextmanager
+@pytest.mark.parametrize('every', ['line', 'signal'])
+def test_f49_wherever_a_slot_s_taking_is_interrupted_it_is_taken_in_the_end(
+    streams: Streams, every: str
+) -> None:
+    """With a thread that drives the hubs, and no other thread or descriptor."""
+    before, threads = descriptors(), threading.active_count()
+    for number in itertools.count():
+        own = stranger(streams.runtime.directory.path)
+        interrupt_at(number, Seat.take, Seat._open_hubs, every=every)
+        hit = interrupted(own.connect)
+        if hit:
+            own.connect()
+        assert own.runtime.seat.doorbell.alive
+        assert threading.active_count() == threads + 1
+        with own.create('c') as producer:
+            follower = own.open('c').follow()
+            assert producer.write(b'x')
+            assert next(follower) == b'x'
+            follower.close()
+        own.close()
+        assert threading.active_count() == threads
+        if not hit:
+            break
+    assert number > 10
+    del own, producer, follower
+    assert wait_until(lambda: descriptors() <= before)
+
+
+@pytest.mark.parametrize('every', ['line', 'signal'])
+@pytest.mark.parametrize('goes_on', [True, False])
+def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
+    streams: Streams, every: str, goes_on: bool
+) -> None:
+    """Or, dropped, not at all; and its place is free."""
+    with streams.create('c') as producer:
+        assert producer.write(b'x')
+        consumer = streams.open('c')
+        seat = streams.runtime.seat
+        for number in itertools.count():
+            follower = consumer.follow()
+            interrupt_at(number, Follower._enter, every=every)
+            hit = interrupted(partial(next, follower))
+            if hit and goes_on:
+                assert next(follower) == b'x'
+            if goes_on:
+                assert producer.listeners == streams.followers == 1
+                follower.close()
+            del follower
+            # Tracing leaves cycles of frames.
+            gc.collect()
+            assert wait_until(lambda: producer.listeners == streams.followers == 0)
+            assert wait_until(lambda: not seat.thread_hub._hub._watches)
+            assert not seat.board._place_of
+            if not hit:
+                break
+        assert number > 3
+
+
+def test_f49_wherever_waiting_for_a_beginning_is_interrupted_nobody_counts(
+    streams: Streams,
+) -> None:
+    with streams.create('c', pending=True) as producer:
+        consumer = streams.open('c')
+        for number in itertools.count():
+            interrupt_at(number, Consumer.started, every='signal')
+            hit = interrupted(lambda: asyncio.run(consumer.started(0)))
+            assert producer.listeners == streams.followers == 0, number
+            if not hit:
+                break
+        assert number > 8
+        producer.begin()
+
+
+@contextlib.contextmanager
 def signals() -> Iterator[Callable[[], None]]:
     """Give what has a signal handler raise ``Interrupted`` here, at any moment soon."""
 

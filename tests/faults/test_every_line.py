@@ -28,6 +28,8 @@ from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone, remove
+from shmstream.supervisor.index import Index
+from shmstream.supervisor.marks import Marks
 from shmstream.supervisor.registry import Registry
 from shmstream.wakeups.bells import Bells, Ringer
 from tests.api.following import Aside, in_a_thread
@@ -136,7 +138,7 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
     registry = _registry(directory)
     die_at(
         number,
-        *(Registry.create, Registry._mark, Registry._insert, Registry._forget),
+        *(Registry.create, Marks._mark, Index.add, Index.drop),
         *(Registry._link_aside, Gone.link, Gone.keep, remove),
         *(Eviction.make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
     )
@@ -217,7 +219,7 @@ def test_a_stream_that_ends_while_the_supervisor_comes_for_its_lock_ends_once(
         os.close(lock)
         return open_segment(path)
 
-    monkeypatch.setattr('shmstream.supervisor.registry.open_segment', end_first)
+    monkeypatch.setattr('shmstream.supervisor.finishing.open_segment', end_first)
     assert registry.finish_dead() == 0
     reader = RingReader(segment.view)
     assert reader.state is State.COMPLETE

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from shmstream import Producer, State, Streams
+from shmstream.control import asker
 from shmstream.errors import NoRoom
+from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.extents import MAX_EXTENT, segment_writer
 from shmstream.memory.room import Room
 from shmstream.memory.table import WorkerTable
 from tests.memory.segments import create
+from tests.support.leaks import wait_until
 
 SHARE = 4 << 20
 
@@ -93,7 +99,11 @@ def test_f60_a_thread_waits_for_the_word_and_takes_what_it_says(
     assert room.take(SHARE // 2)
     # Nothing is lent to who can wait: the figure is the limit.
     assert not room.take(SHARE)
+    room.wait()
+    assert not room.take(SHARE)
+    room.wait()
     assert room.take(SHARE)
+    room.wait()
     assert not room.take(1)
 
 
@@ -117,4 +127,83 @@ def test_f60_while_nobody_answers_the_file_system_is_the_limit(
 
     asyncio.run(write())
     # Nor does a thread wait longer than it has to.
+    assert not room.take(8 * SHARE)
+    room.wait()
     assert room.take(8 * SHARE)
+
+
+class Waits:
+    """A room that is short until somebody has waited, for as long as a test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, enough: bool) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+        self.times = 0
+        self._enough = enough
+        monkeypatch.setattr(Room, '_lacks', lambda *_: not (self.times and enough))
+        monkeypatch.setattr(Room, '_wait', self._wait)
+
+    def _wait(self) -> None:
+        self.times += 1
+        self.begun.set()
+        assert self.over.wait(30)
+
+
+@pytest.mark.parametrize('end', [Producer.finish, Producer.cancel])
+def test_f60_who_waits_for_room_keeps_nobody_from_ending_the_stream(
+    streams: Streams,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Producer], None],
+) -> None:
+    """Not an event loop above all, which ends what a thread writes."""
+    producer = streams.create('c', capacity=1 << 20)
+    waits = Waits(monkeypatch, True)
+    wrote: list[bool] = []
+    writer = threading.Thread(target=lambda: wrote.append(producer.write(bytes(99999))))
+    ender = threading.Thread(target=end, args=(producer,))
+    writer.start()
+    try:
+        assert waits.begun.wait(30)
+        ender.start()
+        ended = wait_until(lambda: producer.state.final)
+    finally:
+        waits.over.set()
+        writer.join()
+        ender.join()
+    assert ended
+    assert wrote == [False]
+    assert producer.total_bytes == 0
+
+
+@pytest.mark.parametrize('enough', [True, False])
+def test_f60_a_thread_s_write_waits_once_and_writes_or_aborts(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch, enough: bool
+) -> None:
+    producer = streams.create('c', capacity=1 << 20)
+    waits = Waits(monkeypatch, enough)
+    waits.over.set()
+    assert producer.write(bytes(99999)) is enough
+    assert waits.times == 1
+    assert producer.total_bytes >= 99999 * enough
+    producer.finish()
+    assert producer.state is (State.COMPLETE if enough else State.ABORTED)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_f60_whatever_ends_the_asking_is_an_answer(
+    tmp_path: Path, table: WorkerTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(asker, 'ask', fail)
+    room = Room(table, lambda: None)
+    asking = asker.Asker(RuntimeDirectory(tmp_path))
+    assert room.take(SHARE // 2 + 1)
+    assert room.asked
+    asking.ask_aside(time.monotonic(), room)
+    asking.join()
+    assert not room.asked
+    # And nobody is asked again at once.
+    asking.wanted = True
+    asking.ask_aside(time.monotonic(), room)
+    assert asking.wanted

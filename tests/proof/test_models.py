@@ -11,7 +11,8 @@ import pytest
 CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 
 
-@pytest.mark.timeout(600)
+# A minute of two processors, of which others may take most.
+@pytest.mark.timeout(2400)
 @pytest.mark.skipif(
     not all(map(shutil.which, ('spin', 'gcc', 'timeout'))),
     reason='needs spin and gcc: .ci/debian installs them',

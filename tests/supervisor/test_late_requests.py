@@ -19,7 +19,7 @@ from shmstream import (
     SupervisorUnavailable,
     clock,
 )
-from shmstream.control.client import ControlClient
+from shmstream.control.client import REPLY_S, ControlClient, call
 from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
@@ -30,6 +30,14 @@ from tests.support.leaks import wait_until
 
 ABOUT = {'owner': NOBODY.hex(), 'id': 'a'}
 HELLO = {'op': 'hello', 'pid': os.getpid(), 'masters': []}
+
+
+def listed(streams: Streams) -> list[dict[str, Any]] | None:
+    """All streams; None if the supervisor is not asked."""
+    try:
+        return streams.list()
+    except SupervisorUnavailable:
+        return None
 
 
 def test_f48_a_request_that_was_refused_is_not_carried_out_later(
@@ -67,6 +75,8 @@ def test_f48_a_request_that_was_refused_is_not_carried_out_later(
         # All that was there to read has been read when this is answered.
         assert status(directory) is not None
         assert live.write(b'data: x\n\n')
+        # A process that was refused is refused at once, for a while.
+        assert wait_until(lambda: listed(streams) is not None)
         (found,) = streams.list()
         assert (found['generation'], found['state']) == (live.generation, 'live')
         assert os.listdir(directory / 'sessions') == [digest(NOBODY, 'a')]
@@ -86,7 +96,8 @@ def test_f48_nothing_is_done_once_the_asker_s_time_is_over(
             assert reply(sock)['ok']
             over = {'op': op, 'until': clock.now_ns() - 1}
             sock.sendall(encode(over | ABOUT))
-            assert not reply(sock)['ok']
+            refused = reply(sock)
+            assert (refused['ok'], refused['late']) == (False, True)
         assert live.write(b'x')
         assert [s['generation'] for s in streams.list()] == [live.generation]
 
@@ -222,3 +233,60 @@ def test_f48_a_request_is_made_again_as_what_it_was(directory: Path) -> None:
     assert (first.get('again'), second['again']) == (None, True)
     # The time is that of the whole, give or take what computing it takes.
     assert abs(second['until'] - first['until']) < clock.NS
+
+
+LATE = {'ok': False, 'error': 'it was not asked in time', 'late': True}
+
+
+@pytest.mark.parametrize(
+    ('wait_s', 'margin_s'), [(REPLY_S, 0.2), (2.0, 0.2), (1.0, 0.1), (0.25, 0.025)]
+)
+def test_f48_a_reply_has_time_to_find_its_asker(wait_s: float, margin_s: float) -> None:
+    """What is done at the last moment is done for somebody who is still there."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(encode({'ok': True}))
+        before = clock.now_ns()
+        call(ours, {'op': 'status'}, wait_s)
+        (request,) = FrameReader(MAX_REQUEST).feed(theirs.recv(1 << 16))
+    assert request['asked'] >= before
+    waits_s = (request['until'] - request['asked']) / clock.NS
+    assert waits_s == pytest.approx(wait_s - margin_s)
+
+
+@pytest.mark.parametrize('late_at', ['hello', 'create'])
+def test_f48_who_is_told_that_it_is_late_has_found_no_supervisor(
+    directory: Path, late_at: str
+) -> None:
+    """One that is stopped, and goes on in the last moment of a request."""
+    where = RuntimeDirectory(directory)
+    where.create()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(where.socket))
+    listener.listen()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            frames = FrameReader(MAX_REQUEST)
+            while data := peer.recv(1 << 16):
+                for request in frames.feed(data):
+                    late = request['op'] == late_at
+                    peer.sendall(encode(LATE if late else {'ok': True}))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = ControlClient(where, lambda: None, lambda: {}, lambda _: None)
+    try:
+        with pytest.raises(SupervisorUnavailable, match='no reply in time'):
+            client.request('create', id='a')
+        if late_at == 'create':
+            # It was a whole reply: the connection is as good as ever.
+            assert client.request('status')[0]['ok']
+    finally:
+        client.close()
+        thread.join()
+        listener.close()
+        where.socket.unlink()
+        where.sessions.rmdir()
+        where.path.rmdir()

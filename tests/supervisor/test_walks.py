@@ -15,6 +15,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor import deaths
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session, memory_of
 
@@ -70,13 +71,13 @@ def test_a_turn_of_looking_for_dead_producers_is_bounded(
     for number in range(3):
         _, locks[f'g{number}'] = registry.create(NOBODY, f'g{number}', 65536, 8)
     tried: list[str] = []
-    finish = Registry._finish
+    finish = Finishing.finish
 
-    def try_to(registry: Registry, session: Session) -> bool:
+    def try_to(finishing: Finishing, session: Session) -> bool:
         tried.append(session.key[1])
-        return finish(registry, session)
+        return finish(finishing, session)
 
-    monkeypatch.setattr(Registry, '_finish', try_to)
+    monkeypatch.setattr(Finishing, 'finish', try_to)
     for _ in range(4):
         assert not registry.finish_dead()
     assert len(tried) == 16

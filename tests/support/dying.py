@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import os
 import signal
@@ -58,13 +59,23 @@ _LOOKS = {'RESUME', 'JUMP_BACKWARD', 'CALL', 'CALL_KW', 'CALL_FUNCTION_EX'}
 """Instructions after which CPython runs signal handlers."""
 
 
-def interrupt_at(number: int, *functions: Callable[..., Any], every: str) -> None:
+def _interrupt() -> None:
+    raise Interrupted
+
+
+def interrupt_at(
+    number: int,
+    *functions: Callable[..., Any],
+    every: str,
+    handler: Callable[[], object] = _interrupt,
+) -> None:
     """Have ``Interrupted`` raised at one point of these, in this thread, and once.
 
     Args:
         number: counts the points, from 0.
         functions: whose points count.
         every: 'line', or 'signal' for wherever CPython would run a signal handler.
+        handler: called there instead; what has raised is called no more.
     """
     codes: set[CodeType] = {function.__code__ for function in functions}
     names = {
@@ -82,20 +93,23 @@ def interrupt_at(number: int, *functions: Callable[..., Any], every: str) -> Non
         now = names[frame.f_code][frame.f_lasti]
         looks = before.get(frame) in _LOOKS
         before[frame] = now
-        # It would be the call's exception there, not that of the return.
-        return looks and now != 'RETURN_VALUE'
+        # It would be the call's exception there, not that of the return. That is the
+        # same where nothing that is ours catches it.
+        ours = frame.f_code.co_filename != contextlib.__file__
+        return looks and not (ours and now == 'RETURN_VALUE')
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
-        if frame.f_code not in codes:
+        if frame.f_code not in codes or left < 0:
             return None
         frame.f_trace_opcodes = True
         if counts(frame, event):
             left -= 1
             if left < 0:
                 before.clear()
-                # What has raised is called no more.
-                raise Interrupted
+                sys.settrace(None)
+                handler()
+                return None
         return trace
 
     sys.settrace(trace)

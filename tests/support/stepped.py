@@ -1,12 +1,14 @@
 """Runs a module in a process whose wall clock somebody else sets.
 
 ``python stepped.py FILE PYTHON -m MODULE ARGUMENTS``: what the file holds, seconds, is
-added whenever the process asks for the wall clock, by whatever name.
+added whenever the process asks for the wall clock, by whatever name. On SIGUSR1 it
+writes what it sees, seconds, to the file beside it that ends in ``.seen``.
 """
 
 from __future__ import annotations
 
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +31,13 @@ def step(file: Path) -> None:
     time.clock_gettime = lambda clock: stepped(clock) / NS
     time.time_ns = lambda: stepped(time.CLOCK_REALTIME)
     time.time = lambda: stepped(time.CLOCK_REALTIME) / NS
+
+    def tell(_signum: int, _frame: object) -> None:
+        aside = file.with_suffix('.telling')
+        aside.write_text(str(time.time()))
+        aside.rename(file.with_suffix('.seen'))
+
+    signal.signal(signal.SIGUSR1, tell)
 
 
 if __name__ == '__main__':

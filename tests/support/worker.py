@@ -48,8 +48,8 @@ class _Orders:
 
     def attached(self) -> dict[str, Any]:
         self._streams.connect()
-        runtime = self._streams.runtime
-        return {'pid': os.getpid(), 'slot': runtime._slot, 'epoch': runtime._epoch}
+        seat = self._streams.runtime.seat
+        return {'pid': os.getpid(), 'slot': seat.slot, 'epoch': seat.epoch}
 
     def create(self, conv_id: str, options: dict[str, Any]) -> str:
         producer = self._producers[conv_id] = self._streams.create(conv_id, **options)

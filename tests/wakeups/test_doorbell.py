@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +21,7 @@ from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
 from shmstream.wakeups.steady import STEADY, SteadyWait
+from tests.support.dying import Interrupted
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
 
@@ -324,7 +326,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     second.on_cancel(lambda: stopped.append('second'))
     reconnected: list[object] = []
     monkeypatch.setattr(runtime.mappings, 'forget_unused', fail)
-    monkeypatch.setattr(runtime._board, 'rung', fail)
+    monkeypatch.setattr(runtime.seat.board, 'rung', fail)
     monkeypatch.setattr(runtime.client, 'gone', lambda: True)
     monkeypatch.setattr(runtime._keeper, 'reconnect', reconnected.append)
     done = threading.Event()
@@ -335,7 +337,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     assert wait_until(lambda: stopped == ['second'])
     assert done.wait(5)
     assert wait_until(lambda: len(reconnected) >= 3)
-    assert runtime._doorbell.alive
+    assert runtime.seat.doorbell.alive
     # Once each, however often they fail.
     told = [record.getMessage() for record in caplog.records]
     assert told.count('doorbell: mappings failed') == 1
@@ -343,6 +345,42 @@ def test_a_chore_that_fails_keeps_no_other_off(
     monkeypatch.undo()
     for producer in (first, second):
         producer.finish()
+
+
+def test_a_stop_that_is_interrupted_closes_nothing_under_the_thread(name: str) -> None:
+    """Nor does the next: a join that was interrupted takes its thread for ended."""
+    entered, held = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def wake(_: bool) -> float:
+        entered.set()
+        held.wait(30)
+        seen.append(bell._semaphore.value)
+        return 0.0
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    def stop() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        bell.stop()
+
+    bell = Doorbell(name, wake)
+    bell.start()
+    old = signal.signal(signal.SIGALRM, handler)
+    again = threading.Thread(target=bell.stop)
+    try:
+        assert entered.wait(30)
+        with pytest.raises(Interrupted):
+            stop()
+        again.start()
+        # As long as it would need, were it not to wait.
+        again.join(1)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+        held.set()
+    again.join()
+    assert len(seen) == 1
 
 
 _ON_SHARED_WORD = {0x9, 0x109}

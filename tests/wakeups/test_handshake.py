@@ -19,6 +19,7 @@ from shmstream import Producer, clock
 from shmstream.membership import Membership
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
+from shmstream.producers import Producers
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
 from shmstream.wakeups import bells
 from shmstream.wakeups.bells import ring_everybody
@@ -71,12 +72,14 @@ class Handshake:
         self.produced: list[Step] = []
         self.followed: list[Step] = []
         runtime = SimpleNamespace(
-            bells=NotedBells(table),
-            room=SimpleNamespace(take_for=lambda segment: lambda size: True),
-            add_producer=lambda producer: None,
-            remove_producer=lambda producer: None,
+            seat=SimpleNamespace(
+                bells=NotedBells(table),
+                room=SimpleNamespace(take_for=lambda segment: lambda size: True),
+            ),
+            producers=Producers(),
+            here=True,
         )
-        member = cast(Membership, SimpleNamespace(runtime=runtime))
+        member = cast(Membership, SimpleNamespace(runtime=runtime, closed=False))
         self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
         self._note_producer(monkeypatch)
         self._note_follower()

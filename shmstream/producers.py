@@ -1,0 +1,86 @@
+"""What is being produced in a process: whom to tell of a cancel, and whom to end."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from typing import Protocol
+
+from shmstream.errors import SupervisorUnavailable
+from shmstream.wakeups.chores import Chores
+
+CLOSED = 'the stream could not be made: its Streams has been closed'
+
+
+class Member(Protocol):
+    """Whoever has streams of its own here."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is to have none any more."""
+
+
+class Producing(Protocol):
+    """A producer, as those see it who keep an eye on it."""
+
+    @property
+    def member(self) -> Member:
+        """Whose stream it is."""
+
+    def notice(self) -> None:
+        """Look whether the stream has been cancelled."""
+
+    def abort(self, error: str) -> None:
+        """End the stream as failed."""
+
+    def abandon(self) -> None:
+        """Forget the stream after a fork."""
+
+
+class Producers:
+    """Those of a process that have not ended; they are not kept alive. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._all: weakref.WeakSet[Producing] = weakref.WeakSet()
+        self._chores = Chores('leaving')
+        self._lock = threading.RLock()
+
+    def add(self, producer: Producing) -> None:
+        """Have it notice cancels.
+
+        Raises:
+            SupervisorUnavailable: its member has been closed. Whom ``abort`` finds has
+                been added before, and who comes after it finds that.
+        """
+        with self._lock:
+            if producer.member.closed:
+                raise SupervisorUnavailable(CLOSED)
+            self._all.add(producer)
+
+    def remove(self, producer: Producing) -> None:
+        """It has ended."""
+        with self._lock:
+            self._all.discard(producer)
+
+    def all(self) -> list[Producing]:
+        """Those that have not ended."""
+        with self._lock:
+            return list(self._all)
+
+    def abort(self, member: object = None) -> None:
+        """Abort what this member, which is closed by now, produces; or everybody."""
+        for producer in self.all():
+            if member in (None, producer.member):
+                self._chores.do(
+                    'aborting a stream',
+                    functools.partial(producer.abort, 'the producer is shutting down'),
+                    None,
+                )
+
+    def abandon(self) -> None:
+        """Forget them after a fork: they are the parent's."""
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
+        for producer in list(self._all):
+            producer.abandon()

@@ -1,0 +1,70 @@
+"""The index over the directory: each session that is there, by all that finds one."""
+
+from __future__ import annotations
+
+from shmstream.memory.table import WorkerTable
+from shmstream.supervisor.deaths import Deaths
+from shmstream.supervisor.holdings import Holdings
+from shmstream.supervisor.names import Names
+from shmstream.supervisor.session import Key, Session
+
+
+class Index:
+    """Finds sessions: by key, by name, by owner (``holdings``), by worker (``deaths``).
+
+    Whatever is added or dropped is so in all of them at once.
+
+    Args:
+        table: the workers that produce them.
+
+    Attributes:
+        holdings: what there is of each owner.
+        deaths: which live streams to look at.
+    """
+
+    def __init__(self, table: WorkerTable) -> None:
+        self._sessions: dict[Key, Session] = {}
+        self._names = Names()
+        self.deaths = Deaths(table)
+        self.holdings = Holdings(self.deaths.drop)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, session: Session) -> bool:
+        return self._sessions.get(session.key) is session
+
+    def add(self, session: Session) -> None:
+        """Add a session; nothing may be there under its key."""
+        owner, conv_id = session.key
+        self._sessions[session.key] = session
+        self._names.add(owner, conv_id)
+        self.holdings.add(session)
+        self.deaths.add(session)
+
+    def drop(self, session: Session) -> None:
+        """Drop a session that is there."""
+        owner, conv_id = session.key
+        del self._sessions[session.key]
+        self._names.remove(owner, conv_id)
+        self.holdings.drop(session)
+        self.deaths.drop(session)
+
+    def get(self, key: Key) -> Session | None:
+        """Return the session with this key."""
+        return self._sessions.get(key)
+
+    def all(self) -> list[Session]:
+        """Return every session of every owner."""
+        return list(self._sessions.values())
+
+    def found_by(self, owner: bytes, conv_ids: list[str]) -> list[Session]:
+        """Return each session whose id is one of these, or begins with it and ``::``.
+
+        In the order asked; no session twice, however many ids find it.
+        """
+        found: dict[Session, None] = {}
+        for conv_id in conv_ids:
+            for name in self._names.found_by(owner, conv_id):
+                found[self._sessions[owner, name]] = None
+        return list(found)

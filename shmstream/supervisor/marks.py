@@ -1,0 +1,59 @@
+"""The supervisor's own words in a segment: cancelled, and evicted.
+
+Whoever follows is rung, and so is the producer if it is to stop.
+"""
+
+from __future__ import annotations
+
+from shmstream import clock
+from shmstream.memory.segment import Segment
+from shmstream.memory.table import WorkerTable
+from shmstream.ring.layout import W_CANCELLED, W_EVICTED
+from shmstream.supervisor.session import Session
+from shmstream.wakeups.bells import Bells, ring_everybody
+
+
+class Marks:
+    """Writes them.
+
+    Args:
+        table: the workers, to ring those that follow or produce.
+    """
+
+    def __init__(self, table: WorkerTable) -> None:
+        self._table = table
+        self._bells = Bells(table)
+
+    def cancel(self, session: Session) -> None:
+        """Tell the producer to stop."""
+        self._mark(session, cancel=True, evict=False)
+
+    def evict(self, session: Session) -> None:
+        """Say that it is not to be found under its id any more."""
+        self._mark(session, cancel=False, evict=True)
+
+    def cancel_and_evict(self, session: Session) -> None:
+        """Both at once."""
+        self._mark(session, cancel=True, evict=True)
+
+    def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
+        now = clock.now_ns()
+        words = session.segment.words
+        if cancel and not words[W_CANCELLED]:
+            words[W_CANCELLED] = now
+        if evict:
+            words[W_EVICTED] = now
+        self.ring(session.segment)
+        if cancel and not session.reader.producer_state.final:
+            slot = self._table.slot_of(session.producer_epoch)
+            if slot is not None:
+                self._table.notify(slot)
+                self._bells.ring(slot)
+
+    def ring(self, segment: Segment) -> None:
+        """Ring all who follow it."""
+        ring_everybody(segment, self._bells)
+
+    def close(self) -> None:
+        """Ring nobody any more."""
+        self._bells.close()
