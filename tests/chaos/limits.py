@@ -90,8 +90,9 @@ class Limits:
         self._processes: Processes
         self._made = 0
         self._heaps: dict[int, int] = {}
-        self._told: set[str] = set()
-        self._limit: int | None = None
+        self._told: set[int] = set()
+        self._over = 0
+        self._limit = 0
 
     async def start(self) -> None:
         """Start the service."""
@@ -151,23 +152,39 @@ class Limits:
         self._verdict.problem('beyond', text)
 
     async def _look_on(self) -> None:
-        over = 0
         while True:
             await asyncio.sleep(_LOOK_S)
             assert self._service is not None
             workers = self._processes.workers()
             pids = [*workers, *await asyncio.to_thread(self._processes.supervisors)]
             found = await asyncio.to_thread(holdings, self._service.directory, pids)
-            over = over + 1 if found.segments > MAX_MEMORY + WRITTEN else 0
-            self._verdict.at_most('MiB of segments', found.segments / MIB)
-            if over == _IN_A_ROW:
-                self.beyond(f'{found} of {MAX_MEMORY} bytes')
+            self.judge_segments(found.segments)
             for pid in workers:
-                grown = heap(pid) - self._heaps.setdefault(pid, heap(pid))
-                self._verdict.at_most('MiB that a worker has grown', grown / MIB)
-                if grown > HEAP and f'heap {pid}' not in self._told:
-                    self._told.add(f'heap {pid}')
-                    self.beyond(f'worker {pid} has grown by {grown} bytes')
+                self.judge_heap(pid, heap(pid))
+
+    def judge_segments(self, size: int) -> None:
+        """All segments were seen to hold so many bytes."""
+        self._verdict.at_most('MiB of segments', size / MIB)
+        self._over = self._over + 1 if size > MAX_MEMORY + WRITTEN else 0
+        if self._over == _IN_A_ROW:
+            self.beyond(f'segments hold {size} bytes of {MAX_MEMORY}')
+
+    def judge_heap(self, pid: int, size: int) -> None:
+        """A worker was seen to have so many bytes for itself."""
+        grown = size - self._heaps.setdefault(pid, size)
+        self._verdict.at_most('MiB that a worker has grown', grown / MIB)
+        if grown > HEAP and pid not in self._told:
+            self._told.add(pid)
+            self.beyond(f'worker {pid} has grown by {grown} bytes')
+
+    def judge_limit(self, before: int, after: int) -> None:
+        """A supervisor reported this limit, and its successor that one."""
+        self._limit = self._limit or before
+        if after != before or after != self._limit:
+            self.beyond(
+                f'a successor has a limit of {after} bytes, its predecessor had '
+                f'{before}, and the first {self._limit}'
+            )
 
     async def _aside(self) -> int:
         """How many segments are mapped that are of no session."""
@@ -338,12 +355,8 @@ class Limits:
             self._verdict.problem('hung', 'no successor where limits are small')
             return
         after = await self._status()
-        if before is not None and after != before:
-            self.beyond(f'a successor has a limit of {after}, not of {before}')
-        if self._limit is None:
-            self._limit = before
-        if after is not None and after != self._limit:
-            self.beyond(f'the limit is {after} now, and was {self._limit}')
+        if before is not None and after is not None:
+            self.judge_limit(before, after)
 
     async def _is_there(self) -> bool:
         return await self._status() is not None

@@ -25,7 +25,7 @@ from tests.faults import lives
 from tests.faults.lives import taken
 from tests.supervisor.conftest import serving, supervised
 from tests.support.child import ROOT, Child
-from tests.support.leaks import SHM, LeakGuard, semaphores, wait_until
+from tests.support.leaks import SHM, LeakGuard, processes, semaphores, wait_until
 from tests.support.supervisor import gone, stop
 from tests.support.worker import Worker
 
@@ -60,6 +60,8 @@ def test_f47_hard_restarts_of_a_container_on_a_volume_leak_no_slot(
             assert len(names) == 10
             guard.note()
             child.kill()
+        # What the kernel has not ended yet would be met by the next life.
+        assert wait_until(lambda: not processes(str(directory)))
     start_over(directory)
 
 
