@@ -47,9 +47,9 @@ class Registry:
     ) -> None:
         self._directory = directory
         self._config = config
-        self._index = Index(table)
-        self._marks = Marks(table)
         self._gone = Gone(directory)
+        self._index = Index(table, self._gone.memory_of)
+        self._marks = Marks(table)
         self._finishing = Finishing(directory, self._index, self._marks)
         self._eviction = Eviction(
             directory,
