@@ -8,7 +8,7 @@ import time
 
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.room import ANSWER_S, Room
+from shmstream.memory.room import Room
 from shmstream.supervisor.spawn import ask
 
 _RETRY_S = 2.0
@@ -61,7 +61,7 @@ class Asker:
     def _ask(self, room: Room) -> None:
         told = False
         try:
-            ask(self._directory, 'room', reply_s=ANSWER_S)
+            ask(self._directory, 'room', reply_s=room.ANSWER_S)
             told = True
         except ShmstreamError as ex:
             log.warning('no word about room: %s', ex)

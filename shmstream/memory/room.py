@@ -32,9 +32,6 @@ from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import W_OWNER_ROOM
 
-ANSWER_S = 0.25
-"""As long as anybody waits for a word about room."""
-
 
 class _Purse:
     """What has been spent of a share since the last figure."""
@@ -73,6 +70,9 @@ class Room:
             wait for the answer. ``answered`` is called when it is there, or when there
             will be none.
     """
+
+    ANSWER_S = 0.25
+    """As long as anybody waits for a word about room."""
 
     def __init__(self, table: WorkerTable, ask: Callable[[], None]) -> None:
         self._table = table
@@ -143,7 +143,7 @@ class Room:
             self._word.notify_all()
 
     def _wait(self) -> None:
-        if not self._word.wait_for(self._has_word, ANSWER_S):
+        if not self._word.wait_for(self._has_word, self.ANSWER_S):
             self._unanswered = True
 
     def _has_word(self) -> bool:

@@ -100,7 +100,7 @@ def test_f56_a_killed_worker_s_stream_ends_in_band(service: Service) -> None:
 
 def test_f56_a_reload_cuts_readers_that_go_on_elsewhere(service: Service) -> None:
     client = service.client()
-    producer = begun(client, 'a', SHORT * 4)
+    producer = begun(client, 'a', LONG)
     with follow_elsewhere(client, 'a', producer) as live:
         live.until(50)
         service.signal(signal.SIGHUP)
@@ -109,7 +109,7 @@ def test_f56_a_reload_cuts_readers_that_go_on_elsewhere(service: Service) -> Non
     rest = client.get(f'/chats/a?from={len(data)}')
     whole = data + rest.body
     # What a plain thread writes ends with its worker, unless it was done by then.
-    assert answer(SHORT * 4).startswith(whole) or b'error' in whole.split(b'\n\n')[-2]
+    assert answer(LONG).startswith(whole) or b'error' in whole.split(b'\n\n')[-2]
 
 
 def test_f56_a_killed_supervisor_is_replaced(service: Service) -> None:
