@@ -64,6 +64,11 @@ class Settings:
     send_timeout: float = 60.0
     max_uploads: int = 256 << 20
 
+    @property
+    def several_owners(self) -> bool:
+        """Whether there are several keys: each stands for an owner."""
+        return len(set(self.api_keys)) > 1
+
     def supervisor(self) -> SupervisorConfig:
         """The part that the supervisor needs."""
         return SupervisorConfig(
@@ -73,7 +78,7 @@ class Settings:
             max_sessions=self.max_sessions,
             max_memory=self.max_memory,
             owner_share=self.owner_share,
-            several_owners=len(set(self.api_keys)) > 1,
+            several_owners=self.several_owners,
         )
 
     @classmethod

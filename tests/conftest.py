@@ -12,7 +12,18 @@ import pytest
 from shmstream import Streams, SupervisorConfig
 from tests.support.leaks import LeakGuard
 from tests.support.service import Service, fresh_directory
+from tests.support.skips import (
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 from tests.support.upstream import Script, ScriptedUpstream
+
+__all__ = [
+    'pytest_make_collect_report',
+    'pytest_runtest_makereport',
+    'pytest_terminal_summary',
+]
 
 
 @pytest.fixture

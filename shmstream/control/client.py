@@ -143,6 +143,7 @@ def call(
     sock.settimeout(wait_s)
     sock.sendall(encode(request | stamps))
     frames = FrameReader(MAX_REPLY)
+    replies: list[Message] = []
     fd: io.FileIO | None = None
     came: io.FileIO | None = None
     try:
@@ -153,10 +154,12 @@ def call(
             fd = came or fd
             if not data:
                 raise ConnectionResetError('the supervisor has gone')
-            messages = frames.feed(data)
-            if messages:
-                reply = messages[0]
+            replies += frames.feed(data)
+            if replies and not replies[-1].get('more'):
                 break
+        reply = replies[0]
+        for further in replies[1:]:
+            reply['sessions'] += further['sessions']
         if not reply.get('ok'):
             raise _refusal(reply)
         return reply, fd

@@ -8,8 +8,10 @@
     +-------------------+-------------------------------------+
 
 A request has ``op`` and the operation's own fields; the reply to it has ``ok``. There
-is one reply per request, in order. A descriptor (the locked segment, in the reply to
-``create``) travels with the first byte of its frame.
+is one reply per request, in order. One that lists sessions may have several frames: all
+but the last have ``more``, and other connections are served between them. A descriptor
+(the locked segment, in the reply to ``create``) travels with the first byte of its
+frame.
 
 A request also has ``asked`` and ``until``, in ns since boot (``shmstream.clock``): when
 it was asked for first, and until when its asker waits for it; and ``again`` if it may
@@ -33,8 +35,8 @@ carried out later, and every request may be made again:
                                                        or no_room, and soon
     cancel   owner, id, generation                     found
     evict    owner, id, generation                     found
-    lookup   owner, ids                                sessions
-    list     -                                         sessions
+    lookup   owner, ids                                sessions, more
+    list     -                                         sessions, more
     status   -                                         pid, format, masters, ...
     room     -                                         - (published in the table)
 """

@@ -5,10 +5,15 @@ would be held by a reader that left long ago, and one that writes to a reader th
 not read for as long as that likes. gunicorn puts the connection's socket into
 ``environ``, and this body looks at it while it waits, every 200 ms at the latest::
 
-    waits for          looks whether                        then
-    bytes              the client has left                  lets go
-    room to write      it has left; the worker is to leave  lets go, as of one that has
-                                                            taken nothing for a minute
+    waits for       looks whether                            then
+    bytes           the client has left                      lets go
+    room to write   it has left; the worker is to leave; it  lets go
+                    has taken nothing for the send timeout;
+                    the stream has been gone for as long
+
+A stream that is gone (deleted, replaced, expired) takes up memory until its last reader
+lets go, so one that sips at it is not waited for either. Looks are counted, and not
+seconds: who was suspended meanwhile has all of them left.
 
 A client that has shut down its sending side has left: nothing else tells the two apart
 on a stream that is quiet, and nginx and gunicorn's ASGI worker take it so, too. With a
@@ -21,6 +26,9 @@ chunk; by a broken connection's error, of which gunicorn makes no noise in its l
 from __future__ import annotations
 
 import errno
+import functools
+import math
+import os
 import select
 import time
 from collections.abc import Callable
@@ -29,11 +37,10 @@ from typing import Any, Self
 from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
+from shmstream.follower import Follower
+from shmstream.settings import PREFIX, Settings
 from shmstream.wakeups.doorbell import NET_S
 from shmstream.wakeups.greenlets import original
-
-STALLED_LOOKS = 300
-"""Looks, one each ``NET_S``, at a client that takes nothing: a minute."""
 
 _PART = 16 * 1024
 """Bytes that a socket takes without blocking once it says that it takes some."""
@@ -64,6 +71,14 @@ def _socket_of(environ: dict[str, Any]) -> Any:
     return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
 
 
+@functools.cache
+def _send_timeout() -> float:
+    # The others need not be of use here: this process may have no supervisor's.
+    name = PREFIX + 'SEND_TIMEOUT'
+    alone = {name: os.environ[name]} if name in os.environ else {}
+    return Settings.from_environment(alone).send_timeout
+
+
 class Body:
     """What is left of a stream, to be returned by a WSGI application.
 
@@ -73,6 +88,11 @@ class Body:
         offset: where to begin.
         leave: whether this process is to stop serving; by default as gunicorn says,
             which needs our hooks.
+        timeout_s: how long the client may take nothing, and how long it may take of a
+            stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+
+    Raises:
+        SettingsError: that is of no use.
     """
 
     def __init__(
@@ -81,13 +101,20 @@ class Body:
         consumer: Consumer,
         offset: int = 0,
         leave: Callable[[], bool] = lifecycle.current.leaving,
+        timeout_s: float | None = None,
     ) -> None:
         self._environ = environ
         self._leave = leave
+        self._consumer: Consumer | None = consumer
+        self._looks = math.ceil(
+            (_send_timeout() if timeout_s is None else timeout_s) / NET_S
+        )
+        self._looked_at = time.monotonic()
+        self._gone_looks = 0.0
         # A worker of one thread does not heart-beat while it is in here.
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
-        self._follower = consumer.follow(offset, self._lets_go)
+        self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         self._read = b''
         self._at = 0
 
@@ -106,6 +133,8 @@ class Body:
         Raises:
             ConnectionResetError: the response is to be cut.
         """
+        if self._follower is None:
+            raise _cut('it has been closed')
         if self._at == len(self._read):
             try:
                 self._read, self._at = next(self._follower), 0
@@ -116,7 +145,19 @@ class Body:
         self._at += len(part)
         return part
 
+    def _look(self) -> None:
+        """See that the stream has not been gone for too long."""
+        now = time.monotonic()
+        # No more than one, however long it has been: so parts of one add up, too.
+        look = min((now - self._looked_at) / NET_S, 1.0)
+        self._looked_at = now
+        if self._consumer is not None and self._consumer.evicted:
+            self._gone_looks += look
+            if self._gone_looks >= self._looks:
+                raise _cut('its stream is gone')
+
     def _wait_for_room(self) -> None:
+        self._look()
         sock = _socket_of(self._environ)
         if sock is None:
             return
@@ -126,16 +167,21 @@ class Body:
             poll.register(sock, select.POLLOUT)
         except ValueError:
             raise _cut('the connection is closed') from None
-        for _ in range(STALLED_LOOKS):
+        for _ in range(self._looks):
             if poll.poll(NET_S * 1000):
                 return
+            self._look()
             if self._lets_go():
                 break
         raise _cut('the client reads nothing')
 
     def close(self) -> None:
         """Let go of the stream; WSGI servers call it whatever happens. Idempotent."""
-        self._follower.close()
+        if self._follower is not None:
+            self._follower.close()
+        # A server may keep what was cut, by the traceback, for longer than the response
+        # lasts; and with it the mapping.
+        self._follower = self._consumer = None
 
 
 def _cut(why: str) -> ConnectionResetError:

@@ -94,7 +94,8 @@ def create_app(
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     errors.install(app)
 
-    uploads = Uploads(settings.max_uploads)
+    share = settings.owner_share if settings.several_owners else None
+    uploads = Uploads(settings.max_uploads, share, settings.send_timeout)
     stream = StreamResource(streams)
     app.add_route('/v1/stream', stream)
     app.add_route('/v1/stream/{conv_id:path}', stream)

@@ -65,6 +65,7 @@ _ERRORS = {
     400: 'bad input, or an offset that the ring has dropped',
     401: 'no valid API key (where keys are set)',
     404: 'not found or expired',
+    408: 'the body comes too slowly',
     409: 'the id has a newer stream',
     413: 'too large',
     414: 'the request line is too long',
@@ -168,7 +169,7 @@ def describe() -> dict[str, Any]:
                     'requestBody': _body(lookup),
                     'responses': _answers(
                         {'200': _answer('them', **{'application/json': sessions})},
-                        *(400, 401, 413, 503),
+                        *(400, 401, 408, 413, 503),
                     ),
                 }
             },
@@ -178,7 +179,7 @@ def describe() -> dict[str, Any]:
                     'parameters': [conversation],
                     'requestBody': _body(chat),
                     'responses': _answers(
-                        {'200': answer}, 400, 401, 413, 502, 503, 504
+                        {'200': answer}, 400, 401, 408, 413, 502, 503, 504
                     ),
                 }
             },

@@ -9,6 +9,9 @@ So the application runs in a task here, beside one that receives what nobody els
     the server cancels     shutdown, or a timeout of its own  so is the task
     the task is cancelled  from within: the response is cut   the server is told to cut
 
+Who asks for something sends no body, as a rule, and if it does, nobody reads it: from
+the moment the answer begins what comes of it is dropped, to see the client leave.
+
 There is no message that cuts a response, that is, closes the connection without the
 closing chunk. An application that fails with ``CancelledError`` makes every server do
 so; those of which more is known make less noise about it.
@@ -46,10 +49,9 @@ class _Exchange:
     def __init__(self, scope: Any, receive: Receive, send: Any) -> None:
         self._receive = receive
         self._send = send
-        announced = {b'content-length', b'transfer-encoding'}
-        self._bodyless = scope['method'] in ('GET', 'HEAD') and not any(
-            name in announced for name, _ in scope['headers']
-        )
+        self._asks = scope['method'] in ('GET', 'HEAD')
+        self._bodyless = self._asks and not _announces(scope['headers'])
+        self._read = False
         self._task: asyncio.Task[None]
         self._watcher: asyncio.Task[None] | None = None
         self._left = False
@@ -61,7 +63,9 @@ class _Exchange:
             CancelledError: the server is to cut the response, or has cancelled it.
             Whatever the application raises, or the server's ``receive``.
         """
-        self._task = asyncio.ensure_future(application(scope, self.receive, self._send))
+        self._task = asyncio.ensure_future(
+            application(scope, self.receive, self._sending())
+        )
         if self._bodyless:
             self._watch()
         try:
@@ -79,6 +83,21 @@ class _Exchange:
         elif not self._left and not await _cut_quietly(self._send):
             raise asyncio.CancelledError
 
+    def _sending(self) -> Any:
+        # The server's own wherever it can be: nothing is added to a delivery.
+        return self.send if self._asks and not self._bodyless else self._send
+
+    @property
+    def transport(self) -> Any:
+        """Where ``send`` leads to, if the server shows it: ``transport_of`` looks."""
+        return getattr(getattr(self._send, '__self__', None), 'transport', None)
+
+    async def send(self, message: Any) -> None:
+        """Send for an application that has a body which it may not read."""
+        await self._send(message)
+        if self._watcher is None and not self._read:
+            self._watch()
+
     async def receive(self) -> Any:
         """Receive for the application."""
         if self._watcher is not None:
@@ -89,6 +108,7 @@ class _Exchange:
             # It has no more than the client's leaving to wait for.
             await asyncio.wait([self._watcher])
             return {'type': 'http.disconnect'}
+        self._read = True
         event = await self._receive()
         if event['type'] == 'http.disconnect':
             self._left = True
@@ -101,10 +121,19 @@ class _Exchange:
 
     async def _wait_until_left(self) -> None:
         while (await self._receive())['type'] != 'http.disconnect':
-            # The empty body of a request without one.
+            # The empty body of a request without one, or a body that nobody reads.
             pass
         self._left = True
         self._task.cancel()
+
+
+def _announces(headers: Any) -> bool:
+    """Whether a body is to come."""
+    return any(
+        name == b'transfer-encoding'
+        or (name == b'content-length' and bool(value.strip(b'0')))
+        for name, value in headers
+    )
 
 
 async def answer(application: Application, scope: Any, receive: Any, send: Any) -> None:

@@ -189,6 +189,11 @@ def _probe(sock: Any, within_s: float) -> None:
         log.debug('no keep-alive: %s', ex)
 
 
+def looks_in(timeout_s: float) -> int:
+    """Into how many looks a timeout is divided."""
+    return max(_LEAST_LOOKS, math.ceil(timeout_s / _LOOK_S))
+
+
 class Readers:
     """The responses of one event loop, and a timer while there are any.
 
@@ -198,7 +203,7 @@ class Readers:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._looks = max(_LEAST_LOOKS, math.ceil(timeout_s / _LOOK_S))
+        self._looks = looks_in(timeout_s)
         self._look_s = timeout_s / self._looks
         self._readers: dict[Reader, None] = {}
         self._ticking = False

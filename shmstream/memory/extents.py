@@ -90,8 +90,14 @@ def segment_writer(
     return RingWriter(segment.view, reserve)
 
 
+_RUN_OUT = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+"""Of the file system, of descriptors; of memory, and of mappings as well."""
+
+
 def no_room(ex: OSError) -> Exception:
     """Return what to raise for it: ``NoRoom`` if something has run out."""
-    if ex.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+    if ex.errno in _RUN_OUT:
         return NoRoom(f'no room for the stream: {ex.strerror}')
     return ex

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.errors import StreamNotFound
+from shmstream.memory.extents import no_room
 from shmstream.memory.segment import Segment, hold, open_segment
 
 _RECENT_S = 1.0
@@ -114,9 +115,15 @@ class Mappings:
 
         Mapped through a description of its own: a mapping keeps a descriptor, in forked
         children too, and none but the producer's own may keep the lock.
+
+        Raises:
+            NoRoom: this process has no descriptor or no mapping left.
         """
-        with io.FileIO(f'/proc/self/fd/{fd}', 'r+') as unlocked:
-            return self.share(unlocked.fileno())
+        try:
+            with io.FileIO(f'/proc/self/fd/{fd}', 'r+') as unlocked:
+                return self.share(unlocked.fileno())
+        except OSError as ex:
+            raise no_room(ex) from ex
 
     def everything(self) -> list[Segment]:
         """What is mapped."""

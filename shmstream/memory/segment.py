@@ -132,7 +132,8 @@ class Segment:
             that holds the lock, which is the caller's to pass on and to close.
 
         Raises:
-            NoRoom: the file system has no room for the header and the first extent.
+            NoRoom: the file system has no room for the header and the first extent, or
+                this process for a descriptor or a mapping.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -142,18 +143,18 @@ class Segment:
         try:
             fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size = HEADER_BYTES + capacity
-            os.ftruncate(locked, size)
             extent = min(FIRST_EXTENT, capacity)
             try:
+                os.ftruncate(locked, size)
                 os.posix_fallocate(locked, 0, HEADER_BYTES + extent)
+                # A second description: the lock must not live on in our own mapping.
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    segment = cls(fd, size)
+                finally:
+                    os.close(fd)
             except OSError as ex:
                 raise no_room(ex) from ex
-            # A second description: the lock must not live on in our own mapping.
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                segment = cls(fd, size)
-            finally:
-                os.close(fd)
             segment._write_header(
                 capacity, generation, created, producer_epoch, owner, conv_id, extent
             )

@@ -7,6 +7,12 @@
     .gone-*    what was evicted or replaced: counted for as long as it is mapped; but if
                it has its name still, its replacement came no farther, and it stays
     others     none of ours: left alone, and told of
+
+A predecessor may have mapped more than we can: descriptors or mappings run out. What
+has ended goes then, the oldest first, as it does for what is new. While nothing has,
+the rest is left as it is: producers write on and readers find it by its name, but it
+can neither be cancelled nor counted, nor ended for a producer that dies. It is tried
+again each second, and who asks for it here is told that there is no room.
 """
 
 from __future__ import annotations
@@ -14,9 +20,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest
 from shmstream.memory.directory import (
     GONE_PREFIX,
@@ -24,11 +31,12 @@ from shmstream.memory.directory import (
     RuntimeDirectory,
     discard,
 )
+from shmstream.memory.extents import no_room
 from shmstream.memory.segment import Segment
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.marks import Marks
-from shmstream.supervisor.session import Session
+from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -37,58 +45,119 @@ _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')
 
 
-def adopt(directory: RuntimeDirectory, index: Index, marks: Marks, gone: Gone) -> None:
-    """Index what a predecessor left; remove what cannot be used.
+class Adoption:
+    """Indexes what a predecessor left; removes what cannot be used.
 
     Args:
         directory: where it is.
         index: gets the sessions.
         marks: marks what is none any more.
         gone: counts that.
+        make_place: evicts something that has ended; returns whether anything had.
     """
-    with os.scandir(directory.sessions) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        path = directory.segment(name)
-        if _NEW.fullmatch(name):
+
+    def __init__(
+        self,
+        directory: RuntimeDirectory,
+        index: Index,
+        marks: Marks,
+        gone: Gone,
+        make_place: Callable[[], bool],
+    ) -> None:
+        self._directory = directory
+        self._index = index
+        self._marks = marks
+        self._gone = gone
+        self._make_place = make_place
+        self._left: dict[Path, OSError] = {}
+
+    @property
+    def left(self) -> list[Path]:
+        """What could not be adopted yet."""
+        return list(self._left)
+
+    def adopt(self) -> None:
+        """Adopt all that is there, or as much as can be."""
+        with os.scandir(self._directory.sessions) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            path = self._directory.segment(name)
+            if _NEW.fullmatch(name):
+                discard(path)
+            elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name):
+                self._try(path)
+            else:
+                log.warning('%s is none of our files', path)
+        # Only now: the oldest that has ended is known when all of them are.
+        self.adopt_left()
+        for ex in list(self._left.values())[:1]:
+            log.error(
+                '%d streams cannot be adopted yet: %s', len(self._left), ex.strerror
+            )
+
+    def adopt_left(self) -> None:
+        """Try again what could not be adopted."""
+        for path in self.left:
+            while not self._try(path):
+                short = isinstance(no_room(self._left[path]), NoRoom)
+                if not short or not self._make_place():
+                    break
+
+    def require(self, key: Key) -> None:
+        """Do nothing, unless the session with this key is one that is left.
+
+        Raises:
+            NoRoom: it is, and still cannot be adopted.
+        """
+        path = self._directory.segment(digest(*key)) if self._left else None
+        if path in self._left:
+            self.adopt_left()
+            if (ex := self._left.get(path)) is not None:
+                raise NoRoom(f'no room: the stream cannot be mapped: {ex.strerror}')
+
+    def _try(self, path: Path) -> bool:
+        """Adopt a file, if it is of use; False if it is left for now."""
+        try:
+            if _GONE.fullmatch(path.name):
+                self._adopt_gone(path)
+            else:
+                self._adopt_session(path)
+        except OSError as ex:
+            # Another: this one keeps all that was on its way.
+            self._left[path] = OSError(ex.errno, ex.strerror)
+            return False
+        self._left.pop(path, None)
+        return True
+
+    def _adopt_session(self, path: Path) -> None:
+        try:
+            segment = Segment.attach(path)
+            if digest(segment.owner, segment.conv_id) != path.name:
+                raise LayoutMismatch('the name is not that of its session')
+            if segment.evicted:
+                raise LayoutMismatch('it had been evicted')
+        except (LayoutMismatch, ValueError) as ex:
+            log.warning('removed %s: %s', path.name, ex)
             discard(path)
-        elif _GONE.fullmatch(name):
-            _adopt_gone(path, marks, gone)
-        elif _DIGEST.fullmatch(name):
-            _adopt_session(path, index)
+        except StreamNotFound:
+            pass
         else:
-            log.warning('%s is none of our files', path)
+            key = (segment.owner, segment.conv_id)
+            self._index.add(Session(key, path.name, segment))
 
-
-def _adopt_session(path: Path, index: Index) -> None:
-    try:
-        segment = Segment.attach(path)
-        if digest(segment.owner, segment.conv_id) != path.name:
-            raise LayoutMismatch('the name is not that of its session')
-        if segment.evicted:
-            raise LayoutMismatch('it had been evicted')
-    except (LayoutMismatch, ValueError) as ex:
-        log.warning('removed %s: %s', path.name, ex)
-        discard(path)
-    except StreamNotFound:
-        pass
-    else:
-        index.add(Session((segment.owner, segment.conv_id), path.name, segment))
-
-
-def _adopt_gone(path: Path, marks: Marks, gone: Gone) -> None:
-    try:
-        segment = Segment.attach(path)
-        if os.stat(path).st_nlink > 1:
-            # It was about to be replaced: it still is the session of its name.
+    def _adopt_gone(self, path: Path) -> None:
+        try:
+            segment = Segment.attach(path)
+            if os.stat(path).st_nlink > 1:
+                # It was about to be replaced: it still is the session of its name.
+                discard(path)
+                return
+        except (LayoutMismatch, ValueError) as ex:
+            log.warning('removed %s: %s', path.name, ex)
             discard(path)
             return
-    except (LayoutMismatch, ValueError) as ex:
-        log.warning('removed %s: %s', path.name, ex)
-        discard(path)
-        return
-    except (StreamNotFound, FileNotFoundError):
-        return
-    key = (segment.owner, segment.conv_id)
-    marks.cancel_and_evict(Session(key, segment.digest, segment))
-    gone.keep(path, segment.owner)
+        except (StreamNotFound, FileNotFoundError):
+            return
+        key = (segment.owner, segment.conv_id)
+        self._marks.cancel_and_evict(Session(key, segment.digest, segment))
+        self._gone.keep(path, segment.owner)

@@ -6,7 +6,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
@@ -28,7 +28,7 @@ class Connection:
         self.frames = FrameReader(MAX_REQUEST)
         self.slot: int | None = None
         self.epoch = 0
-        self.out: deque[tuple[memoryview, _Passed | None]] = deque()
+        self.out: deque[tuple[memoryview, _Passed | None] | Iterator[str]] = deque()
         self._hung_up = select.poll()
         # An end that is only shut for writing still reads its replies.
         self._hung_up.register(sock, select.POLLHUP)
@@ -41,6 +41,15 @@ class Connection:
     def send(self, reply: Message | str) -> None:
         """Queue a reply, or its text."""
         self.out.append((memoryview(encode(reply)), None))
+
+    def send_pieces(self, pieces: Iterator[str]) -> None:
+        """Queue a reply of several frames, each made when those before it have gone.
+
+        The first is made now: what goes wrong with it is told in reply. Then one a turn
+        is: between them the loop comes to others.
+        """
+        self.send(next(pieces))
+        self.out.append(pieces)
 
     def send_fd(self, reply: Message, fd: int, undelivered: Callable[[], None]) -> None:
         """Queue a reply with a descriptor, which is ours to close then.
@@ -55,7 +64,15 @@ class Connection:
     def flush(self) -> bool:
         """Send what the socket takes; return whether something is left."""
         while self.out:
-            data, passed = self.out[0]
+            item = self.out[0]
+            if not isinstance(item, tuple):
+                piece = next(item, None)
+                if piece is None:
+                    self.out.popleft()
+                    continue
+                self.out.appendleft((memoryview(encode(piece)), None))
+                return True
+            data, passed = item
             try:
                 if passed is None:
                     sent = self.sock.send(data, socket.MSG_NOSIGNAL)
@@ -74,7 +91,8 @@ class Connection:
         """Close the socket and what was still to be sent."""
         self.sock.close()
         while self.out:
-            _, passed = self.out.popleft()
+            item = self.out.popleft()
+            passed = item[1] if isinstance(item, tuple) else None
             if passed is not None:
                 os.close(passed.fd)
                 passed.undelivered()

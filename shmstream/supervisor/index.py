@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.deaths import Deaths
@@ -61,13 +61,9 @@ class Index:
         """Return every session of every owner."""
         return list(self._sessions.values())
 
-    def found_by(self, owner: bytes, conv_ids: list[str]) -> list[Session]:
-        """Return each session whose id is one of these, or begins with it and ``::``.
+    def found_by(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
+        """Return the key of each session that a look-up of these ids finds (``names``).
 
-        In the order asked; no session twice, however many ids find it.
+        In the order asked; none twice, however many ids find it.
         """
-        found: dict[Session, None] = {}
-        for conv_id in conv_ids:
-            for name in self._names.found_by(owner, conv_id):
-                found[self._sessions[owner, name]] = None
-        return list(found)
+        return [(owner, name) for name in self._names.found_by(owner, conv_ids)]

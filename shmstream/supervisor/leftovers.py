@@ -35,8 +35,15 @@ class Leftovers:
 
     def remove_file(self, path: Path) -> None:
         """Remove a file, whatever it is, unless it is a directory."""
-        if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
-            self.remove(path, lambda: os.unlink(path))
+        self._remove_if(path, lambda mode: not stat.S_ISDIR(mode))
+
+    def _remove_if(self, path: Path, fits: Callable[[int], bool]) -> None:
+        # One action: what is looked at may go, or have gone, by anybody's hand.
+        def look_and_unlink() -> None:
+            if fits(os.lstat(path).st_mode):
+                os.unlink(path)
+
+        self.remove(path, look_and_unlink)
 
     def remove_bells(self, directory: RuntimeDirectory, token: int) -> None:
         """Remove every semaphore and pipe of the table with this token, if it has one.
@@ -44,8 +51,7 @@ class Leftovers:
         By what is there: a damaged table does not say what there should be.
         """
         for path in directory.path.glob(f'{PIPE_PREFIX}*'):
-            if stat.S_ISFIFO(path.lstat().st_mode):
-                self.remove_file(path)
+            self._remove_if(path, stat.S_ISFIFO)
         names: list[str] = []
         if token:
             self.remove(_SEMAPHORES, lambda: names.extend(os.listdir(_SEMAPHORES)))

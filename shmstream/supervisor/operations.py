@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from shmstream import clock
@@ -17,10 +17,13 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.masters import Masters
 from shmstream.supervisor.registry import Registry
-from shmstream.supervisor.session import Session
+from shmstream.supervisor.session import Key, Session
 from shmstream.supervisor.workers import Workers
 
 log = logging.getLogger('shmstream.supervisor')
+
+PIECE = 512
+"""Sessions that are described in one go, some milliseconds; then others have a turn."""
 
 
 class Operations:
@@ -151,11 +154,19 @@ class Operations:
         )
 
     def _lookup(self, connection: Connection, request: Message) -> None:
-        ids = [str(conv_id) for conv_id in request['ids']]
-        _send_sessions(connection, self._registry.lookup(_owner(request), ids))
+        ids = map(str, request['ids'])
+        found = self._registry.lookup(_owner(request), ids)
+        connection.send_pieces(self._described(found))
 
     def _list(self, connection: Connection, _: Message) -> None:
-        _send_sessions(connection, self._registry.describe_all())
+        connection.send_pieces(self._described(self._registry.everything()))
+
+    def _described(self, keys: list[Key]) -> Iterator[str]:
+        # By their keys: whoever takes its time to read keeps no segment mapped.
+        for at in range(0, max(len(keys), 1), PIECE):
+            piece = ','.join(self._registry.describe(keys[at : at + PIECE]))
+            more = 'true' if at + PIECE < len(keys) else 'false'
+            yield f'{{"ok":true,"more":{more},"sessions":[{piece}]}}'
 
     def _status(self, connection: Connection, _: Message) -> None:
         status: dict[str, Any] = {
@@ -173,10 +184,6 @@ class Operations:
     def _room(self, connection: Connection, _: Message) -> None:
         self._registry.look_at_room()
         connection.send({'ok': True})
-
-
-def _send_sessions(connection: Connection, described: list[str]) -> None:
-    connection.send(f'{{"ok":true,"sessions":[{",".join(described)}]}}')
 
 
 def _owner(request: Message) -> bytes:

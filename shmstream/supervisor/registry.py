@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from shmstream import clock
@@ -20,7 +21,7 @@ from shmstream.memory.extents import no_room
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
-from shmstream.supervisor.adoption import adopt
+from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.finishing import Finishing
@@ -50,6 +51,9 @@ class Registry:
         self._gone = Gone(directory)
         self._index = Index(table, self._gone.memory_of)
         self._marks = Marks(table)
+        self._adoption = Adoption(
+            directory, self._index, self._marks, self._gone, self._evict_oldest
+        )
         self._finishing = Finishing(directory, self._index, self._marks)
         self._eviction = Eviction(
             directory,
@@ -66,7 +70,23 @@ class Registry:
 
     def adopt(self) -> None:
         """Index what a predecessor left; remove what cannot be used."""
-        adopt(self._directory, self._index, self._marks, self._gone)
+        self._adoption.adopt()
+
+    def adopt_left(self) -> None:
+        """Try again what could not be adopted, for want of room in this process."""
+        self._adoption.adopt_left()
+
+    def _evict_oldest(self) -> bool:
+        """Evict what has ended first of the owner that has most; False if nothing has.
+
+        Whose the place is to be is not known: what cannot be mapped cannot be asked.
+        """
+        holdings = self._index.holdings
+        holdings.measure()
+        losers = [holding for holding in holdings.all() if holding.can_lose]
+        if losers:
+            self._expire(max(losers, key=lambda holding: holding.sessions).oldest())
+        return bool(losers)
 
     # -- operations ------------------------------------------------------------------
 
@@ -92,13 +112,15 @@ class Registry:
             to the producer and closes it.
 
         Raises:
-            NoRoom: limits or the file system are exhausted and nothing can go.
+            NoRoom: limits, the file system or this process's own are exhausted, and
+                nothing can go.
         """
         raw = validate_id(conv_id)
         size = self._config.capacity if capacity is None else capacity
         if not MIN_CAPACITY <= size <= MAX_CAPACITY:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
+        self._adoption.require(key)
         self._eviction.make_room(key, self._index.get(key))
         name = digest(owner, conv_id)
         generation = random_bits(63) | 1
@@ -122,19 +144,23 @@ class Registry:
                 # The file system is fuller than we counted: others use it too.
                 if not self._eviction.evict_for(owner):
                     raise self._eviction.refused(str(ex)) from ex
+        kept: Path | None = None
         try:
             replaced, kept = self._link_aside(key)
             if replaced is not None:
                 # Cancelled before it is replaced: should we die in between, no producer
                 # is left behind that nobody can reach any more.
                 self._marks.cancel(replaced)
-                self._index.drop(replaced)
             os.rename(aside, self._directory.segment(name))
         except BaseException:
             os.close(locked)
             discard(aside)
+            if kept is not None:
+                # It still has its own name, and is what it was.
+                discard(kept)
             raise
         if replaced is not None:
+            self._index.drop(replaced)
             self._marks.evict(replaced)
         if kept is not None:
             self._gone.keep(kept, owner)
@@ -167,7 +193,11 @@ class Registry:
             conv_id: the conversation id.
             generation: none but this one.
             asked_ns: none whose producer asked for it after this moment.
+
+        Raises:
+            NoRoom: it is there, and could not be adopted yet.
         """
+        self._adoption.require((owner, conv_id))
         session = self._index.get((owner, conv_id))
         if (
             session is None
@@ -195,16 +225,21 @@ class Registry:
         if session in self._index:
             self._unlink(session)
 
-    def lookup(self, owner: bytes, conv_ids: list[str]) -> list[str]:
-        """Describe each session whose id is one of these or begins with it and ``::``.
+    def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
+        """Find each session whose id is one of these or begins with it and ``::``.
 
         In the order asked; no session twice, however many ids find it.
         """
-        return [each.describe() for each in self._index.found_by(owner, conv_ids)]
+        return self._index.found_by(owner, conv_ids)
 
-    def describe_all(self) -> list[str]:
-        """Describe every session of every owner; for tools on this machine only."""
-        return [session.describe() for session in self._index.all()]
+    def everything(self) -> list[Key]:
+        """Find every session of every owner; for tools on this machine only."""
+        return [session.key for session in self._index.all()]
+
+    def describe(self, keys: Iterable[Key]) -> list[str]:
+        """Describe the sessions that have these keys; those that have gone are not."""
+        there = map(self._index.get, keys)
+        return [session.describe() for session in there if session is not None]
 
     # -- collection ------------------------------------------------------------------
 
@@ -263,6 +298,8 @@ class Registry:
             self._marks.cancel_and_evict(session)
             self._index.drop(session)
             leftovers.remove_file(self._directory.segment(session.digest))
+        for path in self._adoption.left:
+            leftovers.remove_file(path)
         self._gone.close(leftovers)
         self._marks.close()
 

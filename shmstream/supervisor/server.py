@@ -29,6 +29,7 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.life import begin
+from shmstream.supervisor.limits import within_reach
 from shmstream.supervisor.masters import Masters
 from shmstream.supervisor.operations import Operations
 from shmstream.supervisor.registry import Registry
@@ -80,8 +81,7 @@ class Supervisor:
         self._directory = directory
         self._stopping = False
         # Without the lock, nothing in it is ours to make.
-        made = directory.make()
-        self._lock = take_lock(directory)
+        self._lock, made = take_lock(directory)
         try:
             # Our predecessor may have removed it before it let go of the lock.
             made = directory.create() or made
@@ -95,6 +95,7 @@ class Supervisor:
     ) -> None:
         directory = self._directory
         self._table, config = begin(directory, config, made)
+        config = within_reach(config)
         self._workers = Workers(self._table, directory.table)
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
@@ -116,6 +117,7 @@ class Supervisor:
         self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
         self._returned_by = time.monotonic() + RETURN_S
         self._timers.every('dead producers', RECHECK_S, self._finish_dead)
+        self._timers.every('left streams', RECHECK_S, self._registry.adopt_left)
         self._timers.every('room', ROOM_S, self._registry.look_at_room)
         # At once: where supervisors die young, none would ever come to it.
         self._timers.every('expiry', config.gc_interval_s, self._registry.collect)

@@ -14,28 +14,34 @@ class AlreadyRunning(ShmstreamError):
     """Another supervisor holds the lock."""
 
 
-def take_lock(directory: RuntimeDirectory) -> int:
-    """Take the lock that makes a process *the* supervisor; returns its descriptor.
+def take_lock(directory: RuntimeDirectory) -> tuple[int, bool]:
+    """Take the lock that makes a process *the* supervisor.
+
+    Returns:
+        Its descriptor, and whether the directory had to be made: at first, or again
+        since a predecessor has removed it.
 
     Raises:
         AlreadyRunning: another one holds it.
+        DirectoryRefused: as ``RuntimeDirectory.make``.
     """
+    made = False
     for _ in range(10):
+        made = directory.make() or made
         try:
             fd = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            directory.make()
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A supervisor that ends removes the file: we may hold what is no more.
             if os.fstat(fd).st_ino == os.stat(directory.lock).st_ino:
-                return fd
+                return fd, made
         except BlockingIOError:
             os.close(fd)
             raise AlreadyRunning(f'{directory.path} has a supervisor') from None
         except FileNotFoundError:
-            directory.make()
+            pass
         os.close(fd)
     raise AlreadyRunning(f'{directory.path}: the lock file keeps changing')
 

@@ -16,6 +16,8 @@
     processes.py  the service's processes
     wall.py       its wall clock
     lives.py      a service that is killed with its namespace, and begins again
+    limits.py     a service whose limits are within reach
+    holdings.py   what it holds
     faults.py     what goes wrong
     promises.py   how soon a stream has to end
     verdict.py    what came of it
@@ -38,6 +40,7 @@ import uvloop
 from tests.chaos.client import Reader
 from tests.chaos.content import CAPACITY
 from tests.chaos.faults import WEIGHTS, Injector
+from tests.chaos.limits import Limits
 from tests.chaos.lives import Lives
 from tests.chaos.model import DRAIN_S, GC_S, GRACEFUL_S, TTL_S, Chat, World
 from tests.chaos.owner import Owner
@@ -54,6 +57,10 @@ _CLIENTS_S = 45.0
 _LEAK_S = 15.0
 _KEEP_S = 60.0
 _KNOWN_S = 3.0
+_LIMITS = 'limits'
+"""Is chosen as faults are, and goes on all the time."""
+
+_FAULTS = (*WEIGHTS, _LIMITS)
 
 
 def main() -> int:
@@ -66,7 +73,7 @@ def main() -> int:
     parser.add_argument(
         '--faults',
         type=_faults,
-        default=list(WEIGHTS),
+        default=list(_FAULTS),
         help=f'by commas, of: {", ".join(WEIGHTS)}',
     )
     parser.add_argument('--dir', type=Path, help='for logs; default: a fresh one')
@@ -83,7 +90,7 @@ def main() -> int:
 
 def _faults(text: str) -> list[str]:
     chosen = text.split(',')
-    strangers = set(chosen) - set(WEIGHTS)
+    strangers = set(chosen) - set(_FAULTS)
     if strangers:
         raise argparse.ArgumentTypeError(f'no such fault: {", ".join(strangers)}')
     return chosen
@@ -119,9 +126,13 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
     world = World(service.port, max_sessions, verdict, processes, upstream)
     clients = _clients(world, args, conversations)
     lives = Lives(world, logs, random.Random(f'lives {args.seed}'))
-    injector = Injector(
-        world, service, args.seed, list(clients), args.faults, wall, lives
-    )
+    chosen = [fault for fault in args.faults if fault in WEIGHTS]
+    injector = Injector(world, service, args.seed, list(clients), chosen, wall, lives)
+    limits = Limits(args.seed, logs, verdict)
+    beside = []
+    if _LIMITS in args.faults:
+        await limits.start()
+        beside = [asyncio.create_task(limits.run())]
     around = [
         asyncio.create_task(processes.watch()),
         asyncio.create_task(_watch(world, args.seconds)),
@@ -130,13 +141,13 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
     faults = asyncio.create_task(injector.run())
     try:
         done, _ = await asyncio.wait(
-            (*running, faults),
+            (*running, *beside, faults),
             timeout=args.seconds,
             return_when=asyncio.FIRST_EXCEPTION,
         )
         for task in done:
             _report(verdict, task)
-        await _cancel(faults)
+        await _cancel(faults, *beside)
         service.guard.note()
         processes.judge_rest()
         world.judge_waits(world.now())
@@ -153,15 +164,16 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
         await _cancel(*late)
     finally:
         world.stopping = True
-        await _cancel(*around, *running, *injector.tasks, faults)
+        await _cancel(*around, *running, *injector.tasks, *beside, faults)
         await upstream.stop()
         await asyncio.to_thread(_stop, service, verdict)
-        left = await asyncio.to_thread(lives.stop)
+        left = await asyncio.to_thread(lives.stop) + await limits.stop()
     left += await asyncio.to_thread(_left, service)
     for what in left:
         verdict.problem('leaked', what)
     _read_log(service.text(), set(processes.killed), verdict)
     _read_log(lives.log(), set(), verdict)
+    _read_log(limits.log(), set(), verdict)
 
 
 def _clients(

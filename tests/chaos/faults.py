@@ -88,7 +88,7 @@ class Injector:
     async def run(self) -> None:
         """One after the other, a few hundred ms to some seconds apart."""
         weights = [WEIGHTS[name] for name in self._chosen]
-        while True:
+        while self._chosen:
             await asyncio.sleep(self._rng.choice((0.3, 0.6, 1.0, 1.5, 2.5)))
             name = self._rng.choices(self._chosen, weights)[0]
             fault: Callable[[], Awaitable[None]] = getattr(self, name.replace('-', '_'))

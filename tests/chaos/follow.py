@@ -174,7 +174,10 @@ class Follow(Asking):
             what += ', supervisor killed too'
         script = session.script
         worker = self.answer.worker if self.answer else None
-        on_the_way = (worker, script.producer if script else None, SUPERVISORS)
+        on_the_way: tuple[int | None, ...]
+        on_the_way = (worker, script.producer if script else None)
+        if killed:
+            on_the_way += (SUPERVISORS,)
         wait = Wait(what, on_the_way, since, began, ended, most, self.name)
         world.waits.append(wait)
 

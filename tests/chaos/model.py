@@ -223,10 +223,19 @@ class World:
             if wait.ended > until:
                 self.waits.append(wait)
                 continue
-            held_up = self.processes.held_up(wait.on_the_way, wait.since, wait.ended)
+            span = wait.since, wait.ended
+            stopped = self.processes.stops.within(wait.on_the_way, *span)
+            delayed = self.processes.delays.within(wait.on_the_way, *span)
             seconds = self.machine.given(wait.began, wait.ended)
-            who = f'{wait.who} by {wait.on_the_way}'
-            self.verdict.waited(wait.what, seconds, wait.most + held_up, who)
+            late = wait.ended - wait.began - seconds
+            most = wait.most + stopped + delayed
+            who = (
+                f'{wait.who} by {wait.on_the_way}; stopped {stopped:.2f} s, not let '
+                f'run {delayed:.2f} s, ourselves late by {late:.2f} s'
+            )
+            self.verdict.waited(wait.what, seconds, most, who)
+            if wait.most < seconds + late and seconds <= most:
+                self.verdict.excused(wait.what, seconds + late, wait.most, who)
 
     def live_sessions(self) -> int:
         """At most so many sessions may be unfinished now."""

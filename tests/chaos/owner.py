@@ -12,7 +12,7 @@ from tests.chaos.content import CAPACITY, Script, write_script
 from tests.chaos.follow import Follow
 from tests.chaos.model import ANSWER_S, END_S, Session
 from tests.chaos.processes import LEAVE_S
-from tests.chaos.promises import ENDED_S, SUPERVISORS, Wait
+from tests.chaos.promises import ENDED_S, Wait
 from tests.chaos.wire import Answer
 
 _watches: set[asyncio.Task[None]] = set()
@@ -135,7 +135,7 @@ class Owner(Client):
             return
         world = self.world
         now = world.now()
-        on_the_way = (script.producer, SUPERVISORS)
+        on_the_way = (script.producer,)
         what = f'upstream let go when {why}'
         wait = Wait(what, on_the_way, began, began, now, ENDED_S, script.nonce)
         world.waits.append(wait)

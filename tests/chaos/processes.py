@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Iterable
 from pathlib import Path
 
 from tests.chaos.promises import SUPERVISORS, Delays, Stops
@@ -124,12 +123,6 @@ class Processes:
         finally:
             self.signal(pid, signal.SIGCONT)
             self.stops.stopped(name, due, asyncio.get_running_loop().time())
-
-    def held_up(self, pids: Iterable[int | None], since: float, until: float) -> float:
-        """Seconds for which any of them was stopped, or not let run."""
-        names = set(pids)
-        stopped = self.stops.within(names, since, until)
-        return stopped + self.delays.within(names, since, until)
 
     async def watch(self) -> None:
         """Look on for ever."""

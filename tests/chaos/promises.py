@@ -2,7 +2,8 @@
 
 The README promises a second. What it takes longer is what it says there, and no more::
 
-    a process on the way was stopped    as long as it was
+    a process on the way was stopped    as long as it was (the supervisor's is the
+                                        way of a killed producer's streams only)
     a worker and the supervisor died    a start of its successor
     and three others before it          what they are throttled by
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 ENDED_S = 1.0
@@ -29,8 +29,6 @@ THROTTLED_S = 2.0
 
 SUPERVISORS = 0
 """Stands for whichever supervisor there is."""
-
-_LOOK_S = 0.5
 
 _AT_ONCE = 3
 _RESTLESS_S = 10.0
@@ -70,23 +68,33 @@ class Stops:
         self._spans.append((pid, since, until))
 
     def within(self, pids: Iterable[int | None], since: float, until: float) -> float:
-        """Seconds of this span in which any of them was; None stands for all.
-
-        One after another, each may have held up what came by.
-        """
+        """Seconds of this span in which any of them was; None stands for any worker."""
         wanted = set(pids)
-        return sum(
-            max(min(until, ended) - max(since, began), 0.0)
+        spans = sorted(
+            (max(since, began), min(until, ended))
             for pid, began, ended in self._spans
-            if pid in wanted or None in wanted
+            if _is_one_of(pid, wanted)
         )
+        # Where two of them were stopped at once, that is once.
+        seconds, reached = 0.0, since
+        for began, ended in spans:
+            seconds += max(ended - max(began, reached), 0.0)
+            reached = max(reached, ended)
+        return seconds
 
 
 class Delays:
-    """How long each process could have run and was not let, as the kernel counts it."""
+    """How long each process could have run and was not let, as the kernel counts it.
+
+    Of its main thread, which is the one that serves. On a machine that is busy all
+    processes wait all the time, and at the same time: what they waited in sum would
+    excuse everything, so what counts is the longest that one of them did.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], collections.deque[tuple[float, float]]] = {}
+        self._total: dict[tuple[int, int], float] = {}
+        self._spans: dict[int, collections.deque[tuple[float, float, float]]] = {}
+        self._looked: dict[tuple[int, int], float] = {}
 
     def look(self, name: int, pid: int, now: float) -> None:
         """Look at a process.
@@ -96,30 +104,52 @@ class Delays:
             pid: which it is.
             now: the time.
         """
-        waited = 0.0
-        for thread in Path(f'/proc/{pid}/task').glob('*/schedstat'):
-            try:
-                waited += int(thread.read_text().split()[1]) / 1e9
-            except (OSError, IndexError):
-                # It has gone, or the kernel does not count.
-                continue
-        seen = self._seen.get((name, pid))
-        if seen is None:
-            # It had not begun at the last look.
-            seen = self._seen[name, pid] = collections.deque([(now, 0.0)], maxlen=2048)
-        seen.append((now, waited))
+        try:
+            waited = int(Path(f'/proc/{pid}/schedstat').read_text().split()[1]) / 1e9
+        except (OSError, IndexError):
+            # It has gone, or the kernel does not count.
+            return
+        self.saw(name, pid, now, waited)
+
+    def saw(self, name: int, pid: int, now: float, waited: float) -> None:
+        """It was not let for so long in all, until now."""
+        more = waited - self._total.get((name, pid), 0.0)
+        if more > 0:
+            # What is seen later may have been earlier: it is counted once it is over.
+            since = min(self._looked.get((name, pid), now), now - more)
+            spans = self._spans.setdefault(name, collections.deque(maxlen=4096))
+            spans.append((since, now, more))
+        self._total[name, pid] = waited
+        self._looked[name, pid] = now
 
     def within(self, names: Iterable[int | None], since: float, until: float) -> float:
-        """Seconds of this span for which they were not let; None stands for all."""
+        """Seconds of this span for which one of them was not let; the longest of all.
+
+        None stands for any worker.
+        """
         wanted = set(names)
-        found = 0.0
-        for (name, _), seen in self._seen.items():
-            if name not in wanted and None not in wanted:
-                continue
-            # What is seen later may have been earlier, by a look at the most.
-            around = [w for at, w in seen if since - _LOOK_S < at < until + _LOOK_S]
-            found += sum(max(b - a, 0.0) for a, b in pairwise(around))
-        return min(found, until - since)
+        return max(
+            (
+                _falling_into(spans, since, until)
+                for name, spans in self._spans.items()
+                if _is_one_of(name, wanted)
+            ),
+            default=0.0,
+        )
+
+
+def _is_one_of(name: int, wanted: set[int | None]) -> bool:
+    return name in wanted or (None in wanted and name != SUPERVISORS)
+
+
+def _falling_into(
+    spans: Iterable[tuple[float, float, float]], since: float, until: float
+) -> float:
+    """How much of what lies somewhere in each of these spans is in that one."""
+    return sum(
+        more * max(min(until, ended) - max(since, began), 0.0) / (ended - began)
+        for began, ended, more in spans
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +158,9 @@ class Wait:
 
     Attributes:
         what: for what.
-        on_the_way: the processes that it had to go through.
+        on_the_way: the processes that it had to go through. The supervisor is one of
+            them if it has to do something: to end what a killed producer has left. A
+            stream's own end, or one that was stopped before, goes past it.
         since: when its cause was.
         began: when it began to be silent.
         ended: when the end came.

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BAD = ('lost', 'doubled', 'torn', 'hung', 'late', 'leaked', 'unexpected')
+BAD = ('lost', 'doubled', 'torn', 'hung', 'late', 'leaked', 'beyond', 'unexpected')
 """Kinds of problems; one of any of them fails the run."""
 
 _SHOWN = 30
@@ -30,7 +30,7 @@ class Verdict:
     notes: collections.Counter[str] = field(default_factory=collections.Counter)
     problems: list[tuple[str, str]] = field(default_factory=list)
     slowest: dict[str, float] = field(default_factory=dict)
-    slow: bool = False
+    most: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -62,11 +62,20 @@ class Verdict:
         """Keep the longest that something took."""
         self.slowest[what] = max(self.slowest.get(what, 0.0), seconds)
 
+    def at_most(self, what: str, size: float) -> None:
+        """Keep the most that there was of something."""
+        self.most[what] = max(self.most.get(what, 0.0), size)
+
     def waited(self, what: str, seconds: float, most: float, who: str) -> None:
         """Keep the longest wait; it is a problem beyond what is promised."""
         self.took(what, seconds)
         if seconds > most:
             self.problem('late', f'{what}: {seconds:.2f} s, at most {most:.2f}; {who}')
+
+    def excused(self, what: str, seconds: float, most: float, why: str) -> None:
+        """A wait was longer than is promised, for a reason that is no fault of ours."""
+        self.notes['waits longer than promised, excused'] += 1
+        self.write('excused', f'{what}: {seconds:.2f} s, promised {most:.2f}; {why}')
 
     def count(self, kind: str) -> int:
         """Problems of a kind."""
@@ -96,6 +105,7 @@ class Verdict:
         rows += [(f'({k})', n) for k, n in sorted(self.ends.items()) if k not in named]
         rows += [(f'({k})', n) for k, n in sorted(self.notes.items())]
         rows += [(f'longest: {k}', f'{s:.2f} s') for k, s in self.slowest.items()]
+        rows += [(f'most: {k}', f'{n:.1f}') for k, n in self.most.items()]
         rows += [(kind.upper(), self.count(kind)) for kind in BAD]
         width = max(len(name) for name, _ in rows)
         lines = [f'{name:<{width}}  {value}' for name, value in rows]

@@ -155,7 +155,7 @@ def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any
     """Take over as a successor does; what there is then."""
     registry = _registry(directory)
     registry.finish_dead()
-    (found,) = map(json.loads, registry.lookup(NOBODY, ['c']))
+    (found,) = map(json.loads, registry.describe(registry.lookup(NOBODY, ['c'])))
     kept = found['generation'] == old.generation
     segment_writer(old, lock).append(b' and more')
     seen = {

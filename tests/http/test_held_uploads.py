@@ -6,13 +6,16 @@ import contextlib
 import fcntl
 import functools
 import json
+import select
 import socket
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from shmstream.http.uploads import LEAST_RATE, Pace
 from tests.http.proxied import Feed, Proxied
 from tests.http.wire import ask, assert_error, chunked, connect, numbered
 from tests.support.client import path
@@ -83,13 +86,14 @@ def _done(proxied: Proxied, conv_id: str) -> bool:
     return proxied.client.get(path(conv_id)).body == numbered(32)
 
 
-def lookup(proxied: Proxied, size: int) -> int:
-    """The status of a look-up whose body has about this size."""
+def lookup(proxied: Proxied, size: int, key: str = '') -> int:
+    """The status of a look-up whose body has about this size, by this key."""
     body = json.dumps({'conversation_ids': ['x'], 'text': 'x' * size}).encode()
     return ask(
         proxied.service.port,
         'POST /v1/streams/lookup',
         ('Content-Length', str(len(body))),
+        ('Authorization', f'Bearer {key}'),
         body=body,
     ).status
 
@@ -149,10 +153,10 @@ def test_uploads_are_bounded_in_sum(
     assert wait_until(lambda: lookup(small, HALF) == 200, WAIT_S)
 
 
-def announcing(size: int) -> bytes:
+def announcing(size: int, key: str = '') -> bytes:
     return (
         b'POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Conversation-Id: first\r\n'
-        b'Content-Length: %d\r\n\r\n' % size
+        b'Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n' % (key.encode(), size)
     )
 
 
@@ -199,3 +203,86 @@ def test_what_can_never_be_held_is_no_question_of_time(small: Proxied) -> None:
         small.service.port, 'POST /v1/x', ('X-Conversation-Id', 'big'), body, body=b'{'
     )
     assert raw.status == 413
+
+
+FIRST, SECOND = 'key-one-0123456789', 'key-two-9876543210'
+THIRD = 350_000
+"""Bytes: one such body fits into half of what is held, and two do not."""
+
+
+def test_f44_bodies_of_one_key_do_not_keep_another_s_out(
+    proxy: Callable[..., Proxied],
+) -> None:
+    proxied = proxy(workers=1, MAX_UPLOADS='1MiB', API_KEYS=f'{FIRST},{SECOND}')
+    with connect(proxied.service.port) as sock:
+        sock.sendall(announcing(THIRD + 1, FIRST) + b'x' * THIRD)
+        assert wait_until(lambda: taken(sock), WAIT_S)
+        assert lookup(proxied, THIRD, FIRST) == 503
+        assert lookup(proxied, THIRD, SECOND) == 200
+        # More than will ever be there for one of them is no question of time.
+        assert lookup(proxied, HALF, SECOND) == 413
+    free = functools.partial(lookup, proxied, THIRD, FIRST)
+    assert wait_until(lambda: free() == 200, WAIT_S)
+
+
+def test_f44_the_share_is_the_owners_setting(proxy: Callable[..., Proxied]) -> None:
+    keys = f'{FIRST},{SECOND}'
+    proxied = proxy(workers=1, MAX_UPLOADS='1MiB', API_KEYS=keys, OWNER_SHARE='0.25')
+    assert lookup(proxied, THIRD, FIRST) == 413
+
+
+def test_f44_bodies_of_the_only_key_may_use_everything(
+    proxy: Callable[..., Proxied],
+) -> None:
+    proxied = proxy(workers=1, MAX_UPLOADS='1MiB', API_KEYS=FIRST)
+    assert lookup(proxied, HALF, FIRST) == 200
+
+
+@pytest.mark.parametrize('announced', [True, False], ids=['announced', 'in chunks'])
+def test_f44_a_body_that_comes_slowly_gives_its_room_back(
+    proxy: Callable[..., Proxied], announced: bool
+) -> None:
+    proxied = proxy(workers=1, MAX_UPLOADS='1MiB', SEND_TIMEOUT='1')
+    head, sip = announcing(1_000_000), b'x'
+    if not announced:
+        head = head.replace(b'Content-Length: 1000000', b'Transfer-Encoding: chunked')
+        sip = b'1\r\nx\r\n'
+    with connect(proxied.service.port) as sock:
+        sock.sendall(head + sip * 1000)
+        until = time.monotonic() + WAIT_S
+        while not select.select([sock], [], [], 0.05)[0]:
+            assert time.monotonic() < until, 'it may hold its room for ever'
+            sock.sendall(sip)
+        assert sock.recv(12) == b'HTTP/1.1 408'
+        # It may go on for as long as it likes: nobody keeps what comes.
+        assert lookup(proxied, 1_000_000) == 200
+
+
+def looks(pace: Pace) -> int:
+    """How many looks are left if nothing comes any more."""
+    count = 1
+    while pace.look():
+        count += 1
+    return count
+
+
+def test_f44_a_body_has_the_time_that_its_bytes_give_it() -> None:
+    # A look each five seconds.
+    assert looks(Pace(60)) == 12
+    # What comes before that is needed gives no time.
+    pace = Pace(60)
+    pace.came(1 << 30)
+    assert looks(pace) == 12
+    # Who keeps to the rate goes on for ever, however long ago it began.
+    pace = Pace(60)
+    for _ in range(1000):
+        assert pace.look()
+        pace.came(5 * LEAST_RATE)
+    assert looks(pace) == 12
+    # Half of it lasts twice as long.
+    pace = Pace(60)
+    count = 1
+    while pace.look():
+        pace.came(5 * LEAST_RATE // 2)
+        count += 1
+    assert count == 23

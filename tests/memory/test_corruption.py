@@ -175,9 +175,9 @@ def take_over(directory: RuntimeDirectory) -> list[str]:
     registry.finish_dead()
     registry.collect()
     registry.memory()
-    registry.describe_all()
-    sessions = map(json.loads, registry.lookup(NOBODY, ['good', 'bad']))
-    found = [s['conversation_id'] for s in sessions]
+    registry.describe(registry.everything())
+    there = registry.describe(registry.lookup(NOBODY, ['good', 'bad']))
+    found = [json.loads(described)['conversation_id'] for described in there]
     _, fd = registry.create(NOBODY, 'new', None, 5)
     os.close(fd)
     registry.close()

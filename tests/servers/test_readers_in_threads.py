@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import select
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,12 +31,13 @@ ONE_WORKER = ('-k', 'gthread', '--threads', str(THREADS), '--graceful-timeout', 
 def start(serve: Callable[..., Service]) -> Callable[..., Service]:
     """Start one worker of four threads."""
 
-    def start(app: str = APP) -> Service:
+    def start(**settings: str) -> Service:
         return serve(
             workers=1,
             config=CONFIG,
-            arguments=(*ONE_WORKER, app),
+            arguments=(*ONE_WORKER, APP),
             ready='Booting worker',
+            settings=settings,
         )
 
     return start
@@ -101,12 +106,87 @@ def test_f57_readers_that_hang_up_on_a_quiet_stream_hold_no_thread(
 def test_f57_readers_that_do_not_read_hold_no_thread_for_ever(
     start: Callable[..., Service],
 ) -> None:
-    service = start('tests.servers.impatient:app')
+    service = start(SEND_TIMEOUT='1')
     with stream(service, bytes(4 << 20)) as producer, ExitStack() as stack:
         for _ in range(THREADS):
             stack.enter_context(ask(service, receive_buffer=4096))
         assert service.client().get('/chats/other').status == 404
         assert wait_until(lambda: not producer.listeners)
+
+
+@contextmanager
+def sipping(readers: list[socket.socket]) -> Iterator[None]:
+    """These take a little, again and again, and would for minutes."""
+    stop = threading.Event()
+
+    def sip() -> None:
+        while not stop.wait(0.05):
+            for sock in select.select(readers, [], [], 0)[0]:
+                with suppress(ConnectionError):
+                    sock.recv(4096)
+
+    thread = threading.Thread(target=sip)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def filled_and_asked_for(
+    service: Service, streams: Streams, stack: ExitStack
+) -> list[socket.socket]:
+    """Make a stream of 12 MiB, and readers for all threads; keeps none of it mapped."""
+    with streams.create('a') as producer:
+        for _ in range(192):
+            producer.write(bytes(65536))
+        readers = [
+            stack.enter_context(ask(service, receive_buffer=4096))
+            for _ in range(THREADS)
+        ]
+        assert wait_until(lambda: producer.listeners == THREADS)
+    return readers
+
+
+def test_f57_readers_that_sip_at_what_is_gone_hold_no_thread_and_no_memory(
+    start: Callable[..., Service],
+) -> None:
+    service = start(SEND_TIMEOUT='1', SESSION_BYTES='16MiB')
+    with (
+        ExitStack() as stack,
+        Streams.attach(service.directory) as streams,
+    ):
+        readers = filled_and_asked_for(service, streams, stack)
+        stack.enter_context(sipping(readers))
+        streams.evict('a')
+        assert service.client().get('/chats/other').status == 404
+        assert wait_until(lambda: not streams.status()['memory'])
+
+
+@pytest.mark.parametrize('gone', [False, True], ids=['there', 'gone'])
+def test_f57_a_stream_that_is_gone_is_read_for_a_while_and_no_longer(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    parts = 128
+    # Suspended before each look, for longer than any timeout.
+    clock = itertools.count(0.0, 1000.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, streams.create('a', capacity=4 << 20) as producer:
+        for _ in range(parts):
+            producer.write(bytes(16384))
+        producer.finish()
+        monkeypatch.setattr(wsgi, 'time', SimpleNamespace(monotonic=clock.__next__))
+        body = wsgi.Body({'gunicorn.socket': ours}, streams.open('a'), timeout_s=4.0)
+        taken = len(next(body))
+        if gone:
+            streams.evict('a')
+        with pytest.raises(ConnectionResetError) if gone else nullcontext():
+            for part in body:
+                taken += len(part)
+        body.close()
+    # Twenty looks, one for each part.
+    assert taken == 16384 * (20 if gone else parts)
 
 
 def test_f57_a_worker_leaves_readers_that_do_not_read(

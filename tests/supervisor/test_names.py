@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import tracemalloc
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shmstream.ids import MAX_ID_BYTES, NOBODY
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.table import WorkerTable
+from shmstream.supervisor import names as names_module
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.names import Names
 from shmstream.supervisor.registry import Registry
@@ -54,10 +59,10 @@ def test_f43_an_id_of_colons_costs_what_any_other_costs(tmp_path: Path) -> None:
 @given(
     there=st.sets(IDS, max_size=12),
     gone=st.sets(IDS, max_size=6),
-    asked=st.text('a:b', max_size=7),
+    asked=st.lists(st.text('a:b', max_size=7), max_size=8),
 )
 def test_what_is_found_is_the_id_and_what_begins_with_it_and_colons(
-    there: set[str], gone: set[str], asked: str
+    there: set[str], gone: set[str], asked: list[str]
 ) -> None:
     names = Names()
     for conv_id in there | gone:
@@ -65,7 +70,58 @@ def test_what_is_found_is_the_id_and_what_begins_with_it_and_colons(
         names.add(bytes(31) + b'1', conv_id)
     for conv_id in gone:
         names.remove(NOBODY, conv_id)
-    found = names.found_by(NOBODY, asked)
-    expected = {i for i in there - gone if i == asked or i.startswith(asked + '::')}
-    assert len(found) == len(set(found))
-    assert set(found) == (expected if asked else set())
+    left = sorted(there - gone)
+    expected: dict[str, None] = {}
+    for conv_id in filter(None, asked):
+        expected.update(dict.fromkeys(i for i in left if i == conv_id))
+        expected.update(dict.fromkeys(i for i in left if i.startswith(f'{conv_id}::')))
+    assert names.found_by(NOBODY, asked) == list(expected)
+
+
+def lines_of_look_up(there: list[str], asked: list[str]) -> int:
+    """How many lines of ours one look-up runs: its work, on any processor."""
+    names = Names()
+    for conv_id in there:
+        names.add(NOBODY, conv_id)
+    lines = 0
+
+    def count(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != names_module.__file__:
+            return None
+        lines += event == 'line'
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        found = names.found_by(NOBODY, asked)
+    finally:
+        sys.settrace(before)
+    assert sorted(found) == sorted(there)
+    return lines
+
+
+# Each begins with the one before it.
+CHAIN = ['::'.join('a' * length) for length in range(1, 171)]
+BELOW = [f'{CHAIN[-1]}::{number}' for number in range(1000)]
+SIDES = [f'{conv_id}::{letter}' for conv_id in CHAIN for letter in 'bc']
+
+
+@pytest.mark.parametrize(
+    ('there', 'asked'),
+    [
+        (BELOW, ['a'] * 1000),
+        (BELOW, CHAIN),
+        (BELOW, CHAIN[::-1]),
+        (CHAIN + SIDES, CHAIN[::-1]),
+        (CHAIN + SIDES, SIDES + CHAIN),
+        (CHAIN + SIDES, [*SIDES[::2], *CHAIN, *SIDES[::-1]]),
+        (BELOW, [*BELOW, *CHAIN]),
+    ],
+    ids=['repeated', 'down', 'up', 'sides', 'sides first', 'around', 'all'],
+)
+def test_f43_ids_that_find_the_same_again_cost_no_more(
+    there: list[str], asked: list[str]
+) -> None:
+    assert lines_of_look_up(there, asked) <= 32 * len({*asked, *there})

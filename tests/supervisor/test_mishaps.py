@@ -1,0 +1,117 @@
+"""What goes wrong in the middle: a replacement, a start, the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shmstream import SupervisorConfig, clock
+from shmstream.ids import NOBODY
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.table import PIPE_PREFIX, WorkerTable
+from shmstream.ring.state import State
+from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.registry import Registry
+from shmstream.supervisor.server import Supervisor
+
+
+def test_f42_what_could_not_be_replaced_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RuntimeDirectory(tmp_path / 'run')
+    directory.create()
+    table = WorkerTable.create(directory.table, made_directory=True)
+    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
+    first, lock = registry.create(NOBODY, 'c', 65536, 0)
+    held = registry.memory()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, 'rename', failing)
+        with pytest.raises(OSError, match='Input/output'):
+            registry.create(NOBODY, 'c', 65536, 0)
+    assert os.listdir(directory.sessions) == [first.digest]
+    assert registry.find(NOBODY, 'c', None, clock.now_ns()) is first
+    assert registry.memory() == held
+    assert first.segment.cancelled
+    assert not first.segment.evicted
+    # It ends with its producer, and is replaced the next time.
+    os.close(lock)
+    assert registry.finish_dead() == 1
+    assert first.reader.producer_state is State.CANCELLED
+    _, lock = registry.create(NOBODY, 'c', 65536, 0)
+    os.close(lock)
+    assert first.segment.evicted
+    registry.close()
+    assert os.listdir(directory.sessions) == []
+
+
+def failing(*_: Any) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_f22_a_directory_that_its_predecessor_removed_is_removed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RuntimeDirectory(tmp_path / 'run')
+    # The predecessor's: it removes it between two steps of its successor's start.
+    directory.make()
+    real_open: Callable[..., int] = os.open
+    opened: list[Path] = []
+
+    def remove_first(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == directory.lock and not opened:
+            opened.append(path)
+            directory.path.rmdir()
+        return real_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, 'open', remove_first)
+    supervisor = Supervisor(directory, SupervisorConfig(), [])
+    assert opened
+    supervisor.stop()
+    assert supervisor.run()
+    # What is left of it goes with its process, which is ours.
+    for left in (supervisor._woken, supervisor._waker, supervisor._selector):
+        left.close()
+    assert not directory.path.exists()
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_f22_what_goes_while_it_is_looked_at_stops_no_cleaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whoever removes it, and when: before it is looked at, or just then."""
+    directory = RuntimeDirectory(tmp_path / 'run')
+    directory.make()
+    file, pipe = directory.settings, directory.path / f'{PIPE_PREFIX}1'
+    looks: list[Path] = []
+    for name in ('stat', 'lstat'):
+        real: Callable[..., Any] = getattr(os, name)
+
+        def look(
+            path: Any, *arguments: Any, real: Any = real, **options: Any
+        ) -> os.stat_result:
+            goes = path in (file, pipe) and path not in looks
+            if goes and when == 'before':
+                os.unlink(path)
+            try:
+                found: os.stat_result = real(path, *arguments, **options)
+                return found
+            finally:
+                if goes:
+                    looks.append(path)
+                    if when == 'after':
+                        os.unlink(path)
+
+        monkeypatch.setattr(os, name, look)
+    file.touch()
+    os.mkfifo(pipe)
+    leftovers = Leftovers()
+    leftovers.remove_file(file)
+    leftovers.remove_bells(directory, 0)
+    leftovers.tell()
+    assert set(looks) == {file, pipe}
+    assert os.listdir(directory.path) == []
