@@ -4,6 +4,10 @@ Whose oldest goes, ``shares`` decides. Of that owner's, what nobody maps goes fi
 gives its memory back at once. What somebody maps is put aside (``gone``), and holds its
 memory until the last one lets go: so no more of it goes than is short.
 
+To find what nobody maps is to try, some ten system calls each. So a pass tries no more
+than ``_PROBES`` that are mapped, and the next one goes on from there: each has its
+turn. The oldest is tried first, and what was found mapped after all others.
+
 What is published of room, live streams may take at any moment, and it is known only
 when they are measured again. So a part of it is not published but kept for new
 sessions::
@@ -21,7 +25,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import islice
 
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
@@ -40,8 +43,8 @@ _SPARE = 256 * 1024
 _KEPT = 16
 """One part in so many of what is left is kept for new sessions."""
 
-_PROBES = 32
-"""How many finished sessions are tried for one that nobody maps."""
+_PROBES = 256
+"""How many sessions that somebody maps are tried in vain in one pass."""
 
 
 class Eviction:
@@ -77,6 +80,7 @@ class Eviction:
         self._forget = forget
         self._shares = Shares(config)
         self._kept = 0
+        self._probes = _PROBES
 
     def make_room(self, key: Key, replaced: Session | None) -> None:
         """Have what has ended go until there is room for one session more.
@@ -97,129 +101,159 @@ class Eviction:
             self._gone.look()
             if (what := self._refusal(owner, replaced)) is not None:
                 raise self.refused(f'no room: {what}')
+        self._probes = _PROBES
         looked = False
-        while True:
-            # Its own oldest, which goes first, may be the one that is replaced.
-            replaces = replaced is not None and replaced in self._holdings.of(owner)
-            count = self._holdings.sessions + (not replaces)
-            what = self._shares.shortage(count, self._used + _NEED)
-            if what is None:
-                return
-            if count > self._config.max_sessions:
-                # A place is free at once, whoever reads what had it.
-                made = self._free_place(owner)
-            else:
-                short = self._used + _NEED - self._config.max_memory
-                made = self._free_memory(owner, short)
-            if made:
+        while (lack := self._lack(owner, replaced)) is not None:
+            what, free = lack
+            if free():
                 continue
             if looked:
                 raise self.refused(f'no room: {what} are in use and none can go')
             self._holdings.measure()
             looked = True
 
+    def _lack(
+        self, owner: bytes, replaced: Session | None
+    ) -> tuple[str, Callable[[], bool]] | None:
+        """Say what one session more lacks, and what frees some of it."""
+        asker = self._holdings.of(owner)
+        # Its own oldest, which goes first, may be the one that is replaced.
+        count = self._holdings.sessions + (replaced is None or replaced not in asker)
+        short = self._shares.excess(self._owners(owner), asker.held + _NEED)
+        if short:
+            share = f'{asker.held} bytes of this owner'
+            return share, lambda: self._gone.look() or self._take_from([asker], short)
+        shortage = self._shares.shortage(count, self._used + _NEED)
+        if shortage is None:
+            return None
+        if count > self._config.max_sessions:
+            # A place is free at once, whoever reads what had it.
+            return shortage, lambda: self._free_place(owner)
+        short = self._used + _NEED - self._config.max_memory
+        return shortage, lambda: self._free_memory(owner, short, self._shares.usable)
+
     def refused(self, why: str) -> NoRoom:
         """Return the refusal, with a word on whether to ask again at once."""
         error = NoRoom(why)
-        error.soon = self._gone.soon
+        # Where not all could be tried, the next pass goes on.
+        error.soon = self._gone.soon or not self._probes
         return error
 
     def evict_for(self, owner: bytes) -> bool:
-        """Have something go for a session's memory; False if nothing can."""
-        if self._free_memory(owner, _NEED):
+        """Have something go that the file system has no room for; False if none can."""
+        self._probes = _PROBES
+        # Nobody is sure of what is not there.
+        if self._free_memory(owner, _NEED, 0):
             return True
         self._holdings.measure()
-        return self._free_memory(owner, _NEED)
+        return self._free_memory(owner, _NEED, 0)
 
     @property
     def _used(self) -> int:
         return self._holdings.memory + self._gone.memory
 
+    def _owners(self, asker: bytes | None = None) -> int:
+        """Of how many there is anything, be it gone; and the asker."""
+        others = self._gone.owners if asker is None else {*self._gone.owners, asker}
+        return len(self._holdings) + sum(o not in self._holdings for o in others)
+
     def _free_place(self, owner: bytes) -> bool:
-        loser = self._loser(owner, of_memory=False)
-        if loser is None:
+        losers = self._shares.losers_of_sessions(
+            self._owners(owner), self._holdings.of(owner), self._holdings.all()
+        )
+        if not losers:
             return False
-        self._evict(loser.oldest())
+        self._evict(losers[0].oldest())
         return True
 
-    def _free_memory(self, owner: bytes, short: int) -> bool:
+    def _free_memory(self, owner: bytes, short: int, there: int) -> bool:
         if self._gone.look():
             return True
-        loser = self._loser(owner, of_memory=True)
-        return loser is not None and self._take_from(loser, short)
-
-    def _loser(self, owner: bytes, *, of_memory: bool) -> Holding | None:
-        asker = self._holdings.of(owner)
-        return self._shares.loser(
-            asker, self._holdings.all(), _NEED, of_memory=of_memory
+        losers = self._shares.losers_of_memory(
+            self._owners(owner),
+            self._holdings.of(owner),
+            self._holdings.all(),
+            _NEED,
+            there,
         )
+        return self._take_from(losers, short)
 
-    def _take_from(self, loser: Holding, short: int) -> bool:
-        """Have one session go where so many bytes are short; False if none should."""
-        for session in islice(loser.ended, _PROBES):
+    def _take_from(self, losers: list[Holding], short: int) -> bool:
+        """Have one session go where so many bytes are short; False if none should.
+
+        Of the first one who has something that nobody maps. If none has, something of
+        the first is put aside, unless enough of it is gone and will come free.
+        """
+        if any(self._remove_one(loser) for loser in losers):
+            return True
+        first = next((loser for loser in losers if loser.can_lose), None)
+        if first is None or first.gone >= short:
+            return False
+        self._evict(first.oldest())
+        return True
+
+    def _remove_one(self, loser: Holding) -> bool:
+        for _ in range(min(len(loser.to_try), self._probes)):
+            session = next(iter(loser.to_try))
             if remove(self._directory.segment(session.digest)):
                 self._forget(session)
                 return True
-        if self._gone.memory >= short:
-            return False
-        self._evict(loser.oldest())
-        return True
+            loser.to_try.move_to_end(session)
+            self._probes -= 1
+        return False
 
     def _refusal(self, owner: bytes, replaced: Session | None) -> str | None:
         holding = self._holdings.of(owner)
-        live = holding.live_sessions + 1
-        memory = holding.live_memory + self._gone.memory_of(owner) + _NEED
+        live, firm = holding.live_sessions + 1, holding.firm + _NEED
         if replaced is not None and replaced in holding.live:
-            live, memory = live - 1, memory - replaced.held
-        # The asker may be an owner of whom there is nothing yet.
-        several = self._several(self._holdings.owners + (not holding.sessions))
-        return self._shares.refusal(several, live, memory)
-
-    def _several(self, owners: int) -> bool:
-        return self._config.several_owners or owners > 1
+            live, firm = live - 1, firm - replaced.held
+        return self._shares.refusal(self._owners(owner), live, firm)
 
     def made(self, session: Session) -> None:
         """A session has been made: what was said of room is that much less now."""
         self._table.reduce_room(session.held)
         self._kept = max(self._kept - session.held, 0)
         holding = self._holdings.of(session.key[0])
-        word = self._room_of(holding, self._table.room)
-        session.words[W_OWNER_ROOM] = word
+        word = self._room_of(holding, self._owners(), self._table.room)
+        # Beyond what is kept for new ones it is what its owner's others were told of.
+        for told in holding.live if self._kept < _NEED else (session,):
+            told.words[W_OWNER_ROOM] = word
         holding.bound = holding.bound or bool(word)
 
     def look(self) -> None:
         """Measure, keep an eighth free for live streams to grow, publish the rest."""
         self._holdings.measure()
         self._gone.look()
-        several = self._several(self._holdings.owners)
-        limit, usable = self._config.max_memory, self._shares.usable
+        self._probes = _PROBES
+        limit = self._config.max_memory
+        stuck: set[Holding] = set()
+        owners, holdings = self._owners(), self._holdings.all()
         while True:
             free = self._free()
-            loser = self._shares.loser_to_growth(
-                several, self._holdings.all(), self._used, free
+            found = self._shares.loser_to_growth(
+                owners, holdings, self._used, free, stuck
             )
-            short = max(self._used - usable, limit - usable - free)
-            if loser is None or not self._take_from(loser, short):
+            if found is None:
                 break
+            loser, short = found
+            if not self._take_from([loser], short):
+                stuck.add(loser)
         room = max(min(limit - self._used, free), 0)
         self._kept = room // _KEPT
         room -= self._kept
         # Before the room: whoever sees that figure begins to count anew.
         for holding in self._holdings.all():
-            word = self._room_of(holding, room)
+            word = self._room_of(holding, owners, room)
             if word or holding.bound:
                 for session in holding.live:
                     session.words[W_OWNER_ROOM] = word
                 holding.bound = bool(word)
         self._table.publish_room(room)
 
-    def _room_of(self, holding: Holding, room: int) -> int:
+    def _room_of(self, holding: Holding, owners: int, room: int) -> int:
         """What an owner's streams are told: bytes and one; 0: as many as there are."""
-        if not self._several(self._holdings.owners):
-            return 0
-        held = holding.live_memory + self._gone.memory_of(holding.owner)
-        rest = max(self._shares.of_memory(True) - held, 0)
-        return rest + 1 if rest < room else 0
+        rest = self._shares.growth(owners, holding)
+        return rest + 1 if rest is not None and rest < room else 0
 
     def _free(self) -> int:
         """Bytes that the file system has left, less what others must not miss."""

@@ -24,6 +24,7 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
@@ -67,6 +68,11 @@ class Gone:
     def soon(self) -> bool:
         """Whether something was put aside so lately that it may go any moment."""
         return bool(self._held) and time.monotonic() - self._newest < SOON_S
+
+    @property
+    def owners(self) -> Collection[bytes]:
+        """Whose they were."""
+        return self._of_owner.keys()
 
     def memory_of(self, owner: bytes) -> int:
         """Bytes that they hold of what was this owner's."""

@@ -23,20 +23,25 @@ class Holding:
 
     Args:
         owner: whose it is.
+        gone_of: says what is gone of an owner, and still mapped.
 
     Attributes:
         owner: see above.
         live: what may still grow.
         ended: the rest, the oldest first.
+        to_try: the same, in the order in which it is tried whether somebody maps it:
+            what was found mapped comes after all others.
         memory: bytes of both, as measured last.
         live_memory: bytes of what is live.
         bound: whether its streams have been told how much they may still take.
     """
 
-    def __init__(self, owner: bytes) -> None:
+    def __init__(self, owner: bytes, gone_of: Callable[[bytes], int]) -> None:
         self.owner = owner
+        self._gone_of = gone_of
         self.live: dict[Session, None] = {}
         self.ended: OrderedDict[Session, None] = OrderedDict()
+        self.to_try: OrderedDict[Session, None] = OrderedDict()
         self.memory = 0
         self.live_memory = 0
         # Nothing is known of what a predecessor told them.
@@ -46,6 +51,21 @@ class Holding:
     def sessions(self) -> int:
         """Sessions, live and ended."""
         return len(self.live) + len(self.ended)
+
+    @property
+    def gone(self) -> int:
+        """Bytes of what is gone of it, and still mapped."""
+        return self._gone_of(self.owner)
+
+    @property
+    def held(self) -> int:
+        """Bytes of everything: live, ended, and gone."""
+        return self.memory + self.gone
+
+    @property
+    def firm(self) -> int:
+        """Bytes that nobody can take from it: live, and gone."""
+        return self.live_memory + self.gone
 
     @property
     def live_sessions(self) -> int:
@@ -70,26 +90,31 @@ class Holdings:
 
     Args:
         on_end: called with each session of which it is noted that it has ended.
+        gone_of: says what is gone of an owner, and still mapped.
 
     Attributes:
         sessions: how many there are.
         memory: bytes of all of them, as measured last.
     """
 
-    def __init__(self, on_end: Callable[[Session], None]) -> None:
+    def __init__(
+        self, on_end: Callable[[Session], None], gone_of: Callable[[bytes], int]
+    ) -> None:
         self._on_end = on_end
+        self._gone_of = gone_of
         self._owners: dict[bytes, Holding] = {}
         self.sessions = 0
         self.memory = 0
 
-    @property
-    def owners(self) -> int:
-        """Owners of whom there is anything."""
-        return len(self._owners)
-
     def of(self, owner: bytes) -> Holding:
         """What this owner holds; nothing, if there is nothing of it."""
-        return self._owners.get(owner) or Holding(owner)
+        return self._owners.get(owner) or Holding(owner, self._gone_of)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def __contains__(self, owner: bytes) -> bool:
+        return owner in self._owners
 
     def all(self) -> Collection[Holding]:
         """What each owner holds."""
@@ -102,7 +127,8 @@ class Holdings:
 
     def add(self, session: Session) -> None:
         """Count a session, as live: if it has ended, that is noted with the next."""
-        holding = self._owners.setdefault(session.key[0], Holding(session.key[0]))
+        holding = self.of(session.key[0])
+        self._owners[session.key[0]] = holding
         holding.live[session] = None
         session.held = session.memory()
         holding.memory += session.held
@@ -119,6 +145,7 @@ class Holdings:
             holding.live_memory -= session.held
         else:
             del holding.ended[session]
+            del holding.to_try[session]
         holding.memory -= session.held
         self.memory -= session.held
         self.sessions -= 1
@@ -157,5 +184,5 @@ class Holdings:
         ended.sort(key=Session.ended_ns)
         for session in ended:
             del holding.live[session]
-            holding.ended[session] = None
+            holding.ended[session] = holding.to_try[session] = None
             self._on_end(session)

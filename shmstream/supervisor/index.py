@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shmstream.memory.table import WorkerTable
 from shmstream.supervisor.deaths import Deaths
@@ -18,17 +18,18 @@ class Index:
 
     Args:
         table: the workers that produce them.
+        gone_of: says what is gone of an owner, and still mapped.
 
     Attributes:
         holdings: what there is of each owner.
         deaths: which live streams to look at.
     """
 
-    def __init__(self, table: WorkerTable) -> None:
+    def __init__(self, table: WorkerTable, gone_of: Callable[[bytes], int]) -> None:
         self._sessions: dict[Key, Session] = {}
         self._names = Names()
         self.deaths = Deaths(table)
-        self.holdings = Holdings(self.deaths.drop)
+        self.holdings = Holdings(self.deaths.drop, gone_of)
 
     def __len__(self) -> int:
         return len(self._sessions)

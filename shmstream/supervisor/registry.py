@@ -48,9 +48,9 @@ class Registry:
     ) -> None:
         self._directory = directory
         self._config = config
-        self._index = Index(table)
-        self._marks = Marks(table)
         self._gone = Gone(directory)
+        self._index = Index(table, self._gone.memory_of)
+        self._marks = Marks(table)
         self._adoption = Adoption(
             directory, self._index, self._marks, self._gone, self._evict_oldest
         )
