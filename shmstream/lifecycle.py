@@ -7,10 +7,12 @@ master, and never leaves, unless it listens to signals (``hear_signals``).
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import signal
 import threading
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Protocol
 
@@ -36,6 +38,7 @@ class Lifecycle:
         self.worker: Worker | None = None
         self._stop_flag: mmap.mmap | None = None
         self._told = False
+        self._listening: asyncio.Task[None] | None = None
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
@@ -67,6 +70,21 @@ class Lifecycle:
         signal.signal(number, heard)
         # As asyncio has it.
         signal.siginterrupt(number, False)
+
+    def hear_word(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Learn of it once this can be awaited; the first that is given is listened to.
+
+        hypercorn's workers get no signal, but have a word for it. Without it none of
+        them would end while a stream is followed: from Python 3.12 on closing a server
+        takes until its connections have ended.
+        """
+        if self._listening is None:
+
+            async def listen() -> None:
+                await wait()
+                self._told = True
+
+            self._listening = asyncio.ensure_future(listen())
 
     def masters(self) -> list[int]:
         """The master, while it lives: an orphan must not start a supervisor."""

@@ -23,6 +23,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shmstream import lifecycle
+
 Receive = Callable[[], Awaitable[Any]]
 Application = Callable[[Any, Receive, Any], Awaitable[None]]
 
@@ -63,6 +65,7 @@ class _Exchange:
             CancelledError: the server is to cut the response, or has cancelled it.
             Whatever the application raises, or the server's ``receive``.
         """
+        _hear_hypercorn(self._send)
         self._task = asyncio.ensure_future(
             application(scope, self.receive, self._sending())
         )
@@ -125,6 +128,14 @@ class _Exchange:
             pass
         self._left = True
         self._task.cancel()
+
+
+def _hear_hypercorn(send: Any) -> None:
+    """Have what hypercorn says of its end be heard, if this ``send`` is of its own."""
+    context = getattr(getattr(send, '__self__', None), 'context', None)
+    terminated = getattr(context, 'terminated', None)
+    if terminated is not None:
+        lifecycle.current.hear_word(terminated.wait)
 
 
 def _announces(headers: Any) -> bool:

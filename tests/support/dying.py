@@ -32,6 +32,8 @@ def die_at(number: int, *functions: Callable[..., Any]) -> None:
             left -= 1
         return trace
 
+    # CPython 3.12 looks only as tracing begins whether anybody has asked for opcodes.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
 
 
@@ -112,4 +114,6 @@ def interrupt_at(
                 return None
         return trace
 
+    # CPython 3.12 looks only as tracing begins whether anybody has asked for opcodes.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
