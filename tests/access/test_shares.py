@@ -166,7 +166,9 @@ def test_f45_streams_of_one_key_that_grow_leave_another_its_memory(
     for feed, _ in first.live.values():
         feed.end()
     assert wait_until(lambda: all(s['is_done'] for s in first.look_up(*ids)))
-    assert 'aborted' in {found['state'] for found in first.look_up(*ids)}
+    # Not all of it is there: streams were aborted, and may have gone for the others.
+    whole = [found for found in first.look_up(*ids) if found['state'] == 'complete']
+    assert len(whole) < len(ids)
     # Nothing of it was taken from the other.
     assert second.there(kept) == kept
     assert second.finish('b4', 40 * KIB) == 200
