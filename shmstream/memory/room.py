@@ -38,6 +38,8 @@ class _Purse:
 
     def __init__(self) -> None:
         self.spent = 0
+        self.since = 0
+        """Of it, what was spent since the next figure is being measured."""
         self.left = 0
         """Bytes that the figure says are left for all processes."""
         self.share = 0
@@ -46,6 +48,15 @@ class _Purse:
         """See how much is left. Within one figure, too, it may become less."""
         self.left = left
         self.share = left // max(workers, 1)
+
+    def spend(self, size: int, measuring: bool) -> None:
+        """Take so much out of it."""
+        self.spent += size
+        self.since += size * measuring
+
+    def renew(self, measured: bool) -> None:
+        """Begin anew: with what the new figure may not have seen, if it may not."""
+        self.spent, self.since = self.since * measured, 0
 
     def lacks(self, size: int) -> bool:
         """Whether so much is not in it."""
@@ -80,7 +91,7 @@ class Room:
         # Reentrant: a signal handler may write in the middle of a write.
         self._lock = threading.RLock()
         self._word = threading.Condition(self._lock)
-        self._sequence = -1
+        self._sequence = -2
         self._purse = _Purse()
         self._owners: dict[bytes, _Purse] = {}
         self._asked = False
@@ -109,7 +120,7 @@ class Room:
             )
             if taken:
                 for purse in purses:
-                    purse.spent += size
+                    purse.spend(size, bool(self._sequence % 2))
             if not taken or any(purse.runs_low for purse in purses):
                 self._want()
         return taken
@@ -157,11 +168,16 @@ class Room:
 
     def _see_figure(self) -> None:
         sequence = self._table.room_sequence
-        if sequence != self._sequence:
-            self._sequence = sequence
-            self._purse = _Purse()
-            self._owners.clear()
-            self._asked = self._unanswered = False
+        before, self._sequence = self._sequence, sequence
+        if sequence == before or (sequence == before + 1 and sequence % 2):
+            # The figure is the one that it was; from now on the next one is measured.
+            return
+        # Of several that came since, the last has seen all that was taken before them.
+        just_measured = bool(before % 2) and sequence <= before + 2
+        for purse in (self._purse, *self._owners.values()):
+            purse.renew(just_measured)
+        self._owners = {o: purse for o, purse in self._owners.items() if purse.spent}
+        self._asked = self._unanswered = False
 
     def _purses(self, owner: bytes, words: memoryview | None) -> list[_Purse]:
         self._see_figure()

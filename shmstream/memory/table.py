@@ -10,7 +10,8 @@ One file, written by the supervisor, mapped by every process of the deployment::
         24  made directory   1 if this deployment made the runtime directory
     ------  -------------- so far as this, in every version ----------- 32
         32  room             bytes that segments may still take
-        40  room sequence    counts the figures published
+        40  room sequence    odd while what is held is being measured, even once the
+                             figure is out: two for each (``room``)
         48  workers          slots in use
         56  limit            bytes that all segments may take: decided once in the
                              life of a deployment, for the supervisors that follow
@@ -209,7 +210,7 @@ class WorkerTable:
 
     @property
     def room_sequence(self) -> int:
-        """Changes with every figure that is published."""
+        """Two more with every figure; odd while the next one is being measured."""
         sequence: int = self.words[_ROOM_SEQUENCE]
         return sequence
 
@@ -223,11 +224,16 @@ class WorkerTable:
         """Take from the figure without making it a new one; supervisor only."""
         self.words[_ROOM] = max(self.room - size, 0)
 
+    def measure_room(self) -> None:
+        """Say that from now on it is measured what is left; supervisor only."""
+        # One that died meanwhile has left it odd: then it is as if it had begun there.
+        self.words[_ROOM_SEQUENCE] |= 1
+
     def publish_room(self, room: int) -> None:
         """Say how much is left; supervisor only."""
         self.words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
         self.words[_ROOM] = room
-        self.words[_ROOM_SEQUENCE] += 1
+        self.words[_ROOM_SEQUENCE] = (self.room_sequence | 1) + 1
 
     def semaphore_name(self, epoch: int) -> str:
         """Return the name of the doorbell of the worker with this epoch."""

@@ -222,6 +222,7 @@ class Eviction:
 
     def look(self) -> None:
         """Measure, keep an eighth free for live streams to grow, publish the rest."""
+        self._table.measure_room()
         self._holdings.measure()
         self._gone.look()
         self._probes = _PROBES

@@ -7,7 +7,7 @@ two keys ask for more than there is, and everything that is beyond a bound is to
     without a name with them             measured
     what is put aside                    has gone when its readers have been cut, and
                                          have let go: a few seconds
-    halves of uploads that are not       MAX_UPLOADS in each worker
+    halves of uploads that are not       half of MAX_UPLOADS in each worker
     refused
     a worker's heap, since it began      MAX_UPLOADS, what is made of one that is sent
                                          on, and what the allocator keeps
@@ -65,7 +65,7 @@ _IN_A_ROW = 3
 _FLOODS = 14
 _ENDLESS = 24
 _UPLOADS = 12
-_UPLOAD = 3 * MIB
+_UPLOAD = 3 * MIB // 2
 _FLOOD = Pace('flood', (0, 0), (0, 0), (32_768, 65_536), (0.0, 0.0))
 _DRIP = Pace('endless', (0, 0), (0, 0), (200, 200), (0.5, 0.5))
 _EVENT = b'data: ' + b'x' * 1016 + b'\n\n'
@@ -310,7 +310,8 @@ class Limits:
         try:
             # Whoever is refused has his answer; whoever is not waits for the rest.
             patience = Patience(_LOOK_S * 2)
-            most = WORKERS * MAX_UPLOADS // (_UPLOAD // 2)
+            # All of one owner's, of whom there are two.
+            most = WORKERS * (MAX_UPLOADS // 2) // (_UPLOAD // 2)
             while sum(not half.done() for half in halves) > most:
                 if patience.look() > WITHIN_S:
                     left = sum(not half.done() for half in halves)

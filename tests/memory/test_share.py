@@ -68,6 +68,34 @@ def test_f60_on_a_loop_a_share_that_is_used_up_goes_into_what_others_leave(
     asyncio.run(write())
 
 
+def test_f42_what_is_taken_while_it_is_measured_counts_in_the_figure(
+    table: WorkerTable,
+) -> None:
+    room = Room(table, lambda: None)
+    assert room.take(SHARE // 2)
+    table.measure_room()
+    assert room.take(SHARE // 2)
+    # The supervisor has seen the one half, or both: nobody knows.
+    table.publish_room(2 * SHARE)
+    assert room.take(SHARE // 2)
+    assert not room.take(1)
+    table.measure_room()
+    assert not room.take(1)
+    # One that has died in the midst of it is as one that takes long.
+    table.measure_room()
+    table.publish_room(2 * SHARE)
+    assert room.take(SHARE)
+    # Whoever takes nothing meanwhile need not notice how often it is measured.
+    for _ in range(3):
+        table.measure_room()
+        table.publish_room(2 * SHARE)
+    table.measure_room()
+    assert room.take(SHARE)
+    assert not room.take(1)
+    table.publish_room(2 * SHARE)
+    assert not room.take(1)
+
+
 def test_f60_an_extent_that_is_not_to_be_had_becomes_what_must_be(
     tmp_path: Path,
 ) -> None:

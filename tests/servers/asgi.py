@@ -17,6 +17,7 @@ from tests.support.leaks import LeakGuard, wait_until
 from tests.support.service import ROOT, START_S, fresh_directory
 
 STOP_S = 40.0
+WORKERS = 2
 
 FACTORY = 'shmstream.http.app:create_app'
 
@@ -88,7 +89,7 @@ class AsgiServer:
         with contextlib.suppress(OSError):
             reply = self.client().get('/healthz')
             if reply.status == 200:
-                return {str(reply.json())}
+                return {str(reply.json()['worker'])}
         return set()
 
     def __enter__(self) -> Self:
@@ -108,11 +109,15 @@ class AsgiServer:
                 start_new_session=True,
             )
 
+        # Not all of them stop if they are told to before they listen to it.
+        healthy: set[str] = set()
+
         def up() -> bool:
             assert self._process is not None
             if self._process.poll() is not None:
                 raise AssertionError(f'it ended:\n{self.text()}')
-            return bool(self.healthy_workers())
+            healthy.update(self.healthy_workers())
+            return len(healthy) == WORKERS
 
         try:
             if not wait_until(up, START_S):
