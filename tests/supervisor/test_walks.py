@@ -117,12 +117,15 @@ def test_what_has_expired_is_found_without_a_look_at_the_rest(
     table = WorkerTable.create(directory.table, made_directory=True)
     config = SupervisorConfig(max_memory=1 << 30, max_sessions=8)
     registry = Registry(directory, config, table)
+    # A machine may have been up for less than a TTL: the clock goes on, not back.
+    ahead_s = 0
+    now_ns = clock.now_ns
+    monkeypatch.setattr(clock, 'now_ns', lambda: now_ns() + ahead_s * clock.NS)
     for number in range(8):
         session, locked = registry.create(NOBODY, f'c{number}', 65536, 0)
-        ended = clock.moment()
-        if number < 3:
-            ended = ended._replace(now_ns=ended.now_ns - (1000 - number) * clock.NS)
-        segment_writer(session.segment, locked).finish(State.COMPLETE, ended)
+        if number == 3:
+            ahead_s = int(config.ttl_s)
+        segment_writer(session.segment, locked).finish(State.COMPLETE, clock.moment())
         os.close(locked)
     registry.look_at_room()
     asked: list[str] = []
