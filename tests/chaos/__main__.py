@@ -101,7 +101,8 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
     upstream = Upstream(args.seed)
     await upstream.start()
     conversations = max(args.clients // 3, 1)
-    max_sessions = conversations + max(conversations // 5, 1)
+    # Fresh ones have room beside them, unless many come at once.
+    max_sessions = conversations + max(conversations // 2, 1)
     settings = {
         'UPSTREAM': upstream.url,
         'SESSION_BYTES': str(CAPACITY),

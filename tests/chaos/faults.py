@@ -25,6 +25,9 @@ _HANG_S = (5.5, 7.0)
 _HANGS = 0.3
 """Of the times that a supervisor is stopped, it is for so long."""
 
+_LIFE_S = 20 + TTL_S
+"""How long what is posted takes a place, at the most: its generation and its TTL."""
+
 WEIGHTS = {
     'kill-worker': 4,
     'kill-all-workers': 1,
@@ -80,6 +83,7 @@ class Injector:
         self._hup_at = -_HUP_APART_S
         self._bursts = 0
         self._made = 0
+        self._fresh_at: list[float] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self._wall = wall
         self._lives = lives
@@ -196,7 +200,7 @@ class Injector:
         world = self._world
         self._bursts += 1
         world.verdict.fault('creation burst')
-        world.crowded_until = world.now() + 20 + TTL_S
+        world.crowded_until = world.now() + _LIFE_S
         for i in range(self._rng.randint(world.max_sessions // 2, world.max_sessions)):
             key = self._rng.choice(world.chats).key
             chat = Chat(f'burst-{self._bursts}/{i}', wish='trickle', key=key)
@@ -242,9 +246,13 @@ class Injector:
             self._spawn(self._lives.one_more())
 
     def _fresh(self, what: str) -> Chat:
-        """A conversation that nobody else has."""
+        """A conversation that nobody else has; it takes a place, maybe the last one."""
+        world, now = self._world, self._world.now()
         self._made += 1
-        key = self._rng.choice(self._world.chats).key
+        self._fresh_at = [at for at in self._fresh_at if now - at < _LIFE_S] + [now]
+        if len(world.chats) + len(self._fresh_at) > world.max_sessions:
+            world.crowded_until = max(world.crowded_until, now + _LIFE_S)
+        key = self._rng.choice(world.chats).key
         return Chat(f'{what}-{self._made}', key=key)
 
     def _some(self, items: Iterable[_T], share: float) -> list[_T]:
