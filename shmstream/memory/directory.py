@@ -103,32 +103,42 @@ class RuntimeDirectory:
         """Return where the file of this generation is once it is no session."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
 
-    def create(self) -> bool:
+    @property
+    def made(self) -> bool:
+        """Whether ``make`` made it, and nobody who keeps it for us.
+
+        The directory itself says so, by its sticky bit, which changes nothing where
+        only its owner may write. Two supervisors may begin at once, or one while the
+        other ends: what one of them has made the other has to remove.
+        """
+        try:
+            return bool(os.lstat(self.path).st_mode & stat.S_ISVTX)
+        except FileNotFoundError:
+            return False
+
+    def create(self) -> None:
         """Make the directory and its folder of sessions; otherwise as ``make``."""
-        made = self.make()
+        self.make()
         self.sessions.mkdir(mode=0o700, exist_ok=True)
         _check_private(self.sessions)
-        return made
 
-    def make(self) -> bool:
-        """Make the directory, private; return whether it was not there before.
+    def make(self) -> None:
+        """Make the directory, private, unless it is there.
 
         Raises:
             DirectoryRefused: something is there that is not a directory, not this
                 user's, or open to others; or the path is too long for a socket.
         """
         self.check_place()
-        made = True
         try:
-            os.mkdir(self.path, 0o700)
+            os.mkdir(self.path, 0o700 | stat.S_ISVTX)
         except FileExistsError:
-            made = False
+            pass
         except OSError as ex:
             raise DirectoryRefused(
                 f'user {os.geteuid()} cannot make {self.path}: {ex.strerror}'
             ) from ex
         self.check()
-        return made
 
     def check_place(self, user: int | None = None) -> None:
         """Raise ``DirectoryRefused`` if ``create`` would; makes nothing.

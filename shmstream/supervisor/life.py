@@ -40,14 +40,13 @@ _BLOCK = 512
 
 
 def begin(
-    directory: RuntimeDirectory, given: SupervisorConfig | None, made: bool
+    directory: RuntimeDirectory, given: SupervisorConfig | None
 ) -> tuple[WorkerTable, SupervisorConfig]:
     """Adopt the life that is there, or begin another.
 
     Args:
         directory: whose ``supervisor.lock`` the caller holds.
         given: settings for a new life; None: those of the one before it.
-        made: whether the directory has just been made.
 
     Returns:
         The worker table, and the settings with a limit on memory in bytes.
@@ -71,8 +70,7 @@ def begin(
     config = given or SupervisorConfig.load(directory.settings)
     config.save(directory.settings)
     limit = config.max_memory or _half_of_what_is_free(directory)
-    made = made or (found is not None and found.made_directory)
-    table = WorkerTable.create(directory.table, made, limit)
+    table = WorkerTable.create(directory.table, directory.made, limit)
     return table, replace(config, max_memory=limit)
 
 

@@ -81,20 +81,18 @@ class Supervisor:
         self._directory = directory
         self._stopping = False
         # Without the lock, nothing in it is ours to make.
-        self._lock, made = take_lock(directory)
+        self._lock = take_lock(directory)
         try:
             # Our predecessor may have removed it before it let go of the lock.
-            made = directory.create() or made
-            self._begin(config, masters, made)
+            directory.create()
+            self._begin(config, masters)
         except BaseException:
-            self._give_up(made)
+            self._give_up()
             raise
 
-    def _begin(
-        self, config: SupervisorConfig | None, masters: list[int], made: bool
-    ) -> None:
+    def _begin(self, config: SupervisorConfig | None, masters: list[int]) -> None:
         directory = self._directory
-        self._table, config = begin(directory, config, made)
+        self._table, config = begin(directory, config)
         config = within_reach(config)
         self._workers = Workers(self._table, directory.table)
         self._registry = Registry(directory, config, self._table)
@@ -186,19 +184,19 @@ class Supervisor:
         leftovers.remove_bells(self._directory, self._table.token)
         leftovers.remove_file(self._directory.table)
         leftovers.remove_file(self._directory.settings)
-        self._remove_rest(leftovers, self._table.made_directory)
+        self._remove_rest(leftovers)
         leftovers.tell()
 
-    def _give_up(self, made: bool) -> None:
+    def _give_up(self) -> None:
         """Take back what has been made by a start that fails; the rest is not ours."""
-        self._remove_rest(Leftovers(), made)
+        self._remove_rest(Leftovers())
 
-    def _remove_rest(self, leftovers: Leftovers, made: bool) -> None:
+    def _remove_rest(self, leftovers: Leftovers) -> None:
         sessions, path = self._directory.sessions, self._directory.path
         leftovers.remove(sessions, lambda: os.rmdir(sessions))
         # The lock goes last: whoever waits for it finds the directory clean.
         leftovers.remove_file(self._directory.lock)
-        if made:
+        if self._directory.made:
             leftovers.remove(path, lambda: os.rmdir(path))
         os.close(self._lock)
 

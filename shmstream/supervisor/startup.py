@@ -14,20 +14,18 @@ class AlreadyRunning(ShmstreamError):
     """Another supervisor holds the lock."""
 
 
-def take_lock(directory: RuntimeDirectory) -> tuple[int, bool]:
+def take_lock(directory: RuntimeDirectory) -> int:
     """Take the lock that makes a process *the* supervisor.
 
     Returns:
-        Its descriptor, and whether the directory had to be made: at first, or again
-        since a predecessor has removed it.
+        Its descriptor, in a directory that has been made if it was not there.
 
     Raises:
         AlreadyRunning: another one holds it.
         DirectoryRefused: as ``RuntimeDirectory.make``.
     """
-    made = False
     for _ in range(10):
-        made = directory.make() or made
+        directory.make()
         try:
             fd = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -36,7 +34,7 @@ def take_lock(directory: RuntimeDirectory) -> tuple[int, bool]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A supervisor that ends removes the file: we may hold what is no more.
             if os.fstat(fd).st_ino == os.stat(directory.lock).st_ino:
-                return fd, made
+                return fd
         except BlockingIOError:
             os.close(fd)
             raise AlreadyRunning(f'{directory.path} has a supervisor') from None

@@ -48,12 +48,14 @@ async def connected(path: Path) -> AsyncIterator[tuple[Reader, socket.socket, An
     made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        made.set_result(writer.transport)
+        # The writer: from Python 3.13 on it closes the transport when nobody holds it.
+        made.set_result(writer)
 
     server = await asyncio.start_unix_server(accept, str(path))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        transport = await made
+        writer = await made
+        transport = writer.transport
         try:
             yield Reader(Cycle(transport).send), client, transport
         finally:

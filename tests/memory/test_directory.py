@@ -36,11 +36,22 @@ def mode(path: Path) -> int:
 def test_a_new_directory_is_private(path: Path) -> None:
     before = os.umask(0)
     try:
-        assert RuntimeDirectory(path).create()
+        RuntimeDirectory(path).create()
     finally:
         os.umask(before)
-    assert mode(path) == mode(path / 'sessions') == 0o700
-    assert not RuntimeDirectory(path).create(), 'it was there'
+    assert mode(path) & 0o777 == mode(path / 'sessions') == 0o700
+
+
+def test_a_directory_says_whether_it_was_made(path: Path, tmp_path: Path) -> None:
+    directory = RuntimeDirectory(path)
+    assert not directory.made
+    for _ in range(2):
+        directory.create()
+        assert directory.made
+    kept = RuntimeDirectory(tmp_path / 'kept')
+    kept.path.mkdir(mode=0o700)
+    kept.create()
+    assert not kept.made
 
 
 @pytest.mark.parametrize('bits', [0o755, 0o701, 0o710, 0o720, 0o777])

@@ -71,11 +71,25 @@ def test_f22_a_directory_that_its_predecessor_removed_is_removed_at_the_end(
     monkeypatch.setattr(os, 'open', remove_first)
     supervisor = Supervisor(directory, SupervisorConfig(), [])
     assert opened
+    run_to_its_end(supervisor)
+    assert not directory.path.exists()
+
+
+def run_to_its_end(supervisor: Supervisor) -> None:
     supervisor.stop()
     assert supervisor.run()
     # What is left of it goes with its process, which is ours.
     for left in (supervisor._woken, supervisor._waker, supervisor._selector):
         left.close()
+
+
+def test_f22_a_directory_that_one_made_who_did_not_serve_is_removed_at_the_end(
+    tmp_path: Path,
+) -> None:
+    """Of two that start at once, one makes the directory and the other one serves."""
+    directory = RuntimeDirectory(tmp_path / 'run')
+    directory.make()
+    run_to_its_end(Supervisor(directory, SupervisorConfig(), []))
     assert not directory.path.exists()
 
 
