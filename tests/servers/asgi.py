@@ -151,4 +151,8 @@ class AsgiServer:
         if kind is not None:
             print(self.text())
             return
-        self.guard.check()
+        try:
+            self.guard.check()
+        except AssertionError:
+            print(self.text())
+            raise
