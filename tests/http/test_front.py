@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from shmstream.http.front import Front
+from shmstream.http.stalled import Reader
 
 from shmstream import Streams
 from shmstream.http.app import create_app
-from shmstream.http.front import Front
-from shmstream.http.stalled import Reader
 from shmstream.settings import Settings
 
 WAIT_S = 15

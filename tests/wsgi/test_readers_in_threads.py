@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from shmstream import Producer, Streams, lifecycle
-from shmstream.deploy import wsgi
+from shmstream import Producer, Streams, lifecycle, wsgi
 from tests.servers.test_wsgi import APP, CONFIG
 from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until

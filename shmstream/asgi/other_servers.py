@@ -24,19 +24,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shmstream import lifecycle
+from shmstream.asgi.stalled import Reader, Readers
+from shmstream.deploy import gunicorn_insides
 
 Receive = Callable[[], Awaitable[Any]]
-Application = Callable[[Any, Receive, Any], Awaitable[None]]
+AsgiApp = Callable[[Any, Receive, Any], Awaitable[None]]
+Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
+"""An application that sends with ``Reader.send``, and notes there what it reads."""
 
 _TURNS = 100
 """Turns of the loop within which a closed connection is lost; two, as a rule."""
-
-
-def by_gunicorn(receive: Any) -> bool:
-    """Whether this ``receive`` is gunicorn's own."""
-    # Others are written in other languages: None, if there is anything.
-    module = getattr(receive, '__module__', None)
-    return isinstance(module, str) and module.startswith('gunicorn.')
 
 
 class _Exchange:
@@ -58,7 +55,7 @@ class _Exchange:
         self._watcher: asyncio.Task[None] | None = None
         self._left = False
 
-    async def run(self, application: Application, scope: Any) -> None:
+    async def run(self, application: AsgiApp, scope: Any) -> None:
         """Have the application answer.
 
         Raises:
@@ -147,13 +144,33 @@ def _announces(headers: Any) -> bool:
     )
 
 
-async def answer(application: Application, scope: Any, receive: Any, send: Any) -> None:
-    """Have the application answer a request of a server other than gunicorn.
+async def exchange(
+    handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
+) -> None:
+    """Have a request answered, whatever the server, and look how that is going.
+
+    Args:
+        handler: answers it.
+        readers: where the responses under way are kept.
+        scope: of the request.
+        receive: the server's.
+        send: the server's.
 
     Raises:
         As ``_Exchange.run``.
     """
-    await _Exchange(scope, receive, send).run(application, scope)
+
+    async def attended(scope: Any, receive: Any, send: Any) -> None:
+        reader = readers.enter(send)
+        try:
+            await handler(scope, receive, reader)
+        finally:
+            readers.leave(reader)
+
+    if gunicorn_insides.is_its_own(receive):
+        await attended(scope, receive, send)
+    else:
+        await _Exchange(scope, receive, send).run(attended, scope)
 
 
 async def _cut_quietly(send: Any) -> bool:
