@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shmstream.http.api_keys import ApiKeys
 
+from shmstream.http.api_keys import ApiKeys
 from shmstream.serving.permit import Grant
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes
