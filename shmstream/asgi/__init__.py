@@ -9,6 +9,7 @@
     other_servers.py  what gunicorn does for a response, done for other servers
 """
 
+from shmstream.asgi.answering import Permit
 from shmstream.asgi.application import Application
 
-__all__ = ['Application']
+__all__ = ['Application', 'Permit']

@@ -8,7 +8,8 @@ from urllib.parse import quote, unquote_to_bytes
 from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
-from shmstream.serving.core import METHODS, Core
+from shmstream.asgi.writer import write
+from shmstream.serving.core import METHODS, Core, nowhere
 from shmstream.serving.request import Request, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
@@ -65,9 +66,10 @@ class Application:
 
     async def _answer(self, scope: Any, _receive: Any, reader: Reader) -> None:
         request = request_of(scope, self._prefix)
-        if request is None:
-            request = Request(scope['method'], b'')
-        await self._answering.answer(request, reader)
+        if request is not None:
+            await self._answering.answer(request, reader)
+        else:
+            await write(nowhere(scope['method']), reader, [])
 
 
 def request_of(scope: Any, prefix: str) -> Request | None:

@@ -178,15 +178,19 @@ def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
     if gunicorn_insides.is_asgi_worker(worker):
-        gunicorn_insides.send_headers_early()
-        for line in gunicorn_insides.missing(worker):
-            worker.log.warning('shmstream: %s', line)
+        _prepare_asgi_worker(worker)
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:
         _hear_signals()
     else:
         loop.call_soon(_hear_signals)
+
+
+def _prepare_asgi_worker(worker: Any) -> None:
+    for line in gunicorn_insides.missing(worker):
+        worker.log.warning('shmstream: %s', line)
+    gunicorn_insides.send_headers_early()
 
 
 def _hear_signals() -> None:

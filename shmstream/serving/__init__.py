@@ -14,3 +14,25 @@ send the reply::
     problems.py  errors as replies, told by who is to blame
     permit.py    the application's word on who may ask
 """
+
+from shmstream.serving.core import Core
+from shmstream.serving.permit import Grant, Permit, Verdict
+from shmstream.serving.problems import Problem, refusal
+from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
+from shmstream.serving.request import Request
+
+__all__ = [
+    'Blocking',
+    'Core',
+    'Ended',
+    'Grant',
+    'Later',
+    'Live',
+    'Pending',
+    'Permit',
+    'Problem',
+    'Reply',
+    'Request',
+    'Verdict',
+    'refusal',
+]

@@ -143,6 +143,11 @@ def failed(request: Request, error: Exception) -> Reply:
     return bodiless(request, problem_of(error, str(request)).reply())
 
 
+def nowhere(method: str) -> Reply:
+    """Return the reply to a request for an address that no stream can be at."""
+    return failed(Request(method, b''), Problem(404, 'No stream can be found here'))
+
+
 def bodiless(request: Request, reply: Reply) -> Reply:
     """Return the reply without its body, if the request is a HEAD."""
     return replace(reply, body=b'') if request.method == 'HEAD' else reply

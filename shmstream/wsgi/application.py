@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
-from shmstream.serving.core import METHODS, Core, bodiless, failed
+from shmstream.serving.core import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
@@ -72,7 +72,10 @@ class Application:
             request is None or request.method not in METHODS
         ):
             return self._otherwise(environ, start_response)
-        reply = self._reply(request or Request(environ['REQUEST_METHOD'], b''))
+        if request is None:
+            reply = nowhere(environ['REQUEST_METHOD'])
+        else:
+            reply = self._reply(request)
         start_response(
             f'{reply.status} {_PHRASES.get(reply.status, "Status")}',
             [(n.decode('latin-1'), v.decode('latin-1')) for n, v in reply.headers],
