@@ -20,7 +20,7 @@ class SentBody:
     def __init__(
         self,
         sending: Callable[[], Awaitable[None]],
-        close: Callable[[], None] = lambda: None,
+        close: Callable[[], None],
     ) -> None:
         self._sending = sending
         self._close = close
