@@ -47,24 +47,24 @@ class Answering:
             CancelledError: the server is to cut the response.
             Whatever the server's ``send`` raises.
         """
-        refusal = None
-        if self._permit is not None:
-            refusal = await self._refusal(self._permit, request)
-        reply = self._core.answer(request) if refusal is None else refusal
+        try:
+            refusal = None
+            if self._permit is not None:
+                verdict = self._permit(request)
+                if not isinstance(verdict, (bytes, Grant, Reply)):
+                    verdict = await verdict
+                refusal = apply(verdict, request)
+        except Exception as ex:
+            reply: Reply | Later = failed(request, ex)
+        else:
+            if refusal is None:
+                reply = self._core.answer(request)
+            else:
+                reply = bodiless(request, refusal)
         if not isinstance(reply, Reply):
             reply = await settled(reply)
         more = [] if self._more_headers is None else self._more_headers(request)
         await write(reply, reader, more)
-
-    async def _refusal(self, permit: Permit, request: Request) -> Reply | None:
-        try:
-            verdict = permit(request)
-            if not isinstance(verdict, (bytes, Grant, Reply)):
-                verdict = await verdict
-            refusal = apply(verdict, request)
-        except Exception as ex:
-            return failed(request, ex)
-        return None if refusal is None else bodiless(request, refusal)
 
 
 async def settled(later: Later) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -64,12 +65,11 @@ class Application:
         if self._otherwise is not None:
             await self._otherwise(scope, receive, send)
 
-    async def _answer(self, scope: Any, _receive: Any, reader: Reader) -> None:
+    def _answer(self, scope: Any, _receive: Any, reader: Reader) -> Awaitable[None]:
         request = request_of(scope, self._prefix)
         if request is not None:
-            await self._answering.answer(request, reader)
-        else:
-            await write(nowhere(scope['method']), reader, [])
+            return self._answering.answer(request, reader)
+        return write(nowhere(scope['method']), reader, [])
 
 
 def request_of(scope: Any, prefix: str) -> Request | None:

@@ -20,6 +20,7 @@ so; those of which more is known make less noise about it.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -144,9 +145,9 @@ def _announces(headers: Any) -> bool:
     )
 
 
-async def exchange(
+def exchange(
     handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
-) -> None:
+) -> Awaitable[None]:
     """Have a request answered, whatever the server, and look how that is going.
 
     Args:
@@ -159,18 +160,21 @@ async def exchange(
     Raises:
         As ``_Exchange.run``.
     """
-
-    async def attended(scope: Any, receive: Any, send: Any) -> None:
-        reader = readers.enter(send)
-        try:
-            await handler(scope, receive, reader)
-        finally:
-            readers.leave(reader)
-
     if gunicorn_insides.is_its_own(receive):
-        await attended(scope, receive, send)
-    else:
-        await _Exchange(scope, receive, send).run(attended, scope)
+        # No coroutine of its own: this is called for every request.
+        return _attended(handler, readers, scope, receive, send)
+    application = functools.partial(_attended, handler, readers)
+    return _Exchange(scope, receive, send).run(application, scope)
+
+
+async def _attended(
+    handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
+) -> None:
+    reader = readers.enter(send)
+    try:
+        await handler(scope, receive, reader)
+    finally:
+        readers.leave(reader)
 
 
 async def _cut_quietly(send: Any) -> bool:

@@ -79,12 +79,11 @@ class ApiKeys:
         """
         if not self._keys:
             return NOBODY
-        scheme, _, key = (request.header(b'authorization') or b'').partition(b' ')
-        if scheme.lower() == b'bearer':
-            owner = self.owner_of_key(key.strip())
-            if owner is not None:
-                return owner
-        raise Problem(401, 'Invalid API Key')
+        key = _key_of(request)
+        owner = None if key is None else self.owner_of_key(key)
+        if owner is None:
+            raise Problem(401, 'Invalid API Key')
+        return owner
 
     def verdict(self, request: Request) -> Verdict:
         """Return what a request for a stream may see, by its key or its token.
@@ -92,12 +91,10 @@ class ApiKeys:
         Raises:
             Problem: 401; or 400, there is a token and no id.
         """
-        if not self._keys:
-            return NOBODY
-        scheme, _, _ = (request.header(b'authorization') or b'').partition(b' ')
-        if scheme.lower() != b'bearer' and request.method in ('GET', 'HEAD'):
+        if self._keys and request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
-            if token is not None:
+            # A key wins.
+            if token is not None and _key_of(request) is None:
                 grant = self.check_token(
                     token.decode('latin-1'), request.conversation_id()
                 )
@@ -143,3 +140,12 @@ class ApiKeys:
         if found is None or expiry < time.time():
             return None
         return Grant(found, f'{generation:016x}')
+
+
+def _key_of(request: Request) -> bytes | None:
+    """Return the key that is sent as ``Authorization: Bearer KEY``; None without."""
+    value = request.header(b'authorization')
+    if value is None:
+        return None
+    scheme, _, key = value.partition(b' ')
+    return key.strip() if scheme.lower() == b'bearer' else None

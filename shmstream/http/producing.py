@@ -158,7 +158,7 @@ class Gateway:
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )
-        add_headers(described(consumer, 0), resp)
+        add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
         resp.set_header('Location', location(request.STREAM_PATH, conv_id))
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:

@@ -8,6 +8,7 @@ same objects that Falcon's middleware asks (``ApiKeys``, ``Origins``).
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import falcon.asgi
@@ -60,13 +61,12 @@ class Service:
         else:
             await self.falcon(scope, receive, send)
 
-    async def _answer(self, scope: Any, receive: Any, reader: Reader) -> None:
+    def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
         request = request_of(scope, STREAM_PATH)
         if request is not None:
-            await self._answering.answer(request, reader)
-        else:
-            scope[READER] = reader
-            await self.falcon(scope, receive, reader.send)
+            return self._answering.answer(request, reader)
+        scope[READER] = reader
+        return self.falcon(scope, receive, reader.send)
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':

@@ -88,13 +88,16 @@ class Core:
             generation=request.asked_generation(),
             owner=_checked(request.owner),
         )
-        if request.generation not in (None, consumer.generation):
+        only = request.generation
+        if only is not None and only != consumer.generation:
             # A token for a stream that has been replaced.
             raise StreamNotFound
-        if consumer.state is State.PENDING:
+        # In this order: the state of what has ended is final.
+        ended, state = consumer.finished, consumer.state
+        if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
             return Pending(consumer, PENDING_S, go_on)
-        return self._begun(request, consumer, offset)
+        return self._begun(request, consumer, offset, ended, state)
 
     def _go_on(
         self,
@@ -106,19 +109,28 @@ class Core:
         try:
             if error is not None:
                 raise error
-            if consumer.state is State.PENDING and not consumer.evicted:
+            if consumer.evicted:
+                raise StreamNotFound
+            ended, state = consumer.finished, consumer.state
+            if state is State.PENDING:
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
-            return self._begun(request, consumer, offset)
+            return self._begun(request, consumer, offset, ended, state)
         except Exception as ex:
             return failed(request, ex)
 
-    def _begun(self, request: Request, consumer: Consumer, offset: int) -> Reply:
-        if consumer.evicted or consumer.never_began:
+    def _begun(
+        self,
+        request: Request,
+        consumer: Consumer,
+        offset: int,
+        ended: bool,
+        state: State,
+    ) -> Reply:
+        if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
-        headers = described(consumer, offset)
-        ended = consumer.finished
+        headers = described(consumer, offset, ended, state)
         if ended:
             size = max(consumer.total_bytes - offset, 0)
             headers.append((b'content-length', b'%d' % size))

@@ -17,17 +17,28 @@ _ALWAYS = [
 ]
 
 
-def described(consumer: Consumer, offset: int) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a stream that is sent from this offset on."""
-    state = consumer.state
-    if state is State.CANCELLED and not consumer.finished:
+_STATES = {state: state.label.encode() for state in State}
+
+
+def described(
+    consumer: Consumer, offset: int, ended: bool, state: State
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a stream that is sent from this offset on.
+
+    Args:
+        consumer: the stream.
+        offset: the first byte.
+        ended: whether it has ended, looked at before its state.
+        state: its state.
+    """
+    if state is State.CANCELLED and not ended:
         # Its producer has not noticed yet, and may still write.
         state = State.LIVE
     return [
         (b'content-type', (consumer.content_type or EVENT_STREAM).encode('latin-1')),
         *_ALWAYS,
         (b'stream-offset', b'%d' % offset),
-        (b'stream-state', state.label.encode()),
+        (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),
         (b'stream-worker', b'%d' % os.getpid()),
     ]
