@@ -13,7 +13,7 @@ from shmstream.serving.problems import Problem
 
 Header = tuple[bytes, bytes]
 
-_DECIMAL = re.compile(rb'[0-9]{1,19}')
+_MAX_DIGITS = len(str(MAX_OFFSET))
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
 
 
@@ -97,9 +97,12 @@ class Request:
         raw = self.parameter(b'from')
         if raw is None:
             return 0
-        if not _DECIMAL.fullmatch(raw) or int(raw) > MAX_OFFSET:
-            raise Problem(400, "Invalid 'from' offset")
-        return int(raw)
+        # Of bytes, only those of 0 to 9 are digits.
+        if len(raw) <= _MAX_DIGITS and raw.isdigit():
+            offset = int(raw)
+            if offset <= MAX_OFFSET:
+                return offset
+        raise Problem(400, "Invalid 'from' offset")
 
     def asked_generation(self) -> str | None:
         """Return ``?generation=``, None without it.
