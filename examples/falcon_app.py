@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import falcon
 import falcon.asgi
 
-from shmstream import FollowCut, OffsetLost, StreamNotFound, Streams
+from shmstream import Streams
+from shmstream.asgi import Application
 
 streams = Streams.attach()
 jobs: set[asyncio.Task[None]] = set()
@@ -31,7 +32,7 @@ async def generate(chat: str, prompt: str) -> None:
 
 
 class Chat:
-    """POST begins an answer, GET reads it from any offset, DELETE stops it."""
+    """POST begins an answer."""
 
     async def on_post(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, chat: str
@@ -42,32 +43,9 @@ class Chat:
         job.add_done_callback(jobs.discard)
         resp.status = falcon.HTTP_202
 
-    async def on_get(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, chat: str
-    ) -> None:
-        try:
-            consumer = streams.open(chat)
-        except StreamNotFound:
-            raise falcon.HTTPNotFound from None
-        offset = req.get_param_as_int('from', min_value=0) or 0
-        resp.content_type = consumer.content_type
-        resp.stream = self.body(consumer.follow(offset, leave=streams.leaving))
 
-    async def body(self, follower: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in follower:
-                yield chunk
-        except (FollowCut, OffsetLost):
-            # Not the end of the answer: close without the closing chunk, so that the
-            # client resumes (elsewhere, if this worker is being replaced).
-            raise asyncio.CancelledError from None
+chats = falcon.asgi.App()
+chats.add_route('/chats/{chat}', Chat())
 
-    async def on_delete(
-        self, _: falcon.asgi.Request, resp: falcon.asgi.Response, chat: str
-    ) -> None:
-        await asyncio.to_thread(streams.evict, chat)
-        resp.status = falcon.HTTP_204
-
-
-app = falcon.asgi.App()
-app.add_route('/chats/{chat}', Chat())
+# GET reads an answer from any offset, and DELETE stops it; all else is Falcon's.
+app = Application(streams, prefix='/chats', otherwise=chats)

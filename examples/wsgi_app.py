@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs
 
-from shmstream import StreamNotFound, Streams
-from shmstream.deploy import wsgi
+from shmstream import Streams
+from shmstream.wsgi import Application
 
 streams = Streams.attach()
 
@@ -25,29 +24,17 @@ def generate(chat: str, prompt: str) -> None:
                 return  # cancelled, or replaced by a newer question
 
 
-def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """POST begins an answer, GET reads it from any offset, DELETE stops it."""
+def chats(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """POST begins an answer."""
+    if environ['REQUEST_METHOD'] != 'POST':
+        start_response('405 Method Not Allowed', [('Content-Length', '0')])
+        return []
     chat = environ['PATH_INFO'].removeprefix('/chats/')
-    match environ['REQUEST_METHOD']:
-        case 'POST':
-            prompt = environ['wsgi.input'].read().decode()
-            threading.Thread(target=generate, args=(chat, prompt), daemon=True).start()
-            start_response('202 Accepted', [('Content-Length', '0')])
-            return []
-        case 'GET':
-            try:
-                consumer = streams.open(chat)
-            except StreamNotFound:
-                start_response('404 Not Found', [('Content-Length', '0')])
-                return []
-            offset = int(parse_qs(environ['QUERY_STRING']).get('from', ['0'])[0])
-            start_response('200 OK', [('Content-Type', consumer.content_type)])
-            # Ends when its client leaves, too, and gives the thread back.
-            return wsgi.Body(environ, consumer, offset)
-        case 'DELETE':
-            streams.evict(chat)
-            start_response('204 No Content', [])
-            return []
-        case _:
-            start_response('405 Method Not Allowed', [('Content-Length', '0')])
-            return []
+    prompt = environ['wsgi.input'].read().decode()
+    threading.Thread(target=generate, args=(chat, prompt), daemon=True).start()
+    start_response('202 Accepted', [('Content-Length', '0')])
+    return []
+
+
+# GET reads an answer from any offset, and DELETE stops it; all else is as it was.
+app = Application(streams, prefix='/chats', otherwise=chats)

@@ -17,6 +17,7 @@ from shmstream.errors import (
     SupervisorUnavailable,
 )
 from shmstream.follower import Follower
+from shmstream.ids import owner_of
 from shmstream.producer import Producer
 from shmstream.ring.state import State
 from shmstream.streams import Streams
@@ -44,4 +45,5 @@ __all__ = [
     'SupervisorConfig',
     'SupervisorUnavailable',
     '__version__',
+    'owner_of',
 ]

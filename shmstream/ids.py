@@ -20,6 +20,11 @@ MODEL_SEPARATOR = '::'
 _CONTROL = re.compile('[\x00-\x1f\x7f-\x9f]')
 
 
+def owner_of(name: str) -> bytes:
+    """Return the owner that stands for a user of this name."""
+    return hashlib.sha256(b'shmstream user\0' + name.encode()).digest()
+
+
 def validate_id(conv_id: str) -> bytes:
     """Return the id's UTF-8 bytes, or raise ``InvalidConversationId``."""
     try:

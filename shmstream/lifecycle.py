@@ -113,11 +113,6 @@ class Lifecycle:
             return _GRACEFUL_S
         return float(self.worker.cfg.graceful_timeout)
 
-    def close_listeners(self) -> None:
-        """Accept nothing more: gunicorn's worker goes on to for up to a second."""
-        for server in getattr(self.worker, 'servers', ()):
-            server.close()
-
     def notify(self) -> None:
         """Heart-beat: gunicorn's worker does not while it shuts down."""
         if self.worker is not None:

@@ -7,6 +7,7 @@ as unset; but for keys, where a variable that came out empty must open no door.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -248,3 +249,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'SEND_TIMEOUT': _seconds(1, 86400),
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),
 }
+
+
+@functools.cache
+def send_timeout() -> float:
+    """Return ``$SHMSTREAM_SEND_TIMEOUT``, for applications that need no other setting.
+
+    Raises:
+        SettingsError: it is of no use.
+    """
+    name = PREFIX + 'SEND_TIMEOUT'
+    alone = {name: os.environ[name]} if name in os.environ else {}
+    return Settings.from_environment(alone).send_timeout

@@ -63,6 +63,6 @@ class Waiter:
 def create_app() -> Any:
     """Return the application."""
     app = create_service()
-    app.add_route(PATH, Holder(Streams.attach()))
-    app.add_route(WAIT, Waiter())
+    app.falcon.add_route(PATH, Holder(Streams.attach()))
+    app.falcon.add_route(WAIT, Waiter())
     return app

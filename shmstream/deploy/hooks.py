@@ -33,7 +33,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
-from shmstream.deploy import early_headers
+from shmstream.deploy import gunicorn_insides
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -122,7 +122,9 @@ def on_starting(server: Any) -> None:
     except ShmstreamError as ex:
         _exit(str(ex))
     _warn_if_open(server, settings)
-    _announce_stop(server)
+    # Workers tell a reload, where they may take their time, from the end.
+    lifecycle.current.share_stop_flag()
+    gunicorn_insides.before_stop(server, lifecycle.current.announce_stop)
 
 
 def _warn_if_open(server: Any, settings: Settings) -> None:
@@ -143,21 +145,6 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         # A name; what others stand for may change.
         return host == 'localhost'
-
-
-def _announce_stop(server: Any) -> None:
-    """Let workers tell a reload, where they may take their time, from the end.
-
-    They get the same signal in both cases, and gunicorn has no hook for the second.
-    """
-    lifecycle.current.share_stop_flag()
-    stop = server.stop
-
-    def announced(*args: Any, **options: Any) -> None:
-        lifecycle.current.announce_stop()
-        stop(*args, **options)
-
-    server.stop = announced
 
 
 def _predecessor() -> int:
@@ -190,13 +177,20 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
-    early_headers.install()
+    if gunicorn_insides.is_asgi_worker(worker):
+        _prepare_asgi_worker(worker)
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:
         _hear_signals()
     else:
         loop.call_soon(_hear_signals)
+
+
+def _prepare_asgi_worker(worker: Any) -> None:
+    for line in gunicorn_insides.missing(worker):
+        worker.log.warning('shmstream: %s', line)
+    gunicorn_insides.send_headers_early()
 
 
 def _hear_signals() -> None:

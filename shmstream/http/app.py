@@ -7,21 +7,26 @@ import gc
 import logging
 from typing import Any
 
+import falcon.asgi
+
 from shmstream import lifecycle
+from shmstream.asgi.stalled import Readers
 from shmstream.errors import ShmstreamError
-from shmstream.http import errors
-from shmstream.http.access import Access, AccessMiddleware, CorsMiddleware
+from shmstream.http import error_handlers
+from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
-from shmstream.http.front import Front, Shortcut
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup import LookupResource
+from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
+from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
-from shmstream.http.reading import StreamResource
-from shmstream.http.stalled import Readers
+from shmstream.http.request import FalconRequest
+from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
+from shmstream.serving.core import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -66,7 +71,7 @@ class Lifespan:
 
 def create_app(
     settings: Settings | None = None,
-) -> Front:
+) -> Service:
     """Return the ASGI application. Opens nothing before its lifespan starts.
 
     Args:
@@ -84,21 +89,22 @@ def create_app(
         generations, lifecycle.current, settings.drain, lambda: streams.followers
     )
     lifespan = Lifespan(streams, source, drain)
-    access = Access(settings.api_keys)
-    cors = CorsMiddleware(settings.cors_origins)
-    middleware: list[Any] = [lifespan, cors, AccessMiddleware(access)]
-    app = Front(Readers(settings.send_timeout), middleware=middleware)
-    if not settings.api_keys and not settings.cors_origins:
-        app.shortcut = Shortcut(streams)
+    keys = ApiKeys(settings.api_keys)
+    origins = Origins(settings.cors_origins)
+    middleware: list[Any] = [
+        lifespan,
+        OriginsMiddleware(origins),
+        KeysMiddleware(keys),
+    ]
+    app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
+        request_type=FalconRequest, middleware=middleware
+    )
     # Otherwise an upstream's answer without a type would be given one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
-    errors.install(app)
+    error_handlers.install(app)
 
     share = settings.owner_share if settings.several_owners else None
     uploads = Uploads(settings.max_uploads, share, settings.send_timeout)
-    stream = StreamResource(streams)
-    app.add_route('/v1/stream', stream)
-    app.add_route('/v1/stream/{conv_id:path}', stream)
     app.add_route('/v1/streams/lookup', LookupResource(streams, uploads))
     app.add_route('/healthz', HealthResource(streams))
     page = PageResource()
@@ -106,9 +112,10 @@ def create_app(
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    gateway = Gateway(streams, source, settings, generations, access, uploads)
+    gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
-    return app
+    readers = Readers(settings.send_timeout)
+    return Service(Core(streams), keys, origins, readers, app)
 
 
 def _source(settings: Settings) -> Source:

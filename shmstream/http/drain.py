@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from shmstream.deploy import gunicorn_insides
 from shmstream.http.generation import Generations
 from shmstream.lifecycle import Lifecycle
 
@@ -74,7 +75,7 @@ class Drain:
     async def _run(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
-        self._life.close_listeners()
+        gunicorn_insides.close_listeners(self._life.worker)
         loop = asyncio.get_running_loop()
         if len(self._generations):
             log.info('leaving: %d streams run on', len(self._generations))

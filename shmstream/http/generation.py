@@ -21,17 +21,17 @@ import contextlib
 import logging
 
 from shmstream.errors import ShmstreamError
-from shmstream.http.errors import Problem
 from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
+from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
 from shmstream.upstream.source import (
     Answer,
     Headers,
-    Request,
     Source,
     UpstreamBroken,
+    UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
@@ -90,7 +90,7 @@ class Generation:
         source: Source,
         conv_id: str,
         owner: bytes,
-        asked: Request,
+        asked: UpstreamRequest,
         on_disconnect: OnDisconnect,
     ) -> None:
         self._streams = streams

@@ -11,7 +11,7 @@ import falcon
 import falcon.asgi
 
 from shmstream.errors import ShmstreamError
-from shmstream.http.errors import JSON
+from shmstream.serving.problems import JSON
 from shmstream.streams import Streams
 
 

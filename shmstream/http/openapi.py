@@ -11,8 +11,8 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream.http.errors import JSON
 from shmstream.ids import MAX_ID_BYTES
+from shmstream.serving.problems import JSON
 from shmstream.version import __version__
 
 _STRING = {'type': 'string'}

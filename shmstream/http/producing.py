@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
+from shmstream.follower import Follower
 from shmstream.http import request
-from shmstream.http.access import Access
-from shmstream.http.errors import Problem
+from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
-from shmstream.http.reading import described, live_body, location
+from shmstream.http.replies import add_headers
+from shmstream.http.sent_body import SentBody
 from shmstream.http.uploads import Uploads
 from shmstream.ids import validate_id
+from shmstream.serving.headers import described, location
+from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.source import (
     Answer,
     Headers,
-    Request,
     Source,
     UpstreamBroken,
+    UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -53,7 +57,7 @@ class UpstreamBody:
         try:
             return await self._chunks.__anext__()
         except UpstreamBroken as ex:
-            # As in ``body``: the client must not take what it has for all there is.
+            # As in ``asgi.writer``: the client must not take it for a whole answer.
             raise asyncio.CancelledError from ex
 
     async def close(self) -> None:
@@ -79,7 +83,7 @@ class Gateway:
         source: what answers.
         settings: for what happens to a stream that nobody listens to.
         generations: where the ones that begin here are kept.
-        access: for the tokens of the sessions that are made.
+        keys: for the tokens of the sessions that are made.
         uploads: bounds the bodies that are held.
     """
 
@@ -89,10 +93,10 @@ class Gateway:
         source: Source,
         settings: Settings,
         generations: Generations,
-        access: Access,
+        keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
-        self._access = access
+        self._keys = keys
         self._uploads = uploads
         self._streams = streams
         self._source = source
@@ -120,7 +124,9 @@ class Gateway:
     async def _pass_through(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        asked = Request(req.method, _target(req), self._headers(req), _body(req))
+        asked = UpstreamRequest(
+            req.method, _target(req), self._headers(req), _body(req)
+        )
         try:
             answer = await self._source.send(asked)
         except UpstreamTimeout as ex:
@@ -140,7 +146,7 @@ class Gateway:
         if not any(name == 'content-length' for name, _ in headers):
             # It came in chunks, and not every upstream takes those.
             headers.append(('content-length', str(body.size)))
-        asked = Request(req.method, _target(req), headers, body)
+        asked = UpstreamRequest(req.method, _target(req), headers, body)
         generation = self._generations.add(
             Generation(self._streams, self._source, conv_id, owner, asked, policy)
         )
@@ -152,21 +158,21 @@ class Gateway:
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )
-        resp.set_headers(described(consumer, 0))
-        resp.set_header('Location', location(conv_id))
-        token = self._access.token(owner, conv_id, consumer.generation)
+        add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
+        resp.set_header('Location', location(request.STREAM_PATH, conv_id))
+        token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
         request.reads(req, consumer)
-        resp.stream = live_body(req, consumer.follow(0), generation.heard)
+        resp.stream = _own_response(req, consumer.follow(0), generation.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
         headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
         # Our own keys are not for the upstream to see.
-        drop = _OWN_HEADERS | ({'authorization'} if self._access.restricted else set())
+        drop = _OWN_HEADERS | ({'authorization'} if self._keys.restricted else set())
         return [(n, v) for n, v in headers if n not in drop]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
@@ -177,6 +183,28 @@ class Gateway:
             return parse_on_disconnect(text)
         except ValueError as ex:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
+
+
+def _own_response(
+    req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
+) -> SentBody:
+    """Return the body of a POST's own response.
+
+    Args:
+        req: the POST.
+        follower: what is sent.
+        heard: called in the turn in which it begins to read, or will not any more.
+    """
+
+    def sending() -> Awaitable[None]:
+        heard()
+        return send_live(request.send_of(req), follower)
+
+    def close() -> None:
+        heard()
+        follower.close()
+
+    return SentBody(sending, close)
 
 
 def _text(value: bytes) -> str:

@@ -1,29 +1,22 @@
-"""What a request asks for. Everything a client sends is checked here."""
+"""What Falcon's own request does not know of a request."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import falcon.asgi
 
 from shmstream.consumer import Consumer
-from shmstream.http.errors import Problem
+from shmstream.serving.problems import Problem
 
-STREAM_PATH = b'/v1/stream'
+STREAM_PATH = '/v1/stream'
 CONVERSATION_HEADER = 'X-Conversation-Id'
 
 READER = 'shmstream.reader'
 """Where a scope keeps the ``Reader``, whose ``send`` is the server's."""
 
-_DECIMAL = re.compile(rb'[0-9]{1,19}')
-_GENERATION = re.compile(rb'[0-9a-f]{16}')
 
-MAX_OFFSET = (1 << 63) - 1
-
-
-class Request(falcon.asgi.Request):
+class FalconRequest(falcon.asgi.Request):
     """A request that knows whether its client left before its body had come.
 
     Falcon's body stream just ends then: half a chunked body would pass for a whole one.
@@ -68,65 +61,6 @@ def raw_path(req: falcon.asgi.Request) -> bytes:
     """Return the path as the client sent it, percent-encoded."""
     path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
     return path.partition(b'?')[0]
-
-
-def query(req: falcon.asgi.Request, name: bytes) -> bytes | None:
-    """Return the first value of a query parameter, decoded to bytes; None without it.
-
-    Falcon's own decoding replaces what is not UTF-8, which would make two ids one.
-    """
-    raw: bytes = req.scope.get('query_string', b'')
-    if not raw:
-        return None
-    for part in raw.split(b'&'):
-        key, _, value = part.partition(b'=')
-        if unquote_to_bytes(key) == name:
-            return unquote_to_bytes(value.replace(b'+', b' '))
-    return None
-
-
-def conversation_id(req: falcon.asgi.Request) -> str:
-    """Return the id from the rest of the path, or from ``?conv_id=``.
-
-    Raises:
-        Problem: 400, there is none, or it is not UTF-8.
-    """
-    rest = raw_path(req).removeprefix(STREAM_PATH).removeprefix(b'/')
-    raw = unquote_to_bytes(rest) or query(req, b'conv_id')
-    if not raw:
-        raise Problem(400, 'Missing conversation id in path')
-    try:
-        return raw.decode('utf-8')
-    except UnicodeDecodeError:
-        raise Problem(400, 'conversation id is not valid UTF-8') from None
-
-
-def offset(req: falcon.asgi.Request) -> int:
-    """Return ``from``, 0 without it.
-
-    Raises:
-        Problem: 400, it is not a plain decimal number below 2^63.
-    """
-    raw = query(req, b'from')
-    if raw is None:
-        return 0
-    if not _DECIMAL.fullmatch(raw) or int(raw) > MAX_OFFSET:
-        raise Problem(400, "Invalid 'from' offset")
-    return int(raw)
-
-
-def generation(req: falcon.asgi.Request) -> str | None:
-    """Return ``generation``, None without it.
-
-    Raises:
-        Problem: 400, it is not a generation.
-    """
-    raw = query(req, b'generation')
-    if raw is None:
-        return None
-    if not _GENERATION.fullmatch(raw):
-        raise Problem(400, "Invalid 'generation': 16 hexadecimal digits")
-    return raw.decode()
 
 
 def conversation_header(req: falcon.asgi.Request) -> str | None:

@@ -24,8 +24,8 @@ from typing import Self
 
 import falcon.asgi
 
-from shmstream.http.errors import Problem
-from shmstream.http.stalled import looks_in
+from shmstream.asgi.stalled import looks_in
+from shmstream.serving.problems import Problem
 
 _RETRY_S = 5
 

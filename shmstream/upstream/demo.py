@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from shmstream.chance import random_bits
-from shmstream.upstream.source import Answer, Headers, Request
+from shmstream.upstream.source import Answer, Headers, UpstreamRequest
 
 MODEL = 'shmstream-demo'
 DEFAULT_TOKENS = 600
@@ -74,7 +74,7 @@ class DemoModel:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: UpstreamRequest) -> Answer:
         """Answer; see ``Source``."""
         path = request.target.partition('?')[0].removeprefix('/v1')
         if path == '/models' and request.method in ('GET', 'HEAD'):

@@ -17,8 +17,8 @@ from shmstream.settings import Settings
 from shmstream.upstream.source import (
     Answer,
     Headers,
-    Request,
     UpstreamBroken,
+    UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -124,7 +124,7 @@ class Upstream:
             max_field_size=_MAX_HEADER,
         )
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: UpstreamRequest) -> Answer:
         """Send the request on; see ``Source``."""
         assert self._session is not None
         url = URL(self._base + request.target, encoded=True)

@@ -22,7 +22,7 @@ STREAM_TYPES = frozenset(
 
 
 @dataclass(frozen=True)
-class Request:
+class UpstreamRequest:
     """A request as it goes upstream.
 
     Attributes:
@@ -57,7 +57,7 @@ class Source(Protocol):
     async def open(self) -> None:
         """Get ready, on the event loop that will be used."""
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: UpstreamRequest) -> Answer:
         """Return the answer once its headers have come.
 
         Raises:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shmstream.http.access import Access
+from shmstream.http.api_keys import ApiKeys
+from shmstream.serving.permit import Grant
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes
 from tests.support.service import Service
@@ -139,12 +140,12 @@ def test_a_token_ends_with_its_stream(service: Service) -> None:
 
 
 def test_a_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    access = Access((KEY,))
-    owner = access.owner_of_key(KEY)
+    access = ApiKeys((KEY,))
+    owner = access.owner_of_key(KEY.encode())
     assert owner is not None
     token = access.token(owner, 'c', '0123456789abcdef')
     assert token is not None
-    assert access.check_token(token, 'c') == (owner, '0123456789abcdef')
+    assert access.check_token(token, 'c') == Grant(owner, '0123456789abcdef')
     now = __import__('time').time()
     monkeypatch.setattr('time.time', lambda: now + 24 * 3600 + 5)
     assert access.check_token(token, 'c') is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shmstream.http.lookup import _ids as ids_of
+from shmstream.serving.lookup import asked_ids
 from tests.http.proxied import Proxied
 from tests.http.wire import (
     JSON,
@@ -116,7 +116,7 @@ def test_an_id_that_is_asked_twice_is_answered_once(demo: Service) -> None:
 
 def test_f43_what_is_asked_again_is_not_asked_of_the_supervisor() -> None:
     asked = {'conversation_ids': ['D', 'D::m', 'D', None, 'D::m', *['D'] * 1000]}
-    assert ids_of(json.dumps(asked).encode()) == ['D', 'D::m']
+    assert asked_ids(json.dumps(asked).encode()) == ['D', 'D::m']
 
 
 def test_every_worker_knows_every_stream(demo: Service) -> None:

@@ -1,4 +1,4 @@
-"""The example's WSGI application, which also says which process answers."""
+"""The example's WSGI application, which also says which process produces."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ example: Any = importlib.import_module('examples.wsgi_app').app
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(
-            status, [*headers, ('Stream-Worker', str(os.getpid()))], *more
-        )
+        if status.startswith('202'):
+            headers = [*headers, ('Stream-Worker', str(os.getpid()))]
+        return start_response(status, headers, *more)
 
     body: Iterable[bytes] = example(environ, start)
     return body

@@ -74,5 +74,5 @@ class Block:
 
 def app() -> Any:
     blocking = create_app()
-    blocking.add_route('/block', Block())
+    blocking.falcon.add_route('/block', Block())
     return blocking

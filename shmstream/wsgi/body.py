@@ -26,9 +26,7 @@ chunk; by a broken connection's error, of which gunicorn makes no noise in its l
 from __future__ import annotations
 
 import errno
-import functools
 import math
-import os
 import select
 import time
 from collections.abc import Callable
@@ -36,9 +34,10 @@ from typing import Any, Self
 
 from shmstream import lifecycle
 from shmstream.consumer import Consumer
+from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
-from shmstream.settings import PREFIX, Settings
+from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell import NET_S
 from shmstream.wakeups.greenlets import original
 
@@ -53,7 +52,7 @@ def client_left(environ: dict[str, Any]) -> bool:
 
     Works where the server shows the connection's socket: gunicorn's own workers do.
     """
-    sock = _socket_of(environ)
+    sock = socket_of(environ)
     if sock is None:
         return False
     # gevent's would not know of hang-ups.
@@ -64,19 +63,6 @@ def client_left(environ: dict[str, Any]) -> bool:
         # The server has closed it.
         return True
     return bool(poll.poll(0))
-
-
-def _socket_of(environ: dict[str, Any]) -> Any:
-    # The second is gevent's own server under gunicorn.
-    return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
-
-
-@functools.cache
-def _send_timeout() -> float:
-    # The others need not be of use here: this process may have no supervisor's.
-    name = PREFIX + 'SEND_TIMEOUT'
-    alone = {name: os.environ[name]} if name in os.environ else {}
-    return Settings.from_environment(alone).send_timeout
 
 
 class Body:
@@ -107,7 +93,7 @@ class Body:
         self._leave = leave
         self._consumer: Consumer | None = consumer
         self._looks = math.ceil(
-            (_send_timeout() if timeout_s is None else timeout_s) / NET_S
+            (send_timeout() if timeout_s is None else timeout_s) / NET_S
         )
         self._looked_at = time.monotonic()
         self._gone_looks = 0.0
@@ -158,7 +144,7 @@ class Body:
 
     def _wait_for_room(self) -> None:
         self._look()
-        sock = _socket_of(self._environ)
+        sock = socket_of(self._environ)
         if sock is None:
             return
         # gevent's, if it has been patched: greenlets wait by that.

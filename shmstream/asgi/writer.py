@@ -1,12 +1,12 @@
-"""A stream as a response body.
+"""Sending a reply with an ASGI server's ``send``.
 
 A response that must not end as if it were whole (its reader was overtaken, or has to go
 on elsewhere) ends by ``CancelledError``: the server closes the connection without the
 closing chunk, which is how a client knows that it must resume, and logs no error.
 
-Both bodies are sent with the server's own ``send``, and under gunicorn in a cheaper way
-where there is one (``direct``). Every server whose ``send`` only waits while the client
-does not read is good for that.
+Bodies are sent with the server's own ``send``, and under gunicorn in a cheaper way, if
+there is one (``DirectWriter``). Every server is good for that whose ``send`` waits only
+while the client does not read.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any
 
+from shmstream.asgi.stalled import Reader
+from shmstream.deploy.gunicorn_insides import DirectWriter
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
-from shmstream.http.direct import DirectWriter
+from shmstream.serving.reply import Ended, Live, Reply
 
-log = logging.getLogger('shmstream.http')
+log = logging.getLogger('shmstream.asgi')
 
-Send = Callable[[Any], Awaitable[None]]
+AsgiSend = Callable[[Any], Awaitable[None]]
 
 _DIRECT = 256 * 1024
 """Bytes that a transport is given at once: it tries to write them without delay."""
@@ -34,7 +36,44 @@ _COPIED = 64 * 1024
 """Bytes that are copied at once: they stay in the processor's cache."""
 
 
-async def send_live(send: Send, follower: Follower) -> None:
+_END = {'type': 'http.response.body', 'body': b'', 'more_body': False}
+
+
+async def write(
+    reply: Reply, reader: Reader, more_headers: list[tuple[bytes, bytes]]
+) -> None:
+    """Send a whole reply.
+
+    Args:
+        reply: what to send.
+        reader: the response under way.
+        more_headers: headers beside the reply's own.
+
+    Raises:
+        CancelledError: the server is to cut the response.
+        Whatever ``send`` raises.
+    """
+    send, body = reader.send, reply.body
+    reader.source = reply.source
+    await send(
+        {
+            'type': 'http.response.start',
+            'status': reply.status,
+            'headers': reply.headers + more_headers,
+        }
+    )
+    if isinstance(body, bytes):
+        await send({'type': 'http.response.body', 'body': body, 'more_body': False})
+        return
+    if isinstance(body, Live):
+        with body.follow() as follower:
+            await send_live(send, follower)
+    else:
+        await send_ended(send, body)
+    await send(_END)
+
+
+async def send_live(send: AsgiSend, follower: Follower) -> None:
     """Send what a follower gets until the stream's end, but for the end of the body.
 
     The hub delivers from its turn of the loop: see ``Follower.deliver``.
@@ -58,9 +97,7 @@ async def send_live(send: Send, follower: Follower) -> None:
         raise asyncio.CancelledError from ex
 
 
-async def send_finished(
-    send: Send, views: list[memoryview], leaving: Callable[[], bool]
-) -> None:
+async def send_ended(send: AsgiSend, body: Ended) -> None:
     """Send what is left of a stream that has ended, but for the end of the body.
 
     Copied as little as the server allows: nobody will ever change these bytes, and
@@ -68,23 +105,23 @@ async def send_finished(
 
     Args:
         send: the server's, after the response has been started.
-        views: all that is left, in order.
-        leaving: whether the worker leaves: the client is cut off then, and resumes.
+        body: what is left.
 
     Raises:
-        CancelledError: as it says.
+        CancelledError: the worker leaves; the client is cut off, and resumes elsewhere.
     """
     direct = DirectWriter.of(send)
     sent, turn = 0, _TURN
-    for view in views:
+    for view in body.views:
         at = 0
         while at < len(view):
-            # Who comes while we leave still gets something.
-            if sent and leaving():
+            # A client that comes while the worker leaves gets a first part, so that no
+            # request is in vain.
+            if sent and body.leave():
                 raise asyncio.CancelledError
             part = view[at : at + _DIRECT]
             if direct is None or not direct.write_view(part):
-                # It waits until the client has read what there is.
+                # ``send`` waits until the client has read what there is.
                 part = view[at : at + _COPIED]
                 await send(_body(bytes(part)))
             at += len(part)
@@ -96,34 +133,3 @@ async def send_finished(
 
 def _body(data: bytes) -> dict[str, Any]:
     return {'type': 'http.response.body', 'body': data, 'more_body': True}
-
-
-class SentBody:
-    """What Falcon iterates over: it asks once, and by then all has been sent.
-
-    An object, not a generator: a generator that is never started never runs its
-    ``finally``, and Falcon awaits ``close`` of an object whatever happens.
-
-    Args:
-        sending: sends it; called at the first step.
-        close: what to do at the end, or if there is no first step.
-    """
-
-    def __init__(
-        self,
-        sending: Callable[[], Awaitable[None]],
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._sending = sending
-        self._close = close
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await self._sending()
-        raise StopAsyncIteration
-
-    async def close(self) -> None:
-        """Let go of what it was to send."""
-        self._close()

@@ -20,23 +20,21 @@ so; those of which more is known make less noise about it.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shmstream import lifecycle
+from shmstream.asgi.stalled import Reader, Readers
+from shmstream.deploy import gunicorn_insides
 
 Receive = Callable[[], Awaitable[Any]]
-Application = Callable[[Any, Receive, Any], Awaitable[None]]
+AsgiApp = Callable[[Any, Receive, Any], Awaitable[None]]
+Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
+"""An application that sends with ``Reader.send``, and notes there what it reads."""
 
 _TURNS = 100
 """Turns of the loop within which a closed connection is lost; two, as a rule."""
-
-
-def by_gunicorn(receive: Any) -> bool:
-    """Whether this ``receive`` is gunicorn's own."""
-    # Others are written in other languages: None, if there is anything.
-    module = getattr(receive, '__module__', None)
-    return isinstance(module, str) and module.startswith('gunicorn.')
 
 
 class _Exchange:
@@ -58,7 +56,7 @@ class _Exchange:
         self._watcher: asyncio.Task[None] | None = None
         self._left = False
 
-    async def run(self, application: Application, scope: Any) -> None:
+    async def run(self, application: AsgiApp, scope: Any) -> None:
         """Have the application answer.
 
         Raises:
@@ -147,13 +145,36 @@ def _announces(headers: Any) -> bool:
     )
 
 
-async def answer(application: Application, scope: Any, receive: Any, send: Any) -> None:
-    """Have the application answer a request of a server other than gunicorn.
+def exchange(
+    handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
+) -> Awaitable[None]:
+    """Have a request answered, whatever the server, and look how that is going.
+
+    Args:
+        handler: answers it.
+        readers: where the responses under way are kept.
+        scope: of the request.
+        receive: the server's.
+        send: the server's.
 
     Raises:
         As ``_Exchange.run``.
     """
-    await _Exchange(scope, receive, send).run(application, scope)
+    if gunicorn_insides.is_its_own(receive):
+        # No coroutine of its own: this is called for every request.
+        return _attended(handler, readers, scope, receive, send)
+    application = functools.partial(_attended, handler, readers)
+    return _Exchange(scope, receive, send).run(application, scope)
+
+
+async def _attended(
+    handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
+) -> None:
+    reader = readers.enter(send)
+    try:
+        await handler(scope, receive, reader)
+    finally:
+        readers.leave(reader)
 
 
 async def _cut_quietly(send: Any) -> bool:

@@ -41,9 +41,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from shmstream.consumer import Consumer
-from shmstream.http.direct import transport_of
+from shmstream.deploy.gunicorn_insides import protocol_of
 
-log = logging.getLogger('shmstream.http')
+log = logging.getLogger('shmstream.asgi')
 
 _LOOK_S = 5.0
 """How often responses are looked at, if the timeout allows it."""
@@ -58,6 +58,21 @@ _PROBES = 3
 _INFO_BYTES = 160
 _UNACKED, _ACKED, _NOT_SENT = 24, 120, 144
 """Offsets in the kernel's ``struct tcp_info``, an interface that only grows."""
+
+
+def transport_of(send: Any) -> tuple[Any | None, bool]:
+    """Return the transport that a response goes out by, and whether it is its own.
+
+    gunicorn's, and that of a server whose ``send`` is a method of an object with a
+    ``transport`` (uvicorn's is); None if none is found.
+    """
+    owner, own = getattr(send, '__self__', None), True
+    if owner is None:
+        owner, own = protocol_of(send)
+    transport = getattr(owner, 'transport', None)
+    if not hasattr(transport, 'get_write_buffer_size'):
+        return None, False
+    return transport, own
 
 
 class Reader:

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from shmstream import Producer, Streams, lifecycle
-from shmstream.deploy import wsgi
+from shmstream import Producer, Streams, lifecycle, wsgi
 from tests.servers.test_wsgi import APP, CONFIG
 from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until
@@ -176,7 +175,9 @@ def test_f57_a_stream_that_is_gone_is_read_for_a_while_and_no_longer(
         for _ in range(parts):
             producer.write(bytes(16384))
         producer.finish()
-        monkeypatch.setattr(wsgi, 'time', SimpleNamespace(monotonic=clock.__next__))
+        monkeypatch.setattr(
+            wsgi.body, 'time', SimpleNamespace(monotonic=clock.__next__)
+        )
         body = wsgi.Body({'gunicorn.socket': ours}, streams.open('a'), timeout_s=4.0)
         taken = len(next(body))
         if gone:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shmstream.http.stalled import Reader
+from shmstream.asgi.stalled import Reader
 
 LOOKS = 3
 WAIT_S = 30

@@ -1,0 +1,78 @@
+"""From a request for a stream to a reply that has been sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from shmstream.asgi.stalled import Reader
+from shmstream.asgi.writer import write
+from shmstream.serving.core import Core, bodiless, failed
+from shmstream.serving.permit import Grant, Verdict, apply
+from shmstream.serving.reply import Blocking, Later, Reply
+from shmstream.serving.request import Header, Request
+
+Permit = Callable[[Request], Verdict | Awaitable[Verdict]]
+"""As ``serving.permit``; a coroutine function is good, too."""
+
+
+class Answering:
+    """Has the core answer requests, waits where it says so, and sends its replies.
+
+    Args:
+        core: decides what to answer.
+        permit: says who may ask, and whose streams they see; None: everybody may,
+            and sees those that have been made without an owner.
+        more_headers: returns headers that a reply has beside its own.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        permit: Permit | None = None,
+        more_headers: Callable[[Request], list[Header]] | None = None,
+    ) -> None:
+        self._core = core
+        self._permit = permit
+        self._more_headers = more_headers
+
+    async def answer(self, request: Request, reader: Reader) -> None:
+        """Answer a request.
+
+        Args:
+            request: what is asked.
+            reader: the response under way.
+
+        Raises:
+            CancelledError: the server is to cut the response.
+            Whatever the server's ``send`` raises.
+        """
+        try:
+            refusal = None
+            if self._permit is not None:
+                verdict = self._permit(request)
+                if not isinstance(verdict, (bytes, Grant, Reply)):
+                    verdict = await verdict
+                refusal = apply(verdict, request)
+        except Exception as ex:
+            reply: Reply | Later = failed(request, ex)
+        else:
+            if refusal is None:
+                reply = self._core.answer(request)
+            else:
+                reply = bodiless(request, refusal)
+        if not isinstance(reply, Reply):
+            reply = await settled(reply)
+        more = [] if self._more_headers is None else self._more_headers(request)
+        await write(reply, reader, more)
+
+
+async def settled(later: Later) -> Reply:
+    """Wait for what a reply depends on; return the reply."""
+    if isinstance(later, Blocking):
+        return await asyncio.to_thread(later.work)
+    try:
+        await later.consumer.started(later.wait_s)
+    except Exception as ex:
+        return later.go_on(ex)
+    return later.go_on(None)

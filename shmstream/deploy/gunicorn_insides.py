@@ -1,0 +1,281 @@
+"""What we use of gunicorn that is no interface of it, all in one place.
+
+None of it is promised by gunicorn; it is what versions 27.0.1 and later of 27 are known
+to have. Each use is looked at when a worker starts (``missing``), and where gunicorn is
+not as it is known, one line in the log says which fast way is off. Answers are right
+all the same: nothing but what the last column says depends on it::
+
+    what for             what of gunicorn 27                     without it
+    direct writes        the cells of the ``send`` that          an event costs a third
+                         ``ASGIProtocol._handle_http_request``   more CPU, and large
+                         makes; ``_response_buffer``,            replays are copied
+                         ``_flow_control``, ``_closed``,
+                         ``transport`` of an ``ASGIProtocol``
+    early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
+                         ``_response_buffer``, ``_safe_write``   stream gets no headers
+                                                                 before its first byte
+    closed listeners     ``servers`` of an ASGI worker           a leaving worker goes
+                                                                 on to accept for up to
+                                                                 a second
+    announced stops      ``stop`` of the arbiter                 what is generated runs
+                                                                 on as in a reload, and
+                                                                 is killed
+    its own requests     the module that ``receive`` is from     it is served as any
+                                                                 other server
+    the client's socket  ``gunicorn.socket`` in a WSGI environ   threads do not notice
+                         (``gunicorn.sock`` of gevent's server)  that a client leaves
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any, Self
+
+from shmstream.wakeups.push import Write
+
+_CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+_CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
+_ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
+
+
+# -- what is there -------------------------------------------------------------------
+
+
+def is_asgi_worker(worker: Any) -> bool:
+    """Whether this is gunicorn's own ASGI worker."""
+    # A worker of that class has its module imported; nobody else needs it.
+    module = sys.modules.get('gunicorn.workers.gasgi')
+    return module is not None and isinstance(worker, module.ASGIWorker)
+
+
+def missing(worker: Any) -> list[str]:
+    """Return a line for each fast way that is off in this ASGI worker."""
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    checks = {
+        'direct writes': _has_direct_writes(ASGIProtocol),
+        'early headers': _has_early_headers(ASGIProtocol),
+        'closed listeners': hasattr(worker, 'servers'),
+    }
+    return [
+        f'{name} are off: this gunicorn is not as version 27 is known'
+        for name, there in checks.items()
+        if not there
+    ]
+
+
+def _has_direct_writes(protocol: Any) -> bool:
+    answering = getattr(protocol, '_handle_http_request', None)
+    inner = getattr(getattr(answering, '__code__', None), 'co_consts', ())
+    return _used_by(protocol).issuperset(_ATTRIBUTES) and any(
+        isinstance(code, CodeType)
+        and code.co_name == 'send'
+        and _CELLS.issubset(code.co_freevars)
+        for code in inner
+    )
+
+
+def _has_early_headers(protocol: Any) -> bool:
+    return callable(getattr(protocol, '_send_response_start', None)) and _used_by(
+        protocol
+    ).issuperset({'_response_buffer', '_safe_write'})
+
+
+def _used_by(protocol: Any) -> set[str]:
+    """The names that the methods of a class use."""
+    used: set[str] = set()
+    for member in vars(protocol).values():
+        if isinstance(member, FunctionType):
+            used.update(member.__code__.co_names)
+    return used
+
+
+# -- early headers, listeners, stops ---------------------------------------------------
+
+
+def send_headers_early() -> None:
+    """Have this process's ASGI worker send headers in the loop's next turn.
+
+    gunicorn keeps the headers back until the body begins, to save a write. A reader at
+    the live edge of a quiet stream would know nothing for as long: no status, no
+    generation, and a proxy in between would give up on the whole response.
+
+    A body that is there at once still goes out with the headers, in one write. Where
+    its length is known they wait for its first byte, as ever: that is no stream.
+    """
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    if not _has_early_headers(ASGIProtocol):
+        return
+    buffer_headers = ASGIProtocol._send_response_start
+
+    def flush(protocol: Any) -> None:
+        headers, protocol._response_buffer = protocol._response_buffer, None
+        if headers:
+            protocol._safe_write(headers)
+
+    def start(
+        protocol: Any, status: Any, headers: Any, *args: Any, **more: Any
+    ) -> None:
+        buffer_headers(protocol, status, headers, *args, **more)
+        if not any(name == b'content-length' for name, _ in headers):
+            protocol.worker.loop.call_soon(flush, protocol)
+
+    ASGIProtocol._send_response_start = start
+
+
+def close_listeners(worker: Any) -> None:
+    """Have a worker accept nothing more; None is no worker, and accepts nothing."""
+    for server in getattr(worker, 'servers', ()):
+        server.close()
+
+
+def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:
+    """Have this called before the arbiter tells its workers that the service stops.
+
+    They get the same signal at a reload, and gunicorn has no hook for the other case.
+    """
+    stop = getattr(arbiter, 'stop', None)
+    if stop is None:
+        arbiter.log.warning(
+            'shmstream: announced stops are off:'
+            ' this gunicorn is not as version 27 is known'
+        )
+        return
+
+    def announced(*args: Any, **options: Any) -> None:
+        announce()
+        stop(*args, **options)
+
+    arbiter.stop = announced
+
+
+# -- a request and its connection ------------------------------------------------------
+
+
+def is_its_own(receive: Any) -> bool:
+    """Whether an ASGI ``receive`` is gunicorn's own."""
+    # Other servers are written in other languages: it may have no module at all.
+    module = getattr(receive, '__module__', None)
+    return isinstance(module, str) and module.startswith('gunicorn.')
+
+
+def socket_of(environ: dict[str, Any]) -> Any:
+    """Return the socket of a WSGI request's connection; None if it is not shown."""
+    return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
+
+
+@functools.lru_cache(maxsize=8)
+def _protocol_cell(code: Any) -> int | None:
+    names: tuple[str, ...] = getattr(code, 'co_freevars', ())
+    known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
+    return names.index('self') if known else None
+
+
+def protocol_of(send: Any) -> tuple[Any | None, bool]:
+    """Return the protocol behind a ``send``, and whether its connection is not shared.
+
+    (None, False) if it is none of gunicorn's. An HTTP/2 connection is shared.
+    """
+    code = getattr(send, '__code__', None)
+    at = _protocol_cell(code)
+    if code is None or at is None:
+        return None, False
+    return send.__closure__[at].cell_contents, 'h2_conn' not in code.co_freevars
+
+
+class DirectWriter:
+    """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
+
+    A message, a coroutine and the framing of a chunk, for each reader anew, are a third
+    of what the delivery of a small event costs; and ``send`` takes no bytes that are
+    not copied first. So a body may write to the transport by itself, under the
+    conditions under which ``send`` would do just that, and it counts what it wrote
+    where ``send`` does.
+
+    Make it with ``of``, after the response has been started.
+    """
+
+    def __init__(self, protocol: Any, sent: Any, chunked: bool) -> None:
+        self._protocol = protocol
+        self._sent = sent
+        self._chunked = chunked
+
+    @classmethod
+    def of(cls, send: Any) -> Self | None:
+        """Return the writer behind this ``send``, if it is one that we know."""
+        names = getattr(getattr(send, '__code__', None), 'co_freevars', ())
+        if not _CELLS.issubset(names):
+            return None
+        cells = dict(zip(names, send.__closure__, strict=True))
+        protocol = cells['self'].cell_contents
+        if not all(hasattr(protocol, name) for name in _ATTRIBUTES):
+            return None
+        if cells['omits_body'].cell_contents or protocol.transport is None:
+            return None
+        return cls(
+            protocol, cells['response_sent'], bool(cells['use_chunked'].cell_contents)
+        )
+
+    def chunk_writer(self) -> Write | None:
+        """Return what writes parts of a body of unknown length; None if it is known.
+
+        A closure: this is called for every event of every reader.
+        """
+        if not self._chunked or self._protocol._flow_control is None:
+            return None
+        protocol, sent = self._protocol, self._sent
+        flow, write_bytes = protocol._flow_control, protocol.transport.write
+
+        def write(data: bytes) -> bool:
+            # Headers that are held back go out with the first ``send``.
+            if (
+                flow.write_paused
+                or protocol._closed
+                or protocol._response_buffer is not None
+            ):
+                return False
+            try:
+                write_bytes(_framed(data))
+            except (RuntimeError, OSError):
+                # It is closing. ``send`` knows what to make of that.
+                return False
+            sent.cell_contents += len(data)
+            return True
+
+        return write
+
+    def write_view(self, data: memoryview) -> bool:
+        """Write a part of a body of known length, without copying it.
+
+        Args:
+            data: bytes that nobody will ever change: the transport may hold on to them.
+
+        Returns:
+            False if nothing was done, and ``send`` has to.
+        """
+        protocol = self._protocol
+        flow = protocol._flow_control
+        if (
+            self._chunked
+            or protocol._closed
+            or protocol._response_buffer is not None
+            or flow is None
+            or flow.write_paused
+        ):
+            return False
+        try:
+            protocol.transport.write(data)
+        except (RuntimeError, OSError):
+            return False
+        self._sent.cell_contents += len(data)
+        return True
+
+
+@functools.lru_cache(maxsize=1)
+def _framed(data: bytes) -> bytes:
+    # All readers at the live edge of a stream get the same chunk, one after the other.
+    return b'%x\r\n%b\r\n' % (len(data), data)

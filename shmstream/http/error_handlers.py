@@ -1,0 +1,44 @@
+"""Falcon's error handlers: every error is answered in the core's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from shmstream.http.replies import put
+from shmstream.serving.problems import Problem, problem_of
+
+
+async def _handle(
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response | None,
+    error: Exception,
+    _params: dict[str, Any],
+    **_: Any,
+) -> None:
+    problem = problem_of(error, f'{req.method} {req.path}')
+    if resp is not None:
+        put(problem.reply(), resp)
+
+
+async def _handle_http(
+    _req: falcon.asgi.Request,
+    resp: falcon.asgi.Response | None,
+    error: falcon.HTTPError,
+    _params: dict[str, Any],
+    **_: Any,
+) -> None:
+    if resp is None:
+        return
+    status = falcon.http_status_to_code(error.status)
+    put(Problem(status, error.description or error.title or 'Error').reply(), resp)
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+
+
+def install(app: falcon.asgi.App[Any, Any]) -> None:
+    """Have the application answer every error in this shape."""
+    app.add_error_handler(Exception, _handle)
+    app.add_error_handler(falcon.HTTPError, _handle_http)

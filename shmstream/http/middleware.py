@@ -1,0 +1,64 @@
+"""Falcon's middleware: what is checked before a request is routed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon.asgi
+
+from shmstream.http import request
+from shmstream.http.api_keys import ApiKeys
+from shmstream.http.origins import Origins
+from shmstream.http.replies import put
+from shmstream.ids import NOBODY
+from shmstream.serving.request import Request
+
+
+def _asked(req: falcon.asgi.Request) -> Request:
+    """Return the request as keys and origins look at it."""
+    return Request(req.method, request.raw_path(req), headers=req.scope['headers'])
+
+
+class KeysMiddleware:
+    """Finds out whose a request is: leaves it in ``req.context.owner``."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+
+    async def process_request(
+        self, req: falcon.asgi.Request, _resp: falcon.asgi.Response
+    ) -> None:
+        """Find out, or refuse it."""
+        if req.path == '/healthz':
+            req.context.owner = NOBODY
+        else:
+            req.context.owner = self._keys.owner(_asked(req))
+
+
+class OriginsMiddleware:
+    """Lets pages of other origins use the service, if they are named."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+
+    async def process_request(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        """Answer a preflight request: it comes without a key."""
+        request.check_target(req)
+        if req.method == 'OPTIONS':
+            preflight = self._origins.preflight(_asked(req))
+            if preflight is not None:
+                put(preflight, resp)
+                resp.complete = True
+
+    async def process_response(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        _resource: Any,
+        _succeeded: bool,
+    ) -> None:
+        """Say whether the page that asked may see the answer."""
+        for name, value in self._origins.headers(_asked(req)):
+            resp.append_header(name.decode(), value.decode('latin-1'))

@@ -1,0 +1,77 @@
+"""The service: the serving core answers for streams, Falcon for everything else.
+
+A framework's request, routing, middleware and response would be most of what a small
+answer costs (``python -m bench replay``). A stream, which is asked for most, needs none
+of them: whose request it is, and which origins may see the reply, is decided by the
+same objects that Falcon's middleware asks (``ApiKeys``, ``Origins``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+import falcon.asgi
+
+from shmstream.asgi.answering import Answering
+from shmstream.asgi.application import request_of
+from shmstream.asgi.other_servers import exchange
+from shmstream.asgi.stalled import Reader, Readers
+from shmstream.http.api_keys import ApiKeys
+from shmstream.http.origins import Origins
+from shmstream.http.request import READER, STREAM_PATH, FalconRequest
+from shmstream.serving.core import Core
+from shmstream.serving.permit import Verdict
+from shmstream.serving.request import Request
+
+
+class Service:
+    """An ASGI application.
+
+    Attributes:
+        falcon: answers everything else; routes of one's own are added to it.
+
+    Args:
+        core: answers for streams.
+        keys: say whose a request is.
+        origins: say which pages may use the service.
+        readers: where the responses under way are kept.
+        app: Falcon, which answers everything else.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        keys: ApiKeys,
+        origins: Origins,
+        readers: Readers,
+        app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
+    ) -> None:
+        self._keys = keys
+        self._origins = origins
+        more = origins.headers if origins.named else None
+        self._answering = Answering(core, self._permit, more)
+        self._readers = readers
+        self.falcon = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer."""
+        if scope['type'] == 'http':
+            await exchange(self._answer, self._readers, scope, receive, send)
+        else:
+            await self.falcon(scope, receive, send)
+
+    def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
+        request = request_of(scope, STREAM_PATH)
+        if request is not None:
+            return self._answering.answer(request, reader)
+        scope[READER] = reader
+        return self.falcon(scope, receive, reader.send)
+
+    def _permit(self, request: Request) -> Verdict:
+        if request.method == 'OPTIONS':
+            # A preflight comes without a key.
+            preflight = self._origins.preflight(request)
+            if preflight is not None:
+                return preflight
+        return self._keys.verdict(request)

@@ -1,0 +1,172 @@
+"""From a request for a stream to its reply: GET, HEAD and DELETE.
+
+::
+
+    GET     is the stream there?  -- no --> 404, 409, or 503 while nothing is left
+              | has it begun?     -- no --> wait (``Pending``), then 404 or 503
+              | is the offset still there? -- no --> 400, and which offset is
+              | has it ended?     -- yes -> its bytes, with their length
+              '-- no: a follower, without a length
+    HEAD    the same without a body, and with the counts
+    DELETE  the supervisor evicts it (``Blocking``), and it is 204 in any case
+    else    OPTIONS tells which methods there are; others are 405
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+from shmstream.consumer import Consumer
+from shmstream.errors import OffsetLost, StreamNotFound
+from shmstream.ids import OWNER_BYTES, validate_id
+from shmstream.ring.state import State
+from shmstream.serving.headers import described
+from shmstream.serving.problems import RETRY_S, Problem, problem_of
+from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
+from shmstream.serving.request import Request
+from shmstream.streams import Streams
+
+PENDING_S = 5.0
+"""How long a GET waits for a stream to begin."""
+
+WHOLE = 64 * 1024
+"""What is left of an ended stream is copied into one piece up to this size."""
+
+METHODS = frozenset({'GET', 'HEAD', 'DELETE'})
+
+_ALLOW = b'DELETE, GET, HEAD'
+
+
+class Core:
+    """Answers requests for the streams of a deployment. Raises nothing.
+
+    Args:
+        streams: the deployment.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    def answer(self, request: Request) -> Reply | Later:
+        """Return the reply, or what has to be waited for first. Never waits itself."""
+        try:
+            match request.method:
+                case 'GET' | 'HEAD':
+                    return self._read(request)
+                case 'DELETE':
+                    return self._delete(request)
+                case 'OPTIONS':
+                    headers = [(b'allow', _ALLOW), (b'content-length', b'0')]
+                    return Reply(200, headers, b'')
+            reply = Problem(405, '405 Method Not Allowed').reply()
+            reply.headers.append((b'allow', _ALLOW + b', OPTIONS'))
+            return reply
+        except Exception as ex:
+            return failed(request, ex)
+
+    def _delete(self, request: Request) -> Later:
+        conv_id = request.conversation_id()
+        validate_id(conv_id)
+        generation = request.asked_generation()
+        owner = _checked(request.owner)
+
+        def evict() -> Reply:
+            try:
+                self._streams.evict(conv_id, generation=generation, owner=owner)
+            except Exception as ex:
+                return failed(request, ex)
+            return Reply(204, [], b'')
+
+        return Blocking(evict)
+
+    def _read(self, request: Request) -> Reply | Later:
+        conv_id = request.conversation_id()
+        offset = request.offset()
+        consumer = self._streams.open(
+            conv_id,
+            generation=request.asked_generation(),
+            owner=_checked(request.owner),
+        )
+        only = request.generation
+        if only is not None and only != consumer.generation:
+            # A token for a stream that has been replaced.
+            raise StreamNotFound
+        # In this order: the state of what has ended is final.
+        ended, state = consumer.finished, consumer.state
+        if state is State.PENDING:
+            go_on = functools.partial(self._go_on, request, consumer, offset)
+            return Pending(consumer, PENDING_S, go_on)
+        return self._begun(request, consumer, offset, ended, state)
+
+    def _go_on(
+        self,
+        request: Request,
+        consumer: Consumer,
+        offset: int,
+        error: Exception | None,
+    ) -> Reply:
+        try:
+            if error is not None:
+                raise error
+            if consumer.evicted:
+                raise StreamNotFound
+            ended, state = consumer.finished, consumer.state
+            if state is State.PENDING:
+                raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
+            return self._begun(request, consumer, offset, ended, state)
+        except Exception as ex:
+            return failed(request, ex)
+
+    def _begun(
+        self,
+        request: Request,
+        consumer: Consumer,
+        offset: int,
+        ended: bool,
+        state: State,
+    ) -> Reply:
+        if state is State.CANCELLED and consumer.never_began:
+            raise StreamNotFound
+        if offset < consumer.dropped_prefix:
+            raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
+        headers = described(consumer, offset, ended, state)
+        if ended:
+            size = max(consumer.total_bytes - offset, 0)
+            headers.append((b'content-length', b'%d' % size))
+        if request.method == 'HEAD':
+            headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
+            headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
+            return Reply(200, headers, b'', consumer)
+        if not ended:
+            if self._streams.leaving() and consumer.total_bytes <= offset:
+                raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
+            live = Live(consumer, offset, self._streams.leaving)
+            return Reply(200, headers, live, consumer)
+        views = consumer.views(offset)
+        if size <= WHOLE:
+            return Reply(200, headers, b''.join(views), consumer)
+        rest = Ended(consumer, offset, views, self._streams.leaving)
+        return Reply(200, headers, rest, consumer)
+
+
+def failed(request: Request, error: Exception) -> Reply:
+    """Return the reply to a request that has raised this."""
+    return bodiless(request, problem_of(error, str(request)).reply())
+
+
+def nowhere(method: str) -> Reply:
+    """Return the reply to a request for an address that no stream can be at."""
+    return failed(Request(method, b''), Problem(404, 'No stream can be found here'))
+
+
+def bodiless(request: Request, reply: Reply) -> Reply:
+    """Return the reply without its body, if the request is a HEAD."""
+    return replace(reply, body=b'') if request.method == 'HEAD' else reply
+
+
+def _checked(owner: bytes) -> bytes:
+    # Not the client's mistake, which an id that cannot be is.
+    if len(owner) != OWNER_BYTES:
+        raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
+    return owner

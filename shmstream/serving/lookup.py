@@ -1,0 +1,85 @@
+"""Looking up which of a client's conversations have a stream.
+
+There is no listing: ids cannot be enumerated.
+"""
+
+from __future__ import annotations
+
+import json
+
+from shmstream.errors import InvalidConversationId
+from shmstream.ids import validate_id
+from shmstream.serving.problems import JSON, Problem, problem_of
+from shmstream.serving.reply import Blocking, Reply
+from shmstream.streams import Streams
+
+MAX_IDS = 10_000
+MAX_BYTES = 1 << 20
+"""Of the request's body."""
+
+
+def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
+    """Describe each stream whose id is asked for, or begins with it and ``::``.
+
+    Args:
+        streams: the deployment.
+        body: of the request, whole.
+        owner: whose streams may be seen.
+    """
+    try:
+        ids = asked_ids(body)
+    except Problem as ex:
+        return ex.reply()
+    if not ids:
+        return _found(b'[]')
+
+    def ask() -> Reply:
+        try:
+            # One by one, because an encoder keeps every other thread out until it is
+            # through.
+            described = map(json.dumps, streams.lookup(ids, owner=owner))
+            return _found(f'[{", ".join(described)}]'.encode())
+        except Exception as ex:
+            return problem_of(ex, 'a look-up').reply()
+
+    return Blocking(ask)
+
+
+def _found(body: bytes) -> Reply:
+    headers = [
+        (b'content-type', JSON.encode()),
+        (b'cache-control', b'no-store'),
+        (b'content-length', b'%d' % len(body)),
+    ]
+    return Reply(200, headers, body)
+
+
+def asked_ids(body: bytes) -> list[str]:
+    """Return the ids that a body asks for, each of them once.
+
+    Raises:
+        Problem: 400, it is no such body; 413, it asks for too many.
+    """
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError) as ex:
+        raise Problem(400, f'invalid body: {ex}') from None
+    if not isinstance(asked, dict):
+        raise Problem(400, 'invalid body: not a JSON object')
+    ids = asked.get('conversation_ids', [])
+    if not isinstance(ids, list):
+        raise Problem(400, 'invalid body: conversation_ids must be a list')
+    if len(ids) > MAX_IDS:
+        raise Problem(413, f'{len(ids)} ids, at most {MAX_IDS} are allowed')
+    return list(dict.fromkeys(conv_id for conv_id in ids if _usable(conv_id)))
+
+
+def _usable(conv_id: object) -> bool:
+    """Whether any stream could have this id."""
+    if not isinstance(conv_id, str):
+        return False
+    try:
+        validate_id(conv_id)
+    except InvalidConversationId:
+        return False
+    return True

@@ -1,0 +1,132 @@
+"""Errors as replies, in the shape that OpenAI's clients read, told by who is to blame.
+
+::
+
+    4xx   the client       it asked wrongly, or for what is not there; the message says
+                           what to change
+    503   nobody, for now  no room, no supervisor: the same request may succeed later,
+                           and ``Retry-After`` says when
+    500   we               a mistake of ours or of the application: it is logged with
+                           its traceback, and the client learns no more than that
+    502   the upstream     it was not to be reached, or took too long (504)
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from typing import Any
+
+from shmstream.errors import (
+    ControlError,
+    InvalidConversationId,
+    LayoutMismatch,
+    NoRoom,
+    OffsetLost,
+    StreamNotFound,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
+from shmstream.serving.reply import Reply
+
+log = logging.getLogger('shmstream.serving')
+
+JSON = 'application/json; charset=utf-8'
+
+_TYPES = {
+    400: 'invalid_request_error',
+    401: 'authentication_error',
+    404: 'not_found_error',
+    405: 'invalid_request_error',
+    409: 'conflict_error',
+    413: 'invalid_request_error',
+    503: 'unavailable_error',
+}
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
+
+RETRY_S = 2
+"""``Retry-After`` by default: llama.cpp's web UI comes back after as long."""
+
+
+class Problem(Exception):
+    """An error to answer with.
+
+    Args:
+        status: HTTP status.
+        message: what is wrong, and what to change.
+        retry_after: seconds for the ``Retry-After`` header.
+        more: further members of the error object.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: int | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+        self.more = more
+
+    def reply(self) -> Reply:
+        """Return it as a reply."""
+        status = self.status
+        kind = _TYPES.get(status, 'server_error' if status >= 500 else _TYPES[400])
+        error = {'code': status, 'message': self.message, 'type': kind, **self.more}
+        body = json.dumps({'error': error}).encode()
+        headers = [
+            (b'content-type', JSON.encode()),
+            (b'content-length', b'%d' % len(body)),
+        ]
+        if self.retry_after is not None:
+            headers.append((b'retry-after', b'%d' % self.retry_after))
+        if status == 401:
+            headers.append((b'www-authenticate', b'Bearer'))
+        return Reply(status, headers, body)
+
+
+def problem_of(error: Exception, asked: str) -> Problem:
+    """Return what to answer with when this was raised. Logs what we are to blame for.
+
+    Args:
+        error: anything.
+        asked: what was asked for, for the log.
+    """
+    match error:
+        case Problem():
+            return error
+        case InvalidConversationId():
+            return Problem(400, str(error))
+        case StreamNotFound():
+            return Problem(404, 'Stream not found or expired')
+        case OffsetLost():
+            return Problem(
+                400,
+                'Stream offset lost, please restart',
+                dropped_prefix=error.dropped_prefix,
+                total_bytes=error.total_bytes,
+            )
+        case StreamReplaced():
+            return Problem(409, 'Stream was replaced', generation=error.generation)
+        case NoRoom() | SupervisorUnavailable():
+            return Problem(503, str(error), error.retry_after)
+        case ControlError():
+            log.error('refused by the supervisor: %s', error)
+            return Problem(503, 'The supervisor refused the request', RETRY_S)
+        case OSError() if error.errno in EXHAUSTED:
+            log.error('%s', error)
+            return Problem(503, 'Out of descriptors or memory', RETRY_S)
+        case LayoutMismatch():
+            return Problem(503, 'The stream was made by another version', RETRY_S)
+    log.error('%s failed', asked, exc_info=error)
+    return Problem(500, 'Internal error')
+
+
+def refusal(status: int, message: str) -> Reply:
+    """Return a reply with which an application's ``permit`` refuses a request."""
+    return Problem(status, message).reply()

@@ -1,0 +1,12 @@
+"""Streams for WSGI servers and applications: the serving core's WSGI writer.
+
+::
+
+    application.py  a mountable application: GET, HEAD and DELETE of /{id}
+    body.py         what is left of a stream, as a response's body
+"""
+
+from shmstream.wsgi.application import Application
+from shmstream.wsgi.body import Body, client_left
+
+__all__ = ['Application', 'Body', 'client_left']

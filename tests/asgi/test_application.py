@@ -1,0 +1,128 @@
+"""The mountable ASGI application: where it is mounted, who may, what is handed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shmstream import Streams, owner_of
+from shmstream.asgi import Application, Permit
+from shmstream.serving import Request, refusal
+from tests.asgi.in_process import call, scope
+
+
+@pytest.fixture
+def there(streams: Streams, conv_id: str) -> str:
+    """A stream ``<id>/m`` that has ended: an id with a slash."""
+    with streams.create(f'{conv_id}/m') as producer:
+        producer.write(b'it')
+    return f'{conv_id}%2Fm'
+
+
+async def other(asked: Any, _receive: Any, send: Any) -> None:
+    """An application of somebody's."""
+    if asked['type'] == 'http':
+        await send({'type': 'http.response.start', 'status': 299, 'headers': []})
+        await send({'type': 'http.response.body', 'body': b'other'})
+    else:
+        asked['seen'] = True
+
+
+@pytest.mark.parametrize(
+    ('root', 'full_path', 'full_raw'),
+    [
+        ('', True, True),
+        # As routers and servers leave the mount's path in both, one or none of them.
+        ('/api/chats', True, True),
+        ('/api/chats', False, True),
+        ('/api/chats', False, False),
+        ('/api/chats', True, False),
+    ],
+)
+def test_below_the_path_of_a_mount(
+    streams: Streams, there: str, root: str, full_path: bool, full_raw: bool
+) -> None:
+    app = Application(streams)
+    asked = scope(f'/{there}', root=root)
+    if full_path:
+        asked['path'] = root + asked['path']
+    if full_raw:
+        asked['raw_path'] = root.encode() + asked['raw_path']
+    assert call(app, asked)[2] == b'it'
+    # Not every server has it.
+    del asked['raw_path']
+    assert call(app, asked)[2] == b'it'
+
+
+def test_all_that_is_not_asked_of_a_stream_is_handed_on(
+    streams: Streams, there: str
+) -> None:
+    app = Application(streams, prefix='/chats', otherwise=other)
+    assert call(app, scope(f'/chats/{there}'))[2] == b'it'
+    assert call(app, scope('/chats/nobody'))[0] == 404
+    for method, target in [
+        ('POST', f'/chats/{there}'),
+        ('OPTIONS', f'/chats/{there}'),
+        ('GET', f'/chatsx/{there}'),
+        ('GET', '/'),
+        ('DELETE', f'/x/chats/{there}'),
+    ]:
+        assert call(app, scope(target, method))[0] == 299
+    lifespan: dict[str, Any] = {'type': 'lifespan'}
+
+    with pytest.raises(StopIteration):
+        app(lifespan, None, None).send(None)
+    assert lifespan['seen']
+
+
+def test_without_another_application_the_rest_is_404_and_405(
+    streams: Streams, there: str
+) -> None:
+    app = Application(streams, prefix='/chats')
+    assert call(app, scope(f'/chats/{there}', 'POST'))[0] == 405
+    assert call(app, scope('/other'))[0] == 404
+    assert call(app, scope('/other', 'DELETE'))[0] == 404
+
+
+async def by_header(request: Request) -> Any:
+    return by_header_at_once(request)
+
+
+def by_header_at_once(request: Request) -> Any:
+    user = request.header(b'x-user')
+    assert request.environment['type'] == 'http'
+    return refusal(403, 'Log in first') if user is None else owner_of(user.decode())
+
+
+@pytest.mark.parametrize('permit', [by_header, by_header_at_once])
+def test_the_application_says_whose_streams_are_seen(
+    streams: Streams, conv_id: str, permit: Permit
+) -> None:
+    with streams.create(conv_id, owner=owner_of('alice')) as producer:
+        producer.write(b'hers')
+    app = Application(streams, permit)
+    target = f'/{conv_id}'
+    assert call(app, scope(target, x_user='alice'))[2] == b'hers'
+    assert call(app, scope(target, x_user='bob'))[0] == 404
+    status, _, body, _ = call(app, scope(target))
+    assert (status, b'Log in first' in body) == (403, True)
+    assert call(app, scope(target, 'HEAD'))[2] == b''
+    assert call(app, scope(target, 'DELETE'))[0] == 403
+    assert call(app, scope(target, 'DELETE', x_user='bob'))[0] == 204
+    assert call(app, scope(target, x_user='alice'))[2] == b'hers'
+    assert call(app, scope(target, 'DELETE', x_user='alice'))[0] == 204
+    assert call(app, scope(target, x_user='alice'))[0] == 404
+
+
+def test_who_may_cannot_be_found_out_is_500_and_opens_no_door(
+    streams: Streams, there: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Request) -> bytes:
+        raise ZeroDivisionError('of the application')
+
+    for permit in (broken, lambda _: None, lambda _: 'alice', lambda _: b'alice'):
+        caplog.clear()
+        app = Application(streams, permit)  # type: ignore[arg-type]
+        assert call(app, scope(f'/{there}'))[0] == 500
+        assert caplog.records

@@ -1,0 +1,124 @@
+"""What we use of gunicorn's insides is there, or a line says that it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers.gasgi import ASGIWorker
+
+from shmstream.deploy import gunicorn_insides, hooks
+
+
+class Listener:
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Log:
+    """A log of gunicorn's."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str, *args: object) -> None:
+        self.warnings.append(message % args)
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]
+    """A worker that has never been started."""
+
+    def __init__(self) -> None:
+        self.servers = [Listener()]
+
+
+def test_this_gunicorn_is_as_it_is_known() -> None:
+    worker = Worker()
+    assert gunicorn_insides.missing(worker) == []
+    gunicorn_insides.close_listeners(worker)
+    assert worker.servers[0].closed
+    gunicorn_insides.close_listeners(None)
+
+
+@pytest.mark.parametrize(
+    ('name', 'off'),
+    [
+        ('_send_response_start', 'early headers'),
+        ('_safe_write', 'early headers'),
+        ('_handle_http_request', 'direct writes'),
+    ],
+)
+def test_what_is_off_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, off: str
+) -> None:
+    class Protocol(ASGIProtocol):  # type: ignore[misc]
+        pass
+
+    for key, value in vars(ASGIProtocol).items():
+        code = getattr(value, '__code__', None)
+        if code is not None and key != name and name not in code.co_names:
+            setattr(Protocol, key, value)
+    setattr(Protocol, name, None)
+    monkeypatch.setattr('gunicorn.asgi.protocol.ASGIProtocol', Protocol)
+    lines = gunicorn_insides.missing(Worker())
+    assert any(line.startswith(off) for line in lines)
+    if off == 'early headers':
+        gunicorn_insides.send_headers_early()
+        assert Protocol._send_response_start in (
+            None,
+            ASGIProtocol._send_response_start,
+        )
+
+
+def test_a_worker_says_once_what_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    worker.log = Log()
+    del worker.servers
+    monkeypatch.setattr(gunicorn_insides, 'send_headers_early', lambda: None)
+    hooks._prepare_asgi_worker(worker)
+    (line,) = worker.log.warnings
+    assert line.startswith('shmstream: closed listeners are off')
+
+
+def test_other_workers_are_left_alone() -> None:
+    assert gunicorn_insides.is_asgi_worker(Worker())
+    assert not gunicorn_insides.is_asgi_worker(object())
+
+
+def test_a_stop_is_announced_before_it_begins() -> None:
+    seen: list[Any] = []
+
+    class Arbiter:
+        def stop(self, graceful: bool = True) -> None:
+            seen.append(graceful)
+
+    arbiter = Arbiter()
+    gunicorn_insides.before_stop(arbiter, lambda: seen.append('announced'))
+    arbiter.stop(False)
+    assert seen == ['announced', False]
+
+
+def test_an_arbiter_without_a_stop_gets_a_line() -> None:
+    class Arbiter:
+        log = Log()
+
+    gunicorn_insides.before_stop(Arbiter(), lambda: None)
+    (line,) = Arbiter.log.warnings
+    assert 'announced stops are off' in line
+
+
+def test_other_servers_receive_is_none_of_its_own() -> None:
+    class Compiled:
+        """As of a server that is written in another language."""
+
+        __module__ = None  # type: ignore[assignment]
+
+    async def receive() -> None: ...
+
+    assert not gunicorn_insides.is_its_own(receive)
+    assert not gunicorn_insides.is_its_own(Compiled())
+    receive.__module__ = 'gunicorn.asgi.protocol'
+    assert gunicorn_insides.is_its_own(receive)

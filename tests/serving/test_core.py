@@ -1,0 +1,339 @@
+"""GET, HEAD and DELETE, from the request to the reply: no server, no event loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Any
+
+import pytest
+
+from shmstream import NoRoom, Streams, SupervisorUnavailable, owner_of
+from shmstream.serving.core import WHOLE, Core
+from shmstream.serving.reply import Blocking, Ended, Live, Pending, Reply
+from shmstream.serving.request import Request
+
+
+def ask(streams: Streams, path: str, method: str = 'GET', **more: Any) -> Any:
+    """The core's answer."""
+    target, _, query = path.partition('?')
+    request = Request(method, target.encode(), query.encode(), **more)
+    return Core(streams).answer(request)
+
+
+def reply_to(streams: Streams, path: str, method: str = 'GET', **more: Any) -> Reply:
+    """The core's answer, which is a reply at once."""
+    reply = ask(streams, path, method, **more)
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def error(reply: Any) -> dict[str, Any]:
+    """The error that a reply tells."""
+    assert isinstance(reply, Reply)
+    assert isinstance(reply.body, bytes)
+    headers = dict(reply.headers)
+    assert headers[b'content-type'] == b'application/json; charset=utf-8'
+    assert headers[b'content-length'] == b'%d' % len(reply.body)
+    told: dict[str, Any] = json.loads(reply.body)['error']
+    assert told['code'] == reply.status
+    return told
+
+
+def sent(reply: Reply) -> bytes:
+    """The body of a reply that has an end."""
+    if isinstance(reply.body, bytes):
+        return reply.body
+    assert isinstance(reply.body, Ended)
+    return b''.join(reply.body.views)
+
+
+def finished(streams: Streams, conv_id: str, size: int) -> bytes:
+    """Make a stream that has ended; returns its bytes."""
+    data = bytes(number % 251 for number in range(size))
+    with streams.create(conv_id, capacity=1 << 20) as producer:
+        producer.write(data)
+    return data
+
+
+@pytest.mark.parametrize('size', [0, 1, WHOLE, WHOLE + 1, 700_000, 1_500_000])
+def test_what_has_ended_has_a_length(streams: Streams, conv_id: str, size: int) -> None:
+    data = finished(streams, conv_id, size)
+    dropped = max(size - (1 << 20), 0)
+    for offset in {dropped, dropped + 1, dropped + size // 3, size, size + 5, 1 << 62}:
+        reply = reply_to(streams, f'{conv_id}?from={offset}')
+        headers = dict(reply.headers)
+        assert len(headers) == len(reply.headers)
+        assert reply.status == 200
+        assert sent(reply) == data[offset:]
+        assert isinstance(reply.body, Ended) == (len(data[offset:]) > WHOLE)
+        assert headers[b'content-length'] == b'%d' % len(data[offset:])
+        assert headers[b'stream-offset'] == b'%d' % offset
+        assert headers[b'stream-worker'] == b'%d' % os.getpid()
+        assert reply.source is not None
+        assert reply.source.conv_id == conv_id
+    lost = reply_to(streams, conv_id)
+    if dropped:
+        told = error(lost)
+        assert (told['dropped_prefix'], told['total_bytes']) == (dropped, size)
+        assert told['message'] == 'Stream offset lost, please restart'
+    else:
+        assert lost.status == 200
+
+
+@pytest.mark.parametrize('end', ['finish', 'cancel', 'abort'])
+def test_how_it_ended(streams: Streams, conv_id: str, end: str) -> None:
+    kind = 'application/x-ndjson; a="\u00e4"'
+    producer = streams.create(conv_id, content_type=kind)
+    producer.write(b'data: x\n\n')
+    if end == 'abort':
+        producer.abort('no more')
+    else:
+        getattr(producer, end)()
+    reply = reply_to(streams, f'{conv_id}?from=6')
+    headers = dict(reply.headers)
+    assert sent(reply).startswith(b'x\n\n')
+    state = {'finish': b'complete', 'cancel': b'cancelled', 'abort': b'aborted'}[end]
+    assert headers[b'stream-state'] == state
+    assert headers[b'content-type'] == b'application/x-ndjson; a="\xe4"'
+
+
+def test_what_goes_on_has_a_follower_and_no_length(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'one,two,')
+        reply = reply_to(streams, f'{conv_id}?from=4')
+        headers = dict(reply.headers)
+        assert b'content-length' not in headers
+        assert headers[b'stream-state'] == b'live'
+        assert headers[b'content-type'] == b'text/event-stream'
+        assert headers[b'cache-control'] == b'no-store, no-transform'
+        assert isinstance(reply.body, Live)
+        assert producer.listeners == 0, 'nobody listens before it is followed'
+        follower = reply.body.follow()
+        assert next(follower) == b'two,'
+        producer.write(b'three')
+        producer.finish()
+        assert b''.join(follower) == b'three'
+
+
+def test_head_has_the_headers_of_get_and_the_counts(
+    streams: Streams, conv_id: str
+) -> None:
+    for end in (False, True):
+        producer = streams.create(conv_id)
+        producer.write(b'12345')
+        if end:
+            producer.finish()
+        get = reply_to(streams, f'{conv_id}?from=2')
+        head = reply_to(streams, f'{conv_id}?from=2', 'HEAD')
+        counts = [(b'stream-total-bytes', b'5'), (b'stream-dropped-prefix', b'0')]
+        assert head.headers == [*get.headers, *counts]
+        assert (b'content-length' in dict(head.headers)) == end
+        assert head.body == b''
+        producer.finish()
+    missing = reply_to(streams, 'nobody', 'HEAD')
+    assert (missing.status, missing.body) == (404, b'')
+    assert int(dict(missing.headers)[b'content-length']) > 0
+
+
+@pytest.mark.parametrize(
+    ('target', 'status', 'message'),
+    [
+        ('nobody', 404, 'Stream not found or expired'),
+        ('', 400, 'Missing conversation id in path'),
+        ('%ff', 400, 'conversation id is not valid UTF-8'),
+        ('%00', 400, 'conversation id holds a control character'),
+        ('x' * 513, 400, 'conversation id has 513 bytes, at most 512 are allowed'),
+        ('{}?from=-1', 400, "Invalid 'from' offset"),
+        ('{}?generation=no', 400, "Invalid 'generation': 16 hexadecimal digits"),
+        ('{}?generation=0000000000000000', 409, 'Stream was replaced'),
+    ],
+)
+def test_what_is_asked_wrongly(
+    streams: Streams, conv_id: str, target: str, status: int, message: str
+) -> None:
+    finished(streams, conv_id, 10)
+    told = error(ask(streams, target.format(conv_id)))
+    assert (told['code'], told['message']) == (status, message)
+
+
+def test_a_generation_that_is_there(streams: Streams, conv_id: str) -> None:
+    finished(streams, conv_id, 10)
+    generation = streams.open(conv_id).generation
+    assert len(sent(reply_to(streams, f'{conv_id}?generation={generation}'))) == 10
+    told = error(ask(streams, f'{conv_id}?generation={"0" * 16}'))
+    assert told['generation'] == generation
+
+
+def test_a_request_that_may_see_one_generation_sees_no_other(
+    streams: Streams, conv_id: str
+) -> None:
+    finished(streams, conv_id, 10)
+    request = Request('GET', conv_id.encode())
+    for generation, status in [
+        (streams.open(conv_id).generation, 200),
+        ('0' * 16, 404),
+    ]:
+        request.generation = generation
+        reply = Core(streams).answer(request)
+        assert isinstance(reply, Reply)
+        assert reply.status == status
+
+
+def test_another_owner_s_streams_are_not_there(streams: Streams, conv_id: str) -> None:
+    alice, bob = owner_of('alice'), owner_of('bob')
+    with streams.create(conv_id, owner=alice) as producer:
+        producer.write(b'hers')
+    assert sent(reply_to(streams, conv_id, owner=alice)) == b'hers'
+    assert reply_to(streams, conv_id, owner=bob).status == 404
+    assert reply_to(streams, conv_id).status == 404
+    deleted = ask(streams, conv_id, 'DELETE', owner=bob).work()
+    assert deleted.status == 204
+    assert reply_to(streams, conv_id, owner=alice).status == 200
+
+
+@pytest.mark.parametrize('method', ['GET', 'DELETE'])
+def test_an_owner_that_cannot_be_is_not_the_client_s_fault(
+    streams: Streams,
+    conv_id: str,
+    method: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = error(ask(streams, conv_id, method, owner=b'alice'))
+    assert (told['code'], told['message']) == (500, 'Internal error')
+    assert 'owner must be 32 bytes' in caplog.text
+
+
+def test_delete_blocks_and_is_204_in_any_case(streams: Streams, conv_id: str) -> None:
+    finished(streams, conv_id, 10)
+    for _ in range(2):
+        answer = ask(streams, conv_id, 'DELETE')
+        assert isinstance(answer, Blocking)
+        assert answer.work() == Reply(204, [], b'')
+        assert reply_to(streams, conv_id).status == 404
+
+
+def test_a_delete_that_comes_late_stops_no_newer_stream(
+    streams: Streams, conv_id: str
+) -> None:
+    finished(streams, conv_id, 10)
+    late = ask(streams, f'{conv_id}?generation={"0" * 16}', 'DELETE')
+    assert late.work().status == 204
+    assert reply_to(streams, conv_id).status == 200
+
+
+def test_other_methods(streams: Streams) -> None:
+    options = reply_to(streams, 'c', 'OPTIONS')
+    assert (options.status, options.body) == (200, b'')
+    assert dict(options.headers)[b'allow'] == b'DELETE, GET, HEAD'
+    for method in ('POST', 'PUT', 'PROPFIND'):
+        reply = reply_to(streams, 'c', method)
+        assert error(reply)['code'] == 405
+        assert dict(reply.headers)[b'allow'] == b'DELETE, GET, HEAD, OPTIONS'
+
+
+def pending(streams: Streams, conv_id: str) -> Pending:
+    answer = ask(streams, conv_id)
+    assert isinstance(answer, Pending)
+    assert answer.wait_s == 5.0
+    return answer
+
+
+def test_what_has_not_begun_is_waited_for(streams: Streams, conv_id: str) -> None:
+    producer = streams.create(conv_id, pending=True)
+    answer = pending(streams, conv_id)
+    late = answer.go_on(None)
+    assert error(late)['code'] == 503
+    assert dict(late.headers)[b'retry-after'] == b'2'
+    producer.begin('text/plain')
+    begun = answer.go_on(None)
+    assert dict(begun.headers)[b'content-type'] == b'text/plain'
+    assert isinstance(begun.body, Live)
+    producer.finish()
+    assert sent(answer.go_on(None)) == b''
+
+
+def test_a_head_waits_as_a_get_does(streams: Streams, conv_id: str) -> None:
+    with streams.create(conv_id, pending=True):
+        answer = ask(streams, conv_id, 'HEAD')
+        assert isinstance(answer, Pending)
+        late = answer.go_on(None)
+        assert (late.status, late.body) == (503, b'')
+
+
+@pytest.mark.parametrize('stop', ['cancel', 'evict'])
+def test_what_is_stopped_before_it_began_is_not_there(
+    streams: Streams, conv_id: str, stop: str
+) -> None:
+    with streams.create(conv_id, pending=True):
+        answer = pending(streams, conv_id)
+        getattr(streams, stop)(conv_id)
+        assert answer.go_on(None).status == 404
+        assert reply_to(streams, conv_id).status == 404
+
+
+def test_what_is_stopped_after_it_began_is_there(
+    streams: Streams, conv_id: str
+) -> None:
+    producer = streams.create(conv_id)
+    streams.cancel(conv_id)
+    producer.finish()
+    reply = reply_to(streams, conv_id)
+    assert dict(reply.headers)[b'stream-state'] == b'cancelled'
+
+
+def test_what_waiting_raises_is_the_reply(streams: Streams, conv_id: str) -> None:
+    with streams.create(conv_id, pending=True):
+        reply = pending(streams, conv_id).go_on(SupervisorUnavailable('nobody'))
+        assert (error(reply)['code'], error(reply)['message']) == (503, 'nobody')
+
+
+def test_a_process_that_leaves_sends_nobody_to_the_live_edge(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'x')
+        monkeypatch.setattr(Streams, 'leaving', lambda _self: True)
+        reply = reply_to(streams, f'{conv_id}?from=1')
+        assert error(reply)['message'] == 'This worker is leaving, ask again'
+        assert dict(reply.headers)[b'retry-after'] == b'2'
+        # What is there already is no request in vain; and HEAD waits for nothing.
+        assert isinstance(reply_to(streams, conv_id).body, Live)
+        assert reply_to(streams, f'{conv_id}?from=1', 'HEAD').status == 200
+    assert sent(reply_to(streams, conv_id)) == b'x'
+
+
+@pytest.mark.parametrize(
+    ('raised', 'status', 'logged'),
+    [
+        (NoRoom('full'), 503, False),
+        (SupervisorUnavailable('nobody'), 503, False),
+        (OSError(24, 'too many open files'), 503, True),
+        (OSError(5, 'input/output error'), 500, True),
+        (ZeroDivisionError('of ours'), 500, True),
+    ],
+)
+def test_errors_are_told_by_blame(
+    streams: Streams,
+    conv_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    raised: Exception,
+    status: int,
+    logged: bool,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    caplog.set_level(logging.ERROR)
+    monkeypatch.setattr(Streams, 'open', fail)
+    monkeypatch.setattr(Streams, 'evict', fail)
+    for reply in (ask(streams, conv_id), ask(streams, conv_id, 'DELETE').work()):
+        told = error(reply)
+        assert told['code'] == status
+        assert (b'retry-after' in dict(reply.headers)) == (status == 503)
+        assert ('of ours' in told['message']) is False
+    assert bool(caplog.records) == logged

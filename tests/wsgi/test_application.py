@@ -1,0 +1,179 @@
+"""The mountable WSGI application, called in process as a server calls it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from shmstream import Streams, owner_of
+from shmstream.serving import Request, refusal
+from shmstream.wsgi import Application
+from tests.support.leaks import wait_until
+
+
+def call(
+    app: Any, target: str, method: str = 'GET', **headers: str
+) -> tuple[str, dict[str, str], bytes]:
+    """Status line, headers and body."""
+    path, _, query = target.partition('?')
+    environ: dict[str, Any] = {
+        'REQUEST_METHOD': method,
+        'SCRIPT_NAME': '',
+        'PATH_INFO': unquote_to_bytes(path).decode('latin-1'),
+        'QUERY_STRING': query,
+        'wsgi.multithread': True,
+    }
+    environ |= {f'HTTP_{name.upper()}': value for name, value in headers.items()}
+    started: list[Any] = []
+    body = app(environ, lambda *start: started.append(start))
+    try:
+        data = b''.join(body)
+    finally:
+        getattr(body, 'close', lambda: None)()
+    ((status, pairs),) = started
+    assert len(dict(pairs)) == len(pairs)
+    return status, dict(pairs), data
+
+
+def other(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """An application of somebody's."""
+    start_response('299 Other', [])
+    return [b'other']
+
+
+def finished(streams: Streams, conv_id: str, size: int = 3000) -> bytes:
+    data = bytes(number % 251 for number in range(size))
+    with streams.create(conv_id, capacity=1 << 20) as producer:
+        producer.write(data)
+    return data
+
+
+@pytest.mark.parametrize('size', [0, 3000, 65536, 65537, 700_000])
+def test_what_has_ended(streams: Streams, size: int) -> None:
+    data = finished(streams, 'a/ä', size)
+    app = Application(streams)
+    for offset in (0, 1, size, size + 5):
+        status, headers, body = call(app, f'/a/%C3%A4?from={offset}')
+        assert (status, body) == ('200 OK', data[offset:])
+        assert headers['content-length'] == str(len(body))
+        assert headers['stream-state'] == 'complete'
+    status, headers, body = call(app, '/a/%C3%A4', 'HEAD')
+    assert (status, body) == ('200 OK', b'')
+    assert headers['content-length'] == headers['stream-total-bytes'] == str(size)
+    assert streams.runtime.followers == 0
+
+
+def test_what_goes_on(streams: Streams) -> None:
+    producer = streams.create('a')
+    producer.write(b'one,two,')
+
+    def end() -> None:
+        assert wait_until(lambda: producer.listeners == 1)
+        producer.write(b'three')
+        producer.finish()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    status, headers, body = call(Application(streams), '/a?from=4')
+    thread.join()
+    assert (status, body) == ('200 OK', b'two,three')
+    assert 'content-length' not in headers
+
+
+def test_who_is_overtaken_is_cut_off(streams: Streams) -> None:
+    producer = streams.create('a', capacity=65536)
+    producer.write(b'x')
+
+    def overtake(*_: Any) -> None:
+        producer.write(bytes(70_000))
+
+    environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/a'}
+    body = Application(streams)(environ, overtake)
+    with pytest.raises(ConnectionResetError):
+        b''.join(body)
+    producer.finish()
+
+
+@pytest.mark.parametrize('end', ['begin', 'cancel', 'evict'])
+def test_what_has_not_begun_is_waited_for(streams: Streams, end: str) -> None:
+    producer = streams.create('a', pending=True)
+
+    def go_on() -> None:
+        assert wait_until(lambda: producer.listeners == 1)
+        if end == 'begin':
+            producer.begin('text/plain')
+            producer.write(b'x')
+            producer.finish()
+        else:
+            getattr(streams, end)('a')
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    status, headers, body = call(Application(streams), '/a')
+    thread.join()
+    if end == 'begin':
+        assert (status, body) == ('200 OK', b'x')
+        assert headers['content-type'] == 'text/plain'
+    else:
+        assert status == '404 Not Found'
+    producer.finish()
+
+
+def test_what_does_not_begin_is_503(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('shmstream.serving.core.PENDING_S', 0.05)
+    with streams.create('a', pending=True) as producer:
+        status, headers, _ = call(Application(streams), '/a')
+        assert status == '503 Service Unavailable'
+        assert headers['retry-after'] == '2'
+        assert producer.listeners == 0
+
+
+def test_errors_and_delete(streams: Streams) -> None:
+    finished(streams, 'a')
+    app = Application(streams)
+    assert call(app, '/a', 'DELETE') == ('204 No Content', {}, b'')
+    assert call(app, '/a')[0] == '404 Not Found'
+    assert call(app, '/a', 'POST')[0] == '405 Method Not Allowed'
+    assert call(app, '/')[0] == call(app, '/%ff')[0] == '400 Bad Request'
+    assert call(app, '/nobody', 'HEAD')[2] == b''
+
+
+def test_all_that_is_not_asked_of_a_stream_is_handed_on(streams: Streams) -> None:
+    data = finished(streams, 'a')
+    app = Application(streams, prefix='/chats', otherwise=other)
+    assert call(app, '/chats/a')[2] == data
+    assert call(app, '/chats?conv_id=a')[2] == data
+    for method, target in [('POST', '/chats/a'), ('GET', '/chatsx/a'), ('GET', '/')]:
+        assert call(app, target, method)[0] == '299 Other'
+    alone = Application(streams, prefix='/chats')
+    assert call(alone, '/chatsx/a')[0] == '404 Not Found'
+
+
+def test_the_application_says_whose_streams_are_seen(
+    streams: Streams, caplog: pytest.LogCaptureFixture
+) -> None:
+    def permit(request: Request) -> Any:
+        user = request.header(b'x-user')
+        assert request.environment['PATH_INFO'] == '/a'
+        if user == b'broken':
+            raise ZeroDivisionError
+        return refusal(403, 'Log in') if user is None else owner_of(user.decode())
+
+    with streams.create('a', owner=owner_of('alice')) as producer:
+        producer.write(b'hers')
+    app = Application(streams, permit)
+    assert call(app, '/a', x_user='alice')[2] == b'hers'
+    assert call(app, '/a', x_user='bob')[0] == '404 Not Found'
+    assert call(app, '/a')[0] == '403 Forbidden'
+    assert call(app, '/a', 'HEAD')[2] == b''
+    assert not caplog.records
+    assert call(app, '/a', x_user='broken')[0] == '500 Internal Server Error'
+    assert caplog.records
+    assert call(app, '/a', 'DELETE', x_user='bob')[0] == '204 No Content'
+    assert call(app, '/a', x_user='alice')[2] == b'hers'
