@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from shmstream.ending import EVENT_STREAM, end_stream
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
 from shmstream.wakeups.bells import Ringer

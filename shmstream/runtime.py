@@ -3,7 +3,7 @@
 Made lazily and after fork: importing or attaching starts nothing. What is done in the
 background, one thread does, the doorbell's::
 
-    Runtime --> ControlClient, Keeper    the connection, and whom it leads to
+    Runtime --> ControlClient, Respawner    the connection, and whom it leads to
        |------> Mappings                 segments
        |------> Producers                what is written here
        |------> Seat                     the slot, the doorbell and the hubs
@@ -23,13 +23,13 @@ from collections.abc import Callable
 from shmstream import clock
 from shmstream.control.asker import Asker
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
-from shmstream.control.keeper import Keeper
 from shmstream.control.wire import Message
 from shmstream.duties import Duties
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.segment import Segment
+from shmstream.process.respawn import Respawner
 from shmstream.producers import Producers
 from shmstream.seat import Seat
 from shmstream.supervisor.config import SupervisorConfig
@@ -79,11 +79,11 @@ class Runtime:
         self._leaving_now: threading.Thread | None = None
         self._config = config
         self._masters = masters
-        self._keeper = Keeper(directory, config, masters)
+        self._respawner = Respawner(directory, config, masters)
         self.leaving = leaving
         self.client = ControlClient(
             directory,
-            self._keeper.respawn,
+            self._respawner.respawn,
             weakly(self._hello, {}),
             weakly(self._greeted, None),
         )
@@ -129,7 +129,7 @@ class Runtime:
     def _reconnect(self) -> None:
         self.client.connect()
         self._tell_masters()
-        self._keeper.connected()
+        self._respawner.connected()
 
     def _untold_masters(self) -> list[int]:
         return [pid for pid in self._masters() if pid not in self._masters_told]
@@ -147,7 +147,7 @@ class Runtime:
             if self._config is not None:
                 return
             self._config, self._masters = config, masters
-            self._keeper.supervise(config, masters)
+            self._respawner.supervise(config, masters)
         # A supervisor that is there does not know these masters, and who only follows
         # never asks it for anything: the doorbell's thread has it told.
         self._duties.look_soon()
@@ -180,7 +180,7 @@ class Runtime:
 
     def _greeted(self, reply: Message) -> None:
         slot, epoch = int(reply['slot']), int(reply['epoch'])
-        self._keeper.connected()
+        self._respawner.connected()
         self._masters_told = self._masters_said
         if self.seat.is_at(slot, epoch):
             return
@@ -204,7 +204,7 @@ class Runtime:
 
     def _keep_supervisor(self) -> None:
         if self.client.gone() or self._untold_masters():
-            self._keeper.reconnect(self._reconnect)
+            self._respawner.reconnect(self._reconnect)
 
     def _leave_unused(self) -> None:
         # Not from here: leaving ends this very thread, and waits for it.
@@ -293,7 +293,7 @@ class Runtime:
             aside.join()
 
     def _close(self) -> None:
-        self._keeper.close()
+        self._respawner.close()
         self.producers.abort()
         self._duties.do_later()
         self.seat.stop()

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 
+from shmstream.control.request import ask
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.room import Room
-from shmstream.supervisor.spawn import ask
 
 _RETRY_S = 2.0
 """As long as nobody is asked again after nobody has answered."""

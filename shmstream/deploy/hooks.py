@@ -33,6 +33,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
+from shmstream.control.request import ask
 from shmstream.deploy import early_headers
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
@@ -44,7 +45,6 @@ from shmstream.supervisor.limits import raise_descriptor_limit
 from shmstream.supervisor.spawn import (
     Account,
     SupervisorRefused,
-    ask,
     start,
     wait_gone,
 )

@@ -12,8 +12,8 @@ import os
 from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import open_segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.state import State
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.marks import Marks

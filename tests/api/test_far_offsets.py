@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from shmstream import OffsetLost, Producer, Streams
-from shmstream.memory.extents import segment_writer
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.layout import W_DROPPED, W_HEAD, W_RESERVED
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from shmstream import Consumer, Follower, Producer, State, Streams
-from shmstream.control import client
+from shmstream.control import request
 from shmstream.control.client import ControlClient
 from shmstream.ending import end_stream
 from shmstream.memory.mappings import Mappings
@@ -134,7 +134,7 @@ def descriptors() -> int:
 
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
     making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
-    asking = (ControlClient.request, client.call, client._receive)
+    asking = (ControlClient.request, request.call, request._receive)
     return making if lines == 'making' else (*asking, ControlClient._ask)
 
 

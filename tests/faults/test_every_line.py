@@ -18,8 +18,8 @@ import pytest
 from shmstream import Consumer, Streams, clock
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import GONE_PREFIX, RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment, open_segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.producer import Producer
 from shmstream.ring.layout import B_PLACES

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from shmstream import NoRoom, ShmstreamError, Streams, SupervisorConfig
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.ring.ring import RingReader

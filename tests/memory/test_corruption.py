@@ -18,8 +18,8 @@ from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import (
     B_PLACES,

@@ -13,8 +13,8 @@ from shmstream.memory.extents import (
     MAX_EXTENT,
     extend_to,
     reserve_extent,
-    segment_writer,
 )
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import TABLE_BYTES
 from shmstream.ring.layout import HEADER_BYTES
 from tests.memory import actors

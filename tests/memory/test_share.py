@@ -15,8 +15,9 @@ from shmstream import Producer, State, Streams
 from shmstream.control import asker
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import MAX_EXTENT, segment_writer
+from shmstream.memory.extents import MAX_EXTENT
 from shmstream.memory.room import Room
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from tests.memory.segments import create
 from tests.support.leaks import wait_until

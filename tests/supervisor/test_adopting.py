@@ -18,8 +18,8 @@ from shmstream import NoRoom, clock
 from shmstream.ids import NOBODY
 from shmstream.memory import segment as segment_module
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.mappings import Mappings
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor import limits

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from shmstream import Streams, SupervisorUnavailable
 from shmstream.control import client
+from shmstream.control.request import ask
 from shmstream.control.wire import MAX_REQUEST, FrameReader, encode
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import supervised
 from tests.supervisor.raw import Supervisor, alive, connected, frame, reply, sent
 from tests.support.leaks import wait_until

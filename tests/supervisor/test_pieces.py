@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from shmstream.control.client import call
+from shmstream.control.request import call
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.table import WorkerTable

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from shmstream import clock
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import FIRST_EXTENT, segment_writer
+from shmstream.memory.extents import FIRST_EXTENT
 from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment, hold
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import HEADER_BYTES, W_OWNER_ROOM
 from shmstream.ring.state import State

@@ -10,7 +10,7 @@ import pytest
 from shmstream import clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor import deaths

@@ -328,7 +328,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     monkeypatch.setattr(runtime.mappings, 'forget_unused', fail)
     monkeypatch.setattr(runtime.seat.board, 'rung', fail)
     monkeypatch.setattr(runtime.client, 'gone', lambda: True)
-    monkeypatch.setattr(runtime._keeper, 'reconnect', reconnected.append)
+    monkeypatch.setattr(runtime._respawner, 'reconnect', reconnected.append)
     done = threading.Event()
     runtime.later(fail)
     runtime.later(done.set)

@@ -25,7 +25,7 @@ _RESTLESS_S = 10.0
 log = logging.getLogger('shmstream')
 
 
-class Keeper:
+class Respawner:
     """Starts supervisors and has a process connect again, neither of them too often.
 
     Args:

@@ -1,0 +1,1 @@
+"""One process's part in a deployment: what it holds, and what it does aside."""
