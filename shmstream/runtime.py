@@ -257,11 +257,11 @@ class Runtime:
         slot = self.seat.slot
         # Who has left counts for nothing any more.
         if slot is not None:
-            segment.count_followers(slot, self.seat.epoch, step)
+            segment.followers.add(slot, self.seat.epoch, step)
 
     def listeners(self, segment: Segment) -> int:
         """Followers of a segment in all live workers."""
-        return segment.followers_everywhere(self.seat.table.epoch)
+        return segment.followers.everywhere(self.seat.table.epoch)
 
     # -- leaving ---------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from shmstream.wakeups.board import Board
 from shmstream.wakeups.doorbell import Doorbell
 from shmstream.wakeups.greenlets import make_doorbell
 from shmstream.wakeups.loops import LoopHubs
+from shmstream.wakeups.pipe import pipe_path
 from shmstream.wakeups.threads import ThreadHub
 from shmstream.weakly import weakly
 
@@ -125,9 +126,9 @@ class Seat:
                 # We were away too long, and are somebody else to the new supervisor.
                 before.stop()
                 self.board.move(table, slot, epoch)
-                self.loop_hubs.move(table.pipe(epoch))
+                self.loop_hubs.move(pipe_path(table, epoch))
                 for segment in mapped():
-                    segment.count_followers(slot, epoch, 0)
+                    segment.followers.add(slot, epoch, 0)
         except BaseException:
             # Greeted anew, we begin anew: the thread is looked for, not only the slot.
             for bell in (doorbell, before):
@@ -145,7 +146,7 @@ class Seat:
     ) -> None:
         self.board = Board(table, slot, epoch)
         self.thread_hub = ThreadHub(self.board, weakly(self.ring, None), by_pipe)
-        pipe = None if by_pipe else table.pipe(epoch)
+        pipe = None if by_pipe else pipe_path(table, epoch)
         self.loop_hubs = LoopHubs(self.board, pipe)
 
     def _lock_slot(self, table: WorkerTable, slot: int, epoch: int) -> SlotLock:

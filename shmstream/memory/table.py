@@ -31,11 +31,6 @@ One file, written by the supervisor, mapped by every process of the deployment::
                              by the segment's producer (``wakeups.board``)
      45056  board 1 ...      64 boards
 
-A worker's doorbell is the POSIX semaphore ``/shmstream-<token>-<epoch>``: unguessable,
-and derived from what the table holds, so that whoever cleans up after a crash finds
-every semaphore that can exist. A loop that follows is rung by a pipe instead, the FIFO
-``bell-<epoch>`` beside the table: it can wait for that by itself.
-
 A table lasts for one life of a deployment: from the first supervisor, through its
 successors, until nobody is left who has a slot. The next life makes another.
 """
@@ -62,8 +57,6 @@ FORMAT_WORD: Final = TABLE_VERSION | LAYOUT_VERSION << 32
 
 PLACES: Final = 4096
 """Words on a board: segments that a process can follow before some must share."""
-
-PIPE_PREFIX: Final = 'bell-'
 
 _BOARDS: Final = 12288
 _BOARD_BYTES: Final = PLACES * WORD
@@ -115,21 +108,17 @@ def read_head(fd: int) -> TableHead:
     )
 
 
-def semaphore_prefix(token: int) -> str:
-    """Return what the names of a table's semaphores begin with, after the slash."""
-    return f'shmstream-{token:016x}-'
-
-
 class WorkerTable:
     """The mapped table. Only the supervisor calls the methods that write.
 
     Attributes:
         words: all of it as u64 words, for naps and marks.
         identity: (device, inode) of its file.
+        folder: where that is.
     """
 
     def __init__(self, fd: int, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         found = os.fstat(fd)
         if found.st_size != TABLE_BYTES:
             raise LayoutMismatch('the worker table has another size')
@@ -234,14 +223,6 @@ class WorkerTable:
         self.words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
         self.words[_ROOM] = room
         self.words[_ROOM_SEQUENCE] = (self.room_sequence | 1) + 1
-
-    def semaphore_name(self, epoch: int) -> str:
-        """Return the name of the doorbell of the worker with this epoch."""
-        return f'/{semaphore_prefix(self.words[_TOKEN])}{epoch:016x}'
-
-    def pipe(self, epoch: int) -> Path:
-        """Return where the pipe of the worker with this epoch is."""
-        return self._folder / f'{PIPE_PREFIX}{epoch:016x}'
 
     def epoch(self, slot: int) -> int:
         """The epoch of the worker in this slot, 0 if the slot is free."""

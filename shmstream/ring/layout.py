@@ -99,6 +99,9 @@ W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
 W_LISTENERS: Final = 384
 
+EPOCH_TAG: Final = (1 << 64) - (1 << 20)
+"""The bits of a worker's word that say whose it is: the upper 44 of its epoch."""
+
 # Byte ranges of what is not a word, or is read as a block.
 B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)

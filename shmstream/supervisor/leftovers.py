@@ -11,7 +11,8 @@ from pathlib import Path
 import posix_ipc
 
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import PIPE_PREFIX, semaphore_prefix
+from shmstream.wakeups.pipe import PIPE_PREFIX
+from shmstream.wakeups.semaphore import semaphore_prefix
 
 log = logging.getLogger('shmstream.supervisor')
 

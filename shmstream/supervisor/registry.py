@@ -18,7 +18,7 @@ from shmstream.errors import NoRoom
 from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.extents import no_room
-from shmstream.memory.segment import Segment
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
@@ -130,7 +130,7 @@ class Registry:
         aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
         while True:
             try:
-                segment, locked = Segment.create(
+                segment, locked = new_segment(
                     aside,
                     capacity=size,
                     generation=generation,

@@ -14,6 +14,8 @@ from shmstream.errors import NoRoom
 from shmstream.memory.slots import SlotLocks
 from shmstream.memory.table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
+from shmstream.wakeups.pipe import pipe_path
+from shmstream.wakeups.semaphore import semaphore_name
 
 log = logging.getLogger('shmstream')
 
@@ -82,12 +84,12 @@ class Workers:
     def _make_bells(self, slot: int, epoch: int) -> None:
         try:
             posix_ipc.Semaphore(
-                self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
+                semaphore_name(self._table.token, epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
         except (OSError, posix_ipc.Error) as ex:
             raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
-            os.mkfifo(self._table.pipe(epoch), 0o600)
+            os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
             # Not every file system has them. A loop is rung by its thread then.
             log.warning('no pipe for slot %d: %s', slot, ex)
@@ -109,9 +111,9 @@ class Workers:
             if epoch:
                 # What cannot go now goes, or is told of, when the table does.
                 with contextlib.suppress(OSError, posix_ipc.Error):
-                    posix_ipc.unlink_semaphore(self._table.semaphore_name(epoch))
+                    posix_ipc.unlink_semaphore(semaphore_name(self._table.token, epoch))
                 with contextlib.suppress(OSError):
-                    self._table.pipe(epoch).unlink()
+                    pipe_path(self._table, epoch).unlink()
         finally:
             # Last: what is in the table is cleaned up after a crash.
             self._table.free(slot)

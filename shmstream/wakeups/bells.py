@@ -16,8 +16,8 @@ from shmstream.memory.table import PLACES, WorkerTable
 from shmstream.ring.fence import fence_after_release, make_fence
 from shmstream.ring.layout import B_PLACES, MAX_SLOTS, W_GENERATION, WORD
 from shmstream.wakeups.board import BY_PIPE
-from shmstream.wakeups.doorbell import release
-from shmstream.wakeups.pipe import open_pipe
+from shmstream.wakeups.pipe import open_pipe, pipe_path
+from shmstream.wakeups.semaphore import post, semaphore_name
 
 log = logging.getLogger('shmstream')
 
@@ -107,13 +107,13 @@ class _Bell:
         # First: ``__del__`` runs even if there is no such semaphore.
         self._fd = -1
         self.epoch = epoch
-        self._pipe = table.pipe(epoch)
-        self._semaphore = posix_ipc.Semaphore(table.semaphore_name(epoch))
+        self._pipe = pipe_path(table, epoch)
+        self._semaphore = posix_ipc.Semaphore(semaphore_name(table.token, epoch))
 
     def ring(self, by_pipe: bool) -> None:
         if by_pipe and self._write():
             return
-        release(self._semaphore)
+        post(self._semaphore)
 
     def _write(self) -> bool:
         try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Callable
 
 import posix_ipc
 
 from shmstream.wakeups.chores import Chores
-from shmstream.wakeups.steady import SteadyWait
+from shmstream.wakeups.semaphore import SteadyWait, post
 
 NET_S = 0.2
 """The longest that anything sleeps without looking: llama.cpp's own wake interval."""
@@ -102,7 +101,7 @@ class Doorbell:
     def ring(self) -> None:
         """Ring it from within the process; does nothing once it has been stopped."""
         try:
-            release(self._semaphore)
+            post(self._semaphore)
         except (posix_ipc.Error, OSError) as ex:
             if not self._stopping.is_set():
                 self._chores.tell('ringing', ex)
@@ -126,13 +125,3 @@ class Doorbell:
             self._steady.close()
         with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
             self._semaphore.close()
-
-
-def release(semaphore: posix_ipc.Semaphore) -> None:
-    """Post it; one that cannot count any further is loud enough."""
-    try:
-        semaphore.release()
-    except OSError as ex:
-        # At SEM_VALUE_MAX it has been ringing for a while.
-        if ex.errno != errno.EOVERFLOW:
-            raise

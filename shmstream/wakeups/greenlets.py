@@ -23,7 +23,8 @@ from typing import Any
 from shmstream.errors import LocalError
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.doorbell import Doorbell
-from shmstream.wakeups.pipe import DRAIN, open_pipe
+from shmstream.wakeups.pipe import DRAIN, open_pipe, pipe_path
+from shmstream.wakeups.semaphore import semaphore_name
 
 
 def patched() -> bool:
@@ -53,9 +54,9 @@ def make_doorbell(
     Raises:
         LocalError: threads are what none of our doorbells can wait in.
     """
-    name = table.semaphore_name(epoch)
+    name = semaphore_name(table.token, epoch)
     if patched():
-        return GreenletDoorbell(name, os.fspath(table.pipe(epoch)), on_wake)
+        return GreenletDoorbell(name, os.fspath(pipe_path(table, epoch)), on_wake)
     eventlet = sys.modules.get('eventlet.patcher')
     if eventlet is not None and eventlet.is_monkey_patched('thread'):
         raise LocalError(

@@ -13,8 +13,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream.memory.table import WorkerTable
+
+PIPE_PREFIX = 'bell-'
+
 DRAIN = 65536
 """Bytes that are taken out at a ring: as many as a pipe holds."""
+
+
+def pipe_path(table: WorkerTable, epoch: int) -> Path:
+    """Return where the pipe of the worker with this epoch is: beside the table."""
+    return table.folder / f'{PIPE_PREFIX}{epoch:016x}'
 
 
 def open_pipe(path: Path | str) -> int:

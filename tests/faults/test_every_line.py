@@ -17,6 +17,7 @@ import pytest
 
 from shmstream import Consumer, Streams, clock
 from shmstream.ids import NOBODY, digest
+from shmstream.memory import new_segment
 from shmstream.memory.directory import GONE_PREFIX, RuntimeDirectory
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
@@ -140,7 +141,7 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
         number,
         *(Registry.create, Marks._mark, Index.add, Index.drop),
         *(Registry._link_aside, Gone.link, Gone.keep, remove),
-        *(Eviction.make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
+        *(Eviction.make_room, new_segment.new_segment, new_segment._write_header),
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)
 

@@ -17,6 +17,7 @@ import pytest
 
 from shmstream import Consumer, Streams
 from shmstream.memory.table import WorkerTable
+from shmstream.wakeups.semaphore import semaphore_name
 from tests.lifecycle.test_leaving import begin
 from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
@@ -41,7 +42,7 @@ def test_f06_a_million_rings_while_a_worker_is_stopped_do_no_harm(
         assert wait_until(lambda: producer.listeners == 1)
         slot = reader.order('attached')['slot']
         table = WorkerTable.attach(directory / 'workers')
-        bell = posix_ipc.Semaphore(table.semaphore_name(table.epoch(slot)))
+        bell = posix_ipc.Semaphore(semaphore_name(table.token, table.epoch(slot)))
         os.kill(reader.pid, signal.SIGSTOP)
         try:
             for _ in range(MILLION):

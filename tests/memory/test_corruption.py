@@ -18,6 +18,7 @@ from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
@@ -69,7 +70,7 @@ def use_as_reader(segment: Segment) -> None:
     """All that a reader does; what is told by an exception of ours is told."""
     _ = segment.conv_id, segment.owner, segment.content_type, segment.created_at_ns
     _ = segment.cancelled, segment.evicted
-    segment.followers_everywhere(lambda slot: slot)
+    segment.followers.everywhere(lambda slot: slot)
     segment.places(bytes(segment.view[B_PLACES]), lambda slot: slot)
     reader, watch = RingReader(segment.view), Watch(segment, lambda watch, here: True)
     watch.followers = 2
@@ -150,7 +151,7 @@ def test_a_file_of_any_other_size_is_refused(size: int) -> None:
 
 def session(directory: RuntimeDirectory, conv_id: str) -> Segment:
     path = directory.segment(digest(NOBODY, conv_id))
-    segment, fd = Segment.create(
+    segment, fd = new_segment(
         path,
         capacity=CAPACITY,
         generation=9,

@@ -13,11 +13,12 @@ import pytest
 from shmstream import SupervisorConfig, clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import PIPE_PREFIX, WorkerTable
+from shmstream.memory.table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.server import Supervisor
+from shmstream.wakeups.pipe import PIPE_PREFIX
 
 
 def test_f42_what_could_not_be_replaced_is_still_there(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import clock
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.board import Board
@@ -23,7 +24,7 @@ def make_segment(tmp_path: Path) -> Callable[[], Segment]:
 
     def make() -> Segment:
         number = next(numbers)
-        made, fd = Segment.create(
+        made, fd = new_segment(
             tmp_path / f'segment-{number}',
             capacity=65536,
             generation=number << 40,

@@ -20,7 +20,7 @@ from shmstream import Streams
 from shmstream.memory.table import WorkerTable
 from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.doorbell import NET_S, Doorbell
-from shmstream.wakeups.steady import STEADY, SteadyWait
+from shmstream.wakeups.semaphore import STEADY, SteadyWait, semaphore_name
 from tests.support.dying import Interrupted
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
@@ -162,7 +162,7 @@ def bells(table: WorkerTable) -> Iterator[Bells]:
 def worker(table: WorkerTable) -> Iterator[posix_ipc.Semaphore]:
     """The semaphore of a worker in slot 3."""
     table.take(3, 0xAB, os.getpid())
-    name = table.semaphore_name(0xAB)
+    name = semaphore_name(table.token, 0xAB)
     semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
     yield semaphore
     semaphore.close()
@@ -193,7 +193,7 @@ def test_a_slot_s_next_worker_is_rung_and_not_its_last(
     table.free(3)
     bells.ring(3)
     table.take(3, 0xEF, os.getpid())
-    name = table.semaphore_name(0xEF)
+    name = semaphore_name(table.token, 0xEF)
     successor = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
     bells.ring(3)
     assert (worker.value, successor.value) == (1, 1)
@@ -205,7 +205,7 @@ def test_a_bell_that_rings_already_as_loud_as_it_can_is_no_error(
     bells: Bells, table: WorkerTable
 ) -> None:
     table.take(0, 0x11, os.getpid())
-    name = table.semaphore_name(0x11)
+    name = semaphore_name(table.token, 0x11)
     most = posix_ipc.SEMAPHORE_VALUE_MAX
     full = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600, initial_value=most)
     bells.ring(0)

@@ -17,7 +17,7 @@ import pytest
 
 from shmstream import Producer, clock
 from shmstream.membership import Membership
-from shmstream.memory.segment import Segment
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.table import WorkerTable
 from shmstream.producers import Producers
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
@@ -58,7 +58,7 @@ class Handshake:
         self, path: Path, table: WorkerTable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.table = table
-        self.segment, fd = Segment.create(
+        self.segment, fd = new_segment(
             path,
             capacity=65536,
             generation=1 << 40,

@@ -325,7 +325,7 @@ def test_what_readers_write_wakes_nobody(hub: Hub, segment: Segment) -> None:
     waiter = hub.begin(hub.join(segment))
     segment.words[W_PLACES + SLOT + 1] = 1
     segment.words[W_LISTENERS] = 1
-    segment.count_followers(SLOT, 1 << 40, 1)
+    segment.followers.add(SLOT, 1 << 40, 1)
     hub.look_at_all()
     assert waiter.woken == 0
 

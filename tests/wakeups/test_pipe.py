@@ -17,7 +17,8 @@ from shmstream.wakeups.bells import Bells
 from shmstream.wakeups.board import BY_PIPE, Board
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.loops import LoopHubs
-from shmstream.wakeups.pipe import PipeBell
+from shmstream.wakeups.pipe import PipeBell, pipe_path
+from shmstream.wakeups.semaphore import semaphore_name
 from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, entered, nap
 
 WAIT_S = 15
@@ -36,7 +37,7 @@ class PipedBells(NotedBells):
             super().ring(slot)
             return
         fd = os.open(
-            self.table.pipe(self.table.epoch(slot)), os.O_WRONLY | os.O_NONBLOCK
+            pipe_path(self.table, self.table.epoch(slot)), os.O_WRONLY | os.O_NONBLOCK
         )
         os.write(fd, b'!')
         os.close(fd)
@@ -51,8 +52,8 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def pipe(table: WorkerTable) -> Path:
-    os.mkfifo(table.pipe(EPOCH), 0o600)
-    return table.pipe(EPOCH)
+    os.mkfifo(pipe_path(table, EPOCH), 0o600)
+    return pipe_path(table, EPOCH)
 
 
 @pytest.fixture
@@ -164,12 +165,12 @@ def test_a_process_with_another_slot_hears_its_new_pipe(
     hub = hubs.of(loop)
     watch = hub.join(stream.segment)
     epoch = EPOCH + (1 << 40)
-    os.mkfifo(table.pipe(epoch), 0o600)
+    os.mkfifo(pipe_path(table, epoch), 0o600)
     pipe.unlink()
     table.free(SLOT)
     table.take(9, epoch, os.getpid())
     board.move(table, 9, epoch)
-    hubs.move(table.pipe(epoch))
+    hubs.move(pipe_path(table, epoch))
     follow(loop, hub, stream)
     assert nap(table, 9) & BY_PIPE
     hub.leave(watch)
@@ -183,7 +184,7 @@ def test_without_a_pipe_the_thread_rings(
     stream: Stream,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hub = LoopHubs(board, table.pipe(EPOCH)).of(loop)
+    hub = LoopHubs(board, pipe_path(table, EPOCH)).of(loop)
     hub.join(stream.segment)
     board.rung()
     assert not nap(table) & BY_PIPE
@@ -206,7 +207,7 @@ def test_many_rings_are_one(loop: asyncio.AbstractEventLoop, pipe: Path) -> None
 def test_a_full_pipe_is_no_error_and_one_that_is_gone_is_posted_for(
     table: WorkerTable, board: Board, pipe: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = table.semaphore_name(EPOCH)
+    name = semaphore_name(table.token, EPOCH)
     semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
     bells = Bells(table)
     before = open_descriptors()

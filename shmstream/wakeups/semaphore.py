@@ -1,4 +1,8 @@
-"""Waiting on a semaphore by a clock that does not step.
+"""The POSIX semaphore of a process: its name, posting it, and waiting for a post.
+
+Its name is ``/shmstream-<token>-<epoch>``: unguessable, and derived from what the
+worker table holds, so that whoever cleans up after a crash finds every semaphore that
+can exist.
 
 ``posix_ipc`` waits by ``sem_timedwait``, whose deadline is one of the wall clock: set
 that back by an hour, and the wait that had 200 ms to go has an hour and 200 ms. glibc
@@ -13,6 +17,28 @@ import errno
 import os
 import time
 from typing import Any
+
+import posix_ipc
+
+
+def semaphore_prefix(token: int) -> str:
+    """Return what the names of a table's semaphores begin with, after the slash."""
+    return f'shmstream-{token:016x}-'
+
+
+def semaphore_name(token: int, epoch: int) -> str:
+    """Return the name of the semaphore of a worker, by its table and its epoch."""
+    return f'/{semaphore_prefix(token)}{epoch:016x}'
+
+
+def post(semaphore: posix_ipc.Semaphore) -> None:
+    """Post it; one that cannot count any further is loud enough."""
+    try:
+        semaphore.release()
+    except OSError as ex:
+        # At SEM_VALUE_MAX it has been ringing for a while.
+        if ex.errno != errno.EOVERFLOW:
+            raise
 
 
 class _Timespec(ctypes.Structure):
