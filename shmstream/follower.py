@@ -6,7 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
@@ -22,6 +22,10 @@ CANCEL_GRACE_S = 0.5
 """How long the producer of a cancelled stream has to say that it has stopped."""
 
 _CANCEL_LOOK_S = 0.1
+
+
+class _StreamEnded(Exception):
+    """The follower has come to the stream's end: no exception that callers see."""
 
 
 class Follower:
@@ -56,20 +60,25 @@ class Follower:
         self._segment = segment
         self.offset = offset
         self._leave = leave
-        # Who comes while we leave still gets what is there: no request is in vain.
         self.delivered = False
         self._watch: Watch | None = None
         self._hub: LoopHub | ThreadHub | None = None
         self._seen = b''
         self._cancel_seen_at: float | None = None
         self._counted = False
-        self._done = False
-        # What it raises from now on; None: it has come to the stream's end.
-        self._why: ShmstreamError | None = None
+        # Why it goes on no more: the stream's end, or what every further step raises.
+        self._over: _StreamEnded | ShmstreamError | None = None
 
-    def _step(self, watch: Watch) -> bytes | None:
-        """Return bytes, or b'' at the end, or None: wait for the header to change."""
+    def _look(self, watch: Watch) -> bytes:
+        """Return what there is; nothing: wait until the header is not ``_seen``.
+
+        Raises:
+            _StreamEnded: all has been delivered.
+            OffsetLost, FollowCut: as the iteration.
+        """
         leave = self._leave is not None and self._leave()
+        # A request that comes while the worker leaves is not in vain: what is there
+        # already is delivered, once.
         if leave and self.delivered:
             raise FollowCut(self.offset, 'this worker is leaving')
         reader = watch.reader
@@ -81,7 +90,7 @@ class Follower:
         if data:
             return data
         if final:
-            return b''
+            raise _StreamEnded
         if leave:
             raise FollowCut(self.offset, 'this worker is leaving')
         if self._member.closed:
@@ -92,7 +101,7 @@ class Follower:
                 self._cancel_seen_at = now
             elif now - self._cancel_seen_at > CANCEL_GRACE_S:
                 raise FollowCut(self.offset, 'cancelled, and its producer is silent')
-        return None
+        return data
 
     @property
     def _wait_s(self) -> float | None:
@@ -123,17 +132,22 @@ class Follower:
 
         Before the end it is no end: iterating raises ``LocalError`` from now on.
         """
-        if not self._done:
-            self._end(LocalError(f'this follower was closed at offset {self.offset}'))
-        self._let_go()
+        if self._over is None:
+            self._stop(LocalError(f'this follower was closed at offset {self.offset}'))
+        self._leave_hub()
 
-    def _end(self, why: ShmstreamError | None) -> None:
+    def _stop(self, why: _StreamEnded | ShmstreamError) -> None:
         # A copy: one that has been raised would keep the frames that it came through.
-        self._why = copy.copy(why)
-        self._done = True
-        self._let_go()
+        self._over = copy.copy(why)
+        self._leave_hub()
 
-    def _let_go(self) -> None:
+    def _raise_again(self, at_the_end: type[Exception]) -> NoReturn:
+        """Raise what every step raises once it goes on no more."""
+        if self._over is None or isinstance(self._over, _StreamEnded):
+            raise at_the_end
+        raise copy.copy(self._over)
+
+    def _leave_hub(self) -> None:
         # A forked child's copy is not counted, nor is it in a hub.
         if self._watch is None or self._hub is None or not self._runtime.here:
             self._watch = None
@@ -153,8 +167,8 @@ class Follower:
         return self
 
     def __next__(self) -> bytes:
-        if self._done:
-            raise StopIteration if self._why is None else copy.copy(self._why)
+        if self._over is not None:
+            self._raise_again(StopIteration)
         try:
             if self._watch is None:
                 self._runtime.connect()
@@ -162,14 +176,14 @@ class Follower:
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')
-            while (data := self._step(watch)) is None:
+            while not (data := self._look(watch)):
                 hub.wait(watch, self._seen, self._wait_s)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
-        if not data:
-            self._end(None)
-            raise StopIteration
+        except _StreamEnded as ex:
+            self._stop(ex)
+            raise StopIteration from None
         # Last of all: what is interrupted before has taken nothing, and CPython looks
         # for signals after a call and not between these.
         self.delivered = True
@@ -199,18 +213,18 @@ class Follower:
         return hub, watch
 
     async def __anext__(self) -> bytes:
-        if self._done:
-            raise StopAsyncIteration if self._why is None else copy.copy(self._why)
+        if self._over is not None:
+            self._raise_again(StopAsyncIteration)
         try:
             hub, watch = await self._enter_loop()
-            while (data := self._step(watch)) is None:
+            while not (data := self._look(watch)):
                 await hub.wait(watch, self._seen, self._wait_s)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
-        if not data:
-            self._end(None)
-            raise StopAsyncIteration
+        except _StreamEnded as ex:
+            self._stop(ex)
+            raise StopAsyncIteration from None
         # Nothing is awaited from here on: whoever cancels comes before or too late.
         self.delivered = True
         self.offset += len(data)
@@ -236,26 +250,26 @@ class Follower:
         Raises:
             As the iteration, and whatever ``send`` raises.
         """
-        if self._done:
-            if self._why is not None:
-                raise copy.copy(self._why)
-            return
         try:
+            if self._over is not None:
+                self._raise_again(_StreamEnded)
             hub, watch = await self._enter_loop()
             delivery = Delivery(hub, watch, self, send, write)
-            while (data := self._step(watch)) != b'':
-                if data is None:
-                    await delivery.wait(self._seen, self._wait_s)
-                else:
+            while True:
+                data = self._look(watch)
+                if data:
                     self.offset += len(data)
                     self.delivered = True
                     await send(data)
-            self._end(None)
+                else:
+                    await delivery.wait(self._seen, self._wait_s)
+        except _StreamEnded as ex:
+            self._stop(ex)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
         finally:
-            self._let_go()
+            self._leave_hub()
 
     def __enter__(self) -> Self:
         return self
