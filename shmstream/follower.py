@@ -6,17 +6,15 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import NoReturn, Self
 
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
+from shmstream.process.attachment import Attachment
 from shmstream.wakeups.hub import Watch
 from shmstream.wakeups.loop import LoopHub
 from shmstream.wakeups.push import Delivery, Send, Write
 from shmstream.wakeups.threads import ThreadHub
-
-if TYPE_CHECKING:
-    from shmstream.membership import Membership
 
 CANCEL_GRACE_S = 0.5
 """How long the producer of a cancelled stream has to say that it has stopped."""
@@ -50,13 +48,14 @@ class Follower:
 
     def __init__(
         self,
-        member: Membership,
+        attachment: Attachment,
         segment: Segment,
         offset: int,
         leave: Callable[[], bool] | None,
     ) -> None:
-        self._member = member
-        self._runtime = member.runtime
+        self._attachment = attachment
+        self._process = attachment.process
+        self._followers = attachment.process.followers
         self._segment = segment
         self.offset = offset
         self._leave = leave
@@ -93,7 +92,7 @@ class Follower:
             raise _StreamEnded
         if leave:
             raise FollowCut(self.offset, 'this worker is leaving')
-        if self._member.closed:
+        if self._attachment.closed:
             raise FollowCut(self.offset, 'this process has left')
         if self._segment.cancelled:
             now = time.monotonic()
@@ -114,14 +113,14 @@ class Follower:
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            counted.extend(map(self._runtime.count_follower, (self._segment,), (1,)))
+            counted.extend(map(self._followers.count, (self._segment,), (1,)))
             self._hub, self._watch, self._counted = hub, joined[0], True
             return joined[0]
         except BaseException:
             self._watch, self._counted = None, False
             try:
                 if counted:
-                    self._runtime.count_follower(self._segment, -1)
+                    self._followers.count(self._segment, -1)
             finally:
                 if joined:
                     hub.leave(joined[0])
@@ -149,13 +148,13 @@ class Follower:
 
     def _leave_hub(self) -> None:
         # A forked child's copy is not counted, nor is it in a hub.
-        if self._watch is None or self._hub is None or not self._runtime.here:
+        if self._watch is None or self._hub is None or not self._process.here:
             self._watch = None
             return
         try:
             if self._counted:
                 self._counted = False
-                self._runtime.count_follower(self._segment, -1)
+                self._followers.count(self._segment, -1)
         finally:
             watch, self._watch = self._watch, None
             if watch is not None:
@@ -171,8 +170,7 @@ class Follower:
             self._raise_again(StopIteration)
         try:
             if self._watch is None:
-                self._runtime.connect()
-                self._enter(self._runtime.seat.thread_hub)
+                self._enter(self._followers.thread_hub())
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')
@@ -204,11 +202,11 @@ class Follower:
             or not isinstance(hub, LoopHub)
             or hub.loop is not asyncio.get_running_loop()
         ):
-            there = await self._runtime.loop_hub()
+            there = await self._followers.loop_hub()
             if watch is not None and hub is not None:
                 # It has been on a loop that is closed by now, perhaps.
                 counted, self._watch, self._counted = self._counted, None, False
-                self._runtime.drop_follower(hub, watch, counted)
+                self._followers.drop(hub, watch, counted)
             hub, watch = there, self._enter(there)
         return hub, watch
 
@@ -285,5 +283,5 @@ class Follower:
 
     def __del__(self) -> None:
         watch = getattr(self, '_watch', None)
-        if watch is not None and self._hub is not None:
-            self._runtime.drop_follower(self._hub, watch, self._counted)
+        if watch is not None and self._hub is not None and self._process.here:
+            self._followers.drop(self._hub, watch, self._counted)

@@ -10,20 +10,65 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from shmstream.ending import EVENT_STREAM, end_stream
 from shmstream.errors import LocalError, NoRoom
+from shmstream.memory.room import Room
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
+from shmstream.process.live_producers import LiveProducers
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import Ringer
-
-if TYPE_CHECKING:
-    from shmstream.membership import Membership
+from shmstream.wakeups.bells import Bells, Ringer
 
 log = logging.getLogger('shmstream')
+
+
+class Followers(Protocol):
+    """Who follows streams."""
+
+    def everywhere(self, segment: Segment) -> int:
+        """Followers of a segment in all live workers."""
+
+
+class Process(Protocol):
+    """What a producer needs of the process that it writes in."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still that process: the producer has not been forked."""
+
+    @property
+    def bells(self) -> Bells:
+        """By which it rings others."""
+
+    @property
+    def room(self) -> Room:
+        """Its share of the memory."""
+
+    @property
+    def producers(self) -> LiveProducers:
+        """Those that are told of a cancel, and ended when the process leaves."""
+
+    @property
+    def followers(self) -> Followers:
+        """Who follows."""
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Have a thread of the process do something; from a ``__del__``."""
+
+
+class Attached(Protocol):
+    """Whose stream it is: who has attached to the deployment."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is to have no streams any more."""
+
+    @property
+    def process(self) -> Process:
+        """The process that it writes in."""
 
 
 class Producer:
@@ -38,31 +83,30 @@ class Producer:
     has not been published by then, the supervisor makes up for within a second.
 
     Args:
-        member: whose stream it is.
+        attachment: whose stream it is.
         segment: the segment.
         lock: the file that holds its lock; the producer's from now on.
     """
 
     _ended = True  # until it is whole
 
-    def __init__(self, member: Membership, segment: Segment, lock: io.FileIO) -> None:
+    def __init__(self, attachment: Attached, segment: Segment, lock: io.FileIO) -> None:
         try:
-            runtime = member.runtime
-            self.member = member
-            self._runtime = runtime
+            self.attachment = attachment
+            self._process = process = attachment.process
             self._segment = segment
             # An object, which closes it with the last reference if nothing else does.
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
-            self._room = runtime.seat.room
+            self._room = process.room
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
-            self._ringer = Ringer(segment, runtime.seat.bells)
+            self._ringer = Ringer(segment, process.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
             # Before it is known: from then on another thread may end it.
             self._ended = False
-            runtime.producers.add(self)
+            process.producers.add(self)
         except BaseException:
             self._ended = True
             lock.close()
@@ -106,7 +150,7 @@ class Producer:
     @property
     def listeners(self) -> int:
         """Followers of this stream in all live workers, at this moment."""
-        return self._runtime.listeners(self._segment)
+        return self._process.followers.everywhere(self._segment)
 
     def begin(self, content_type: str = EVENT_STREAM) -> None:
         """Go from pending to live: the answer has begun and is of this type.
@@ -280,8 +324,8 @@ class Producer:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
-            if self._runtime.here:
-                self._runtime.producers.remove(self)
+            if self._process.here:
+                self._process.producers.remove(self)
 
     def __enter__(self) -> Self:
         return self
@@ -304,7 +348,7 @@ class Producer:
     def __del__(self) -> None:
         # After a fork the stream is still the parent's.
         if not self._ended and os.getpid() == self._pid:
-            self._runtime.later(self._abort_dropped)
+            self._process.later(self._abort_dropped)
 
     def _abort_dropped(self) -> None:
         self.abort('the producer was dropped')

@@ -39,6 +39,7 @@ from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.table import FORMAT
+from shmstream.process.host import run_by
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
 from shmstream.supervisor.limits import raise_descriptor_limit
@@ -190,6 +191,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
+    run_by(lifecycle.current)
     early_headers.install()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)

@@ -195,7 +195,7 @@ class Generation:
             await self._pump(producer, answer)
 
     async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.runtime.loop_hub()
+        hub = await self._streams.process.followers.loop_hub()
         most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
         fresh = 0
         try:

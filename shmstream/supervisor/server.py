@@ -24,6 +24,7 @@ import struct
 import time
 
 from shmstream.errors import ControlError
+from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
@@ -36,7 +37,6 @@ from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.startup import listen, take_lock
 from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
-from shmstream.wakeups.chores import Chores
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -112,7 +112,7 @@ class Supervisor:
         self._selector.register(
             self._woken, selectors.EVENT_READ, lambda sock, _: sock.recv(64)
         )
-        self._chores = Chores('supervisor')
+        self._chores = GuardedChores('supervisor')
         self._timers = Timers(self._chores)
         self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
         self._returned_by = time.monotonic() + RETURN_S

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import posix_ipc
 
-from shmstream.wakeups.chores import Chores
+from shmstream.guarded_chores import GuardedChores
 from shmstream.wakeups.semaphore import SteadyWait, post
 
 NET_S = 0.2
@@ -38,7 +38,7 @@ class Doorbell:
         self._on_wake = on_wake
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._chores = Chores('doorbell')
+        self._chores = GuardedChores('doorbell')
         self._thread = threading.Thread(
             target=self._run, name='shmstream-doorbell', daemon=True
         )

@@ -46,16 +46,16 @@ def fork_and_go_on(directory: str) -> None:
     producer.write(b'one ')
     follower = streams.open('parent').follow()
     assert next(follower) == b'one '
-    ours = streams.runtime
+    ours, had = streams.process, streams.process.holder.require().slot
     found: dict[str, Any] = {'listeners before': producer.listeners}
     pid = os.fork()
     if not pid:
-        # A child has a runtime of its own, made when it needs one.
+        # A child has a part of its own, made when it needs one.
         assert threading.active_count() == 1
         with streams.create('child') as own:
             own.write(b'child')
-        assert streams.runtime is not ours
-        assert streams.runtime.seat.slot != ours.seat.slot
+        assert streams.process is not ours
+        assert streams.process.holder.require().slot != had
         assert b''.join(streams.open('child').follow()) == b'child'
         assert streams.open('parent').read() == b'one '
         # What it inherited is the parent's: dropping it must change nothing.
@@ -66,7 +66,7 @@ def fork_and_go_on(directory: str) -> None:
     found['listeners after'] = producer.listeners
     found['wrote'] = producer.write(b'two')
     found['next'] = next(follower).decode()
-    found['same'] = streams.runtime is ours
+    found['same'] = streams.process is ours
     found['child read'] = streams.open('child').read().decode()
     found['state'] = streams.open('parent').state.label
     producer.finish()
@@ -154,7 +154,7 @@ def fork_while_a_thread_looks(directory: str) -> None:
         looking, forked = threading.Event(), threading.Event()
 
         def look() -> None:
-            with streams.runtime.producers._lock:
+            with streams.process.producers._lock:
                 looking.set()
                 forked.wait()
 

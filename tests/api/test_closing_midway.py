@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from shmstream import Producer, State, Streams, SupervisorUnavailable, seat
-from shmstream.membership import Membership
+from shmstream import Producer, State, Streams, SupervisorUnavailable
 from shmstream.memory.mappings import Mappings
-from shmstream.producers import Producers
+from shmstream.process import membership
+from shmstream.process.attachment import Attachment
+from shmstream.process.live_producers import LiveProducers
 from shmstream.wakeups import greenlets
 from tests.api.following import Aside, in_a_thread, listens
 from tests.support.leaks import wait_until
@@ -55,7 +56,7 @@ def in_between(
     'where',
     [
         (Mappings, 'share_locked'),
-        (Producers, 'add'),
+        (LiveProducers, 'add'),
         (Producer, '_make_lock'),
         (Producer, 'begin'),
     ],
@@ -69,7 +70,7 @@ def test_a_stream_that_is_made_while_its_streams_close_is_aborted(
     before: bool,
 ) -> None:
     """Neither is it written on, nor does it write into a descriptor that is closed."""
-    other = Streams.attach(streams.runtime.directory.path)
+    other = Streams.attach(streams.process.directory.path)
     other.connect()
     in_between(monkeypatch, where, other.close, before)
     producer: Producer | None = None
@@ -85,7 +86,7 @@ def test_a_stream_that_is_made_while_its_streams_close_is_aborted(
         assert not producer.write(b'x' * 100_000)
     assert wait_until(lambda: streams.open(conv_id).finished)
     assert streams.open(conv_id).state is State.ABORTED
-    assert not streams.runtime.producers.all()
+    assert not streams.process.producers.all()
 
 
 def doorbells() -> int:
@@ -96,11 +97,11 @@ def doorbells() -> int:
 def test_a_process_that_leaves_while_it_is_greeted_has_left(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = stranger(streams.runtime.directory.path)
-    runtime = own.runtime
-    closing = threading.Thread(target=runtime.close)
+    own = stranger(streams.process.directory.path)
+    process = own.process
+    closing = threading.Thread(target=process.close)
     at_last = threading.Event()
-    close, make_doorbell = runtime.client.close, greenlets.make_doorbell
+    close, make_doorbell = process.link.client.close, greenlets.make_doorbell
 
     def close_client() -> None:
         at_last.set()
@@ -112,25 +113,25 @@ def test_a_process_that_leaves_while_it_is_greeted_has_left(
         return make_doorbell(*arguments)
 
     before = doorbells()
-    monkeypatch.setattr(runtime.client, 'close', close_client)
-    monkeypatch.setattr(seat, 'make_doorbell', make)
+    monkeypatch.setattr(process.link.client, 'close', close_client)
+    monkeypatch.setattr(membership, 'make_doorbell', make)
     with pytest.raises(SupervisorUnavailable, match='left'):
-        runtime.connect()
+        process.connect()
     closing.join()
-    assert runtime.seat.slot is None
+    assert process.holder.now is None
     assert doorbells() == before
 
 
-def test_of_two_that_close_at_once_one_takes_the_runtime_with_it(
+def test_of_two_that_close_at_once_one_has_the_process_leave(
     streams: Streams,
 ) -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(100):
-            one = stranger(streams.runtime.directory.path)
-            runtime = one.runtime
-            two = Streams(functools.partial(Membership, runtime))
+            one = stranger(streams.process.directory.path)
+            process = one.process
+            two = Streams(functools.partial(Attachment, process))
             two.connect()
             both = threading.Barrier(2)
 
@@ -145,8 +146,8 @@ def test_of_two_that_close_at_once_one_takes_the_runtime_with_it(
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert runtime.closed
-            assert runtime.seat.slot is None
+            assert process.closed
+            assert process.holder.now is None
     finally:
         sys.setswitchinterval(interval)
 
@@ -155,9 +156,9 @@ def test_who_stays_is_looked_after_by_the_doorbell_alone(
     streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a step says of the next one is for the thread that steps."""
-    one = Streams.attach(streams.runtime.directory.path)
+    one = Streams.attach(streams.process.directory.path)
     one.connect()
-    hub = streams.runtime.seat.thread_hub
+    hub = streams.process.holder.require().hubs.threads
     step, stepped = hub.step, set()
     everybody = threading.Event()
 

@@ -246,13 +246,13 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
     """Nobody ticks for its hub any more: others must be rung for again."""
     producer = streams.create(conv_id)
     consumer = streams.open(conv_id)
-    runtime = streams.runtime
+    process = streams.process
+    membership = process.holder.require()
     left: list[Follower] = []
 
     def nap() -> int:
-        assert runtime.seat.slot is not None
-        table = runtime.seat.table
-        word: int = table.words[table.nap_at(runtime.seat.slot)]
+        table = membership.table
+        word: int = table.words[table.nap_at(membership.slot)]
         return word
 
     async def begin() -> None:
@@ -262,12 +262,12 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
         producer.write(b'x')
         assert await task == b'x'
         # As if others had written, too. The follower is never closed.
-        runtime.seat.board.wake(await runtime.loop_hub())
+        membership.hubs.board.wake(await process.followers.loop_hub())
         assert nap() == 0
 
     on_loop(begin)
     assert wait_until(lambda: nap() != 0, 5)
-    assert not runtime.seat.loop_hubs._hubs
+    assert not membership.hubs.loops._hubs
     left[0].close()
     side = Aside(in_a_thread, consumer.follow())
     assert listens(consumer)
@@ -321,7 +321,7 @@ def test_who_follows_in_a_process_that_leaves_is_let_go(
         producer.write(b'abc')
 
         async def follow() -> int:
-            with stranger(streams.runtime.directory.path) as own:
+            with stranger(streams.process.directory.path) as own:
                 follower = own.open(conv_id).follow()
                 assert await anext(follower) == b'abc'
                 waiting = asyncio.ensure_future(anext(follower))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shmstream import State, StreamNotFound, Streams, SupervisorUnavailable, membership
+from shmstream import State, StreamNotFound, Streams, SupervisorUnavailable
+from shmstream.process import attachment
 from tests.api import actors
 from tests.support.child import ROOT, Child
 from tests.support.leaks import wait_until
@@ -22,7 +23,7 @@ from tests.support.service import fresh_directory
 @pytest.fixture
 def directory(streams: Streams) -> Path:
     """The runtime directory of the module's deployment."""
-    return streams.runtime.directory.path
+    return streams.process.directory.path
 
 
 def test_the_reader_and_the_producer_are_different_processes(
@@ -108,7 +109,7 @@ def test_one_process_may_attach_twice_and_takes_part_once(
 ) -> None:
     with Streams.attach(directory) as again:
         again.connect()
-        assert again.runtime is streams.runtime
+        assert again.process is streams.process
         producer = again.create(conv_id)
         producer.write(b'x')
         ours, theirs = (s.open(conv_id).follow() for s in (streams, again))
@@ -160,7 +161,7 @@ def test_what_never_took_a_slot_is_forgotten_with_its_last_user(
 ) -> None:
 
     def known() -> list[object]:
-        return [entry() for entry in membership._runtimes.values() if entry()]
+        return [entry() for entry in attachment._processes.values() if entry()]
 
     gc.collect()
     gc.disable()
@@ -172,7 +173,7 @@ def test_what_never_took_a_slot_is_forgotten_with_its_last_user(
             assert len(known()) == before + 1
             del streams
             assert len(known()) == before
-        assert len(membership._runtimes) <= before + 1
+        assert len(attachment._processes) <= before + 1
     finally:
         gc.enable()
 

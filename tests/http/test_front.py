@@ -26,7 +26,7 @@ Message = dict[str, Any]
 @pytest.fixture
 def front(streams: Streams) -> Iterator[Front]:
     """The application, in the process that makes the streams."""
-    front = create_app(Settings(dir=streams.runtime.directory.path))
+    front = create_app(Settings(dir=streams.process.directory.path))
     shortcut = front.shortcut
     assert shortcut is not None
     yield front
@@ -160,7 +160,7 @@ def test_what_goes_on(streams: Streams, front: Front, direct: bool) -> None:
     assert (status, body, whole) == (200, b'two,three,', True)
     assert b'content-length' not in headers
     assert headers[b'stream-state'] == b'live'
-    assert streams.runtime.followers == 0
+    assert streams.process.followers.number == 0
 
 
 @pytest.mark.parametrize('direct', [False, True])
@@ -295,5 +295,5 @@ def test_any_asgi_server_takes_it_for_what_it_is(front: Front) -> None:
 def test_keys_and_other_origins_take_the_long_way(
     streams: Streams, settings: dict[str, Any]
 ) -> None:
-    app = create_app(Settings(dir=streams.runtime.directory.path, **settings))
+    app = create_app(Settings(dir=streams.process.directory.path, **settings))
     assert app.shortcut is None

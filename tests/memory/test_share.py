@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from shmstream import Producer, State, Streams
-from shmstream.control import asker
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.extents import MAX_EXTENT
 from shmstream.memory.room import Room
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.table import WorkerTable
+from shmstream.process import room_requests
 from tests.memory.segments import create
 from tests.support.leaks import wait_until
 
@@ -168,7 +168,7 @@ class Waits:
         self.begun, self.over = threading.Event(), threading.Event()
         self.times = 0
         self._enough = enough
-        monkeypatch.setattr(Room, '_lacks', lambda *_: not (self.times and enough))
+        monkeypatch.setattr(Room, '_may_take', lambda *_: bool(self.times and enough))
         monkeypatch.setattr(Room, '_wait', self._wait)
 
     def _wait(self) -> None:
@@ -224,9 +224,9 @@ def test_f60_whatever_ends_the_asking_is_an_answer(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(asker, 'ask', fail)
+    monkeypatch.setattr(room_requests, 'ask', fail)
     room = Room(table, lambda: None)
-    asking = asker.Asker(RuntimeDirectory(tmp_path))
+    asking = room_requests.RoomRequests(RuntimeDirectory(tmp_path))
     assert room.take(SHARE // 2 + 1)
     assert room.asked
     asking.ask_aside(time.monotonic(), room)

@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shmstream import Producer, Streams, runtime
+from shmstream import Producer, Streams
+from shmstream.process import this_process
 from shmstream.wakeups import bells, board, doorbell, hub, loop, threads
 from tests.support.child import hear, say
 
 
 def patch(net_s: float, tick_s: float, quiet_ticks: int, soon_s: float) -> None:
     """Move the safety net and the pace of a hub, in this process."""
-    for module in (doorbell, threads, runtime):
+    for module in (doorbell, threads, this_process):
         module.NET_S = net_s  # type: ignore[attr-defined]
     for module in (loop, threads):
         module.TICK_S = tick_s  # type: ignore[attr-defined]

@@ -315,7 +315,8 @@ def test_a_chore_that_fails_keeps_no_other_off(
     error: type[BaseException],
 ) -> None:
     """A stop hook, what was put off, the mappings: the rest is done all the same."""
-    runtime = streams.runtime
+    process = streams.process
+    link, membership = process.link, process.holder.require()
 
     def fail(*_: object) -> None:
         raise error
@@ -325,19 +326,19 @@ def test_a_chore_that_fails_keeps_no_other_off(
     first.on_cancel(fail)
     second.on_cancel(lambda: stopped.append('second'))
     reconnected: list[object] = []
-    monkeypatch.setattr(runtime.mappings, 'forget_unused', fail)
-    monkeypatch.setattr(runtime.seat.board, 'rung', fail)
-    monkeypatch.setattr(runtime.client, 'gone', lambda: True)
-    monkeypatch.setattr(runtime._respawner, 'reconnect', reconnected.append)
+    monkeypatch.setattr(process.mappings, 'forget_unused', fail)
+    monkeypatch.setattr(membership.hubs.board, 'rung', fail)
+    monkeypatch.setattr(link.client, 'gone', lambda: True)
+    monkeypatch.setattr(link._respawner, 'reconnect', reconnected.append)
     done = threading.Event()
-    runtime.later(fail)
-    runtime.later(done.set)
+    process.later(fail)
+    process.later(done.set)
     streams.cancel('first')
     streams.cancel('second')
     assert wait_until(lambda: stopped == ['second'])
     assert done.wait(5)
     assert wait_until(lambda: len(reconnected) >= 3)
-    assert runtime.seat.doorbell.alive
+    assert membership.alive
     # Once each, however often they fail.
     told = [record.getMessage() for record in caplog.records]
     assert told.count('doorbell: mappings failed') == 1

@@ -26,8 +26,8 @@ def test_f56_greenlets_are_rung_by_the_pipe(directory: Path, streams: Streams) -
         Child(greenlet_actors.follow, directory, 'a', 5) as child,
     ):
         assert child.hear() == 'following'
-        table = streams.runtime.seat.table
-        own = streams.runtime.seat.slot
+        membership = streams.process.holder.require()
+        table, own = membership.table, membership.slot
         (slot,) = (s for s in range(64) if table.epoch(s) and s != own)
         for number in range(100):
             # One ring a nap: what is written while it does not nap needs none.

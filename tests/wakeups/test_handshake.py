@@ -16,10 +16,10 @@ from typing import Any, cast
 import pytest
 
 from shmstream import Producer, clock
-from shmstream.membership import Membership
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.table import WorkerTable
-from shmstream.producers import Producers
+from shmstream.process.live_producers import LiveProducers
+from shmstream.producer import Attached
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
 from shmstream.wakeups import bells
 from shmstream.wakeups.bells import ring_everybody
@@ -71,16 +71,14 @@ class Handshake:
         self.hub = Hub(self.board)
         self.produced: list[Step] = []
         self.followed: list[Step] = []
-        runtime = SimpleNamespace(
-            seat=SimpleNamespace(
-                bells=NotedBells(table),
-                room=SimpleNamespace(take_for=lambda segment: lambda size: True),
-            ),
-            producers=Producers(),
+        process = SimpleNamespace(
+            bells=NotedBells(table),
+            room=SimpleNamespace(take_for=lambda segment: lambda size: True),
+            producers=LiveProducers(),
             here=True,
         )
-        member = cast(Membership, SimpleNamespace(runtime=runtime, closed=False))
-        self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
+        attachment = cast(Attached, SimpleNamespace(process=process, closed=False))
+        self.producer = Producer(attachment, self.segment, io.FileIO(fd, 'r+'))
         self._note_producer(monkeypatch)
         self._note_follower()
 

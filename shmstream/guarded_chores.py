@@ -15,7 +15,7 @@ TOLD_S = 60.0
 T = TypeVar('T')
 
 
-class Chores:
+class GuardedChores:
     """Does chores, each guarded by itself: one that fails does not keep the next off.
 
     Args:

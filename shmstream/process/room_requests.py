@@ -1,4 +1,4 @@
-"""Having the supervisor asked about room, aside: nobody here waits for its answer."""
+"""Having the supervisor asked for room, aside: nobody here waits for its answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _RETRY_S = 2.0
 log = logging.getLogger('shmstream')
 
 
-class Asker:
-    """Asks the supervisor about room, in a thread of its own for each question.
+class RoomRequests:
+    """Asks the supervisor for room, in a thread of its own for each question.
 
     Args:
         directory: where the supervisor is.
@@ -59,17 +59,17 @@ class Asker:
         self._thread = thread
 
     def _ask(self, room: Room) -> None:
-        told = False
+        answered = False
         try:
             ask(self._directory, 'room', reply_s=room.ANSWER_S)
-            told = True
+            answered = True
         except ShmstreamError as ex:
             log.warning('no word about room: %s', ex)
         finally:
             # Whatever has been raised: somebody waits for an end.
-            if not told:
+            if not answered:
                 self._ask_at = time.monotonic() + _RETRY_S
-            room.answered(told)
+            room.answered(answered)
 
     def join(self) -> None:
         """Wait for what is under way."""

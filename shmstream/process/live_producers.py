@@ -8,12 +8,12 @@ import weakref
 from typing import Protocol
 
 from shmstream.errors import SupervisorUnavailable
-from shmstream.wakeups.chores import Chores
+from shmstream.guarded_chores import GuardedChores
 
 CLOSED = 'the stream could not be made: its Streams has been closed'
 
 
-class Member(Protocol):
+class Attached(Protocol):
     """Whoever has streams of its own here."""
 
     @property
@@ -25,7 +25,7 @@ class Producing(Protocol):
     """A producer, as those see it who keep an eye on it."""
 
     @property
-    def member(self) -> Member:
+    def attachment(self) -> Attached:
         """Whose stream it is."""
 
     def notice(self) -> None:
@@ -38,23 +38,23 @@ class Producing(Protocol):
         """Forget the stream after a fork."""
 
 
-class Producers:
+class LiveProducers:
     """Those of a process that have not ended; they are not kept alive. Thread-safe."""
 
     def __init__(self) -> None:
         self._all: weakref.WeakSet[Producing] = weakref.WeakSet()
-        self._chores = Chores('leaving')
+        self._chores = GuardedChores('leaving')
         self._lock = threading.RLock()
 
     def add(self, producer: Producing) -> None:
         """Have it notice cancels.
 
         Raises:
-            SupervisorUnavailable: its member has been closed. Whom ``abort`` finds has
-                been added before, and who comes after it finds that.
+            SupervisorUnavailable: its attachment has been closed. Whom ``abort``
+                finds has been added before, and who comes after it finds that.
         """
         with self._lock:
-            if producer.member.closed:
+            if producer.attachment.closed:
                 raise SupervisorUnavailable(CLOSED)
             self._all.add(producer)
 
@@ -68,10 +68,10 @@ class Producers:
         with self._lock:
             return list(self._all)
 
-    def abort(self, member: object = None) -> None:
-        """Abort what this member, which is closed by now, produces; or everybody."""
+    def abort(self, attachment: object = None) -> None:
+        """Abort what this attachment, closed by now, has produced; or everything."""
         for producer in self.all():
-            if member in (None, producer.member):
+            if attachment in (None, producer.attachment):
                 self._chores.do(
                     'aborting a stream',
                     functools.partial(producer.abort, 'the producer is shutting down'),
