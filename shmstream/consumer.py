@@ -10,7 +10,7 @@ from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
 from shmstream.process.attachment import Attachment
 from shmstream.ring.state import State
-from shmstream.wakeups.hub import MAX_READ, Watch
+from shmstream.wakeups.hub_watch import MAX_READ, Watch
 
 MAX_OFFSET = (1 << 63) - 1
 
@@ -135,7 +135,7 @@ class Consumer:
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            # Who waits for the first byte listens: it keeps the generation alive.
+            # Who waits for the first byte is counted: it keeps the generation alive.
             counted.extend(map(followers.count, (self._segment,), (1,)))
             watch = joined[0]
             while True:

@@ -11,10 +11,10 @@ from typing import NoReturn, Self
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
 from shmstream.process.attachment import Attachment
-from shmstream.wakeups.hub import Watch
-from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.push import Delivery, Send, Write
-from shmstream.wakeups.threads import ThreadHub
+from shmstream.wakeups.hub_delivery import Delivery, Send, Write
+from shmstream.wakeups.hub_in_threads import ThreadHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_watch import Watch
 
 CANCEL_GRACE_S = 0.5
 """How long the producer of a cancelled stream has to say that it has stopped."""
@@ -34,7 +34,7 @@ class Follower:
     Takes nothing before its first step: one that is never iterated needs no ``close``.
     Ends at the stream's end, and never says so of anything else. A step that is
     cancelled, times out or is interrupted has taken no byte: the next one goes on at
-    ``offset``. Until the end, or ``close``, it counts as a listener.
+    ``offset``. Until the end, or ``close``, it is counted.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 log = logging.getLogger('shmstream')
 
-TOLD_S = 60.0
+REPORT_S = 60.0
 """The same failure of the same chore is logged once in as long."""
 
 T = TypeVar('T')
@@ -24,7 +24,7 @@ class GuardedChores:
 
     def __init__(self, whose: str) -> None:
         self._whose = whose
-        self._told: dict[tuple[str, type[BaseException]], float] = {}
+        self._reported: dict[tuple[str, type[BaseException]], float] = {}
 
     def do(self, name: str, chore: Callable[[], T], otherwise: T) -> T:
         """Return what the chore returns, or ``otherwise`` if it raises anything.
@@ -34,16 +34,16 @@ class GuardedChores:
         try:
             return chore()
         except BaseException as ex:
-            self.tell(name, ex)
+            self.report(name, ex)
             return otherwise
 
-    def tell(self, name: str, ex: BaseException) -> None:
+    def report(self, name: str, ex: BaseException) -> None:
         """Log a failure, unless the same one has been logged just now."""
         try:
             kind, now = (name, type(ex)), time.monotonic()
-            if now - self._told.get(kind, -TOLD_S) >= TOLD_S:
-                self._told[kind] = now
+            if now - self._reported.get(kind, -REPORT_S) >= REPORT_S:
+                self._reported[kind] = now
                 log.error('%s: %s failed', self._whose, name, exc_info=ex)
         except BaseException:
-            # Without memory it cannot be told, and the thread must go on without that.
+            # Without memory it cannot be logged: the thread must go on without that.
             pass

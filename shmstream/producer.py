@@ -12,15 +12,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from shmstream.ending import EVENT_STREAM, end_stream
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.process.live_producers import LiveProducers
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import Bells, Ringer
+from shmstream.stream_end import EVENT_STREAM, end_stream
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.ring_others import Bells
 
 log = logging.getLogger('shmstream')
 
@@ -44,12 +45,12 @@ class Process(Protocol):
         """By which it rings others."""
 
     @property
-    def room(self) -> Room:
+    def room(self) -> RoomShare:
         """Its share of the memory."""
 
     @property
     def producers(self) -> LiveProducers:
-        """Those that are told of a cancel, and ended when the process leaves."""
+        """Those that look for cancels, and are ended when the process leaves."""
 
     @property
     def followers(self) -> Followers:
@@ -101,7 +102,7 @@ class Producer:
             self._words = segment.words
             self._room = process.room
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
-            self._ringer = Ringer(segment, process.bells)
+            self._marker = Marker(segment, process.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
             # Before it is known: from then on another thread may end it.
@@ -148,7 +149,7 @@ class Producer:
         return self._segment.cancelled
 
     @property
-    def listeners(self) -> int:
+    def followers(self) -> int:
         """Followers of this stream in all live workers, at this moment."""
         return self._process.followers.everywhere(self._segment)
 
@@ -163,7 +164,7 @@ class Producer:
                 raise LocalError(f'stream is {self._ring.state.label}, not pending')
             self._segment.set_content_type(content_type)
             self._ring.go_live()
-            self._ringer.ring_state(State.LIVE)
+            self._marker.mark_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
@@ -186,7 +187,7 @@ class Producer:
             if self._ended:
                 return False
             if self._words[W_CANCELLED]:
-                self.notice()
+                self.look_for_cancel()
                 self._end(State.CANCELLED)
                 return False
             if chunk:
@@ -196,8 +197,8 @@ class Producer:
                     if not self._room.may_wait:
                         return self._run_out(ex)
                     short = True
-                if self._ringer.marks:
-                    self._ringer.mark(self._ring.head)
+                if self._marker.marks:
+                    self._marker.mark(self._ring.head)
         finally:
             try:  # noqa: SIM105  ``suppress`` costs as much as ``with``
                 self._release()
@@ -206,7 +207,7 @@ class Producer:
                 pass
         if short:
             return self._write_late(chunk)
-        self._ringer.ring()
+        self._marker.ring()
         return True
 
     def _write_late(self, chunk: bytes) -> bool:
@@ -225,8 +226,8 @@ class Producer:
                 self._ring.append(chunk)
             except NoRoom as ex:
                 return self._run_out(ex)
-            self._ringer.mark(self._ring.head)
-        self._ringer.ring()
+            self._marker.mark(self._ring.head)
+        self._marker.ring()
         return True
 
     def _run_out(self, why: NoRoom) -> bool:
@@ -252,18 +253,18 @@ class Producer:
         called; it must be quick. If the stream is cancelled already, it is called now.
         """
         self._on_cancel.append(hook)
-        self.notice()
+        self.look_for_cancel()
 
     def ignore_cancel(self) -> None:
         """Call no stop hook from now on."""
         self._on_cancel.clear()
 
-    def notice(self) -> None:
+    def look_for_cancel(self) -> None:
         """Look whether the stream has been cancelled; for the doorbell thread."""
         while self._on_cancel and self.is_cancelled:
             try:
                 hook = self._on_cancel.pop()
-            except IndexError:  # another thread has noticed as well
+            except IndexError:  # another thread has seen it as well
                 return
             try:
                 hook()
@@ -312,7 +313,7 @@ class Producer:
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
             end_stream(self._segment, self._ring, state, error)
-            self._ringer.ring_state(state)
+            self._marker.mark_state(state)
 
     def _let_go(self) -> None:
         # Under the lock: another thread may be publishing the end.

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
-from shmstream.ending import EVENT_STREAM
 from shmstream.errors import (
     LocalError,
     NoRoom,
@@ -29,6 +28,7 @@ from shmstream.process.host import Host
 from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
+from shmstream.stream_end import EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
 
 _SOON_S = 1.5

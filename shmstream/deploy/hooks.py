@@ -38,11 +38,11 @@ from shmstream.deploy import early_headers
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import FORMAT
+from shmstream.memory.worker_table import FORMAT
 from shmstream.process.host import run_by
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
-from shmstream.supervisor.limits import raise_descriptor_limit
+from shmstream.supervisor.process_limits import raise_descriptor_limit
 from shmstream.supervisor.spawn import (
     Account,
     SupervisorRefused,

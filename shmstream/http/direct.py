@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from typing import Any, Self
 
-from shmstream.wakeups.push import Write
+from shmstream.wakeups.hub_delivery import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
 _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}

@@ -37,7 +37,7 @@ from shmstream.upstream.source import (
     header,
     is_stream,
 )
-from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -274,7 +274,7 @@ class Generation:
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self._loop.time()
-            if self._attended or producer.listeners:
+            if self._attended or producer.followers:
                 last_heard = now
             elif now - last_heard >= grace_s:
                 log.info('stream %s: nobody listens, cancelled', producer.generation)

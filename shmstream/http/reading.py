@@ -13,7 +13,6 @@ import falcon
 import falcon.asgi
 
 from shmstream.consumer import Consumer
-from shmstream.ending import EVENT_STREAM
 from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.http import request
@@ -21,6 +20,7 @@ from shmstream.http.body import SentBody, send_finished, send_live
 from shmstream.http.errors import Problem
 from shmstream.ids import validate_id
 from shmstream.ring.state import State
+from shmstream.stream_end import EVENT_STREAM
 from shmstream.streams import Streams
 
 PENDING_S = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from shmstream.ring.layout import EPOCH_TAG, MAX_SLOTS, W_LISTENERS
+from shmstream.ring.layout import EPOCH_TAG, MAX_SLOTS, W_FOLLOWERS
 
 
 class FollowerCount:
@@ -35,7 +35,7 @@ class FollowerCount:
         """
         with self._lock:
             self._here += step
-            self._words[W_LISTENERS + slot] = epoch & EPOCH_TAG | self._here
+            self._words[W_FOLLOWERS + slot] = epoch & EPOCH_TAG | self._here
 
     def everywhere(self, epoch_of: Callable[[int], int]) -> int:
         """Return the sum over all workers that are alive.
@@ -45,7 +45,7 @@ class FollowerCount:
         """
         total = 0
         for slot in range(MAX_SLOTS):
-            word = self._words[W_LISTENERS + slot]
+            word = self._words[W_FOLLOWERS + slot]
             count = word & ~EPOCH_TAG
             if count and word & EPOCH_TAG == epoch_of(slot) & EPOCH_TAG:
                 total += count

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from shmstream.clock import Moment
-from shmstream.memory.extents import FIRST_EXTENT, no_room
+from shmstream.memory.reservation import FIRST_EXTENT, no_room
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import (
     B_ID,

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable
 
 from shmstream.errors import NoRoom
-from shmstream.memory.extents import extend_to, reserve_extent, to_pages
+from shmstream.memory.reservation import extend_to, reserve_extent, to_pages
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import W_RESERVED
 from shmstream.ring.ring import RingWriter

@@ -14,7 +14,7 @@ from shmstream.memory.mappings import Mappings
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.membership import Membership, MembershipHolder
 from shmstream.process.room_requests import RoomRequests
-from shmstream.wakeups.doorbell import NET_S
+from shmstream.wakeups.doorbell_thread import NET_S
 
 WAKE: Final = 1
 """Occasion: each time that the thread wakes up."""
@@ -23,7 +23,7 @@ NEWS: Final = 2
 """Occasion: something has happened to a stream that is written here, or may have."""
 
 NET: Final = 4
-"""Occasion: every ``NET_S``, whether or not anybody has rung."""
+"""Occasion: every ``NET_S``, whether or not anybody rings."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Wake:
         membership: the process's.
         now: seconds on the monotonic clock.
         occasions: the sum of those that it is.
-        look_at_all: whether followers are to look at what no mark tells of.
+        look_at_all: whether followers are to look at what is not marked, too.
         everybody: whether all followers are to wake up: the process has been told to
             leave since the last time.
         wait_s: seconds to wait until the next time.
@@ -90,7 +90,7 @@ class DoorbellChores:
         if membership is None:
             return NET_S
         # First of all: somebody waits for this.
-        self._guard.do('the board', membership.hubs.board.rung, None)
+        self._guard.do('the board', membership.hubs.board.collect_on_ring, None)
         wake = self._look(membership)
         for name, occasion, chore in CHORES:
             if occasion & wake.occasions:
@@ -99,7 +99,7 @@ class DoorbellChores:
 
     def _look(self, membership: Membership) -> Wake:
         now = time.monotonic()
-        notices, looks = membership.news()
+        cancels, looks = membership.news()
         # By the clock, not by whether the wait ran out: under steady traffic the bell
         # never stops ringing.
         due = now >= self._net_at
@@ -108,30 +108,30 @@ class DoorbellChores:
         left = self._guard.do('leaving', self._leaving, False)
         everybody, self._left = left and not self._left, left
         occasions = WAKE
-        if due or notices or looks or left:
+        if due or cancels or looks or left:
             occasions |= NEWS
         if due:
             occasions |= NET
         return Wake(membership, now, occasions, due or looks, everybody)
 
-    def _tell_producers(self, wake: Wake) -> None:
+    def _look_for_cancels(self, wake: Wake) -> None:
         for producer in self._producers.all():
-            self._guard.do('a stop hook', producer.notice, None)
+            self._guard.do('a stop hook', producer.look_for_cancel, None)
 
     def _wake_loops(self, wake: Wake) -> None:
         if wake.look_at_all or wake.everybody:
-            wake.membership.hubs.loops.poke(wake.look_at_all, wake.everybody)
+            wake.membership.hubs.loops.look_soon(wake.look_at_all, wake.everybody)
 
     def _wake_threads(self, wake: Wake) -> None:
         if wake.look_at_all or wake.everybody:
-            wake.membership.hubs.threads.step(wake.look_at_all, wake.everybody)
+            wake.membership.hubs.threads.look(wake.look_at_all, wake.everybody)
 
     def _ask_for_room(self, wake: Wake) -> None:
         if self._room_requests.wanted:
             self._room_requests.ask_aside(wake.now, wake.membership.room)
 
-    def _step_threads(self, wake: Wake) -> None:
-        wake.wait_s = wake.membership.hubs.threads.step()
+    def _look_for_threads(self, wake: Wake) -> None:
+        wake.wait_s = wake.membership.hubs.threads.look()
 
     def _forget_mappings(self, wake: Wake) -> None:
         self._mappings.forget_unused(wake.now)
@@ -164,12 +164,12 @@ class DoorbellChores:
 
 
 CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
-    ('stop hooks', NEWS, DoorbellChores._tell_producers),
+    ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
     ('loops', NEWS, DoorbellChores._wake_loops),
     ('threads', NEWS, DoorbellChores._wake_threads),
     ('what was put off', WAKE, lambda chores, wake: chores.do_later()),
     ('asking for room', WAKE, DoorbellChores._ask_for_room),
-    ('threads that follow', WAKE, DoorbellChores._step_threads),
+    ('threads that follow', WAKE, DoorbellChores._look_for_threads),
     ('mappings', NET, DoorbellChores._forget_mappings),
     ('the supervisor', NET, lambda chores, wake: chores._keep_supervisor()),
     ('leaving unused', NET, lambda chores, wake: chores._leave_unused()),

@@ -1,4 +1,4 @@
-"""What is being produced in a process: whom to tell of a cancel, and whom to end."""
+"""What is being produced in a process: who may be cancelled, and whom to end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Producing(Protocol):
     def attachment(self) -> Attached:
         """Whose stream it is."""
 
-    def notice(self) -> None:
+    def look_for_cancel(self) -> None:
         """Look whether the stream has been cancelled."""
 
     def abort(self, error: str) -> None:
@@ -47,7 +47,7 @@ class LiveProducers:
         self._lock = threading.RLock()
 
     def add(self, producer: Producing) -> None:
-        """Have it notice cancels.
+        """Have it look for cancels.
 
         Raises:
             SupervisorUnavailable: its attachment has been closed. Whom ``abort``

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
 from shmstream.process.membership import MembershipHolder
-from shmstream.wakeups.hub import Watch
-from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.threads import ThreadHub
+from shmstream.wakeups.hub_in_threads import ThreadHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_watch import Watch
 
 Hub = LoopHub | ThreadHub
 
@@ -82,9 +82,9 @@ class LocalFollowers:
         """Have all followers look around: those of one attachment are to leave."""
         now = self._holder.now
         if now is not None:
-            now.hubs.loops.poke(False, True)
+            now.hubs.loops.look_soon(False, True)
             # Not here: what a step says of the next is for the thread that steps.
-            self._later(functools.partial(now.hubs.threads.step, everybody=True))
+            self._later(functools.partial(now.hubs.threads.look, everybody=True))
 
     def abandon(self) -> None:
         """Forget after a fork who may have held the lock: a thread of the parent."""

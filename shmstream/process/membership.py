@@ -17,18 +17,18 @@ from dataclasses import dataclass
 
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
-from shmstream.memory.slots import SlotLock
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.slot_locks import SlotLock
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.process.room_requests import RoomRequests
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.doorbell import Doorbell
-from shmstream.wakeups.greenlets import make_doorbell
-from shmstream.wakeups.loops import LoopHubs
+from shmstream.wakeups.doorbell_greenlet import make_doorbell
+from shmstream.wakeups.doorbell_thread import Doorbell
+from shmstream.wakeups.hub_in_threads import ThreadHub
+from shmstream.wakeups.hub_per_loop import LoopHubs
 from shmstream.wakeups.pipe import pipe_path
-from shmstream.wakeups.threads import ThreadHub
+from shmstream.wakeups.ring_others import Bells
+from shmstream.wakeups.shared_board import Board
 from shmstream.weakly import weakly
 
 
@@ -80,9 +80,9 @@ class Membership:
         self.lock = lock
         self.doorbell = doorbell
         self.hubs = hubs
-        self.bells = Bells(table, (slot, epoch), hubs.board.tell)
-        self.room = Room(table, want_room)
-        self._notices = table.notices(slot)
+        self.bells = Bells(table, (slot, epoch), hubs.board.mark_here)
+        self.room = RoomShare(table, want_room)
+        self._cancels = table.cancels(slot)
         self._looks = table.looks(slot)
 
     @property
@@ -101,10 +101,10 @@ class Membership:
             self.doorbell.ring()
 
     def news(self) -> tuple[bool, bool]:
-        """Whether we have been told, since the last time, of cancels, and to look."""
-        notices, looks = self.table.notices(self.slot), self.table.looks(self.slot)
-        found = notices != self._notices, looks != self._looks
-        self._notices, self._looks = notices, looks
+        """Whether there are, since the last time, cancels, and a reason to look."""
+        cancels, looks = self.table.cancels(self.slot), self.table.looks(self.slot)
+        found = cancels != self._cancels, looks != self._looks
+        self._cancels, self._looks = cancels, looks
         return found
 
 

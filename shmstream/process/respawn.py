@@ -1,4 +1,4 @@
-"""Keeping a supervisor there: whoever notices that it has gone starts another."""
+"""Keeping a supervisor there: whoever sees that it has gone starts another."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Respawner:
     def reconnect(self, connect: Callable[[], None]) -> None:
         """Have this connect again, in a thread of its own.
 
-        Whoever notices must not wait: followers depend on it.
+        The doorbell's thread sees it, and must not wait: followers depend on it.
         """
         now = time.monotonic()
         if self._closed or now < self._next_try or not self._masters():

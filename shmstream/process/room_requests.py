@@ -9,7 +9,7 @@ import time
 from shmstream.control.request import ask
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 
 _RETRY_S = 2.0
 """As long as nobody is asked again after nobody has answered."""
@@ -34,7 +34,7 @@ class RoomRequests:
         self._ask_at = 0.0
         self._thread: threading.Thread | None = None
 
-    def ask_aside(self, now: float, room: Room) -> None:
+    def ask_aside(self, now: float, room: RoomShare) -> None:
         """Start asking, unless that is under way or was in vain just now.
 
         For the doorbell's thread, which must not wait either: followers depend on it.
@@ -58,7 +58,7 @@ class RoomRequests:
             raise
         self._thread = thread
 
-    def _ask(self, room: Room) -> None:
+    def _ask(self, room: RoomShare) -> None:
         answered = False
         try:
             ask(self._directory, 'room', reply_s=room.ANSWER_S)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 from shmstream.process.doorbell_chores import DoorbellChores
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.local_followers import LocalFollowers
@@ -19,8 +19,8 @@ from shmstream.process.membership import MembershipHolder
 from shmstream.process.room_requests import RoomRequests
 from shmstream.process.supervisor_link import SupervisorLink
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.doorbell import NET_S
+from shmstream.wakeups.doorbell_thread import NET_S
+from shmstream.wakeups.ring_others import Bells
 from shmstream.weakly import weakly
 
 _alive: weakref.WeakSet[ThisProcess] = weakref.WeakSet()
@@ -125,7 +125,7 @@ class ThisProcess:
         return self.holder.require().bells
 
     @property
-    def room(self) -> Room:
+    def room(self) -> RoomShare:
         """Its share of the memory; raises ``SupervisorUnavailable`` once it left."""
         return self.holder.require().room
 

@@ -31,11 +31,11 @@ from shmstream.memory.directory import (
     RuntimeDirectory,
     discard,
 )
-from shmstream.memory.extents import no_room
+from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
-from shmstream.supervisor.marks import Marks
+from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
@@ -60,13 +60,13 @@ class Adoption:
         self,
         directory: RuntimeDirectory,
         index: Index,
-        marks: Marks,
+        words: SegmentWords,
         gone: Gone,
         make_place: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._index = index
-        self._marks = marks
+        self._words = words
         self._gone = gone
         self._make_place = make_place
         self._left: dict[Path, OSError] = {}
@@ -159,5 +159,5 @@ class Adoption:
         except (StreamNotFound, FileNotFoundError):
             return
         key = (segment.owner, segment.conv_id)
-        self._marks.cancel_and_evict(Session(key, segment.digest, segment))
+        self._words.cancel_and_evict(Session(key, segment.digest, segment))
         self._gone.keep(path, segment.owner)

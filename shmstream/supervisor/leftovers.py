@@ -63,7 +63,7 @@ class Leftovers:
     def _remove_semaphore(self, name: str) -> None:
         self.remove(f'semaphore {name}', lambda: posix_ipc.unlink_semaphore(name))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say in one line what is left."""
         if self._left:
             log.warning('cannot be removed: %s', ', '.join(self._left))

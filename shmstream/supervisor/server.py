@@ -30,11 +30,11 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.life import begin
-from shmstream.supervisor.limits import within_reach
-from shmstream.supervisor.masters import Masters
+from shmstream.supervisor.lock_and_socket import listen, take_lock
+from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.operations import Operations
+from shmstream.supervisor.process_limits import within_reach
 from shmstream.supervisor.registry import Registry
-from shmstream.supervisor.startup import listen, take_lock
 from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
 
@@ -100,7 +100,7 @@ class Supervisor:
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
         self._selector = selectors.DefaultSelector()
-        self._masters = Masters(self._selector, self.stop, bool(masters))
+        self._masters = MasterWatch(self._selector, self.stop, bool(masters))
         for pid in masters:
             self._masters.watch(pid)
         self._connections: set[Connection] = set()
@@ -187,7 +187,7 @@ class Supervisor:
         leftovers.remove_file(self._directory.table)
         leftovers.remove_file(self._directory.settings)
         self._remove_rest(leftovers, self._table.made_directory)
-        leftovers.tell()
+        leftovers.report()
 
     def _give_up(self, made: bool) -> None:
         """Take back what has been made by a start that fails; the rest is not ours."""

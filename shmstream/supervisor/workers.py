@@ -11,8 +11,8 @@ import posix_ipc
 
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
-from shmstream.memory.slots import SlotLocks
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.slot_locks import SlotLocks
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import pipe_path
 from shmstream.wakeups.semaphore import semaphore_name

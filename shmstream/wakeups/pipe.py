@@ -1,4 +1,4 @@
-"""The pipe of a process: how an event loop is rung without a thread in between.
+"""The pipe of a process: by it others ring an event loop, with no thread between.
 
 A loop cannot wait on a semaphore: the doorbell's thread would wait for it, and wake the
 loop then, by a descriptor in any case. Two wake-ups one after the other cost some three
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 
 PIPE_PREFIX = 'bell-'
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shmstream import FollowCut, Producer, Streams
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from tests.support.child import hear, say
 from tests.support.leaks import wait_until
 
@@ -47,7 +47,7 @@ def fork_and_go_on(directory: str) -> None:
     follower = streams.open('parent').follow()
     assert next(follower) == b'one '
     ours, had = streams.process, streams.process.holder.require().slot
-    found: dict[str, Any] = {'listeners before': producer.listeners}
+    found: dict[str, Any] = {'listeners before': producer.followers}
     pid = os.fork()
     if not pid:
         # A child has a part of its own, made when it needs one.
@@ -63,7 +63,7 @@ def fork_and_go_on(directory: str) -> None:
         # With all that an interpreter does at its end.
         sys.exit(0)
     found['child'] = _wait(pid)
-    found['listeners after'] = producer.listeners
+    found['listeners after'] = producer.followers
     found['wrote'] = producer.write(b'two')
     found['next'] = next(follower).decode()
     found['same'] = streams.process is ours

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from shmstream import Streams
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 from shmstream.process import attachment
 from shmstream.process.attachment import Attachment
 from shmstream.process.this_process import ThisProcess
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.loops import LoopHubs
+from shmstream.wakeups.hub_per_loop import LoopHubs
+from shmstream.wakeups.ring_others import Bells
 from tests.support.child import say
 from tests.support.dying import interrupt_at
 
@@ -76,7 +76,12 @@ def _take_room(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
         room = streams.process.room
-        functions = (Room.take, Room._purses, Room._see_figure, Room.wait)
+        functions = (
+            RoomShare.take,
+            RoomShare._purses,
+            RoomShare._see_figure,
+            RoomShare.wait,
+        )
 
         def take() -> None:
             room.take(1)
@@ -105,7 +110,7 @@ def _find_hub(directory: str) -> int:
         found: list[object] = []
 
         def use() -> None:
-            hubs.poke(False, True)
+            hubs.look_soon(False, True)
             found.append(hubs.of(asyncio.get_running_loop()))
 
         async def find() -> None:
@@ -115,7 +120,11 @@ def _find_hub(directory: str) -> int:
             assert len(set(found)) == 1
 
         return at_every_point(
-            use, lambda: asyncio.run(find()), LoopHubs.of, LoopHubs._all, LoopHubs.poke
+            use,
+            lambda: asyncio.run(find()),
+            LoopHubs.of,
+            LoopHubs._all,
+            LoopHubs.look_soon,
         )
 
 

@@ -16,7 +16,7 @@ from shmstream.memory.mappings import Mappings
 from shmstream.process import membership
 from shmstream.process.attachment import Attachment
 from shmstream.process.live_producers import LiveProducers
-from shmstream.wakeups import greenlets
+from shmstream.wakeups import doorbell_greenlet
 from tests.api.following import Aside, in_a_thread, listens
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
@@ -101,7 +101,7 @@ def test_a_process_that_leaves_while_it_is_greeted_has_left(
     process = own.process
     closing = threading.Thread(target=process.close)
     at_last = threading.Event()
-    close, make_doorbell = process.link.client.close, greenlets.make_doorbell
+    close, make_doorbell = process.link.client.close, doorbell_greenlet.make_doorbell
 
     def close_client() -> None:
         at_last.set()
@@ -159,12 +159,12 @@ def test_who_stays_is_looked_after_by_the_doorbell_alone(
     one = Streams.attach(streams.process.directory.path)
     one.connect()
     hub = streams.process.holder.require().hubs.threads
-    step, stepped = hub.step, set()
+    look, looked = hub.look, set()
     everybody = threading.Event()
 
     def noted(*arguments: bool, **named: bool) -> float:
-        stepped.add(threading.current_thread().name)
-        found = step(*arguments, **named)
+        looked.add(threading.current_thread().name)
+        found = look(*arguments, **named)
         if True in (*arguments[1:], named.get('everybody')):
             everybody.set()
         return found
@@ -173,10 +173,10 @@ def test_who_stays_is_looked_after_by_the_doorbell_alone(
         consumer = streams.open(conv_id)
         side = Aside(in_a_thread, consumer.follow())
         assert listens(consumer)
-        monkeypatch.setattr(hub, 'step', noted)
+        monkeypatch.setattr(hub, 'look', noted)
         one.close()
         assert everybody.wait(30)
         monkeypatch.undo()
         producer.write(b'x')
     assert side.result() == b'x'
-    assert stepped == {'shmstream-doorbell'}
+    assert looked == {'shmstream-doorbell'}

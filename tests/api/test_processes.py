@@ -114,7 +114,7 @@ def test_one_process_may_attach_twice_and_takes_part_once(
         producer.write(b'x')
         ours, theirs = (s.open(conv_id).follow() for s in (streams, again))
         assert next(ours) == next(theirs) == b'x'
-        assert producer.listeners == 2
+        assert producer.followers == 2
         producer.finish()
         assert list(ours) == list(theirs) == []
     assert streams.status()['sessions'] > 0

@@ -244,7 +244,7 @@ def test_a_stream_may_begin_while_another_thread_ends_it(
 ) -> None:
     """Marks belong to one thread at a time: the second has to wait."""
     producer = streams.create(conv_id, pending=True)
-    ring_state = producer._ringer.ring_state
+    mark_state = producer._marker.mark_state
     inside = threading.Lock()
     together: list[bool] = []
 
@@ -254,10 +254,10 @@ def test_a_stream_may_begin_while_another_thread_ends_it(
             if not ending.ident:
                 ending.start()
                 ending.join(0.2)
-            ring_state(state)
+            mark_state(state)
 
     ending = threading.Thread(target=producer.abort, args=('it broke',))
-    setattr(producer._ringer, 'ring_state', slow_ring_state)  # noqa: B010
+    setattr(producer._marker, 'mark_state', slow_ring_state)  # noqa: B010
     producer.begin()
     ending.join(10)
     assert not ending.is_alive()

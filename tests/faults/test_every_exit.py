@@ -24,10 +24,10 @@ import pytest
 from shmstream import Consumer, Follower, Producer, State, Streams
 from shmstream.control import request
 from shmstream.control.client import ControlClient
-from shmstream.ending import end_stream
 from shmstream.memory.mappings import Mappings
 from shmstream.process.membership import MembershipHolder
-from shmstream.wakeups.bells import Ringer
+from shmstream.stream_end import end_stream
+from shmstream.wakeups.producer_side import Marker
 from tests.support.dying import Interrupted, interrupt_at
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
@@ -41,7 +41,7 @@ pytestmark = [
 
 ENDING = (
     *(Producer._end, Producer._publish, Producer._let_go),
-    *(end_stream, Ringer.ring_state),
+    *(end_stream, Marker.mark_state),
 )
 
 
@@ -265,12 +265,12 @@ def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
             if hit and goes_on:
                 assert next(follower) == b'x'
             if goes_on:
-                assert producer.listeners == streams.followers == 1
+                assert producer.followers == streams.followers == 1
                 follower.close()
             del follower
             # Tracing leaves cycles of frames.
             gc.collect()
-            assert wait_until(lambda: producer.listeners == streams.followers == 0)
+            assert wait_until(lambda: producer.followers == streams.followers == 0)
             assert wait_until(lambda: not hubs.threads._hub._watches)
             assert not hubs.board._place_of
             if not hit:
@@ -286,7 +286,7 @@ def test_f49_wherever_waiting_for_a_beginning_is_interrupted_nobody_counts(
         for number in itertools.count():
             interrupt_at(number, Consumer.started, every='signal')
             hit = interrupted(lambda: asyncio.run(consumer.started(0)))
-            assert producer.listeners == streams.followers == 0, number
+            assert producer.followers == streams.followers == 0, number
             if not hit:
                 break
         assert number > 8

@@ -16,7 +16,7 @@ import posix_ipc
 import pytest
 
 from shmstream import Consumer, Streams
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.wakeups.semaphore import semaphore_name
 from tests.lifecycle.test_leaving import begin
 from tests.support.leaks import wait_until
@@ -39,7 +39,7 @@ def test_f06_a_million_rings_while_a_worker_is_stopped_do_no_harm(
     producer = streams.create('c')
     with Worker(directory, deployed=False) as reader:
         reader.follow('c')
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         slot = reader.order('attached')['slot']
         table = WorkerTable.attach(directory / 'workers')
         bell = posix_ipc.Semaphore(semaphore_name(table.token, table.epoch(slot)))

@@ -191,13 +191,13 @@ def test_a_client_that_leaves_is_followed_no_more(
         came = asyncio.Event()
         task = asyncio.create_task(messages(front, scope('/v1/stream/c'), came.set))
         await asyncio.wait_for(came.wait(), WAIT_S)
-        assert producer.listeners == 1
+        assert producer.followers == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(leave())
-    assert producer.listeners == 0
+    assert producer.followers == 0
     producer.finish()
 
 

@@ -14,14 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shmstream import clock
-from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import (
     B_PLACES,
     HEADER_BYTES,
@@ -33,9 +32,10 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
+from shmstream.stream_end import end_stream
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
-from shmstream.wakeups.hub import Watch
+from shmstream.wakeups.hub_watch import Watch
 from tests.memory.segments import create
 
 CAPACITY = 8192

@@ -12,7 +12,7 @@ import pytest
 
 from shmstream.clock import Moment
 from shmstream.ids import MAX_ID_BYTES, OWNER_BYTES
-from shmstream.memory import table
+from shmstream.memory import worker_table
 from shmstream.memory.new_segment import new_segment
 from shmstream.ring import layout
 from shmstream.ring.ring import RingWriter
@@ -41,7 +41,7 @@ WORDS = {
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
-    'W_LISTENERS': 3072,
+    'W_FOLLOWERS': 3072,
 }
 """Byte offset of each word (of the first, where there is one for every worker)."""
 
@@ -193,10 +193,10 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
 
 def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     path = tmp_path / 'workers'
-    made = table.WorkerTable.create(path, made_directory=True, limit=88)
+    made = worker_table.WorkerTable.create(path, made_directory=True, limit=88)
     made.take(0, 0x11, 22)
     made.take(63, 0x33, 44)
-    made.notify(63)
+    made.count_cancel(63)
     made.count_look(63)
     made.count_look(63)
     made.words[made.nap_at(63)] = 55

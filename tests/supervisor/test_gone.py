@@ -21,7 +21,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.segment import hold
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.gone import remove

@@ -80,7 +80,7 @@ class _Orders:
         return self._producers[conv_id].state.label
 
     def listeners(self, conv_id: str) -> int:
-        return self._producers[conv_id].listeners
+        return self._producers[conv_id].followers
 
     def stream(self, conv_id: str, interval_s: float) -> None:
         self._threads[conv_id] = _Thread(self._stream, conv_id, interval_s)

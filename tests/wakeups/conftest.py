@@ -12,8 +12,8 @@ import pytest
 from shmstream import clock
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, hire
 
 
@@ -78,5 +78,5 @@ def produce_here(
     make_segment: Callable[[], Segment], table: WorkerTable, board: Board
 ) -> Callable[[], Stream]:
     """Make one more stream that the process produces which follows."""
-    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    bells = NotedBells(table, (SLOT, EPOCH), board.mark_here)
     return lambda: Stream(make_segment(), bells)

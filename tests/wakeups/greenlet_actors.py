@@ -7,7 +7,7 @@ from typing import Any
 
 from shmstream import LocalError, Streams
 from shmstream.process import this_process
-from shmstream.wakeups import doorbell, threads
+from shmstream.wakeups import doorbell_thread, hub_in_threads
 from tests.support.child import say
 
 FAR_S = 1000.0
@@ -17,7 +17,7 @@ FAR_S = 1000.0
 def _patched_by_gevent() -> Any:
     gevent = importlib.import_module('gevent')
     importlib.import_module('gevent.monkey').patch_all()
-    for module in (doorbell, threads, this_process):
+    for module in (doorbell_thread, hub_in_threads, this_process):
         module.NET_S = FAR_S  # type: ignore[attr-defined]
     return gevent
 

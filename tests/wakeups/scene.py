@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.ring import RingWriter
-from shmstream.wakeups.bells import Bells, Ringer
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import QUIET_TICKS, FollowHub, Watch
+from shmstream.wakeups.hub_pace import QUIET_TICKS, FollowHub
+from shmstream.wakeups.hub_watch import Watch
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.ring_others import Bells
+from shmstream.wakeups.shared_board import Board
 
 SLOT = 5
 EPOCH = 0x1234_5678_9AB0_0001
@@ -23,9 +25,9 @@ class NotedBells(Bells):
         self,
         table: WorkerTable,
         own: tuple[int, int] | None = None,
-        tell: Callable[[int], None] = lambda place: None,
+        mark_here: Callable[[int], None] = lambda place: None,
     ) -> None:
-        super().__init__(table, own, tell)
+        super().__init__(table, own, mark_here)
         self.posted: list[int] = []
 
     def ring(self, slot: int, nap: int = 0) -> None:
@@ -44,14 +46,14 @@ class Stream:
     def __init__(self, segment: Segment, bells: NotedBells) -> None:
         self.segment = segment
         self.writer = RingWriter(segment.view)
-        self.ringer = Ringer(segment, bells)
+        self.marker = Marker(segment, bells)
         self.bells = bells
 
     def write(self, chunk: bytes = b'x') -> list[int]:
         """Append, and return whom it rang."""
         self.writer.append(chunk)
-        self.ringer.mark(self.writer.head)
-        self.ringer.ring()
+        self.marker.mark(self.writer.head)
+        self.marker.ring()
         return self.bells.take()
 
 

@@ -12,13 +12,13 @@ import pytest
 import uvloop
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.board import BY_PIPE, Board
-from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.loops import LoopHubs
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_per_loop import LoopHubs
 from shmstream.wakeups.pipe import PipeBell, pipe_path
+from shmstream.wakeups.ring_others import Bells
 from shmstream.wakeups.semaphore import semaphore_name
+from shmstream.wakeups.shared_board import BY_PIPE, Board
 from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, entered, nap
 
 WAIT_S = 15
@@ -95,7 +95,7 @@ def test_who_follows_beside_the_loop_is_rung_by_the_semaphore(
 ) -> None:
     hub = LoopHubs(board, pipe).of(loop)
     hub.join(stream.segment)
-    board.rung()
+    board.collect_on_ring()
     assert nap(table) & BY_PIPE
     other = produce()
     before = nap(table)
@@ -104,14 +104,14 @@ def test_who_follows_beside_the_loop_is_rung_by_the_semaphore(
     assert nap(table) != before
     assert not nap(table) & BY_PIPE
     assert other.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
     board.nap(told)
     assert not nap(table) & BY_PIPE
     board.leave(told)
     board.nap(told)
     assert nap(table) & BY_PIPE
-    hub.stop_listening()
+    hub.leave_pipe()
     assert not nap(table) & BY_PIPE
     hub.close()
 
@@ -127,7 +127,7 @@ def test_the_next_loop_has_the_pipe_when_the_first_is_closed(
         loop.close()
     assert stream.bells.take() == []
     # The doorbell thread finds out.
-    hubs.poke(look_at_all=True, everybody=False)
+    hubs.look_soon(look_at_all=True, everybody=False)
     assert open_descriptors() == before
 
 
@@ -186,7 +186,7 @@ def test_without_a_pipe_the_thread_rings(
 ) -> None:
     hub = LoopHubs(board, pipe_path(table, EPOCH)).of(loop)
     hub.join(stream.segment)
-    board.rung()
+    board.collect_on_ring()
     assert not nap(table) & BY_PIPE
     assert 'a thread does it' in caplog.text
     hub.close()
@@ -255,7 +255,7 @@ def test_a_bell_that_fails_once_is_heard_the_next_time(
             broken.setattr(board, 'rung', fail)
             stream.write()
             await asyncio.wait_for(failed.wait(), WAIT_S)
-        hub.poke(look_at_all=True)
+        hub.look_soon(look_at_all=True)
         await asyncio.wait_for(task, WAIT_S)
 
     def fail() -> None:
@@ -280,7 +280,7 @@ def test_another_loop_takes_over_the_pipe(
     assert nap(table) & BY_PIPE
     second.close()
     hubs.move(pipe)
-    assert hubs._listener is None
+    assert hubs._pipe_hub is None
 
 
 def test_a_forked_child_keeps_none_of_it(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from shmstream.memory.table import PLACES, WorkerTable
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import PLACES, WorkerTable
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import (
     SLOT,
     Stream,
@@ -50,19 +50,19 @@ def test_who_enters_is_known_to_a_producer_that_has_just_marked(
 ) -> None:
     """It publishes, marks nobody, and only then the other is there."""
     told = Told(stream.segment)
-    fence = stream.ringer._fence
+    fence = stream.marker._fence
     seen: list[bytes] = []
 
     def enter_first() -> None:
-        setattr(stream.ringer, '_fence', fence)  # noqa: B010
+        setattr(stream.marker, '_fence', fence)  # noqa: B010
         board.enter(told)
         # This snapshot has the head in it. The mark comes all the same.
         seen.append(bytes(stream.segment.view[64:72]))
 
-    setattr(stream.ringer, '_fence', enter_first)  # noqa: B010
+    setattr(stream.marker, '_fence', enter_first)  # noqa: B010
     assert stream.write() == [SLOT]
     assert seen == [(1).to_bytes(8, 'little')]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
 
 
@@ -80,7 +80,7 @@ def test_who_enters_while_bytes_come_is_marked_or_sees_them(
     setattr(board, '_fence', write_first)  # noqa: B010
     board.enter(told)
     assert stream.writer.head == 1
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
 
 
@@ -183,8 +183,8 @@ def test_the_crowd_may_come_back(produce: Produce, board: Board) -> None:
     for _ in range(3):
         one, two = entered(board, stream), entered(board, stream)
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         assert (one.take(), two.take()) == (1, 1)
         board.leave(one)
         board.leave(two)
-        board.rung()
+        board.collect_on_ring()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import ring_everybody
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.producer_side import ring_everybody
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import (
     EPOCH,
     SLOT,
@@ -37,11 +37,11 @@ def test_a_dead_worker_s_place_is_not_its_successor_s(
     told = entered(board, other)
     # What the dead one left is no mark of another's: heard at most as a hint.
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     told.take()
     board.nap('a hub')
     assert other.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
     board.leave(told)
     # Now the stream that the dead one followed, at the place that the dead one had.
@@ -53,7 +53,7 @@ def test_a_dead_worker_s_place_is_not_its_successor_s(
     }
     assert nap(table) == before
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
 
 
@@ -68,7 +68,7 @@ def test_a_producer_that_learns_of_a_dead_worker_learns_of_its_successor(
     assert stream.write() == []
     told = entered(board, stream)
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
 
 
@@ -92,7 +92,7 @@ def test_a_process_with_another_slot_keeps_its_places(
         assert [told.take() for told in everyone] == [int(i == at) for i in range(3)]
     board.leave(everyone[0])
     assert streams[0].write() == []
-    board.rung()
+    board.collect_on_ring()
     assert entered(board, streams[0]).take() == 0
     assert streams[0].write() == [9]
 
@@ -101,7 +101,7 @@ def test_a_process_that_moves_while_awake_is_not_rung(
     stream: Stream, board: Board, table: WorkerTable
 ) -> None:
     told = entered(board, stream)
-    board.wake('hub')
+    board.stay_awake('hub')
     table.free(SLOT)
     table.take(9, EPOCH + (1 << 30), 1)
     board.move(table, 9, EPOCH + (1 << 30))
@@ -136,7 +136,7 @@ def test_each_worker_is_marked_on_its_own_board(
     # The other way round, so that one place is two streams' on two boards.
     one = [entered(boards[0], stream) for stream in streams]
     two = [entered(boards[1], stream) for stream in reversed(streams)]
-    boards[0].wake('hub')
+    boards[0].stay_awake('hub')
     assert streams[0].write() == [63]
     for board in boards:
         board.collect()
@@ -162,7 +162,7 @@ def test_a_slot_that_is_another_process_s_by_now_is_rung(
 ) -> None:
     """A producer keeps the bells of the slot that its process had before."""
     board = hire(table)
-    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    bells = NotedBells(table, (SLOT, EPOCH), board.mark_here)
     stream = Stream(segment, bells)
     told = entered(board, stream)
     assert (stream.write(), told.take()) == ([], 1)
@@ -171,7 +171,7 @@ def test_a_slot_that_is_another_process_s_by_now_is_rung(
     board.leave(told)
     told = entered(successor, stream)
     assert (stream.write(), told.take()) == ([SLOT], 0)
-    successor.rung()
+    successor.collect_on_ring()
     assert told.take() == 1
 
 
@@ -183,9 +183,9 @@ def test_a_dead_worker_s_successor_is_not_rung_for_what_it_does_not_follow(
     # It dies; its word in the segment stays.
     successor = hire(table, SLOT, EPOCH + (1 << 40))
     assert stream.write() == []
-    successor.rung()
+    successor.collect_on_ring()
     assert stream.write() == []
     told = entered(successor, stream)
     assert stream.write() == [SLOT]
-    successor.rung()
+    successor.collect_on_ring()
     assert told.take() == 1

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.memory.segment import Segment
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import TICK_S, FollowHub, Taker, Watch
+from shmstream.wakeups.hub_pace import TICK_S, FollowHub
+from shmstream.wakeups.hub_watch import Taker, Watch
 from shmstream.wakeups.pipe import PipeBell
+from shmstream.wakeups.shared_board import Board
 
 log = logging.getLogger('shmstream')
 
@@ -48,15 +49,15 @@ class LoopHub:
     def __init__(self, loop: asyncio.AbstractEventLoop, board: Board) -> None:
         self.loop = loop
         self._board = board
-        self._hub = FollowHub(board, self._alert, self._alert_here)
+        self._hub = FollowHub(board, self.look_soon, self._look_soon_here)
         self._later: asyncio.TimerHandle | None = None
         self._bell: PipeBell | None = None
-        self._poked = False
+        self._look_is_due = False
         self._all = False
         self._everybody = False
         self._ticking = False
 
-    def poke(self, look_at_all: bool = False, everybody: bool = False) -> None:
+    def look_soon(self, look_at_all: bool = False, everybody: bool = False) -> None:
         """Have the loop look at what is marked; from any thread.
 
         Args:
@@ -68,14 +69,14 @@ class LoopHub:
             self._all = True
         if everybody:
             self._everybody = True
-        if self._poked:
+        if self._look_is_due:
             return
-        self._poked = True
+        self._look_is_due = True
         try:
             if _running() is self.loop:
-                self.loop.call_soon(self._on_poke)
+                self.loop.call_soon(self._look_now)
             else:
-                self.loop.call_soon_threadsafe(self._on_poke)
+                self.loop.call_soon_threadsafe(self._look_now)
         except RuntimeError:
             # The loop has closed.
             return
@@ -108,16 +109,13 @@ class LoopHub:
 
         For who is about to write more than the ring holds beyond what was delivered.
         """
-        self._on_poke()
+        self._look_now()
 
-    def _alert(self) -> None:
-        self.poke()
-
-    def _alert_here(self, watch: Watch) -> None:
+    def _look_soon_here(self, watch: Watch) -> None:
         now = time.monotonic()
-        if now - watch.told_at >= TICK_S or _running() is not self.loop:
-            watch.told_at = now
-            self.poke()
+        if now - watch.asked_at >= TICK_S or _running() is not self.loop:
+            watch.asked_at = now
+            self.look_soon()
         elif self._later is None:
             # Written more often than a hub ticks: what else comes until then goes
             # with it.
@@ -125,41 +123,41 @@ class LoopHub:
 
     def _on_later(self) -> None:
         self._later = None
-        self._on_poke()
+        self._look_now()
 
-    def listen(self, path: Path) -> None:
-        """Be rung by the process's pipe from now on; if it cannot be, by its thread."""
-        self.stop_listening()
+    def ring_by_pipe(self, path: Path) -> None:
+        """Have others ring this loop by the process's pipe, and not by its thread."""
+        self.leave_pipe()
         try:
-            self._bell = PipeBell(self.loop, path, self._on_bell)
+            self._bell = PipeBell(self.loop, path, self._on_ring)
         except (OSError, RuntimeError) as ex:
             # The loop waits for no descriptors (NotImplementedError), or is closed.
             log.warning('the event loop cannot be rung, a thread does it: %s', ex)
         else:
-            self._board.listen(self._hub)
+            self._board.ring_by_pipe(self._hub)
 
-    def stop_listening(self) -> None:
-        """Undo ``listen``."""
+    def leave_pipe(self) -> None:
+        """Undo ``ring_by_pipe``."""
         bell, self._bell = self._bell, None
         if bell is not None:
-            self._board.listen(None)
+            self._board.ring_by_pipe(None)
             bell.close()
 
     def close(self) -> None:
         """The loop is closed: nobody drives this hub any more."""
-        self.stop_listening()
+        self.leave_pipe()
         self._hub.close()
 
-    def _on_bell(self) -> None:
-        # What is told now is looked at here, not in another turn of the loop.
-        self._poked = True
+    def _on_ring(self) -> None:
+        # What is marked now is looked at here, not in another turn of the loop.
+        self._look_is_due = True
         try:
-            self._board.rung()
+            self._board.collect_on_ring()
         finally:
-            self._on_poke()
+            self._look_now()
 
-    def _on_poke(self) -> None:
-        self._poked = False
+    def _look_now(self) -> None:
+        self._look_is_due = False
         if self._everybody:
             self._everybody = False
             self._hub.wake_all()
@@ -171,7 +169,7 @@ class LoopHub:
         finally:
             if self._hub.pending:
                 # Whatever went wrong with one must not keep the others waiting.
-                self.poke()
+                self.look_soon()
             if self._hub.awake and not self._ticking:
                 self._ticking = True
                 due = self.loop.time() + TICK_S

@@ -17,9 +17,9 @@ import posix_ipc
 import pytest
 
 from shmstream import Streams
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.doorbell import NET_S, Doorbell
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.doorbell_thread import NET_S, Doorbell
+from shmstream.wakeups.ring_others import Bells
 from shmstream.wakeups.semaphore import STEADY, SteadyWait, semaphore_name
 from tests.support.dying import Interrupted
 from tests.support.leaks import wait_until
@@ -327,7 +327,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     second.on_cancel(lambda: stopped.append('second'))
     reconnected: list[object] = []
     monkeypatch.setattr(process.mappings, 'forget_unused', fail)
-    monkeypatch.setattr(membership.hubs.board, 'rung', fail)
+    monkeypatch.setattr(membership.hubs.board, 'collect_on_ring', fail)
     monkeypatch.setattr(link.client, 'gone', lambda: True)
     monkeypatch.setattr(link._respawner, 'reconnect', reconnected.append)
     done = threading.Event()

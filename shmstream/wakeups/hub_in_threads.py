@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.doorbell import NET_S
-from shmstream.wakeups.hub import TICK_S, FollowHub, Watch
+from shmstream.wakeups.doorbell_thread import NET_S
+from shmstream.wakeups.hub_pace import TICK_S, FollowHub
+from shmstream.wakeups.hub_watch import Watch
+from shmstream.wakeups.shared_board import Board
 
 
 class _LockWaiter:
@@ -42,11 +43,11 @@ class ThreadHub:
     ) -> None:
         self._hub = FollowHub(board, ring)
         if by_pipe:
-            board.listen(self._hub)
+            board.ring_by_pipe(self._hub)
         # Reentrant, as the board's.
         self._lock = threading.RLock()
 
-    def step(self, look_at_all: bool = False, everybody: bool = False) -> float:
+    def look(self, look_at_all: bool = False, everybody: bool = False) -> float:
         """Look around, in the doorbell thread; return the seconds until the next."""
         with self._lock:
             if everybody:
@@ -55,7 +56,7 @@ class ThreadHub:
                 self._hub.look_at_all()
             if self._hub.awake:
                 self._hub.tick()
-            # After the tick: it may have gone to sleep, and been told something then.
+            # After the tick: the hub may have gone to sleep, and been marked then.
             self._hub.look(time.monotonic())
             if self._hub.pending:
                 # Marked just before a nap: nobody rings for it.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Masters:
+class MasterWatch:
     """The set of masters. A pidfd becomes readable when its process ends.
 
     Args:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.board import BY_PIPE
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.shared_board import BY_PIPE
 from tests.support.child import Child
 from tests.support.leaks import wait_until
 from tests.wakeups import greenlet_actors

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Ringer
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import (
     EPOCH,
     SLOT,
@@ -34,7 +34,7 @@ def test_a_process_naps_from_the_beginning(table: WorkerTable, stream: Stream) -
         board = hire(table, SLOT, epoch)
         told = entered(board, stream)
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         assert told.take() == 1
         # It dies awake.
         assert nap(table) == 0
@@ -53,12 +53,12 @@ def test_a_nap_is_rung_for_once_by_each_producer(
             assert stream.write() == [SLOT]
             assert stream.write() == []
         assert [told.take() for told in everyone] == [0, 0, 0]
-        board.rung()
+        board.collect_on_ring()
         assert [told.take() for told in everyone] == [1, 1, 1]
         # Until those who were told are up, and while they are.
         assert nap(table) == 0
         assert streams[0].write() == []
-        board.wake(hub)
+        board.stay_awake(hub)
         assert streams[1].write() == []
         board.collect()
         assert [told.take() for told in everyone] == [1, 1, 0]
@@ -74,12 +74,12 @@ def test_a_ring_for_nothing_renews_the_number(
     # Nobody is there any more when the ring is heard.
     board.leave(told)
     spent = nap(table)
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 0
     assert nap(table) > spent
     board.enter(told)
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
 
 
@@ -88,7 +88,7 @@ def test_what_is_marked_before_a_nap_is_told_when_it_begins(
 ) -> None:
     told = entered(board, stream)
     hub = object()
-    board.wake(hub)
+    board.stay_awake(hub)
     board.collect()
     # This producer has found it awake, and has rung nobody.
     assert stream.write() == []
@@ -101,9 +101,9 @@ def test_a_ring_is_not_heeded_while_somebody_is_awake(
     stream: Stream, board: Board, table: WorkerTable
 ) -> None:
     told = entered(board, stream)
-    board.wake('hub')
+    board.stay_awake('hub')
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 0
     assert nap(table) == 0
     board.collect()
@@ -114,8 +114,8 @@ def test_a_process_naps_when_the_last_of_its_hubs_does(
     stream: Stream, board: Board, table: WorkerTable
 ) -> None:
     told = entered(board, stream)
-    board.wake('one')
-    board.wake('two')
+    board.stay_awake('one')
+    board.stay_awake('two')
     board.nap('one')
     assert nap(table) == 0
     assert stream.write() == []
@@ -132,7 +132,7 @@ def test_a_state_is_marked_although_the_head_stays(
 ) -> None:
     told = entered(board, stream)
     for state in range(5):
-        stream.ringer.ring_state(state)
+        stream.marker.mark_state(state)
         board.collect()
         assert told.take() == 1
 
@@ -142,10 +142,10 @@ def test_another_producer_of_the_same_process_need_not_ring_again(
 ) -> None:
     entered(board, stream)
     assert stream.write() == [SLOT]
-    other = Ringer(stream.segment, stream.bells)
+    other = Marker(stream.segment, stream.bells)
     other.ring()
     assert stream.bells.take() == []
     # One of another process does not know.
     theirs = NotedBells(table)
-    Ringer(stream.segment, theirs).ring()
+    Marker(stream.segment, theirs).ring()
     assert theirs.take() == [SLOT]

@@ -6,8 +6,8 @@ import asyncio
 import threading
 from pathlib import Path
 
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.shared_board import Board
 
 
 class LoopHubs:
@@ -22,34 +22,34 @@ class LoopHubs:
         self._board = board
         self._pipe = pipe
         self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
-        self._listener: LoopHub | None = None
+        self._pipe_hub: LoopHub | None = None
         # Reentrant: a signal handler may use what it has interrupted.
         self._lock = threading.RLock()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
         """Return the hub of the running loop."""
-        before = self._listener
+        before = self._pipe_hub
         if before is not None and before.closed:
             self._forget(before)
         with self._lock:
             hub = self._hubs.get(loop)
             if hub is None:
                 hub = self._hubs.setdefault(loop, LoopHub(loop, self._board))
-            if self._listener is None and self._pipe is not None:
-                self._listener = hub
-                hub.listen(self._pipe)
+            if self._pipe_hub is None and self._pipe is not None:
+                self._pipe_hub = hub
+                hub.ring_by_pipe(self._pipe)
         return hub
 
     def _all(self) -> list[LoopHub]:
         with self._lock:
             return list(self._hubs.values())
 
-    def poke(self, look_at_all: bool, everybody: bool) -> None:
+    def look_soon(self, look_at_all: bool, everybody: bool) -> None:
         """Poke those for whom there is something; forget those whose loop is closed."""
         for hub in self._all():
             # Looked at from here: waking a loop costs more than that.
             if everybody or (look_at_all and hub.behind):
-                hub.poke(look_at_all, everybody)
+                hub.look_soon(look_at_all, everybody)
             if hub.closed:
                 self._forget(hub)
 
@@ -57,8 +57,8 @@ class LoopHubs:
         with self._lock:
             if self._hubs.pop(hub.loop, None) is None:
                 return  # another thread was first
-            if self._listener is hub:
-                self._listener = None
+            if self._pipe_hub is hub:
+                self._pipe_hub = None
         hub.close()
 
     def move(self, pipe: Path) -> None:
@@ -67,17 +67,17 @@ class LoopHubs:
             if self._pipe is None:
                 return
             self._pipe = pipe
-            listener = self._listener
-        if listener is not None and listener.closed:
-            self._forget(listener)
-        elif listener is not None:
-            listener.on_its_thread(lambda: listener.listen(pipe))
+            pipe_hub = self._pipe_hub
+        if pipe_hub is not None and pipe_hub.closed:
+            self._forget(pipe_hub)
+        elif pipe_hub is not None:
+            pipe_hub.on_its_thread(lambda: pipe_hub.ring_by_pipe(pipe))
 
     def close(self) -> None:
         """Nobody drives them any more: have their followers look around."""
         for hub in self._all():
-            hub.poke(everybody=True)
-            hub.on_its_thread(hub.stop_listening)
+            hub.look_soon(everybody=True)
+            hub.on_its_thread(hub.leave_pipe)
 
     def abandon(self) -> None:
         """Let go after a fork: the loops are the parent's."""

@@ -1,4 +1,4 @@
-"""Being rung: the one thread of a process that waits on its semaphore."""
+"""The one thread of a process that waits on its semaphore."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Doorbell:
             try:
                 wait_s = min(self._on_wake(rung), NET_S)
             except BaseException as ex:
-                self._chores.tell('wake-up', ex)
+                self._chores.report('wake-up', ex)
                 wait_s = NET_S
 
     def _wait(self, wait_s: float) -> bool:
@@ -73,7 +73,7 @@ class Doorbell:
                     break
         except BaseException as ex:
             # Closed, or damaged, or something that nobody has thought of.
-            self._chores.tell('waiting on the semaphore', ex)
+            self._chores.report('waiting on the semaphore', ex)
             self._stopping.wait(wait_s)
             return True
         return rung
@@ -104,7 +104,7 @@ class Doorbell:
             post(self._semaphore)
         except (posix_ipc.Error, OSError) as ex:
             if not self._stopping.is_set():
-                self._chores.tell('ringing', ex)
+                self._chores.report('ringing', ex)
 
     def stop(self) -> None:
         """Stop and join the thread, then close the semaphore; in that order.

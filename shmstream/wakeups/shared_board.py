@@ -1,6 +1,6 @@
-"""The bell board: which of the streams that this process follows have changed.
+"""The board: which of the streams that this process follows have changed.
 
-A doorbell says that somebody rang, not who; looking at every stream would make one
+A ring says that something has changed, not what; looking at every stream would make one
 wake-up as dear as all streams together. So each segment that a process follows has a
 *place* on the board of the process (one word in the worker table), where the segment's
 producer leaves a *mark*, and one more word says whether the process naps::
@@ -15,20 +15,23 @@ producer leaves a *mark*, and one more word says whether the process naps::
     full fence
     collect marks -> do not nap if any
 
-Whoever is awake collects the marks on a short tick, and nobody rings; whoever naps is
-rung for once per nap and producer. Marks only hint: what has happened is in the
-segment. A mark is a word of the segment's one producer, and is never cleared: the board
-remembers what it saw last. A nap ends with the nap word at 0, or with a newer number:
-after every ring, so that no number outlives the ring that was spent on it.
+A process that is awake collects the marks on a short tick, and nobody rings it. One
+that naps is rung once per nap and producer. A mark is only a hint: what has happened is
+in the segment. It is a word of the segment's one producer, and is never cleared: the
+board remembers what it saw last. A nap ends with the nap word at 0, or with a newer
+number. It ends after every ring, so that no number outlives the ring that was spent on
+it.
 
-All hubs of a process share its board. It naps when none of them is awake; one that is
-awake collects for all, and alerts those whose streams have changed.
+All hubs of a process share its board. The process naps when none of them is awake; a
+hub that is awake collects for all, and has those look whose streams have changed.
 
-A number says by its lowest bit how to ring: 0, post the process's semaphore, on which
-its doorbell thread waits; 1, write to its pipe, on which the one event loop that
-follows waits by itself, which saves a thread's wake-up. Either leads to ``rung``.
+The lowest bit of a nap's number says how to ring: 0, post the process's semaphore, on
+which its doorbell thread waits; 1, write to its pipe, on which the one event loop that
+follows waits by itself, which saves a thread's wake-up. Either way the process collects
+(``collect_on_ring``).
 
-Producers of the process itself leave no marks, and ring nobody: they ``tell``.
+Producers of the process itself leave no marks in shared memory, and ring nobody: they
+mark the watches of their streams directly (``mark_here``).
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from typing import Protocol
 
 from shmstream.chance import random_bits
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import PLACES, WorkerTable
+from shmstream.memory.worker_table import PLACES, WorkerTable
 from shmstream.ring.fence import make_fence
 from shmstream.ring.layout import WORD
 
@@ -62,7 +65,7 @@ _CROWD = PLACES - 1
 
 
 class Placed(Protocol):
-    """Whatever is told that the segment it watches has changed."""
+    """Whatever watches a segment, and is marked when that has changed."""
 
     segment: Segment
 
@@ -73,7 +76,7 @@ class Placed(Protocol):
             here: by a producer of this process, which rings nobody.
 
         Returns:
-            Whether that is news: False if it was told before and has not looked since.
+            Whether that is new: False if it was marked before, and nobody has looked.
         """
 
 
@@ -92,9 +95,9 @@ class Board:
         self._fence = make_fence()
         self._awake: set[object] = set()
         self._collected_at = 0.0
-        # Replaced, never changed: ``tell`` takes no lock.
+        # Replaced, never changed: ``mark_here`` takes no lock.
         self._placed: dict[int, tuple[Placed, ...]] = {}
-        self._listener: object = None
+        self._pipe_hub: object = None
         self._following: Counter[object] = Counter()
         self._place_of: dict[tuple[int, int], int] = {}
         # Lowest first: only the blocks up to the last one in use are looked at.
@@ -117,7 +120,7 @@ class Board:
         ]
         self._seen = [block() for block in self._blocks]
         if not self._awake:
-            # The slot's last worker left its number there, or 0: nobody would post.
+            # The slot's last worker left its number there, or 0: nobody would ring.
             self._renew_nap()
 
     def move(self, table: WorkerTable, slot: int, epoch: int) -> None:
@@ -132,10 +135,10 @@ class Board:
                 for placed in everyone:
                     placed.mark()
 
-    def listen(self, hub: object) -> None:
-        """Have this hub's loop rung by the pipe, or nobody's if it is None."""
+    def ring_by_pipe(self, hub: object) -> None:
+        """Have others ring this hub's loop by the pipe; None: no loop's."""
         with self._lock:
-            self._listener = hub
+            self._pipe_hub = hub
             if self.naps:
                 self._renew_nap()
 
@@ -143,13 +146,13 @@ class Board:
         """Have a segment's changes marked; what changes after this will be.
 
         Args:
-            placed: what is told.
+            placed: what is marked.
             hub: whose it is.
         """
         segment = placed.segment
         with self._lock:
             self._following[hub] += 1
-            if hub is not self._listener and self._words[self._nap_at] & BY_PIPE:
+            if hub is not self._pipe_hub and self._words[self._nap_at] & BY_PIPE:
                 # A loop that is busy would keep others waiting.
                 self._renew_nap()
             place = self._place_of.get(segment.identity)
@@ -185,15 +188,15 @@ class Board:
             while self._top and not self._in_block[self._top - 1]:
                 self._top -= 1
 
-    def wake(self, hub: object) -> None:
-        """This hub is awake from now on: it collects, and nobody need post."""
+    def stay_awake(self, hub: object) -> None:
+        """This hub is awake from now on: it collects, and nobody need ring."""
         with self._lock:
             self._collected_at = time.monotonic()
             self._awake.add(hub)
             self._words[self._nap_at] = 0
 
     def nap(self, hub: object) -> None:
-        """This hub collects no more. Whatever has been marked by now, it is told."""
+        """This hub collects no more. What has been marked by now is collected."""
         with self._lock:
             self._awake.discard(hub)
             if not self._awake:
@@ -204,27 +207,27 @@ class Board:
         """Whether the number stands that the next to ring has to ring for."""
         return bool(self._words[self._nap_at])
 
-    def tell(self, place: int) -> None:
+    def mark_here(self, place: int) -> None:
         """A producer of this process has changed the segment that has this place."""
         for placed in self._placed.get(place, ()):
             placed.mark(here=True)
 
-    def rung(self) -> None:
-        """The bell has been rung: collect, unless somebody does so anyway."""
+    def collect_on_ring(self) -> None:
+        """Collect after a ring, unless a hub that is awake does so anyway."""
         with self._lock:
             if self._awake:
                 if time.monotonic() - self._collected_at < STALE_S:
                     return
                 # Their loops are blocked, or are run no more: the others do without.
                 self._awake.clear()
-            # Whoever is told wakes up, or naps again once it has looked; until then
-            # nobody need ring.
+            # A hub whose streams are marked stays awake, or naps again once it has
+            # looked. Until then nobody need ring.
             self._words[self._nap_at] = 0
             if not self._collect():
                 self._renew_nap()
 
     def collect(self, hub: object = None) -> None:
-        """Tell everybody whose segment has been marked since the last time.
+        """Mark every watch whose segment has been marked since the last time.
 
         Args:
             hub: who does it, if it is awake and will do it again.
@@ -239,29 +242,29 @@ class Board:
 
     def _renew_nap(self) -> None:
         self._nap += 2
-        alone = self._following.keys() <= {self._listener}
-        by_pipe = self._listener is not None and alone
+        alone = self._following.keys() <= {self._pipe_hub}
+        by_pipe = self._pipe_hub is not None and alone
         self._words[self._nap_at] = self._nap | (BY_PIPE if by_pipe else 0)
         self._fence()
         self._collect()
 
     def _collect(self) -> bool:
-        told = False
+        marked = False
         blocks, seen = self._blocks, self._seen
         for number in range(self._top):
             now = blocks[number]()
             before = seen[number]
             if now != before:
                 seen[number] = now
-                told |= self._tell(number * _BLOCK, before, now)
-        return told
+                marked |= self._mark_watches(number * _BLOCK, before, now)
+        return marked
 
-    def _tell(self, first: int, before: bytes, now: bytes) -> bool:
-        told = False
+    def _mark_watches(self, first: int, before: bytes, now: bytes) -> bool:
+        marked = False
         changed = int.from_bytes(before, 'little') ^ int.from_bytes(now, 'little')
         while changed:
             at = ((changed & -changed).bit_length() - 1) // _WORD_BITS
             changed &= -1 << (at + 1) * _WORD_BITS
             for placed in self._placed.get(first + at, ()):
-                told |= placed.mark()
-        return told
+                marked |= placed.mark()
+        return marked

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shmstream.memory.file_locks import lock_alone, unlock
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 
 _held: weakref.WeakSet[SlotLock] = weakref.WeakSet()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from shmstream.memory.extents import (
+from shmstream.memory.reservation import (
     MAX_EXTENT,
     extend_to,
     reserve_extent,
 )
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.memory.table import TABLE_BYTES
+from shmstream.memory.worker_table import TABLE_BYTES
 from shmstream.ring.layout import HEADER_BYTES
 from tests.memory import actors
 from tests.memory.segments import create

@@ -27,9 +27,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from shmstream.memory.extents import MAX_EXTENT
+from shmstream.memory.reservation import MAX_EXTENT
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import W_OWNER_ROOM
 
 
@@ -72,7 +72,7 @@ class _Purse:
         return self.spent > self.share // 2
 
 
-class Room:
+class RoomShare:
     """One process's share; thread-safe.
 
     Args:
@@ -141,10 +141,10 @@ class Room:
         with self._lock:
             self._wait()
 
-    def answered(self, told: bool) -> None:
-        """The one that was asked has told, or nobody has."""
+    def answered(self, answer: bool) -> None:
+        """The supervisor has answered, or nobody will."""
         with self._lock:
-            if not told:
+            if not answer:
                 self._unanswered = True
                 # And ask again, when it is wanted.
                 self._asked = False
@@ -181,10 +181,10 @@ class Room:
         workers = self._table.workers
         self._purse.see(self._table.room, workers)
         purses = [self._purse]
-        told = 0 if words is None else words[W_OWNER_ROOM]
-        if told:
+        published = 0 if words is None else words[W_OWNER_ROOM]
+        if published:
             purse = self._owners.setdefault(owner, _Purse())
-            purse.see(told - 1, workers)
+            purse.see(published - 1, workers)
             purses.append(purse)
         return purses
 

@@ -11,24 +11,24 @@ One file, written by the supervisor, mapped by every process of the deployment::
     ------  -------------- so far as this, in every version ----------- 32
         32  room             bytes that segments may still take
         40  room sequence    odd while what is held is being measured, even once the
-                             figure is out: two for each (``room``)
+                             figure is out: two for each (``room_share``)
         48  workers          slots in use
         56  limit            bytes that all segments may take: decided once in the
                              life of a deployment, for the supervisors that follow
     ------  ----------------------------------------------------------- 64
         64  slot 0           two cache lines per worker; the supervisor's:
             +0  epoch        random, 0 = free; stored before its semaphore is made
-            +8  pid          for people to read; ``slots`` says who lives
-            +16 notices      counts cancels and the like for this worker's producers
+            +8  pid          for people to read; ``slot_locks`` says who lives
+            +16 cancels      counts cancels and the like for this worker's producers
             +24 looks        counts what makes it look at all streams that it follows
             ---------------- the worker's own:
             +64 nap          a number never used before, while it sleeps; else 0;
-                             bit 0: by which bell it is rung (``wakeups.board``)
+                             bit 0: how to ring (``wakeups.shared_board``)
        192  slot 1 ...       64 slots
     ------  ----------------------------------------------------------- 12288
      12288  board 0          32 KiB per slot, backed by memory once it is taken
             +8*p place[p]    a mark, different at every change of one segment; written
-                             by the segment's producer (``wakeups.board``)
+                             by the segment's producer (``wakeups.shared_board``)
      45056  board 1 ...      64 boards
 
 A table lasts for one life of a deployment: from the first supervisor, through its
@@ -65,7 +65,7 @@ TABLE_BYTES: Final = _BOARDS + _BOARD_BYTES * MAX_SLOTS
 _MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS, _LIMIT = range(8)
 _HEAD_WORDS = 4
 _SLOT0, _SLOT_WORDS = 8, 16
-_EPOCH, _PID, _NOTICES, _LOOKS = range(4)
+_EPOCH, _PID, _CANCELS, _LOOKS = range(4)
 _NAP = 8
 
 
@@ -234,13 +234,13 @@ class WorkerTable:
         pid: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _PID]
         return pid
 
-    def notices(self, slot: int) -> int:
+    def cancels(self, slot: int) -> int:
         """How often something happened to a stream that this worker produces."""
-        notices: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES]
-        return notices
+        cancels: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS]
+        return cancels
 
     def looks(self, slot: int) -> int:
-        """How often something happened that no mark tells of."""
+        """How often something happened that leaves no mark."""
         looks: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS]
         return looks
 
@@ -285,6 +285,6 @@ class WorkerTable:
         """Have the worker look at all that it follows; supervisor only."""
         self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS] += 1
 
-    def notify(self, slot: int) -> None:
-        """Count a notice for the worker in this slot; supervisor only."""
-        self.words[_SLOT0 + slot * _SLOT_WORDS + _NOTICES] += 1
+    def count_cancel(self, slot: int) -> None:
+        """Have the worker look for cancels of what it produces; supervisor only."""
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS] += 1

@@ -8,18 +8,18 @@ import pytest
 
 from shmstream import clock
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import (
     W_CANCELLED,
     W_DROPPED,
     W_EVICTED,
-    W_LISTENERS,
+    W_FOLLOWERS,
     W_PLACES,
 )
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import ring_everybody
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import QUIET_TICKS
+from shmstream.wakeups.hub_pace import QUIET_TICKS
+from shmstream.wakeups.producer_side import ring_everybody
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import SLOT, Hub, Stream, Waiter
 
 Produce = Callable[[], Stream]
@@ -40,7 +40,7 @@ def test_a_sleeper_is_rung_once_and_for_the_next_nap_again(
         assert stream.write() == [SLOT]
         assert stream.write() == []
         assert (waiter.woken, hub.alerts) == (0, 0)
-        board.rung()
+        board.collect_on_ring()
         assert (waiter.woken, hub.alerts) == (0, 1)
         hub.turn()
         assert waiter.woken == 1
@@ -58,7 +58,7 @@ def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
     watch = hub.join(stream.segment)
     first = hub.begin(watch)
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     # Busy: a second look brings something as well.
     assert stream.write() == []
@@ -82,13 +82,13 @@ def test_what_comes_now_and_then_is_rung_for_each_time(
     for _ in range(3):
         waiter = hub.begin(watch)
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         hub.turn(busy=False)
         assert waiter.woken == 1
         assert not hub.awake
     # What is rung for twice within a short time is ticked for ...
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert hub.awake
     # ... until some ticks have brought nothing.
@@ -116,7 +116,7 @@ def test_what_comes_while_it_looks_and_naps_again_is_looked_at(
 
     setattr(hub, '_look', write_after)  # noqa: B010
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn(busy=False)
     setattr(hub, '_look', look)  # noqa: B010
     assert (waiter.woken, hub.alerts, hub.awake) == (1, 1, False)
@@ -140,7 +140,7 @@ def test_a_producer_of_this_process_tells_and_rings_nobody(
     assert (waiter.woken, hub.awake) == (1, False)
     hub.begin(other)
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert hub.awake
     # Awake it looks at its tick; before that if it is not dear to do.
@@ -165,7 +165,7 @@ def test_a_ring_that_comes_while_it_looks_at_its_own_is_not_forgotten(
 
     def ring_first() -> bool:
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         return look()
 
     setattr(hub, '_look', ring_first)  # noqa: B010
@@ -198,7 +198,7 @@ def test_only_what_is_marked_is_looked_at(
     for at in range(50):
         note(at)
     streams[33].write()
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     for at in (2, 49):
         streams[at].write()
@@ -229,7 +229,7 @@ def test_what_a_hub_has_seen_itself_wakes_all_who_wait(
     stream.write()
     late = hub.begin(watch)
     assert (sleeper.woken, late.woken) == (1, 0)
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert late.woken == 0
     # Told of something, it is awake, whether or not that was new.
@@ -237,7 +237,7 @@ def test_what_a_hub_has_seen_itself_wakes_all_who_wait(
     hub.rest()
     assert not hub.awake
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert late.woken == 1
 
@@ -247,7 +247,7 @@ def test_a_mark_between_the_last_look_and_the_nap_is_looked_at(
 ) -> None:
     watch = hub.join(stream.segment)
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     waiter = hub.begin(watch)
     nap = board.nap
@@ -278,7 +278,7 @@ def test_a_segment_that_is_joined_asleep_wakes(
         waiter = hub.begin(hub.join(stream.segment))
         assert not hub.awake
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         hub.turn()
         assert waiter.woken == 1
         hub.rest()
@@ -301,9 +301,9 @@ def test_a_change_of_state_wakes(
 ) -> None:
     waiter = hub.begin(hub.join(stream.segment))
     change(stream, stream.segment.words)
-    stream.ringer.ring_state(stream.writer.state)
+    stream.marker.mark_state(stream.writer.state)
     assert stream.bells.take() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert waiter.woken == 1
 
@@ -324,7 +324,7 @@ def test_what_the_supervisor_changes_is_seen_by_whoever_looks_at_all(
 def test_what_readers_write_wakes_nobody(hub: Hub, segment: Segment) -> None:
     waiter = hub.begin(hub.join(segment))
     segment.words[W_PLACES + SLOT + 1] = 1
-    segment.words[W_LISTENERS] = 1
+    segment.words[W_FOLLOWERS] = 1
     segment.followers.add(SLOT, 1 << 40, 1)
     hub.look_at_all()
     assert waiter.woken == 0
@@ -337,7 +337,7 @@ def test_who_no_longer_waits_is_not_woken(
     gone, stays = hub.begin(watch), hub.begin(watch)
     hub.forget(watch, gone)
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert (gone.woken, stays.woken) == (0, 1)
 
@@ -360,7 +360,7 @@ def test_a_watch_goes_with_its_last_follower(
     hub.leave(first)
     assert hub.join(segment) is first
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.leave(first)
     # It is told of what nobody follows any more, and comes to rest.
     hub.leave(first)
@@ -372,7 +372,7 @@ def test_a_watch_goes_with_its_last_follower(
     assert second is not first
     waiter = hub.begin(second)
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert waiter.woken == 1
 
@@ -382,7 +382,7 @@ def test_followers_at_one_offset_share_the_bytes(
 ) -> None:
     watch = hub.join(stream.segment)
     stream.write(b'abc')
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert watch.read(0) is not watch.read(0), 'one alone keeps nothing'
     hub.join(stream.segment)
@@ -417,7 +417,7 @@ def test_a_look_between_the_dropped_prefix_and_the_head_hands_over_nothing(
     assert taken == []
     stream.segment.words[W_DROPPED] = 0
     stream.write(b'abc')
-    board.rung()
+    board.collect_on_ring()
     hub.turn()
     assert taken == [(0, b'abc')]
 
@@ -428,7 +428,7 @@ def test_a_tick_left_over_takes_nothing_from_a_poke(
     """The timer of a hub that has slept since: the poke must find what it is for."""
     waiter = hub.begin(hub.join(stream.segment))
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     hub.tick()
     assert waiter.woken == 0
     hub.turn()
@@ -445,7 +445,7 @@ def test_a_hub_that_has_been_told_and_goes_leaves_the_others_rung(
     watch = one.join(stream.segment)
     two.join(other.segment)
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     assert one.alerts == 1
     one.leave(watch)
     assert other.write() == [SLOT]

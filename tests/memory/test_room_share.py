@@ -14,10 +14,10 @@ import pytest
 from shmstream import Producer, State, Streams
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import MAX_EXTENT
-from shmstream.memory.room import Room
+from shmstream.memory.reservation import MAX_EXTENT
+from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.process import room_requests
 from tests.memory.segments import create
 from tests.support.leaks import wait_until
@@ -39,7 +39,7 @@ def test_f60_half_of_a_share_is_left_when_the_supervisor_is_asked_and_once(
     table: WorkerTable,
 ) -> None:
     asked: list[bool] = []
-    room = Room(table, lambda: asked.append(True))
+    room = RoomShare(table, lambda: asked.append(True))
     for eighths in range(1, 9):
         assert room.take(SHARE // 8)
         assert len(asked) == (eighths > 4)
@@ -52,7 +52,7 @@ def test_f60_on_a_loop_a_share_that_is_used_up_goes_into_what_others_leave(
     table: WorkerTable,
 ) -> None:
     asked: list[bool] = []
-    room = Room(table, lambda: asked.append(True))
+    room = RoomShare(table, lambda: asked.append(True))
 
     async def write() -> None:
         assert room.take(SHARE)
@@ -72,7 +72,7 @@ def test_f60_on_a_loop_a_share_that_is_used_up_goes_into_what_others_leave(
 def test_f42_what_is_taken_while_it_is_measured_counts_in_the_figure(
     table: WorkerTable,
 ) -> None:
-    room = Room(table, lambda: None)
+    room = RoomShare(table, lambda: None)
     assert room.take(SHARE // 2)
     table.measure_room()
     assert room.take(SHARE // 2)
@@ -124,7 +124,7 @@ def test_f60_a_thread_waits_for_the_word_and_takes_what_it_says(
         room.answered(True)
 
     figures = [2 * SHARE, 0]
-    room = Room(table, ask)
+    room = RoomShare(table, ask)
     assert room.take(SHARE // 2)
     # Nothing is lent to who can wait: the figure is the limit.
     assert not room.take(SHARE)
@@ -140,7 +140,7 @@ def test_f60_while_nobody_answers_the_file_system_is_the_limit(
     table: WorkerTable,
 ) -> None:
     asked: list[bool] = []
-    room = Room(table, lambda: asked.append(True))
+    room = RoomShare(table, lambda: asked.append(True))
 
     async def write() -> None:
         assert room.take(SHARE + MAX_EXTENT)
@@ -168,8 +168,10 @@ class Waits:
         self.begun, self.over = threading.Event(), threading.Event()
         self.times = 0
         self._enough = enough
-        monkeypatch.setattr(Room, '_may_take', lambda *_: bool(self.times and enough))
-        monkeypatch.setattr(Room, '_wait', self._wait)
+        monkeypatch.setattr(
+            RoomShare, '_may_take', lambda *_: bool(self.times and enough)
+        )
+        monkeypatch.setattr(RoomShare, '_wait', self._wait)
 
     def _wait(self) -> None:
         self.times += 1
@@ -225,7 +227,7 @@ def test_f60_whatever_ends_the_asking_is_an_answer(
         raise RuntimeError
 
     monkeypatch.setattr(room_requests, 'ask', fail)
-    room = Room(table, lambda: None)
+    room = RoomShare(table, lambda: None)
     asking = room_requests.RoomRequests(RuntimeDirectory(tmp_path))
     assert room.take(SHARE // 2 + 1)
     assert room.asked

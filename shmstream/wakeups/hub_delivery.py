@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-from shmstream.wakeups.hub import Watch
-from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_watch import Watch
 
 Send = Callable[[bytes], Awaitable[object]]
 """Hands bytes on, in order, one call at a time."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from shmstream import clock
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import W_CANCELLED, W_EVICTED
 from shmstream.supervisor.session import Session
-from shmstream.wakeups.bells import Bells, ring_everybody
+from shmstream.wakeups.producer_side import ring_everybody
+from shmstream.wakeups.ring_others import Bells
 
 
-class Marks:
+class SegmentWords:
     """Writes them.
 
     Args:
@@ -47,7 +48,7 @@ class Marks:
         if cancel and not session.reader.producer_state.final:
             slot = self._table.slot_of(session.producer_epoch)
             if slot is not None:
-                self._table.notify(slot)
+                self._table.count_cancel(slot)
                 self._bells.ring(slot)
 
     def ring(self, segment: Segment) -> None:

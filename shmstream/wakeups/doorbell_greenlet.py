@@ -1,8 +1,8 @@
-"""Being rung where gevent has made greenlets of threads.
+"""The doorbell where gevent has made greenlets of threads.
 
 A greenlet that waits in C code stops all others, and the doorbell's wait is one:
 ``posix_ipc`` knows nothing of gevent. So the doorbell waits by gevent's own means, and
-on the process's pipe, which rings it just as it rings an event loop (``pipe``): there
+on the process's pipe, by which others ring it just as an event loop (``pipe``): there
 is no native thread, all the work of the process is done by greenlets of one thread, and
 the locks that gevent has patched are the right ones. The semaphore, by which only the
 supervisor rings then, is looked at every ``NET_S``.
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 from shmstream.errors import LocalError
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.doorbell import Doorbell
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.doorbell_thread import Doorbell
 from shmstream.wakeups.pipe import DRAIN, open_pipe, pipe_path
 from shmstream.wakeups.semaphore import semaphore_name
 
@@ -88,11 +88,11 @@ class GreenletDoorbell(Doorbell):
         self._pipe = io.FileIO(open_pipe(pipe), 'r+')
 
     def _acquire(self, wait_s: float) -> bool:
-        rung = self._listen(wait_s)
+        rung = self._wait_on_pipe(wait_s)
         posted = self._semaphore.value > 0 and super()._acquire(0)
         return rung or posted
 
-    def _listen(self, wait_s: float) -> bool:
+    def _wait_on_pipe(self, wait_s: float) -> bool:
         fd = self._pipe.fileno()
         try:
             # Also if it is not to wait: others must have their turn.
