@@ -19,7 +19,7 @@ from shmstream.memory.segment_writer import segment_writer
 from shmstream.process.live_producers import LiveProducers
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.stream_end import EVENT_STREAM, end_stream
+from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
 from shmstream.wakeups.ring_others import Bells
 
@@ -232,7 +232,7 @@ class Producer:
 
     def _run_out(self, why: NoRoom) -> bool:
         log.warning('stream %s: %s', self.generation, why)
-        self.abort('no room left for this stream')
+        self.abort(NO_ROOM)
         return False
 
     async def drain(self) -> None:
@@ -352,4 +352,4 @@ class Producer:
             self._process.later(self._abort_dropped)
 
     def _abort_dropped(self) -> None:
-        self.abort('the producer was dropped')
+        self.abort(DROPPED)

@@ -11,6 +11,13 @@ from shmstream.ring.state import State
 
 EVENT_STREAM = 'text/event-stream'
 
+DIED = 'the producer of this stream has died'
+DROPPED = 'the producer was dropped'
+SHUTTING_DOWN = 'the producer is shutting down'
+NO_ROOM = 'no room left for this stream'
+DID_NOT_BEGIN = 'the stream could not begin'
+"""What readers of an aborted stream are told, by what has ended it."""
+
 
 def is_event_stream(content_type: str) -> bool:
     """Whether an error can be told in-band, as an event."""

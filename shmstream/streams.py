@@ -28,7 +28,7 @@ from shmstream.process.host import Host
 from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import EVENT_STREAM
+from shmstream.stream_end import DID_NOT_BEGIN, EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
 
 _SOON_S = 1.5
@@ -184,7 +184,7 @@ class Streams:
         except BaseException:
             # Whoever keeps the exception keeps what these names stand for.
             if made:
-                made[0].abort('the stream could not begin')
+                made[0].abort(DID_NOT_BEGIN)
             elif lock is not None:
                 lock.close()
             raise

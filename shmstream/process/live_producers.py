@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shmstream.errors import SupervisorUnavailable
 from shmstream.guarded_chores import GuardedChores
+from shmstream.stream_end import SHUTTING_DOWN
 
 CLOSED = 'the stream could not be made: its Streams has been closed'
 
@@ -74,7 +75,7 @@ class LiveProducers:
             if attachment in (None, producer.attachment):
                 self._chores.do(
                     'aborting a stream',
-                    functools.partial(producer.abort, 'the producer is shutting down'),
+                    functools.partial(producer.abort, SHUTTING_DOWN),
                     None,
                 )
 

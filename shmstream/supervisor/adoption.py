@@ -40,6 +40,9 @@ from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
 
+RETURN_S = 3.0
+"""How long a predecessor's workers may take to connect again."""
+
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')

@@ -14,7 +14,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import open_segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.state import State
-from shmstream.stream_end import end_stream
+from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Session
@@ -83,8 +83,7 @@ class Finishing:
             if segment.cancelled:
                 end_stream(segment, segment_writer(segment, fd), State.CANCELLED)
             else:
-                why = 'the producer of this stream has died'
-                end_stream(segment, segment_writer(segment, fd), State.ABORTED, why)
+                end_stream(segment, segment_writer(segment, fd), State.ABORTED, DIED)
             self._words.ring(segment)
             return True
         finally:

@@ -26,6 +26,7 @@ import time
 from shmstream.errors import ControlError
 from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.adoption import RETURN_S
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.leftovers import Leftovers
@@ -42,9 +43,6 @@ log = logging.getLogger('shmstream.supervisor')
 
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
-
-RETURN_S = 3.0
-"""How long a predecessor's workers may take to connect again."""
 
 ACCEPT_PAUSE_S = 1.0
 

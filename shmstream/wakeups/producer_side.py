@@ -19,8 +19,8 @@ from shmstream.wakeups.ring_others import Bells
 class Marker:
     """The producer's side of one segment: marks the boards of who follows, and rings.
 
-    ``shared_board`` draws the protocol. ``mark`` belongs to one thread at a time, under a lock
-    whose release is part of the fence; ``ring`` may run in several.
+    ``shared_board`` draws the protocol. ``mark`` belongs to one thread at a time, under
+    a lock whose release is part of the fence; ``ring`` may run in several.
 
     Attributes:
         marks: where marks are left, as far as it is known.

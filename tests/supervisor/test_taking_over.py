@@ -23,7 +23,8 @@ from shmstream.process import respawn
 from shmstream.process.respawn import Respawner
 from shmstream.ring.state import State
 from shmstream.supervisor import server, timers
-from shmstream.supervisor.server import DYING_S, RETURN_S, ROOM_S, Supervisor
+from shmstream.supervisor.adoption import RETURN_S
+from shmstream.supervisor.server import DYING_S, ROOM_S, Supervisor
 from shmstream.supervisor.session import Session
 
 
