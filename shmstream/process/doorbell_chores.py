@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from shmstream.guarded_chores import GuardedChores
@@ -26,13 +24,14 @@ NET: Final = 4
 """Occasion: every ``NET_S``, whether or not anybody rings."""
 
 
-@dataclass
 class Wake:
     """One waking of the thread.
 
-    Attributes:
+    Args:
         membership: the process's.
         now: seconds on the monotonic clock.
+
+    Attributes:
         occasions: the sum of those that it is.
         look_at_all: whether followers are to look at what is not marked, too.
         everybody: whether all followers are to wake up: the process has been told to
@@ -40,12 +39,21 @@ class Wake:
         wait_s: seconds to wait until the next time.
     """
 
-    membership: Membership
-    now: float
-    occasions: int
-    look_at_all: bool
-    everybody: bool
-    wait_s: float = NET_S
+    __slots__ = (
+        'everybody',
+        'look_at_all',
+        'membership',
+        'now',
+        'occasions',
+        'wait_s',
+    )
+
+    def __init__(self, membership: Membership, now: float) -> None:
+        self.membership = membership
+        self.now = now
+        self.occasions = WAKE
+        self.look_at_all = self.everybody = False
+        self.wait_s = NET_S
 
 
 class DoorbellChores:
@@ -89,49 +97,52 @@ class DoorbellChores:
         membership = self._holder.now
         if membership is None:
             return NET_S
-        # First of all: somebody waits for this.
-        self._guard.do('the board', membership.hubs.board.collect_on_ring, None)
-        wake = self._look(membership)
+        wake = Wake(membership, time.monotonic())
+        # By hand: whoever is woken by the doorbell waits for this, with cold caches.
         for name, occasion, chore in CHORES:
             if occasion & wake.occasions:
-                self._guard.do(name, functools.partial(chore, self, wake), None)
+                try:
+                    chore(self, wake)
+                except BaseException as ex:
+                    self._guard.report(name, ex)
         return wake.wait_s
 
-    def _look(self, membership: Membership) -> Wake:
-        now = time.monotonic()
-        cancels, looks = membership.news()
+    def _collect(self, wake: Wake) -> None:
+        wake.membership.hubs.board.collect_on_ring()
+
+    def _see(self, wake: Wake) -> None:
+        cancels, looks = wake.membership.news()
         # By the clock, not by whether the wait ran out: under steady traffic the bell
         # never stops ringing.
-        due = now >= self._net_at
+        due = wake.now >= self._net_at
         if due:
-            self._net_at = now + NET_S
-        left = self._guard.do('leaving', self._leaving, False)
-        everybody, self._left = left and not self._left, left
-        occasions = WAKE
-        if due or cancels or looks or left:
-            occasions |= NEWS
-        if due:
-            occasions |= NET
-        return Wake(membership, now, occasions, due or looks, everybody)
+            self._net_at = wake.now + NET_S
+            wake.occasions |= NET
+        wake.look_at_all = due or looks
+        if due or cancels or looks:
+            wake.occasions |= NEWS
+
+    def _see_leaving(self, wake: Wake) -> None:
+        before, self._left = self._left, self._leaving()
+        if self._left:
+            wake.everybody = not before
+            wake.occasions |= NEWS
 
     def _look_for_cancels(self, wake: Wake) -> None:
         for producer in self._producers.all():
             self._guard.do('a stop hook', producer.look_for_cancel, None)
 
-    def _wake_loops(self, wake: Wake) -> None:
+    def _look_on_loops(self, wake: Wake) -> None:
         if wake.look_at_all or wake.everybody:
             wake.membership.hubs.loops.look_soon(wake.look_at_all, wake.everybody)
-
-    def _wake_threads(self, wake: Wake) -> None:
-        if wake.look_at_all or wake.everybody:
-            wake.membership.hubs.threads.look(wake.look_at_all, wake.everybody)
 
     def _ask_for_room(self, wake: Wake) -> None:
         if self._room_requests.wanted:
             self._room_requests.ask_aside(wake.now, wake.membership.room)
 
-    def _look_for_threads(self, wake: Wake) -> None:
-        wake.wait_s = wake.membership.hubs.threads.look()
+    def _look_in_threads(self, wake: Wake) -> None:
+        threads = wake.membership.hubs.threads
+        wake.wait_s = threads.look(wake.look_at_all, wake.everybody)
 
     def _forget_mappings(self, wake: Wake) -> None:
         self._mappings.forget_unused(wake.now)
@@ -154,7 +165,7 @@ class DoorbellChores:
 
     def do_later(self) -> None:
         """Do what has been put off."""
-        while True:
+        while not self._later.empty():
             try:
                 # Whoever leaves does this as well: it must not wait for the other.
                 action = self._later.get_nowait()
@@ -164,14 +175,17 @@ class DoorbellChores:
 
 
 CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
+    # First of all: somebody waits for this.
+    ('the board', WAKE, DoorbellChores._collect),
+    ('the table', WAKE, DoorbellChores._see),
+    ('leaving', WAKE, DoorbellChores._see_leaving),
     ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
-    ('loops', NEWS, DoorbellChores._wake_loops),
-    ('threads', NEWS, DoorbellChores._wake_threads),
+    ('loops', NEWS, DoorbellChores._look_on_loops),
     ('what was put off', WAKE, lambda chores, wake: chores.do_later()),
-    ('asking for room', WAKE, DoorbellChores._ask_for_room),
-    ('threads that follow', WAKE, DoorbellChores._look_for_threads),
+    ('room', WAKE, DoorbellChores._ask_for_room),
+    ('threads', WAKE, DoorbellChores._look_in_threads),
     ('mappings', NET, DoorbellChores._forget_mappings),
     ('the supervisor', NET, lambda chores, wake: chores._keep_supervisor()),
     ('leaving unused', NET, lambda chores, wake: chores._leave_unused()),
 )
-"""In their order: name, occasion, and what is done. The board comes before them."""
+"""In their order: name, occasion, and what is done."""
