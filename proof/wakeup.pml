@@ -561,7 +561,7 @@ inline alert(h) {               /* FollowHub._look_soon                         
 #ifdef THREADS
 #ifndef NO_SELF_RING
     if
-    :: !is_bell ->              /* Seat.ring                                          */
+    :: !is_bell ->              /* Membership.ring                                    */
         empty_buffer(of_worker[0]); bell[0] = true
     :: else                     /* looks before it waits again                        */
     fi;
@@ -1400,7 +1400,7 @@ end:
     od
 }
 
-proctype Doorbell(byte k) {     /* Doorbell._run, Duties.on_wake, ThreadHub.step      */
+proctype Doorbell(byte k) {     /* Doorbell._run, on_wake, ThreadHub.look             */
     HUB_LOCALS;
     byte looked;
     bool every;

@@ -33,7 +33,7 @@ _lock = threading.RLock()
 
 
 class Attachment:
-    """One holder's hold on this process's part. Made by ``attach``.
+    """One holder's claim to this process's part. Made by ``attach``.
 
     Attributes:
         process: the process's part in the deployment, shared with others.
@@ -57,7 +57,7 @@ class Attachment:
     def close(self) -> None:
         """Abort what is produced under it, and let its followers go. Idempotent.
 
-        The last one takes the process with it, and returns when that has left.
+        The last one has the process leave, and returns when that is done.
         """
         self._closed = True
         self.process.producers.abort(self)

@@ -258,5 +258,5 @@ class MembershipHolder:
         self._lock = threading.RLock()
         if self.now is not None:
             self.now.hubs.loops.abandon()
-            # ``memory.slots`` has closed our copy of the slot's lock.
+            # ``memory.slot_locks`` has closed our copy of the slot's lock.
             self.now = None

@@ -96,7 +96,7 @@ class ThisProcess:
         """Start supervisors with this from now on, unless there is a config already."""
         if self.link.supervise(config, masters):
             # A supervisor that is there does not know these masters, and who only
-            # follows never asks it for anything: the doorbell's thread has it told.
+            # follows never asks it for anything: the doorbell's thread names them.
             self._chores.look_soon()
 
     def _take_slot(self, slot: int, epoch: int) -> None:

@@ -24,7 +24,7 @@ class Workers:
     """Gives out slots. Bells are made here, and unlinked in their life here only.
 
     A slot is somebody's while its process is connected, or holds its lock
-    (``memory.slots``).
+    (``memory.slot_locks``).
 
     Args:
         table: the worker table.

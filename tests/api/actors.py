@@ -244,9 +244,11 @@ def attach_and_drop(directory: str, collects: bool, forks: bool) -> None:
     """Attach again and again, with something in use, and close nothing."""
     if not collects:
         gc.disable()
+    slots = _held(directory)[2]
     producer: Producer | None = Streams.attach(directory).create('dropped')
     producer = None
-    assert wait_until(lambda: threading.active_count() == 1)
+    # The supervisor sees a little later than we that the slot is free.
+    assert wait_until(lambda: _held(directory)[1:] == (1, slots))
     before = _held(directory)
     many = [Streams.attach(directory) for _ in range(64)]
     for each in many:

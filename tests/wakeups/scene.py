@@ -63,8 +63,8 @@ def hire(table: WorkerTable, slot: int = SLOT, epoch: int = EPOCH) -> Board:
     return Board(table, slot, epoch)
 
 
-class Told:
-    """Whoever is told that its segment may have changed: counts."""
+class Watcher:
+    """Whoever is watcher that its segment may have changed: counts."""
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
@@ -81,11 +81,11 @@ class Told:
         return times
 
 
-def entered(board: Board, stream: Stream) -> Told:
+def entered(board: Board, stream: Stream) -> Watcher:
     """Somebody follows the stream from now on."""
-    told = Told(stream.segment)
-    board.enter(told)
-    return told
+    watcher = Watcher(stream.segment)
+    board.enter(watcher)
+    return watcher
 
 
 def nap(table: WorkerTable, slot: int = SLOT) -> int:
@@ -111,20 +111,20 @@ class Hub(FollowHub):
     def __init__(self, board: Board, eager: bool = False) -> None:
         note_here = (lambda watch: self._note()) if eager else None
         super().__init__(board, self._note, note_here)
-        self.alerts = 0
+        self.looks_asked_for = 0
         self._now = 0.0
 
     def _note(self) -> None:
-        self.alerts += 1
+        self.looks_asked_for += 1
 
     def turn(self, busy: bool = True) -> None:
-        """Look, if it has been alerted.
+        """Look, if it has been asked to.
 
         Args:
             busy: soon after the hub was rung for the last time: it stays awake.
         """
-        if self.alerts:
-            self.alerts = 0
+        if self.looks_asked_for:
+            self.looks_asked_for = 0
             if busy:
                 self._rung_at = self._now
             else:

@@ -39,9 +39,9 @@ def test_a_sleeper_is_rung_once_and_for_the_next_nap_again(
         assert not hub.awake
         assert stream.write() == [SLOT]
         assert stream.write() == []
-        assert (waiter.woken, hub.alerts) == (0, 0)
+        assert (waiter.woken, hub.looks_asked_for) == (0, 0)
         board.collect_on_ring()
-        assert (waiter.woken, hub.alerts) == (0, 1)
+        assert (waiter.woken, hub.looks_asked_for) == (0, 1)
         hub.turn()
         assert waiter.woken == 1
         assert hub.awake
@@ -49,7 +49,7 @@ def test_a_sleeper_is_rung_once_and_for_the_next_nap_again(
         hub.tick()
         hub.rest()
         assert not hub.awake
-        assert hub.alerts == 0
+        assert hub.looks_asked_for == 0
 
 
 def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
@@ -71,7 +71,7 @@ def test_a_hub_that_is_awake_wakes_at_its_tick_and_rings_nobody(
         hub.tick()
         assert waiter.woken == 1
     assert hub.awake
-    assert hub.alerts == 0
+    assert hub.looks_asked_for == 0
     assert first.woken == 1
 
 
@@ -110,7 +110,7 @@ def test_what_comes_while_it_looks_and_naps_again_is_looked_at(
     def write_after() -> bool:
         found = look()
         hub.wait(watch, watch.last, waiter)
-        # Told of, and not yet asleep again: nobody rings.
+        # Watcher of, and not yet asleep again: nobody rings.
         assert stream.write() == []
         return found
 
@@ -119,7 +119,7 @@ def test_what_comes_while_it_looks_and_naps_again_is_looked_at(
     board.collect_on_ring()
     hub.turn(busy=False)
     setattr(hub, '_look', look)  # noqa: B010
-    assert (waiter.woken, hub.alerts, hub.awake) == (1, 1, False)
+    assert (waiter.woken, hub.looks_asked_for, hub.awake) == (1, 1, False)
     hub.turn(busy=False)
     assert waiter.woken == 2
     assert stream.write() == [SLOT]
@@ -134,7 +134,7 @@ def test_a_producer_of_this_process_tells_and_rings_nobody(
     watch, other = hub.join(here.segment), hub.join(stream.segment)
     waiter = hub.begin(watch)
     assert here.write() == []
-    assert hub.alerts == 1
+    assert hub.looks_asked_for == 1
     # It needs no ticks, and others have to ring as before.
     hub.turn()
     assert (waiter.woken, hub.awake) == (1, False)
@@ -146,7 +146,7 @@ def test_a_producer_of_this_process_tells_and_rings_nobody(
     # Awake it looks at its tick; before that if it is not dear to do.
     waiter = hub.begin(watch)
     assert here.write() == []
-    assert hub.alerts == eager
+    assert hub.looks_asked_for == eager
     hub.turn()
     assert waiter.woken == eager
     hub.tick()
@@ -173,7 +173,7 @@ def test_a_ring_that_comes_while_it_looks_at_its_own_is_not_forgotten(
     hub.turn()
     setattr(hub, '_look', look)  # noqa: B010
     assert waiter.woken == 1
-    # What it was alerted for has been seen.
+    # What it was to look at has been seen.
     hub.turn()
     assert not hub.awake
     assert stream.write() == [SLOT]
@@ -232,7 +232,7 @@ def test_what_a_hub_has_seen_itself_wakes_all_who_wait(
     board.collect_on_ring()
     hub.turn()
     assert late.woken == 0
-    # Told of something, it is awake, whether or not that was new.
+    # Watcher of something, it is awake, whether or not that was new.
     assert hub.awake
     hub.rest()
     assert not hub.awake
@@ -261,7 +261,7 @@ def test_a_mark_between_the_last_look_and_the_nap_is_looked_at(
     hub.rest()
     assert not hub.awake
     assert waiter.woken == 0
-    assert hub.alerts
+    assert hub.looks_asked_for
     hub.turn()
     assert waiter.woken == 1
     # Its number stands: nobody was rung for, and the next one is.
@@ -422,10 +422,10 @@ def test_a_look_between_the_dropped_prefix_and_the_head_hands_over_nothing(
     assert taken == [(0, b'abc')]
 
 
-def test_a_tick_left_over_takes_nothing_from_a_poke(
+def test_a_tick_left_over_takes_nothing_from_a_look(
     stream: Stream, hub: Hub, board: Board
 ) -> None:
-    """The timer of a hub that has slept since: the poke must find what it is for."""
+    """The timer of a hub that has slept since: the look must find what it is for."""
     waiter = hub.begin(hub.join(stream.segment))
     assert stream.write() == [SLOT]
     board.collect_on_ring()
@@ -439,16 +439,16 @@ def test_a_tick_left_over_takes_nothing_from_a_poke(
 def test_a_hub_that_has_been_told_and_goes_leaves_the_others_rung(
     produce: Callable[[], Stream], board: Board
 ) -> None:
-    """Its loop may end before it is poked; nobody is awake then."""
+    """Its loop may end before it looks; nobody is awake then."""
     one, two = Hub(board), Hub(board)
     stream, other = produce(), produce()
     watch = one.join(stream.segment)
     two.join(other.segment)
     stream.write()
     board.collect_on_ring()
-    assert one.alerts == 1
+    assert one.looks_asked_for == 1
     one.leave(watch)
     assert other.write() == [SLOT]
-    # The poke that comes after all wakes nobody.
+    # The look that comes after all wakes nobody.
     one.turn()
     assert not one.awake

@@ -29,7 +29,7 @@ def test_the_hub_that_is_awake_collects_for_the_other(
     assert (one.awake, two.awake) == (True, False)
     assert other.write() == []
     one.tick()
-    assert two.alerts == 1
+    assert two.looks_asked_for == 1
     assert waiter.woken == 0
     two.turn()
     assert waiter.woken == 1
@@ -44,14 +44,14 @@ def test_the_hub_that_is_awake_collects_for_the_other(
     one.rest()
     two.rest()
     assert (one.awake, two.awake) == (False, False)
-    assert (one.alerts, two.alerts) == (0, 0)
+    assert (one.looks_asked_for, two.looks_asked_for) == (0, 0)
     assert (stream.write(), other.write()) == ([SLOT], [SLOT])
 
 
 def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
     produce: Produce, board: Board
 ) -> None:
-    """It takes us to be awake, and alerts nobody; we were about to sleep."""
+    """It takes us to be awake, and looks_asked_for nobody; we were about to sleep."""
     one, two = Hub(board), Hub(board)
     stream, other = produce(), produce()
     watch = one.join(stream.segment)
@@ -69,7 +69,7 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
         # After the last look, before the nap.
         assert stream.write() == []
         board.collect()
-        assert one.alerts == 0
+        assert one.looks_asked_for == 0
         return found
 
     for _ in range(QUIET_TICKS - 1):
@@ -79,7 +79,7 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
     one.tick()
     assert not one.awake
     assert waiter.woken == 0
-    assert one.alerts == 1
+    assert one.looks_asked_for == 1
     one.turn()
     assert waiter.woken == 1
 
@@ -106,7 +106,7 @@ def test_two_hubs_on_one_stream_are_both_told(stream: Stream, board: Board) -> N
     board.collect_on_ring()
     two.turn()
     assert waiter.woken == 1
-    assert one.alerts == 0
+    assert one.looks_asked_for == 0
 
 
 @pytest.mark.parametrize('alone', [True, False])

@@ -252,7 +252,7 @@ def test_a_bell_that_fails_once_is_heard_the_next_time(
         task = asyncio.ensure_future(hub.wait(watch, seen))
         await asyncio.sleep(0)
         with monkeypatch.context() as broken:
-            broken.setattr(board, 'rung', fail)
+            broken.setattr(board, 'collect_on_ring', fail)
             stream.write()
             await asyncio.wait_for(failed.wait(), WAIT_S)
         hub.look_soon(look_at_all=True)
