@@ -30,7 +30,7 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = all there are
     ------  ---------------------  ---------------------------------------------- 512 --
-       512  reader worker k        places[k]        epoch tag | place on k's bell board
+       512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
     ------  ---------------------  --------------------------------------------- 1024 --
       1024  supervisor, once       owner digest     32 bytes

@@ -54,7 +54,7 @@ class Adoption:
     Args:
         directory: where it is.
         index: gets the sessions.
-        marks: marks what is none any more.
+        words: cancels and evicts what is none any more.
         gone: counts that.
         make_place: evicts something that has ended; returns whether anything had.
     """

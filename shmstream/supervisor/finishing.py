@@ -26,7 +26,7 @@ class Finishing:
     Args:
         directory: where they are.
         index: loses those whose files have been removed.
-        words: marks those, and rings who follows.
+        words: writes what their followers see, and rings them.
     """
 
     def __init__(

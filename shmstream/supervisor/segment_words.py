@@ -1,6 +1,6 @@
 """The supervisor's own words in a segment: cancelled, and evicted.
 
-Whoever follows is rung, and so is the producer if it is to stop.
+It rings whoever follows, and the producer if that is to stop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shmstream.wakeups.ring_others import Bells
 
 
 class SegmentWords:
-    """Writes them.
+    """Writes those words, and rings who has to see them.
 
     Args:
         table: the workers, to ring those that follow or produce.
@@ -26,7 +26,7 @@ class SegmentWords:
         self._bells = Bells(table)
 
     def cancel(self, session: Session) -> None:
-        """Tell the producer to stop."""
+        """Cancel it: the producer is to stop."""
         self._mark(session, cancel=True, evict=False)
 
     def evict(self, session: Session) -> None:

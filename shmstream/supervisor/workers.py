@@ -69,7 +69,7 @@ class Workers:
         try:
             self._table.back_board(self._path, slot)
         except OSError as ex:
-            raise NoRoom(f'no room for a bell board: {ex.strerror}') from ex
+            raise NoRoom(f'no room for a board: {ex.strerror}') from ex
         epoch = random_bits(63) | 1
         try:
             # Into the table first: what is in the table is cleaned up after a crash.
@@ -91,7 +91,7 @@ class Workers:
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
-            # Not every file system has them. A loop is rung by its thread then.
+            # Not every file system has them. Others ring a loop by its thread then.
             log.warning('no pipe for slot %d: %s', slot, ex)
 
     def left(self, slot: int) -> None:
@@ -125,7 +125,7 @@ class Workers:
                 self.left(slot)
 
     def close(self) -> None:
-        """Take back every slot, and unlink every bell: the table goes."""
+        """Take back every slot, and unlink what rings each: the table goes."""
         self._connected.clear()
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot):

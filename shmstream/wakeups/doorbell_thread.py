@@ -114,7 +114,7 @@ class Doorbell:
         self._stopping.set()
         if self.current:
             return
-        # If it cannot be rung, it looks by itself, after ``NET_S`` at the most.
+        # If the ring fails, the thread looks by itself, after ``NET_S`` at the most.
         self.ring()
         if self._thread.ident is not None:
             # Not only the join: one that a signal handler has interrupted takes the

@@ -33,7 +33,7 @@ class ThreadHub:
     """Drives a ``FollowHub`` under a lock; thread-safe.
 
     Args:
-        board: the process's bell board.
+        board: the process's board.
         ring: rings this process's own doorbell.
         by_pipe: whether others ring that by the pipe.
     """

@@ -132,7 +132,7 @@ class LoopHub:
             self._bell = PipeBell(self.loop, path, self._on_ring)
         except (OSError, RuntimeError) as ex:
             # The loop waits for no descriptors (NotImplementedError), or is closed.
-            log.warning('the event loop cannot be rung, a thread does it: %s', ex)
+            log.warning('no pipe rings the event loop, its thread does: %s', ex)
         else:
             self._board.ring_by_pipe(self._hub)
 

@@ -38,7 +38,7 @@ class FollowHub:
     """The watches of one event loop, or of all threads.
 
     Args:
-        board: the process's bell board.
+        board: the process's board.
         look_soon: have whoever drives this hub call ``look``; from any thread.
         look_soon_here: the same for what is written in this process, also while the
             hub is awake, if that costs little. May wait for a tick.

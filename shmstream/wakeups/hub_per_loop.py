@@ -14,7 +14,7 @@ class LoopHubs:
     """One hub for each event loop of the process. Thread-safe.
 
     Args:
-        board: the process's bell board.
+        board: the process's board.
         pipe: its pipe; None if the process's doorbell waits on that itself.
     """
 

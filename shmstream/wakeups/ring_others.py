@@ -70,9 +70,9 @@ class Bells:
                 if bell is not None:
                     bell.ring(bool(nap & BY_PIPE))
             except (OSError, posix_ipc.Error) as ex:
-                # Without descriptors it cannot be rung, nor once a signal handler has
-                # closed it: the bytes are there, and it looks for itself.
-                log.warning('slot %d cannot be rung: %s', slot, ex)
+                # There is no descriptor left, or a signal handler has closed the bell.
+                # The bytes are there, and the worker looks by itself.
+                log.warning('cannot ring slot %d: %s', slot, ex)
 
     def _bell(self, slot: int) -> _Bell | None:
         epoch = self.table.epoch(slot)

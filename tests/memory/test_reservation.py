@@ -160,7 +160,7 @@ def test_a_process_that_finds_no_room_for_its_board_is_told_and_may_try_again(
         actors.attach_without_room_for_a_board, tmp_path, prefix=unshare
     ) as child:
         found = child.hear()
-        message = 'no room for a bell board: No space left on device'
+        message = 'no room for a board: No space left on device'
         assert found['refused'] == ['NoRoom', message]
         assert found['taken'] == 1
         assert child.hear() == {'wrote': True, 'refused': None, 'taken': 2}

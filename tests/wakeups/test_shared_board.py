@@ -1,4 +1,4 @@
-"""The bell board and the producer's side of it, step by step in one thread."""
+"""The board and the producer's side of it, step by step in one thread."""
 
 from __future__ import annotations
 
