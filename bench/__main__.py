@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from bench import plotting
 from bench.report import Options, machine, publish
 
 QUESTIONS = {
@@ -70,7 +71,9 @@ def main() -> int:
         where = machine()
         try:
             module = importlib.import_module(f'bench.questions.{name}')
-            publish(module.run(options), where, options.out)
+            report = module.run(options)
+            publish(report, where, options.out)
+            plotting.draw(report.plots, where, options.out)
         except KeyboardInterrupt:
             return 130
         except Exception as ex:

@@ -196,7 +196,7 @@ def _json(value: Cell) -> Any:
 
 
 def publish(report: Report, where: dict[str, Any], out: Path) -> None:
-    """Print the table, write the JSON, draw the plots."""
+    """Print the table and write the JSON; ``plotting`` draws the plots."""
     print(f'\n## {report.question}: {report.title}\n')
     print(table(report.rows))
     for note in report.notes:
@@ -219,6 +219,3 @@ def publish(report: Report, where: dict[str, Any], out: Path) -> None:
     path = out / f'{report.question}.json'
     path.write_text(json.dumps(content, indent=1) + '\n')
     print(f'- {path}', flush=True)
-    from bench import plotting
-
-    plotting.draw(report.plots, where, out)

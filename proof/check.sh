@@ -147,29 +147,29 @@ wrong "$TORN"  'who takes over lowers the prefix (4634ba3)' ring -DPREFIX_LOWERE
 wrong "$TORN"  'append compares with the prefix of __init__ (c080b55)' ring -DINTERRUPT -DFLOOR_OF_INIT
 wrong "$SHORT" 'look at the state after head (ring)'    ring -DFINAL_LATE
 wrong "$SHORT" 'look at the state after head'           wakeup -DONE -DFINAL_LATE
-wrong "$LOST"  'no fence in Ringer.ring'                wakeup -DONE -DNO_FENCE_RING
-wrong "$LOST"  'no fence in Ringer._learn'              wakeup -DSEGMENTS $LESS -DNO_FENCE_LEARN
-wrong "$LOST"  'no mark in Ringer._learn'               wakeup -DONE -DNO_LEARN_MARK
-wrong "$LOST"  'a Ringer learns the places once'        wakeup -DONE -DNO_LEARN
-wrong "$TWICE" 'a Ringer forgets what it has rung for'  wakeup -DONE -DNO_RUNG
+wrong "$LOST"  'no fence in Marker.ring'                wakeup -DONE -DNO_FENCE_RING
+wrong "$LOST"  'no fence in Marker._learn'              wakeup -DSEGMENTS $LESS -DNO_FENCE_LEARN
+wrong "$LOST"  'no mark in Marker._learn'               wakeup -DONE -DNO_LEARN_MARK
+wrong "$LOST"  'a Marker learns the places once'        wakeup -DONE -DNO_LEARN
+wrong "$TWICE" 'a Marker forgets what it has rung for'  wakeup -DONE -DNO_RUNG
 wrong "$LOST"  'segments mark alike'                    wakeup -DHANDS -DHUB_AWAKE $ATOMIC -DNO_SALT
 wrong "$LOST"  'no fence in Board.enter'                wakeup -DONE -DNO_FENCE_ENTER
 wrong "$LOST"  'enter the board only once there is nothing to read' wakeup -DONE $LESS -DENTER_LATE
 wrong "$LOST"  'no fence in Board._renew_nap'           wakeup -DONE -DNO_FENCE_NAP
 wrong "$LOST"  'do not collect in Board._renew_nap'     wakeup -DONE -DNO_COLLECT_NAP
 wrong "$LOST"  'a nap number is reused'                 wakeup -DONE -DNAP_REUSED
-wrong "$LOST"  'rung() only collects'                   wakeup -DONE -DRUNG_COLLECTS_ONLY
-wrong "$LOST"  'rung() does not renew the number'       wakeup -DONE -DNO_RENEW
+wrong "$LOST"  'collect_on_ring() only collects'        wakeup -DONE -DRUNG_COLLECTS_ONLY
+wrong "$LOST"  'collect_on_ring() does not renew it'    wakeup -DONE -DNO_RENEW
 wrong "$LOST"  'drain the doorbell after collecting'    wakeup -DONE -DDRAIN_LATE
 wrong "$LOST"  'look() wakes the hub only if there is something new' wakeup -DONE -DWAKE_IF_NEW
 wrong "$LOST"  'wait() does not compare with what was seen' wakeup -DONE -DNO_SEEN_CHECK
 wrong "$LOST"  'drain the pipe after collecting'        wakeup -DONE -DPIPE -DPIPE_LATE
-wrong "$LOST"  'own producers tell nobody'              wakeup -DONE -DOWN -DENDLESS -DNO_TELL
+wrong "$LOST"  'own producers mark nothing'             wakeup -DONE -DOWN -DENDLESS -DNO_TELL
 wrong "$LOST"  'ThreadHub waits with something marked'  wakeup -DTHREADS -DONE -DENDLESS -DNO_PENDING
 wrong "$LOST"  'look() naps again only if rung before it looks' wakeup -DHALF -DSEGMENTS -DENDLESS -DSNAP_ATOMIC -DNAP_IF_ASKED
 wrong "$LOST"  'ThreadHub does not ring its own bell'   wakeup -DTHREADS -DONE -DOWN -DENDLESS -DNO_SELF_RING
 wrong "$LOST"  'the lock of a producer is no fence'     wakeup -DTHREADED -DONE $LESS -DNO_FENCE_RELEASE
-wrong "$TWICE" 'each producer has a Bells.rung of its own' wakeup -DTASKS -DSEGMENTS $LESS -DRUNG_EACH
+wrong "$TWICE" 'each producer has its own rung_naps'    wakeup -DTASKS -DSEGMENTS $LESS -DRUNG_EACH
 wrong "$LOST"  'FollowHub.leave does not nap'           wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_NO_NAP
 wrong "$LOST"  'Board.__init__ stores no nap number'    wakeup -DONE -DNO_FIRST_NAP
 wrong "$LOST"  'no fence in ring_everybody'             wakeup -DONE -DCANCEL -DENDLESS -DAPPENDS=0 -DSNAP_ATOMIC -DNO_FENCE_EVERYBODY
@@ -179,7 +179,7 @@ wrong "$LOST"  'the supervisor counts no look'          wakeup -DONE -DCANCEL $L
 wrong "$NET"   'the supervisor does not ring'           wakeup -DONE -DNET -DKILL $ATOMIC -DNO_TAKEOVER_RING
 wrong "$NET"   'the net is not needed after SIGKILL'    wakeup -DONE -DNET -DKILL $ATOMIC -DNO_NET
 wrong "$LOST"  'a tick left over takes marks in a hub that naps' wakeup -DLEAVE -DALONE -DENDLESS -DAPPENDS=3 -DSNAP_ATOMIC -DSTALE_TICK
-wrong "$LOST"  'a hub that has been told leaves, its loop ends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_AWAKE
+wrong "$LOST"  'a hub that is marked leaves, its loop ends' wakeup -DLEAVE -DCLOSES -DTWOHUBS -DENDLESS -DLEAVE_AWAKE
 wrong "$LOST"  'two threads are in _learn at once'      wakeup -DTHREADED -DLEAVE -DALONE -DENDLESS -DLEARN_TOGETHER
 wrong "$TAKEN" 'an absent worker is freed without its lock' slots -DNO_LOCK
 wrong "$TAKEN" 'a worker looks at the epoch before it locks' slots -DCHECK_FIRST

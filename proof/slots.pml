@@ -1,5 +1,5 @@
 /*
- * slots.pml: who has a slot of the worker table (shmstream/memory/slots.py).
+ * slots.pml: who has a slot of the worker table (shmstream/memory/slot_locks.py).
  *
  * One slot, two workers that want it, and a supervisor that may be killed at any
  * step, and is succeeded. Any worker may be killed at any step, too. The kernel ends a
@@ -49,9 +49,9 @@ inline disuse()  { if :: using[me] -> using[me] = 0; users-- :: else fi }
 inline unlock(p) { if :: lock == p -> lock = NOBODY :: else fi }
 inline hang_up() { open[me] = false; asks[me] = 0; told[me] = 0 }
 
-/* ControlClient._connected, Seat.take, SlotLock.__init__ (control/client.py,
- * seat.py, memory/slots.py): connect, hello, take the lock, look into the table,
- * follow; again when the connection has ended. */
+/* ControlClient._connected, MembershipHolder.take, SlotLock.__init__ (control/client.py,
+ * process/membership.py, memory/slot_locks.py): connect, hello, take the lock, look into
+ * the table, follow; again when the connection has ended. */
 proctype Worker(byte me) {
     byte mine = 0;          /* the epoch that it has                                     */
     byte got;

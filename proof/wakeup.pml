@@ -1,6 +1,6 @@
 /*
  * wakeup.pml: who wakes whom in shmstream (shmstream/wakeups/, producer.py, follower.py,
- * seat.py, duties.py, supervisor/registry.py).
+ * process/membership.py, process/doorbell_chores.py, supervisor/registry.py).
  *
  * A producer publishes, marks the boards of who follows, and rings who naps; a supervisor
  * cancels, and takes over when the producer was killed; workers follow. SIGKILL may hit
@@ -8,8 +8,8 @@
  * ring.pml's: here a stream is its head.
  *
  * Configurations; check.sh runs them in the combinations that fit into its time:
- *   default      one worker, one event loop (wakeups/loop.py), two followers of one segment
- *   -DTHREADS    one worker whose followers are threads (wakeups/threads.py)
+ *   default      one worker, one event loop (wakeups/hub_on_loop.py), two followers of one segment
+ *   -DTHREADS    one worker whose followers are threads (wakeups/hub_in_threads.py)
  *   -DWORKERS    two workers with a follower each: two boards
  *   -DTWOHUBS    one worker with two event loops that share its board, a follower each
  *   -DSEGMENTS   two segments with a producer each; follower f follows segment f (with
@@ -28,7 +28,7 @@
  *   -DCLOSES     ... does not come back, and its loop ends with it (needs TWOHUBS)
  *   -DTOGETHER   both producers are threads of one process: they share Bells
  *   -DTASKS      ... or tasks of one event loop: what one does before it awaits is one run
- *   -DOWN        the producers are in worker 0: they tell its hubs, and ring nobody
+ *   -DOWN        the producers are in worker 0: they mark its watches, and ring nobody
  *   -DHALF       ... only producer 0 is
  *   -DPIPE       producers ring the loop by its pipe, not by the doorbell's thread (one
  *                hub for each worker)
@@ -94,7 +94,7 @@
 #endif
 #define OF(f)    SEG(WATCH(f))  /* the segment of a follower                          */
 
-/* -- shared memory: segments (ring/layout.py), worker table (memory/table.py) ---------- */
+/* -- shared memory: segments (ring/layout.py), worker table (memory/worker_table.py) - */
 
 #define PENDING   0
 #define LIVE      1
@@ -120,7 +120,7 @@ bool pipe[SLOTS];               /* whether there is something in it             
 #define PIPE_EMPTY(k)  true
 #endif
 
-/* -- ghosts: what only the properties look at --------------------------------------- */
+/* -- ghosts: what only the properties look at ------------------------------------- */
 
 bool posted[SEGS * SLOTS];      /* this producer has posted for the number in memory  */
 bool silent[SEGS];              /* the source says nothing any more: producer idle    */
@@ -133,7 +133,7 @@ bool at_work[HUBS];             /* the event loop has something in hand         
 #define NOTE(x)
 #endif
 
-/* -- x86-TSO -------------------------------------------------------------------------- */
+/* -- x86-TSO ---------------------------------------------------------------------- */
 
 #define W_HEAD      0           /* of a producer, and of the supervisor: + segment    */
 #define W_STATE     2           /* and W_COMPLETED: see ENDING                        */
@@ -206,14 +206,14 @@ end:
     od
 }
 
-/* -- ringing: wakeups/bells.py -------------------------------------------------------- */
+/* -- ringing: wakeups/producer_side.py, ring_others.py ---------------------------- */
 
 #ifdef TASKS
 #define POSTED(s, k)  (k)       /* by this process                                    */
 #else
 #define POSTED(s, k)  ((s) * SLOTS + (k))
 #endif
-byte rung[SEGS * SLOTS];        /* Bells.rung                                         */
+byte rung[SEGS * SLOTS];        /* Bells.rung_naps                                    */
 #if defined(THREADED) || defined(TASKS)
 #define TOGETHER
 #endif
@@ -283,7 +283,7 @@ inline store_marks(s, m) {
 #define ring_bell(s, k) post(of_producer[s], k)
 #endif
 
-inline tell_here(s) {           /* Board.tell, Watch.mark, FollowHub._on_mark         */
+inline tell_here(s) {           /* Board.mark_here, Watch.mark, FollowHub._on_mark    */
     d_step {
         if
         :: known[0] > 0 ->
@@ -346,7 +346,7 @@ inline ring_nap(s, k) {
     fi
 }
 
-inline ring(s) {                                /* Ringer.ring, for the mark m        */
+inline ring(s) {                                /* Marker.ring, for the mark m        */
 #ifdef KILL
     skip;                                       /* killed before the first mark       */
 #endif
@@ -377,7 +377,7 @@ inline ring(s) {                                /* Ringer.ring, for the mark m  
 #endif
     };
     if
-    :: changed ->                               /* Ringer._learn                      */
+    :: changed ->                               /* Marker._learn                      */
 #if SLOTS == 2
         block1 = places[s * SLOTS + 1];
 #endif
@@ -442,7 +442,7 @@ inline ring_everybody() {
 #endif
 }
 
-/* -- the supervisor: supervisor/registry.py ------------------------------------------- */
+/* -- the supervisor: supervisor/registry.py --------------------------------------- */
 
 bool kill_supervisor, asked;
 bool kill_producer, producer_over, producer_dead;
@@ -515,7 +515,7 @@ proctype Killer() {             /* SIGKILL, at any moment or never              
 }
 #endif
 
-/* -- the board: wakeups/board.py ------------------------------------------------------ */
+/* -- the board: wakeups/shared_board.py ------------------------------------------- */
 
 bool lock[SLOTS];               /* Board._lock                                        */
 bool up[HUBS];                  /* Board._awake                                       */
@@ -557,18 +557,18 @@ bool ticking[HUBS];             /* LoopHub._ticking: its timer runs             
 #define USED(n, k) ((n) == last_nap[k] || (n) == nap[k] || (n) == rung[k] || \
                     (n) == rung[(SEGS - 1) * SLOTS + k] || HELD(n))
 
-inline alert(h) {               /* FollowHub._alert                                   */
+inline alert(h) {               /* FollowHub._look_soon                               */
 #ifdef THREADS
 #ifndef NO_SELF_RING
     if
-    :: !is_bell ->              /* Seat.ring                                          */
+    :: !is_bell ->              /* Membership.ring                                    */
         empty_buffer(of_worker[0]); bell[0] = true
     :: else                     /* looks before it waits again                        */
     fi;
 #endif
     skip
 #else
-    poked[h] = true             /* LoopHub.poke                                       */
+    poked[h] = true             /* LoopHub.look_soon                                  */
 #endif
 }
 
@@ -585,7 +585,7 @@ inline on_mark(k, p, i) {       /* FollowHub._on_mark, if watch i is at place p 
     fi
 }
 
-inline tell(k, p) {             /* Board._collect, _tell: one word; in a d_step       */
+inline tell(k, p) {             /* Board._collect, _mark_watches: one word; in a d_step */
     if
     :: IN_USE(k) && boards[k * PLACES + p] != seen_mark[k * PLACES + p] ->
         seen_mark[k * PLACES + p] = boards[k * PLACES + p];
@@ -641,7 +641,7 @@ inline board_collect(k) {       /* Board.collect                                
 #endif
 }
 
-inline board_wake(k, h) {       /* Board.wake                                         */
+inline board_wake(k, h) {       /* Board.stay_awake                                   */
     d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0); napping[k] = false }
 }
 
@@ -662,7 +662,7 @@ inline board_nap(k, h) {        /* Board.nap                                    
     fi
 }
 
-inline board_rung(k) {          /* Board.rung                                         */
+inline board_rung(k) {          /* Board.collect_on_ring                              */
     d_step {
         !lock[k] ->
         if
@@ -737,11 +737,11 @@ inline board_leave(k, i) {      /* Board.leave; in a d_step, after !lock[k]     
 #endif
 }
 
-/* -- the producer: producer.py -------------------------------------------------------- */
+/* -- the producer: producer.py ---------------------------------------------------- */
 
 proctype Producer(byte s) {
     byte at, how, w, v, m, block1;
-    byte known[SLOTS], known_elsewhere;         /* Ringer._known, marks, _naps        */
+    byte known[SLOTS], known_elsewhere;         /* Marker._known, marks, _naps        */
     bool changed, to_post, fenced, learnt;
 #ifdef OWN
     bool mine, told, is_bell;
@@ -769,7 +769,7 @@ proctype Producer(byte s) {
             NOTE(ringing = false)
 #ifdef CANCEL
         :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
-            break                                           /* a write, or notice     */
+            break                                           /* a write, or look_for_cancel */
 #endif
 #ifndef ENDLESS
         :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
@@ -805,7 +805,7 @@ end_silent: false                               /* nothing comes, and no end    
 
 /* Two threads write with one Producer, whose lock is held for `append` and `mark`; its
    release is a fence. A switch of threads is one, too: they share a store buffer. */
-byte known[SLOTS], marks[SLOTS], naps[SLOTS];   /* Ringer._known, marks, _naps        */
+byte known[SLOTS], marks[SLOTS], naps[SLOTS];   /* Marker._known, marks, _naps        */
 byte written, other_mark;
 bool write_lock, learn_lock;
 
@@ -866,7 +866,7 @@ end_silent: false
 
 #endif
 
-/* -- the hub: wakeups/hub.py ---------------------------------------------------------- */
+/* -- the hub: wakeups/hub_pace.py ------------------------------------------------- */
 
 byte last_head[WATCHES], last_state[WATCHES], last_cancelled[WATCHES];  /* Watch.last  */
 byte quiet[HUBS], joined[WATCHES];
@@ -997,7 +997,7 @@ inline look(h) {                /* FollowHub.look                               
         :: else
         fi;
 #else
-        d_step { yes = !awake[h] && !napping[SLOT(h)] };       /* we were rung for       */
+        d_step { yes = !awake[h] && !napping[SLOT(h)] };       /* a ring ended the nap   */
         if
         :: yes ->
             yes = false;
@@ -1238,7 +1238,7 @@ inline step(i, f) {
 
 #ifndef THREADS
 
-/* -- an event loop: wakeups/loop.py --------------------------------------------------- */
+/* -- an event loop: wakeups/hub_on_loop.py ---------------------------------------- */
 
 #define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(HUB(i))] && !poked[HUB(i)] && \
                      PIPE_EMPTY(SLOT(HUB(i))) && \
@@ -1329,7 +1329,7 @@ end:
     od
 }
 
-/* wakeups/doorbell.py: Doorbell._run; duties.py: Duties.on_wake */
+/* wakeups/doorbell_thread.py: Doorbell._run; process/doorbell_chores.py: DoorbellChores.on_wake */
 proctype Doorbell(byte k) {
     byte w, v, looked;
     bool mine, told, every, due;
@@ -1343,7 +1343,7 @@ on_wake:
         skip;
         d_step { every = due || looks[k] != looked; looked = looks[k]; due = false };
         board_rung(k);
-        d_step {                                /* hub.poke(look_at_all)              */
+        d_step {                                /* hub.look_soon(look_at_all)         */
             if
             :: every ->
                 all[k * (HUBS - 1)] = true; poked[k * (HUBS - 1)] = true;
@@ -1368,7 +1368,7 @@ on_wake:
 
 #else
 
-/* -- threads: wakeups/threads.py ------------------------------------------------------ */
+/* -- threads: wakeups/hub_in_threads.py ------------------------------------------- */
 
 bool hub_lock;                  /* ThreadHub._lock                                    */
 bool tick_s;                    /* the doorbell thread waits TICK_S or not at all     */
@@ -1400,7 +1400,7 @@ end:
     od
 }
 
-proctype Doorbell(byte k) {     /* Doorbell._run, Duties.on_wake, ThreadHub.step      */
+proctype Doorbell(byte k) {     /* Doorbell._run, on_wake, ThreadHub.look             */
     HUB_LOCALS;
     byte looked;
     bool every;
@@ -1443,7 +1443,7 @@ on_wake:
 
 #endif
 
-/* -- what must hold when nothing can happen any more ---------------------------------- */
+/* -- what must hold when nothing can happen any more ------------------------------ */
 
 #define FINE(f)     (stands[f] == OVER || \
                      (silent[OF(f)] && !FINAL(state[OF(f)]) && !cancelled && \

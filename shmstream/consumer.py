@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
+from shmstream.process.attachment import Attachment
 from shmstream.ring.state import State
-from shmstream.wakeups.hub import MAX_READ, Watch
-
-if TYPE_CHECKING:
-    from shmstream.membership import Membership
+from shmstream.wakeups.hub_watch import MAX_READ, Watch
 
 MAX_OFFSET = (1 << 63) - 1
 
@@ -30,9 +27,8 @@ class Consumer:
     It stays on the session that it was opened on, also when another one takes its id.
     """
 
-    def __init__(self, member: Membership, segment: Segment) -> None:
-        self._member = member
-        self._runtime = member.runtime
+    def __init__(self, attachment: Attachment, segment: Segment) -> None:
+        self._attachment = attachment
         self._segment = segment
         self._reader = segment.reader
 
@@ -121,7 +117,7 @@ class Consumer:
             offset: where to begin; beyond the end, it waits until the stream is there.
             leave: asked at every wake-up; True lets the follower go (``FollowCut``).
         """
-        return Follower(self._member, self._segment, _checked(offset), leave)
+        return Follower(self._attachment, self._segment, _checked(offset), leave)
 
     async def started(self, wait_s: float) -> bool:
         """Wait until the stream is no longer pending; False if it still is.
@@ -131,15 +127,16 @@ class Consumer:
         """
         if self._reader.producer_state is not State.PENDING:
             return True
-        hub = await self._runtime.loop_hub()
+        followers = self._attachment.process.followers
+        hub = await followers.loop_hub()
         deadline = time.monotonic() + wait_s
         # By C code into the lists, as in ``Follower``.
         joined: list[Watch] = []
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            # Who waits for the first byte listens: it keeps the generation alive.
-            counted.extend(map(self._runtime.count_follower, (self._segment,), (1,)))
+            # Who waits for the first byte is counted: it keeps the generation alive.
+            counted.extend(map(followers.count, (self._segment,), (1,)))
             watch = joined[0]
             while True:
                 seen = watch.reader.snapshot()
@@ -154,7 +151,7 @@ class Consumer:
         finally:
             try:
                 if counted:
-                    self._runtime.count_follower(self._segment, -1)
+                    followers.count(self._segment, -1)
             finally:
                 if joined:
                     hub.leave(joined[0])

@@ -6,22 +6,24 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import NoReturn, Self
 
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
-from shmstream.wakeups.hub import Watch
-from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.push import Delivery, Send, Write
-from shmstream.wakeups.threads import ThreadHub
-
-if TYPE_CHECKING:
-    from shmstream.membership import Membership
+from shmstream.process.attachment import Attachment
+from shmstream.wakeups.hub_delivery import Delivery, Send, Write
+from shmstream.wakeups.hub_in_threads import ThreadHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_watch import Watch
 
 CANCEL_GRACE_S = 0.5
 """How long the producer of a cancelled stream has to say that it has stopped."""
 
 _CANCEL_LOOK_S = 0.1
+
+
+class _StreamEnded(Exception):
+    """The follower has come to the stream's end: no exception that callers see."""
 
 
 class Follower:
@@ -32,7 +34,7 @@ class Follower:
     Takes nothing before its first step: one that is never iterated needs no ``close``.
     Ends at the stream's end, and never says so of anything else. A step that is
     cancelled, times out or is interrupted has taken no byte: the next one goes on at
-    ``offset``. Until the end, or ``close``, it counts as a listener.
+    ``offset``. Until the end, or ``close``, it is counted.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
@@ -46,30 +48,36 @@ class Follower:
 
     def __init__(
         self,
-        member: Membership,
+        attachment: Attachment,
         segment: Segment,
         offset: int,
         leave: Callable[[], bool] | None,
     ) -> None:
-        self._member = member
-        self._runtime = member.runtime
+        self._attachment = attachment
+        self._process = attachment.process
+        self._followers = attachment.process.followers
         self._segment = segment
         self.offset = offset
         self._leave = leave
-        # Who comes while we leave still gets what is there: no request is in vain.
         self.delivered = False
         self._watch: Watch | None = None
         self._hub: LoopHub | ThreadHub | None = None
         self._seen = b''
         self._cancel_seen_at: float | None = None
         self._counted = False
-        self._done = False
-        # What it raises from now on; None: it has come to the stream's end.
-        self._why: ShmstreamError | None = None
+        # Why it goes on no more: the stream's end, or what every further step raises.
+        self._over: _StreamEnded | ShmstreamError | None = None
 
-    def _step(self, watch: Watch) -> bytes | None:
-        """Return bytes, or b'' at the end, or None: wait for the header to change."""
+    def _look(self, watch: Watch) -> bytes:
+        """Return what there is; nothing: wait until the header is not ``_seen``.
+
+        Raises:
+            _StreamEnded: all has been delivered.
+            OffsetLost, FollowCut: as the iteration.
+        """
         leave = self._leave is not None and self._leave()
+        # A request that comes while the worker leaves is not in vain: what is there
+        # already is delivered, once.
         if leave and self.delivered:
             raise FollowCut(self.offset, 'this worker is leaving')
         reader = watch.reader
@@ -81,10 +89,10 @@ class Follower:
         if data:
             return data
         if final:
-            return b''
+            raise _StreamEnded
         if leave:
             raise FollowCut(self.offset, 'this worker is leaving')
-        if self._member.closed:
+        if self._attachment.closed:
             raise FollowCut(self.offset, 'this process has left')
         if self._segment.cancelled:
             now = time.monotonic()
@@ -92,7 +100,7 @@ class Follower:
                 self._cancel_seen_at = now
             elif now - self._cancel_seen_at > CANCEL_GRACE_S:
                 raise FollowCut(self.offset, 'cancelled, and its producer is silent')
-        return None
+        return data
 
     @property
     def _wait_s(self) -> float | None:
@@ -105,14 +113,14 @@ class Follower:
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            counted.extend(map(self._runtime.count_follower, (self._segment,), (1,)))
+            counted.extend(map(self._followers.count, (self._segment,), (1,)))
             self._hub, self._watch, self._counted = hub, joined[0], True
             return joined[0]
         except BaseException:
             self._watch, self._counted = None, False
             try:
                 if counted:
-                    self._runtime.count_follower(self._segment, -1)
+                    self._followers.count(self._segment, -1)
             finally:
                 if joined:
                     hub.leave(joined[0])
@@ -123,25 +131,30 @@ class Follower:
 
         Before the end it is no end: iterating raises ``LocalError`` from now on.
         """
-        if not self._done:
-            self._end(LocalError(f'this follower was closed at offset {self.offset}'))
-        self._let_go()
+        if self._over is None:
+            self._stop(LocalError(f'this follower was closed at offset {self.offset}'))
+        self._leave_hub()
 
-    def _end(self, why: ShmstreamError | None) -> None:
+    def _stop(self, why: _StreamEnded | ShmstreamError) -> None:
         # A copy: one that has been raised would keep the frames that it came through.
-        self._why = copy.copy(why)
-        self._done = True
-        self._let_go()
+        self._over = copy.copy(why)
+        self._leave_hub()
 
-    def _let_go(self) -> None:
+    def _raise_again(self, at_the_end: type[Exception]) -> NoReturn:
+        """Raise what every step raises once it goes on no more."""
+        if self._over is None or isinstance(self._over, _StreamEnded):
+            raise at_the_end
+        raise copy.copy(self._over)
+
+    def _leave_hub(self) -> None:
         # A forked child's copy is not counted, nor is it in a hub.
-        if self._watch is None or self._hub is None or not self._runtime.here:
+        if self._watch is None or self._hub is None or not self._process.here:
             self._watch = None
             return
         try:
             if self._counted:
                 self._counted = False
-                self._runtime.count_follower(self._segment, -1)
+                self._followers.count(self._segment, -1)
         finally:
             watch, self._watch = self._watch, None
             if watch is not None:
@@ -153,23 +166,22 @@ class Follower:
         return self
 
     def __next__(self) -> bytes:
-        if self._done:
-            raise StopIteration if self._why is None else copy.copy(self._why)
+        if self._over is not None:
+            self._raise_again(StopIteration)
         try:
             if self._watch is None:
-                self._runtime.connect()
-                self._enter(self._runtime.seat.thread_hub)
+                self._enter(self._followers.thread_hub())
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')
-            while (data := self._step(watch)) is None:
+            while not (data := self._look(watch)):
                 hub.wait(watch, self._seen, self._wait_s)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
-        if not data:
-            self._end(None)
-            raise StopIteration
+        except _StreamEnded as ex:
+            self._stop(ex)
+            raise StopIteration from None
         # Last of all: what is interrupted before has taken nothing, and CPython looks
         # for signals after a call and not between these.
         self.delivered = True
@@ -190,27 +202,27 @@ class Follower:
             or not isinstance(hub, LoopHub)
             or hub.loop is not asyncio.get_running_loop()
         ):
-            there = await self._runtime.loop_hub()
+            there = await self._followers.loop_hub()
             if watch is not None and hub is not None:
                 # It has been on a loop that is closed by now, perhaps.
                 counted, self._watch, self._counted = self._counted, None, False
-                self._runtime.drop_follower(hub, watch, counted)
+                self._followers.drop(hub, watch, counted)
             hub, watch = there, self._enter(there)
         return hub, watch
 
     async def __anext__(self) -> bytes:
-        if self._done:
-            raise StopAsyncIteration if self._why is None else copy.copy(self._why)
+        if self._over is not None:
+            self._raise_again(StopAsyncIteration)
         try:
             hub, watch = await self._enter_loop()
-            while (data := self._step(watch)) is None:
+            while not (data := self._look(watch)):
                 await hub.wait(watch, self._seen, self._wait_s)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
-        if not data:
-            self._end(None)
-            raise StopAsyncIteration
+        except _StreamEnded as ex:
+            self._stop(ex)
+            raise StopAsyncIteration from None
         # Nothing is awaited from here on: whoever cancels comes before or too late.
         self.delivered = True
         self.offset += len(data)
@@ -236,26 +248,26 @@ class Follower:
         Raises:
             As the iteration, and whatever ``send`` raises.
         """
-        if self._done:
-            if self._why is not None:
-                raise copy.copy(self._why)
-            return
         try:
+            if self._over is not None:
+                self._raise_again(_StreamEnded)
             hub, watch = await self._enter_loop()
             delivery = Delivery(hub, watch, self, send, write)
-            while (data := self._step(watch)) != b'':
-                if data is None:
-                    await delivery.wait(self._seen, self._wait_s)
-                else:
+            while True:
+                data = self._look(watch)
+                if data:
                     self.offset += len(data)
                     self.delivered = True
                     await send(data)
-            self._end(None)
+                else:
+                    await delivery.wait(self._seen, self._wait_s)
+        except _StreamEnded as ex:
+            self._stop(ex)
         except (OffsetLost, FollowCut) as ex:
-            self._end(ex)
+            self._stop(ex)
             raise
         finally:
-            self._let_go()
+            self._leave_hub()
 
     def __enter__(self) -> Self:
         return self
@@ -271,5 +283,5 @@ class Follower:
 
     def __del__(self) -> None:
         watch = getattr(self, '_watch', None)
-        if watch is not None and self._hub is not None:
-            self._runtime.drop_follower(self._hub, watch, self._counted)
+        if watch is not None and self._hub is not None and self._process.here:
+            self._followers.drop(self._hub, watch, self._counted)

@@ -86,10 +86,14 @@ class Lifecycle:
 
             self._listening = asyncio.ensure_future(listen())
 
-    def masters(self) -> list[int]:
-        """The master, while it lives: an orphan must not start a supervisor."""
+    def masters(self) -> list[int] | None:
+        """The master, while it lives: an orphan must not start a supervisor.
+
+        Returns:
+            None if there is no master but the process itself.
+        """
         if self.worker is None:
-            return [os.getpid()]
+            return None
         parent = os.getppid()
         return [parent] if parent == self.worker.ppid else []
 

@@ -10,20 +10,66 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
-from shmstream.ending import EVENT_STREAM, end_stream
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.extents import segment_writer
+from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.process.live_producers import LiveProducers
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.wakeups.bells import Ringer
-
-if TYPE_CHECKING:
-    from shmstream.membership import Membership
+from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.ring_others import Bells
 
 log = logging.getLogger('shmstream')
+
+
+class Followers(Protocol):
+    """Who follows streams."""
+
+    def everywhere(self, segment: Segment) -> int:
+        """Followers of a segment in all live workers."""
+
+
+class Process(Protocol):
+    """What a producer needs of the process that it writes in."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still that process: the producer has not been forked."""
+
+    @property
+    def bells(self) -> Bells:
+        """By which it rings others."""
+
+    @property
+    def room(self) -> RoomShare:
+        """Its share of the memory."""
+
+    @property
+    def producers(self) -> LiveProducers:
+        """Those that look for cancels, and are ended when the process leaves."""
+
+    @property
+    def followers(self) -> Followers:
+        """Who follows."""
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Have a thread of the process do something; from a ``__del__``."""
+
+
+class Attached(Protocol):
+    """Whose stream it is: who has attached to the deployment."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is to have no streams any more."""
+
+    @property
+    def process(self) -> Process:
+        """The process that it writes in."""
 
 
 class Producer:
@@ -38,31 +84,30 @@ class Producer:
     has not been published by then, the supervisor makes up for within a second.
 
     Args:
-        member: whose stream it is.
+        attachment: whose stream it is.
         segment: the segment.
         lock: the file that holds its lock; the producer's from now on.
     """
 
     _ended = True  # until it is whole
 
-    def __init__(self, member: Membership, segment: Segment, lock: io.FileIO) -> None:
+    def __init__(self, attachment: Attached, segment: Segment, lock: io.FileIO) -> None:
         try:
-            runtime = member.runtime
-            self.member = member
-            self._runtime = runtime
+            self.attachment = attachment
+            self._process = process = attachment.process
             self._segment = segment
             # An object, which closes it with the last reference if nothing else does.
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
-            self._room = runtime.seat.room
+            self._room = process.room
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
-            self._ringer = Ringer(segment, runtime.seat.bells)
+            self._marker = Marker(segment, process.bells)
             self._on_cancel: list[Callable[[], None]] = []
             self._make_lock()
             # Before it is known: from then on another thread may end it.
             self._ended = False
-            runtime.producers.add(self)
+            process.producers.add(self)
         except BaseException:
             self._ended = True
             lock.close()
@@ -104,9 +149,9 @@ class Producer:
         return self._segment.cancelled
 
     @property
-    def listeners(self) -> int:
+    def followers(self) -> int:
         """Followers of this stream in all live workers, at this moment."""
-        return self._runtime.listeners(self._segment)
+        return self._process.followers.everywhere(self._segment)
 
     def begin(self, content_type: str = EVENT_STREAM) -> None:
         """Go from pending to live: the answer has begun and is of this type.
@@ -119,7 +164,7 @@ class Producer:
                 raise LocalError(f'stream is {self._ring.state.label}, not pending')
             self._segment.set_content_type(content_type)
             self._ring.go_live()
-            self._ringer.ring_state(State.LIVE)
+            self._marker.mark_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
@@ -142,7 +187,7 @@ class Producer:
             if self._ended:
                 return False
             if self._words[W_CANCELLED]:
-                self.notice()
+                self.look_for_cancel()
                 self._end(State.CANCELLED)
                 return False
             if chunk:
@@ -152,8 +197,8 @@ class Producer:
                     if not self._room.may_wait:
                         return self._run_out(ex)
                     short = True
-                if self._ringer.marks:
-                    self._ringer.mark(self._ring.head)
+                if self._marker.marks:
+                    self._marker.mark(self._ring.head)
         finally:
             try:  # noqa: SIM105  ``suppress`` costs as much as ``with``
                 self._release()
@@ -162,7 +207,7 @@ class Producer:
                 pass
         if short:
             return self._write_late(chunk)
-        self._ringer.ring()
+        self._marker.ring()
         return True
 
     def _write_late(self, chunk: bytes) -> bool:
@@ -181,13 +226,13 @@ class Producer:
                 self._ring.append(chunk)
             except NoRoom as ex:
                 return self._run_out(ex)
-            self._ringer.mark(self._ring.head)
-        self._ringer.ring()
+            self._marker.mark(self._ring.head)
+        self._marker.ring()
         return True
 
     def _run_out(self, why: NoRoom) -> bool:
         log.warning('stream %s: %s', self.generation, why)
-        self.abort('no room left for this stream')
+        self.abort(NO_ROOM)
         return False
 
     async def drain(self) -> None:
@@ -208,18 +253,18 @@ class Producer:
         called; it must be quick. If the stream is cancelled already, it is called now.
         """
         self._on_cancel.append(hook)
-        self.notice()
+        self.look_for_cancel()
 
     def ignore_cancel(self) -> None:
         """Call no stop hook from now on."""
         self._on_cancel.clear()
 
-    def notice(self) -> None:
+    def look_for_cancel(self) -> None:
         """Look whether the stream has been cancelled; for the doorbell thread."""
         while self._on_cancel and self.is_cancelled:
             try:
                 hook = self._on_cancel.pop()
-            except IndexError:  # another thread has noticed as well
+            except IndexError:  # another thread has seen it as well
                 return
             try:
                 hook()
@@ -268,7 +313,7 @@ class Producer:
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
             end_stream(self._segment, self._ring, state, error)
-            self._ringer.ring_state(state)
+            self._marker.mark_state(state)
 
     def _let_go(self) -> None:
         # Under the lock: another thread may be publishing the end.
@@ -280,8 +325,8 @@ class Producer:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
-            if self._runtime.here:
-                self._runtime.producers.remove(self)
+            if self._process.here:
+                self._process.producers.remove(self)
 
     def __enter__(self) -> Self:
         return self
@@ -304,7 +349,7 @@ class Producer:
     def __del__(self) -> None:
         # After a fork the stream is still the parent's.
         if not self._ended and os.getpid() == self._pid:
-            self._runtime.later(self._abort_dropped)
+            self._process.later(self._abort_dropped)
 
     def _abort_dropped(self) -> None:
-        self.abort('the producer was dropped')
+        self.abort(DROPPED)

@@ -10,11 +10,9 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from shmstream import lifecycle
 from shmstream.consumer import Consumer
-from shmstream.ending import EVENT_STREAM
 from shmstream.errors import (
     LocalError,
     NoRoom,
@@ -23,14 +21,15 @@ from shmstream.errors import (
     SupervisorUnavailable,
 )
 from shmstream.ids import NOBODY, digest, validate_id
-from shmstream.membership import Membership, join
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
+from shmstream.process import host as hosts
+from shmstream.process.attachment import Attachment, attach
+from shmstream.process.host import Host
+from shmstream.process.live_producers import CLOSED
+from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.producers import CLOSED
+from shmstream.stream_end import DID_NOT_BEGIN, EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
-
-if TYPE_CHECKING:
-    from shmstream.runtime import Runtime
 
 _SOON_S = 1.5
 """How long a new stream waits for the memory of one that has just been evicted: longer
@@ -53,9 +52,9 @@ class Streams:
     owners is two streams.
     """
 
-    def __init__(self, become_member: Callable[[], Membership]) -> None:
-        self._become_member = become_member
-        self._member_now: Membership | None = None
+    def __init__(self, attach: Callable[[], Attachment]) -> None:
+        self._attach = attach
+        self._attached_now: Attachment | None = None
         # Reentrant: a signal handler may need it in the middle of its first use.
         self._lock = threading.RLock()
         _attached.add(self)
@@ -66,6 +65,7 @@ class Streams:
         directory: Path | str | None = None,
         *,
         supervise: SupervisorConfig | bool = False,
+        host: Host | None = None,
     ) -> Streams:
         """Join the deployment of a runtime directory. Starts and opens nothing yet.
 
@@ -79,45 +79,52 @@ class Streams:
             supervise: start a supervisor if there is none, with these settings (those
                 of the process's first that has some); it leaves with this process.
                 Under gunicorn the hooks have started one, which leaves with the master.
+            host: who runs this process; by default as the deployment has said, by
+                ``process.host.run_by``: gunicorn, if its hooks are installed.
 
         Raises:
             SettingsError: ``$SHMSTREAM_DIR`` is needed and not an absolute path.
         """
         path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
-        life = lifecycle.current
-
-        def masters() -> list[int]:
-            return life.masters() if supervise or life.worker is not None else []
-
         config = SupervisorConfig() if supervise is True else supervise or None
 
-        return cls(lambda: join(where, config, masters, life.leaving))
+        # Asked anew each time: an application attaches before its worker is forked.
+        def masters() -> list[int]:
+            found = (host or hosts.current()).masters()
+            if found is not None:
+                return found
+            return [os.getpid()] if supervise else []
+
+        def leaving() -> bool:
+            return (host or hosts.current()).leaving()
+
+        return cls(lambda: attach(where, config, masters, leaving))
 
     @property
-    def member(self) -> Membership:
-        """What we hold of this process's runtime, from our first use after a fork."""
+    def attachment(self) -> Attachment:
+        """What we hold of this process's part, from our first use after a fork."""
         with self._lock:
-            if self._member_now is None:
-                member = self._become_member()
+            if self._attached_now is None:
+                attachment = self._attach()
                 # Unless a signal handler has needed it meanwhile.
-                if self._member_now is None:
-                    self._member_now = member
-            return self._member_now
+                if self._attached_now is None:
+                    self._attached_now = attachment
+            return self._attached_now
 
     @property
-    def runtime(self) -> Runtime:
+    def process(self) -> ThisProcess:
         """This process's part in the deployment."""
-        return self.member.runtime
+        return self.attachment.process
 
     @property
     def followers(self) -> int:
         """Followers in this process, of all streams."""
-        return self.runtime.followers
+        return self.process.followers.number
 
     def leaving(self) -> bool:
-        """Whether gunicorn has told this process to stop; for ``follow(leave=...)``."""
-        return self.runtime.leaving()
+        """Whether this process has been told to stop; for ``follow(leave=...)``."""
+        return self.process.leaving()
 
     def connect(self) -> None:
         """Connect to the supervisor now rather than at the first need.
@@ -125,7 +132,7 @@ class Streams:
         Raises:
             SupervisorUnavailable: there is none.
         """
-        self.runtime.connect()
+        self.process.connect()
 
     def create(
         self,
@@ -155,29 +162,29 @@ class Streams:
                 closed meanwhile.
         """
         validate_id(conv_id)
-        member = self.member
-        runtime = member.runtime
-        runtime.connect()
+        attachment = self.attachment
+        process = attachment.process
+        process.connect()
         lock: io.FileIO | None = None
         made: list[Producer] = []
         try:
             lock = _ask_for_stream(
-                runtime, owner=owner.hex(), id=conv_id, capacity=capacity
+                process, owner=owner.hex(), id=conv_id, capacity=capacity
             )
             if lock is None:
                 # The kernel drops it when we have no descriptor left.
                 raise NoRoom('no descriptor left for the stream')
-            segment = runtime.mappings.share_locked(lock.fileno())
+            segment = process.mappings.share_locked(lock.fileno())
             # By C code into the list: a handler that raises as it returns leaves no
             # producer that nobody knows.
-            made.extend(map(Producer, (member,), (segment,), (lock,)))
+            made.extend(map(Producer, (attachment,), (segment,), (lock,)))
             if not pending:
                 _begin(made[0], content_type)
             return made[0]
         except BaseException:
             # Whoever keeps the exception keeps what these names stand for.
             if made:
-                made[0].abort('the stream could not begin')
+                made[0].abort(DID_NOT_BEGIN)
             elif lock is not None:
                 lock.close()
             raise
@@ -197,13 +204,13 @@ class Streams:
             StreamNotFound: there is none.
             StreamReplaced: there is one of another generation.
         """
-        member = self.member
-        segment = member.runtime.mappings.attach(digest(owner, conv_id))
+        attachment = self.attachment
+        segment = attachment.process.mappings.attach(digest(owner, conv_id))
         if segment.evicted:
             raise StreamNotFound('stream not found or expired')
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
-        return Consumer(member, segment)
+        return Consumer(attachment, segment)
 
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
@@ -229,7 +236,7 @@ class Streams:
         self, op: str, conv_id: str, generation: str | None, owner: bytes
     ) -> bool:
         validate_id(conv_id)
-        reply, _ = self.runtime.client.request(
+        reply, _ = self.process.link.client.request(
             op, owner=owner.hex(), id=conv_id, generation=generation
         )
         return bool(reply['found'])
@@ -247,7 +254,7 @@ class Streams:
         Raises:
             SupervisorUnavailable: nobody answered within some seconds.
         """
-        reply, _ = self.runtime.client.request(
+        reply, _ = self.process.link.client.request(
             'lookup', owner=owner.hex(), ids=conv_ids
         )
         sessions: list[dict[str, Any]] = reply['sessions']
@@ -259,7 +266,7 @@ class Streams:
         Raises:
             SupervisorUnavailable: nobody answered within some seconds.
         """
-        sessions: list[dict[str, Any]] = self.runtime.client.request('list')[0][
+        sessions: list[dict[str, Any]] = self.process.link.client.request('list')[0][
             'sessions'
         ]
         return sessions
@@ -270,7 +277,7 @@ class Streams:
         Raises:
             SupervisorUnavailable: nobody answered within some seconds.
         """
-        return self.runtime.client.request('status')[0]
+        return self.process.link.client.request('status')[0]
 
     def close(self) -> None:
         """Let go of all that it has made: what it still produces is aborted.
@@ -278,9 +285,9 @@ class Streams:
         Threads end, and the process leaves, unless others here have attached as well.
         """
         with self._lock:
-            member, self._member_now = self._member_now, None
-        if member is not None:
-            member.close()
+            attachment, self._attached_now = self._attached_now, None
+        if attachment is not None:
+            attachment.close()
 
     def __enter__(self) -> Self:
         return self
@@ -296,22 +303,22 @@ class Streams:
     def _after_fork(self) -> None:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
-        self._member_now = None
+        self._attached_now = None
 
 
 def _begin(producer: Producer, content_type: str) -> None:
     try:
         producer.begin(content_type)
     except LocalError as ex:
-        # Nobody else has it: who has ended it closes all that its member has.
+        # Nobody else has it: who has ended it closes all that its attachment has.
         raise SupervisorUnavailable(CLOSED) from ex
 
 
-def _ask_for_stream(runtime: Runtime, **fields: Any) -> io.FileIO | None:
+def _ask_for_stream(process: ThisProcess, **fields: Any) -> io.FileIO | None:
     give_up_at = time.monotonic() + _SOON_S
     while True:
         try:
-            return runtime.client.request('create', **fields)[1]
+            return process.link.client.request('create', **fields)[1]
         except NoRoom as ex:
             if not ex.soon or time.monotonic() >= give_up_at:
                 raise

@@ -13,8 +13,8 @@ T = TypeVar('T')
 def weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
     """Return what calls the method without keeping its object; ``gone`` without it.
 
-    What a runtime is made of calls it back. Without a cycle it goes with the last that
-    holds it, and its descriptors with it, whether or not garbage is collected.
+    The parts of ``ThisProcess`` call it back. Without a cycle it goes with the last
+    that holds it, and its descriptors with it, whether or not garbage is collected.
     """
     reference = weakref.WeakMethod(method)
 

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any, Self
 
-from shmstream.wakeups.push import Write
+from shmstream.wakeups.hub_delivery import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
 _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}

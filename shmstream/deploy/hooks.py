@@ -33,18 +33,19 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream import lifecycle
+from shmstream.control.request import ask
 from shmstream.deploy import gunicorn_insides
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import FORMAT
+from shmstream.memory.worker_table import FORMAT
+from shmstream.process.host import run_by
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.settings import Settings
-from shmstream.supervisor.limits import raise_descriptor_limit
+from shmstream.supervisor.process_limits import raise_descriptor_limit
 from shmstream.supervisor.spawn import (
     Account,
     SupervisorRefused,
-    ask,
     start,
     wait_gone,
 )
@@ -177,6 +178,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, to know when it is told to stop."""
     lifecycle.current.worker = worker
+    run_by(lifecycle.current)
     if gunicorn_insides.is_asgi_worker(worker):
         _prepare_asgi_worker(worker)
     _log_with(worker.log)

@@ -82,7 +82,8 @@ def create_app(
     """
     settings = Settings.from_environment() if settings is None else settings
     # Under gunicorn the hooks have started a supervisor; elsewhere nobody has.
-    streams = Streams.attach(settings.dir, supervise=settings.supervisor())
+    life, config = lifecycle.current, settings.supervisor()
+    streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     generations = Generations()
     drain = Drain(

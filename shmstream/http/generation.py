@@ -37,7 +37,7 @@ from shmstream.upstream.source import (
     header,
     is_stream,
 )
-from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -195,7 +195,7 @@ class Generation:
             await self._pump(producer, answer)
 
     async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.runtime.loop_hub()
+        hub = await self._streams.process.followers.loop_hub()
         most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
         fresh = 0
         try:
@@ -274,7 +274,7 @@ class Generation:
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self._loop.time()
-            if self._attended or producer.listeners:
+            if self._attended or producer.followers:
                 last_heard = now
             elif now - last_heard >= grace_s:
                 log.info('stream %s: nobody listens, cancelled', producer.generation)

@@ -154,7 +154,7 @@ class Gateway:
         if not isinstance(answer, Streamed):
             _hand_on(req, resp, answer)
             return
-        consumer = Consumer(self._streams.member, answer.producer.segment)
+        consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )

@@ -5,8 +5,8 @@
     supervisor.lock     flock held by the live supervisor
     supervisor.sock     its control socket
     supervisor.json     its settings, for whoever has to start its successor
-    workers             the worker table (``table``)
-    bell-<epoch>        the pipe by which one worker's event loop is rung
+    workers             the worker table (``worker_table``)
+    bell-<epoch>        the pipe by which others ring one worker's event loop
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    one that is none any more, and that somebody may still map

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.errors import StreamNotFound
-from shmstream.memory.extents import no_room
+from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment, hold, open_segment
 
 _RECENT_S = 1.0

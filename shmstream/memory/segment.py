@@ -2,8 +2,8 @@
 
 Its life::
 
-    supervisor   create: open .new-*, size it, reserve its first extent, write the
-                 header (magic last), flock it
+    supervisor   new_segment: open .new-*, flock it, size it, reserve its first
+                 extent, write the header (magic last)
     supervisor   rename it over sessions/<digest>, and pass the locked descriptor on
     producer     hold, adopt: map what it was passed; the lock came with the descriptor
     reader       open by name, hold, check, map
@@ -26,13 +26,11 @@ by hand, and nothing can be closed under somebody who still reads.
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import mmap
 import os
 import stat
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,18 +38,18 @@ from typing import Any
 from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.ids import MAX_ID_BYTES, digest_of_raw
-from shmstream.memory.extents import FIRST_EXTENT, no_room
 from shmstream.memory.file_locks import lock_alone, lock_shared
+from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
     B_ID,
     B_OWNER,
     B_TYPE,
+    EPOCH_TAG,
     HEADER_BYTES,
     LAYOUT_VERSION,
     MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
-    MAX_SLOTS,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
@@ -60,19 +58,14 @@ from shmstream.ring.layout import (
     W_EVICTED,
     W_GENERATION,
     W_ID_LENGTH,
-    W_LISTENERS,
     W_MAGIC,
     W_PLACES,
-    W_PRODUCER_EPOCH,
-    W_RESERVED,
     W_STATE,
     W_TYPE_LENGTH,
     W_VERSION,
 )
 from shmstream.ring.ring import RingReader
 from shmstream.ring.state import STATES
-
-_EPOCH_TAG = ~((1 << 20) - 1) & ((1 << 64) - 1)
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
@@ -82,7 +75,7 @@ def _map(fd: int, size: int) -> mmap.mmap:
 
 
 class Segment:
-    """One mapped segment. Make it with ``create``, ``attach`` or ``adopt``.
+    """A mapped segment. Map it with ``attach`` or ``adopt``; ``new_segment`` makes it.
 
     Attributes:
         view: all of it, as writable bytes.
@@ -90,6 +83,7 @@ class Segment:
         capacity: bytes of the ring.
         generation: the random number of this session, as 16 hexadecimal digits.
         identity: (device, inode), unique while the segment is mapped.
+        followers: how many there are, here and in all processes.
     """
 
     def __init__(self, fd: int, size: int) -> None:
@@ -99,95 +93,7 @@ class Segment:
         self.identity = (found.st_dev, found.st_ino)
         self.capacity: int = self.words[W_CAPACITY]
         self.generation = f'{self.words[W_GENERATION]:016x}'
-        # Followers in this process; the word in the header is their sum (presence).
-        self._followers = 0
-        # Reentrant: a garbage collection under it may close a follower.
-        self._followers_lock = threading.RLock()
-
-    @classmethod
-    def create(
-        cls,
-        path: Path,
-        *,
-        capacity: int,
-        generation: int,
-        created: Moment,
-        producer_epoch: int,
-        owner: bytes,
-        conv_id: bytes,
-    ) -> tuple[Segment, int]:
-        """Make a segment at ``path`` and lock it.
-
-        Args:
-            path: where; nothing may be there.
-            capacity: bytes of its ring.
-            generation: its random number.
-            created: now on the wall clock, and when it was asked for since boot.
-            producer_epoch: of the worker that will produce.
-            owner: the owner's digest.
-            conv_id: the conversation id.
-
-        Returns:
-            The segment, mapped through a description of its own, and the descriptor
-            that holds the lock, which is the caller's to pass on and to close.
-
-        Raises:
-            NoRoom: the file system has no room for the header and the first extent, or
-                this process for a descriptor or a mapping.
-        """
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            locked = os.open(path, flags, 0o600)
-        except OSError as ex:
-            raise no_room(ex) from ex
-        try:
-            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            size = HEADER_BYTES + capacity
-            extent = min(FIRST_EXTENT, capacity)
-            try:
-                os.ftruncate(locked, size)
-                os.posix_fallocate(locked, 0, HEADER_BYTES + extent)
-                # A second description: the lock must not live on in our own mapping.
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    segment = cls(fd, size)
-                finally:
-                    os.close(fd)
-            except OSError as ex:
-                raise no_room(ex) from ex
-            segment._write_header(
-                capacity, generation, created, producer_epoch, owner, conv_id, extent
-            )
-        except BaseException:
-            os.close(locked)
-            os.unlink(path)
-            raise
-        return segment, locked
-
-    def _write_header(
-        self,
-        capacity: int,
-        generation: int,
-        created: Moment,
-        producer_epoch: int,
-        owner: bytes,
-        conv_id: bytes,
-        reserved: int,
-    ) -> None:
-        words = self.words
-        words[W_VERSION] = LAYOUT_VERSION
-        words[W_CAPACITY] = self.capacity = capacity
-        words[W_GENERATION] = generation
-        words[W_CREATED] = created.wall_ns
-        words[W_ASKED] = created.now_ns
-        words[W_ASKED_BOOT] = created.boot
-        words[W_PRODUCER_EPOCH] = producer_epoch
-        words[W_RESERVED] = reserved
-        self.view[B_OWNER] = owner
-        self.view[B_ID : B_ID + len(conv_id)] = conv_id
-        words[W_ID_LENGTH] = len(conv_id)
-        self.generation = f'{generation:016x}'
-        words[W_MAGIC] = MAGIC
+        self.followers = FollowerCount(self.words)
 
     @classmethod
     def attach(cls, path: Path) -> Segment:
@@ -273,25 +179,15 @@ class Segment:
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
 
-    def count_followers(self, slot: int, epoch: int, step: int) -> None:
-        """Publish one follower more or less in this process.
-
-        The word says whose count it is: the worker's epoch in the upper 44 bits, so
-        that what a dead worker left in it counts for nothing.
-        """
-        with self._followers_lock:
-            self._followers += step
-            self.words[W_LISTENERS + slot] = epoch & _EPOCH_TAG | self._followers
-
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
         """Say where this worker wants marks; None: nowhere any more.
 
-        Tagged like the count of followers: a word that a dead worker left in this slot
-        must differ from any that its successor stores.
+        Tagged with the epoch (``ring.layout``): a word that a dead worker left in this
+        slot must differ from any that its successor stores.
         """
         if place is not None:
-            self.words[W_PLACES + slot] = epoch & _EPOCH_TAG | place + 1
-        elif self.words[W_PLACES + slot] & _EPOCH_TAG == epoch & _EPOCH_TAG:
+            self.words[W_PLACES + slot] = epoch & EPOCH_TAG | place + 1
+        elif self.words[W_PLACES + slot] & EPOCH_TAG == epoch & EPOCH_TAG:
             # Else the slot is another worker's by now.
             self.words[W_PLACES + slot] = 0
 
@@ -300,27 +196,13 @@ class Segment:
 
         Args:
             words: the block of all place words, as it was copied.
-            epoch_of: as for ``followers_everywhere``.
-        """
-        return {
-            slot: (word & ~_EPOCH_TAG) - 1
-            for slot, word in enumerate(memoryview(words).cast('Q'))
-            if word & ~_EPOCH_TAG and word & _EPOCH_TAG == epoch_of(slot) & _EPOCH_TAG
-        }
-
-    def followers_everywhere(self, epoch_of: Callable[[int], int]) -> int:
-        """Sum the followers in all workers that are alive.
-
-        Args:
             epoch_of: the epoch of the worker in a slot, 0 if there is none.
         """
-        total = 0
-        for slot in range(MAX_SLOTS):
-            word = self.words[W_LISTENERS + slot]
-            count = word & ~_EPOCH_TAG
-            if count and word & _EPOCH_TAG == epoch_of(slot) & _EPOCH_TAG:
-                total += count
-        return total
+        return {
+            slot: (word & ~EPOCH_TAG) - 1
+            for slot, word in enumerate(memoryview(words).cast('Q'))
+            if word & ~EPOCH_TAG and word & EPOCH_TAG == epoch_of(slot) & EPOCH_TAG
+        }
 
     @property
     def created_at_ns(self) -> int:

@@ -30,7 +30,7 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = all there are
     ------  ---------------------  ---------------------------------------------- 512 --
-       512  reader worker k        places[k]        epoch tag | place on k's bell board
+       512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
     ------  ---------------------  --------------------------------------------- 1024 --
       1024  supervisor, once       owner digest     32 bytes
@@ -40,7 +40,7 @@ writer has cache lines of its own::
       2048  producer, before live  type length      bytes
       2056  producer, before live  content type     ASCII, up to 256 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
-      3072  reader worker k        listeners[k]     epoch tag | followers, k in 0..63
+      3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
     ------  ---------------------  --------------------------------------------- 4096 --
       4096  producer               data[capacity]   offset % capacity
 
@@ -97,7 +97,10 @@ W_OWNER_ROOM: Final = 18
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
-W_LISTENERS: Final = 384
+W_FOLLOWERS: Final = 384
+
+EPOCH_TAG: Final = (1 << 64) - (1 << 20)
+"""The bits of a worker's word that say whose it is: the upper 44 of its epoch."""
 
 # Byte ranges of what is not a word, or is read as a block.
 B_PLACES: Final = slice(512, 1024)

@@ -5,8 +5,8 @@ reader is told is a pure function of the two::
 
     producer's word   cancelled = 0   cancelled > 0
     ---------------   -------------   --------------------------------------------
-    PENDING           PENDING         CANCELLED (the producer has yet to notice)
-    LIVE              LIVE            CANCELLED (the producer has yet to notice)
+    PENDING           PENDING         CANCELLED (the producer has yet to see it)
+    LIVE              LIVE            CANCELLED (the producer has yet to see it)
     COMPLETE          COMPLETE        COMPLETE  (the cancel came too late)
     CANCELLED         CANCELLED       CANCELLED
     ABORTED           ABORTED         ABORTED

@@ -16,10 +16,10 @@ from pathlib import Path
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.limits import raise_descriptor_limit
+from shmstream.supervisor.lock_and_socket import AlreadyRunning
+from shmstream.supervisor.process_limits import raise_descriptor_limit
 from shmstream.supervisor.server import Supervisor, install_signals
 from shmstream.supervisor.spawn import REFUSED, STARTED_OVER
-from shmstream.supervisor.startup import AlreadyRunning
 
 
 def main() -> int:

@@ -31,14 +31,17 @@ from shmstream.memory.directory import (
     RuntimeDirectory,
     discard,
 )
-from shmstream.memory.extents import no_room
+from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
-from shmstream.supervisor.marks import Marks
+from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
+
+RETURN_S = 3.0
+"""How long a predecessor's workers may take to connect again."""
 
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
@@ -51,7 +54,7 @@ class Adoption:
     Args:
         directory: where it is.
         index: gets the sessions.
-        marks: marks what is none any more.
+        words: cancels and evicts what is none any more.
         gone: counts that.
         make_place: evicts something that has ended; returns whether anything had.
     """
@@ -60,13 +63,13 @@ class Adoption:
         self,
         directory: RuntimeDirectory,
         index: Index,
-        marks: Marks,
+        words: SegmentWords,
         gone: Gone,
         make_place: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._index = index
-        self._marks = marks
+        self._words = words
         self._gone = gone
         self._make_place = make_place
         self._left: dict[Path, OSError] = {}
@@ -159,5 +162,5 @@ class Adoption:
         except (StreamNotFound, FileNotFoundError):
             return
         key = (segment.owner, segment.conv_id)
-        self._marks.cancel_and_evict(Session(key, segment.digest, segment))
+        self._words.cancel_and_evict(Session(key, segment.digest, segment))
         self._gone.keep(path, segment.owner)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor.session import Session
 
 SLICE = 4096

@@ -28,8 +28,8 @@ from collections.abc import Callable
 
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import FIRST_EXTENT
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.reservation import FIRST_EXTENT
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import HEADER_BYTES, W_OWNER_ROOM
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.gone import Gone, remove

@@ -9,14 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 
-from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import open_segment
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.state import State
+from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
-from shmstream.supervisor.marks import Marks
+from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Session
 
 
@@ -26,13 +26,15 @@ class Finishing:
     Args:
         directory: where they are.
         index: loses those whose files have been removed.
-        marks: marks those, and rings who follows.
+        words: writes what their followers see, and rings them.
     """
 
-    def __init__(self, directory: RuntimeDirectory, index: Index, marks: Marks) -> None:
+    def __init__(
+        self, directory: RuntimeDirectory, index: Index, words: SegmentWords
+    ) -> None:
         self._directory = directory
         self._index = index
-        self._marks = marks
+        self._words = words
 
     def finish_those(self, sessions: list[Session]) -> int:
         """Abort those whose producer has died; return how many.
@@ -64,7 +66,7 @@ class Finishing:
         except (StreamNotFound, LayoutMismatch):
             # Somebody removed the file; its followers have their mappings.
             self._index.drop(session)
-            self._marks.cancel_and_evict(session)
+            self._words.cancel_and_evict(session)
             return False
         try:
             found = os.fstat(fd)
@@ -81,9 +83,8 @@ class Finishing:
             if segment.cancelled:
                 end_stream(segment, segment_writer(segment, fd), State.CANCELLED)
             else:
-                why = 'the producer of this stream has died'
-                end_stream(segment, segment_writer(segment, fd), State.ABORTED, why)
-            self._marks.ring(segment)
+                end_stream(segment, segment_writer(segment, fd), State.ABORTED, DIED)
+            self._words.ring(segment)
             return True
         finally:
             os.close(fd)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor.deaths import Deaths
 from shmstream.supervisor.holdings import Holdings
 from shmstream.supervisor.names import Names

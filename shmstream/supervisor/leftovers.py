@@ -11,7 +11,8 @@ from pathlib import Path
 import posix_ipc
 
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import PIPE_PREFIX, semaphore_prefix
+from shmstream.wakeups.pipe import PIPE_PREFIX
+from shmstream.wakeups.semaphore import semaphore_prefix
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -62,7 +63,7 @@ class Leftovers:
     def _remove_semaphore(self, name: str) -> None:
         self.remove(f'semaphore {name}', lambda: posix_ipc.unlink_semaphore(name))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say in one line what is left."""
         if self._left:
             log.warning('cannot be removed: %s', ', '.join(self._left))

@@ -28,8 +28,8 @@ from pathlib import Path
 
 from shmstream.errors import DirectoryRefused, LayoutMismatch, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.slots import SlotLocks
-from shmstream.memory.table import TableHead, WorkerTable, read_head
+from shmstream.memory.slot_locks import SlotLocks
+from shmstream.memory.worker_table import TableHead, WorkerTable, read_head
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.leftovers import Leftovers
@@ -150,7 +150,7 @@ def _sweep(directory: RuntimeDirectory, head: TableHead | None) -> None:
     leftovers.remove_bells(directory, head.token if head is not None else 0)
     for path in (directory.table, directory.settings):
         leftovers.remove_file(path.with_suffix('.new'))
-    leftovers.tell()
+    leftovers.report()
 
 
 def _half_of_what_is_free(directory: RuntimeDirectory) -> int:

@@ -12,10 +12,10 @@ from shmstream import clock
 from shmstream.control.wire import Message
 from shmstream.errors import ControlError, NoRoom, ShmstreamError, StreamReplaced
 from shmstream.ids import OWNER_BYTES
-from shmstream.memory.table import FORMAT
+from shmstream.memory.worker_table import FORMAT
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
-from shmstream.supervisor.masters import Masters
+from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Key, Session
 from shmstream.supervisor.workers import Workers
@@ -41,7 +41,7 @@ class Operations:
         config: SupervisorConfig,
         registry: Registry,
         workers: Workers,
-        masters: Masters,
+        masters: MasterWatch,
     ) -> None:
         self._config = config
         self._registry = registry

@@ -17,9 +17,9 @@ from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
-from shmstream.memory.extents import no_room
-from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.new_segment import new_segment
+from shmstream.memory.reservation import no_room
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
@@ -28,7 +28,7 @@ from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.leftovers import Leftovers
-from shmstream.supervisor.marks import Marks
+from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
@@ -50,11 +50,11 @@ class Registry:
         self._config = config
         self._gone = Gone(directory)
         self._index = Index(table, self._gone.memory_of)
-        self._marks = Marks(table)
+        self._words = SegmentWords(table)
         self._adoption = Adoption(
-            directory, self._index, self._marks, self._gone, self._evict_oldest
+            directory, self._index, self._words, self._gone, self._evict_oldest
         )
-        self._finishing = Finishing(directory, self._index, self._marks)
+        self._finishing = Finishing(directory, self._index, self._words)
         self._eviction = Eviction(
             directory,
             config,
@@ -130,7 +130,7 @@ class Registry:
         aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
         while True:
             try:
-                segment, locked = Segment.create(
+                segment, locked = new_segment(
                     aside,
                     capacity=size,
                     generation=generation,
@@ -150,7 +150,7 @@ class Registry:
             if replaced is not None:
                 # Cancelled before it is replaced: should we die in between, no producer
                 # is left behind that nobody can reach any more.
-                self._marks.cancel(replaced)
+                self._words.cancel(replaced)
             os.rename(aside, self._directory.segment(name))
         except BaseException:
             os.close(locked)
@@ -161,7 +161,7 @@ class Registry:
             raise
         if replaced is not None:
             self._index.drop(replaced)
-            self._marks.evict(replaced)
+            self._words.evict(replaced)
         if kept is not None:
             self._gone.keep(kept, owner)
         session = Session(key, name, segment)
@@ -209,18 +209,18 @@ class Registry:
 
     def cancel(self, session: Session) -> None:
         """Tell the producer to stop; what there is stays readable."""
-        self._marks.cancel(session)
+        self._words.cancel(session)
 
     def evict(self, session: Session) -> None:
         """Cancel the session and remove it from under its id."""
-        self._marks.cancel_and_evict(session)
+        self._words.cancel_and_evict(session)
         self._unlink(session)
 
     def withdraw(self, session: Session) -> None:
         """Take back a session whose producer has gone before it was handed over."""
         if session not in self._index:
             return
-        self._marks.cancel_and_evict(session)
+        self._words.cancel_and_evict(session)
         self._finishing.finish(session)
         if session in self._index:
             self._unlink(session)
@@ -257,7 +257,7 @@ class Registry:
 
     def _expire(self, session: Session) -> None:
         """Remove what has ended."""
-        self._marks.evict(session)
+        self._words.evict(session)
         self._unlink(session)
 
     def _unlink(self, session: Session) -> None:
@@ -295,13 +295,13 @@ class Registry:
             self._directory.sessions, lambda: self._finishing.finish_those(live)
         )
         for session in self._index.all():
-            self._marks.cancel_and_evict(session)
+            self._words.cancel_and_evict(session)
             self._index.drop(session)
             leftovers.remove_file(self._directory.segment(session.digest))
         for path in self._adoption.left:
             leftovers.remove_file(path)
         self._gone.close(leftovers)
-        self._marks.close()
+        self._words.close()
 
     # -- room ------------------------------------------------------------------------
 

@@ -24,27 +24,25 @@ import struct
 import time
 
 from shmstream.errors import ControlError
+from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.adoption import RETURN_S
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.life import begin
-from shmstream.supervisor.limits import within_reach
-from shmstream.supervisor.masters import Masters
+from shmstream.supervisor.lock_and_socket import listen, take_lock
+from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.operations import Operations
+from shmstream.supervisor.process_limits import within_reach
 from shmstream.supervisor.registry import Registry
-from shmstream.supervisor.startup import listen, take_lock
 from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
-from shmstream.wakeups.chores import Chores
 
 log = logging.getLogger('shmstream.supervisor')
 
 RECHECK_S = 1.0
 """How often streams are checked for producers that ended without their process."""
-
-RETURN_S = 3.0
-"""How long a predecessor's workers may take to connect again."""
 
 ACCEPT_PAUSE_S = 1.0
 
@@ -98,7 +96,7 @@ class Supervisor:
         self._registry = Registry(directory, config, self._table)
         self._registry.adopt()
         self._selector = selectors.DefaultSelector()
-        self._masters = Masters(self._selector, self.stop, bool(masters))
+        self._masters = MasterWatch(self._selector, self.stop, bool(masters))
         for pid in masters:
             self._masters.watch(pid)
         self._connections: set[Connection] = set()
@@ -110,7 +108,7 @@ class Supervisor:
         self._selector.register(
             self._woken, selectors.EVENT_READ, lambda sock, _: sock.recv(64)
         )
-        self._chores = Chores('supervisor')
+        self._chores = GuardedChores('supervisor')
         self._timers = Timers(self._chores)
         self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
         self._returned_by = time.monotonic() + RETURN_S
@@ -185,7 +183,7 @@ class Supervisor:
         leftovers.remove_file(self._directory.table)
         leftovers.remove_file(self._directory.settings)
         self._remove_rest(leftovers)
-        leftovers.tell()
+        leftovers.report()
 
     def _give_up(self) -> None:
         """Take back what has been made by a start that fails; the rest is not ours."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from shmstream import clock
 from shmstream.control.wire import to_json
-from shmstream.memory.extents import to_pages
+from shmstream.memory.reservation import to_pages
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH, W_RESERVED
 from shmstream.ring.ring import RingReader

@@ -19,7 +19,7 @@ of it are cut, but not at once. So it counts as its owner's, whoever reads it::
   nobody else. When more than that is held, what has ended of it goes, its own oldest
   first. Nobody is lent what another has a right to, not even for what has ended: that
   may be mapped when the other comes. So that streams cannot outgrow their owner's part,
-  each is told how much of it is left (``memory.room`` keeps to that).
+  each is told how much of it is left (``memory.room_share`` keeps to that).
 * **Sessions**: a place is free at once, whoever reads what had it. So the bound is on
   what is live of an owner. What has ended may fill all places that nobody needs.
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import posix_ipc
 
-from shmstream.control.client import REPLY_S, call, connect
+from shmstream.control.request import ask
 from shmstream.control.wire import Message
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -155,33 +155,6 @@ def spawn(
         ) from ex
     _children.append(child)
     return child
-
-
-def ask(
-    directory: RuntimeDirectory,
-    op: str,
-    *,
-    reply_s: float = REPLY_S,
-    **fields: object,
-) -> Message:
-    """Make one request over a connection of its own; it takes no slot.
-
-    Args:
-        directory: where the supervisor is.
-        op: the operation; see ``control.wire``.
-        reply_s: seconds to wait for the reply.
-        **fields: the operation's fields.
-
-    Raises:
-        SupervisorUnavailable: there is no supervisor, or it does not answer.
-    """
-    try:
-        with connect(directory, reply_s) as sock:
-            return call(sock, {'op': op, **fields}, reply_s)[0]
-    except OSError as ex:
-        raise SupervisorUnavailable(
-            f'no supervisor in {directory.path}: {ex.strerror or ex}'
-        ) from ex
 
 
 def start(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shmstream.wakeups.chores import Chores
+from shmstream.guarded_chores import GuardedChores
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Timers:
         chores: guards them.
     """
 
-    def __init__(self, chores: Chores) -> None:
+    def __init__(self, chores: GuardedChores) -> None:
         self._chores = chores
         self._timers: dict[str, _Timer] = {}
 

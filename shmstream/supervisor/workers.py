@@ -11,9 +11,11 @@ import posix_ipc
 
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
-from shmstream.memory.slots import SlotLocks
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.slot_locks import SlotLocks
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
+from shmstream.wakeups.pipe import pipe_path
+from shmstream.wakeups.semaphore import semaphore_name
 
 log = logging.getLogger('shmstream')
 
@@ -22,7 +24,7 @@ class Workers:
     """Gives out slots. Bells are made here, and unlinked in their life here only.
 
     A slot is somebody's while its process is connected, or holds its lock
-    (``memory.slots``).
+    (``memory.slot_locks``).
 
     Args:
         table: the worker table.
@@ -67,7 +69,7 @@ class Workers:
         try:
             self._table.back_board(self._path, slot)
         except OSError as ex:
-            raise NoRoom(f'no room for a bell board: {ex.strerror}') from ex
+            raise NoRoom(f'no room for a board: {ex.strerror}') from ex
         epoch = random_bits(63) | 1
         try:
             # Into the table first: what is in the table is cleaned up after a crash.
@@ -82,14 +84,14 @@ class Workers:
     def _make_bells(self, slot: int, epoch: int) -> None:
         try:
             posix_ipc.Semaphore(
-                self._table.semaphore_name(epoch), posix_ipc.O_CREX, mode=0o600
+                semaphore_name(self._table.token, epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
         except (OSError, posix_ipc.Error) as ex:
             raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
-            os.mkfifo(self._table.pipe(epoch), 0o600)
+            os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
-            # Not every file system has them. A loop is rung by its thread then.
+            # Not every file system has them. Others ring a loop by its thread then.
             log.warning('no pipe for slot %d: %s', slot, ex)
 
     def left(self, slot: int) -> None:
@@ -109,9 +111,9 @@ class Workers:
             if epoch:
                 # What cannot go now goes, or is told of, when the table does.
                 with contextlib.suppress(OSError, posix_ipc.Error):
-                    posix_ipc.unlink_semaphore(self._table.semaphore_name(epoch))
+                    posix_ipc.unlink_semaphore(semaphore_name(self._table.token, epoch))
                 with contextlib.suppress(OSError):
-                    self._table.pipe(epoch).unlink()
+                    pipe_path(self._table, epoch).unlink()
         finally:
             # Last: what is in the table is cleaned up after a crash.
             self._table.free(slot)
@@ -123,7 +125,7 @@ class Workers:
                 self.left(slot)
 
     def close(self) -> None:
-        """Take back every slot, and unlink every bell: the table goes."""
+        """Take back every slot, and unlink what rings each: the table goes."""
         self._connected.clear()
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot):

@@ -1,4 +1,4 @@
-"""The pipe of a process: how an event loop is rung without a thread in between.
+"""The pipe of a process: by it others ring an event loop, with no thread between.
 
 A loop cannot wait on a semaphore: the doorbell's thread would wait for it, and wake the
 loop then, by a descriptor in any case. Two wake-ups one after the other cost some three
@@ -13,8 +13,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream.memory.worker_table import WorkerTable
+
+PIPE_PREFIX = 'bell-'
+
 DRAIN = 65536
 """Bytes that are taken out at a ring: as many as a pipe holds."""
+
+
+def pipe_path(table: WorkerTable, epoch: int) -> Path:
+    """Return where the pipe of the worker with this epoch is: beside the table."""
+    return table.folder / f'{PIPE_PREFIX}{epoch:016x}'
 
 
 def open_pipe(path: Path | str) -> int:

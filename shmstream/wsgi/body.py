@@ -38,8 +38,8 @@ from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
 from shmstream.settings import send_timeout
-from shmstream.wakeups.doorbell import NET_S
-from shmstream.wakeups.greenlets import original
+from shmstream.wakeups.doorbell_greenlet import original
+from shmstream.wakeups.doorbell_thread import NET_S
 
 _PART = 16 * 1024
 """Bytes that a socket takes without blocking once it says that it takes some."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shmstream import FollowCut, Producer, Streams
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from tests.support.child import hear, say
 from tests.support.leaks import wait_until
 
@@ -46,16 +46,16 @@ def fork_and_go_on(directory: str) -> None:
     producer.write(b'one ')
     follower = streams.open('parent').follow()
     assert next(follower) == b'one '
-    ours = streams.runtime
-    found: dict[str, Any] = {'listeners before': producer.listeners}
+    ours, had = streams.process, streams.process.holder.require().slot
+    found: dict[str, Any] = {'listeners before': producer.followers}
     pid = os.fork()
     if not pid:
-        # A child has a runtime of its own, made when it needs one.
+        # A child has a part of its own, made when it needs one.
         assert threading.active_count() == 1
         with streams.create('child') as own:
             own.write(b'child')
-        assert streams.runtime is not ours
-        assert streams.runtime.seat.slot != ours.seat.slot
+        assert streams.process is not ours
+        assert streams.process.holder.require().slot != had
         assert b''.join(streams.open('child').follow()) == b'child'
         assert streams.open('parent').read() == b'one '
         # What it inherited is the parent's: dropping it must change nothing.
@@ -63,10 +63,10 @@ def fork_and_go_on(directory: str) -> None:
         # With all that an interpreter does at its end.
         sys.exit(0)
     found['child'] = _wait(pid)
-    found['listeners after'] = producer.listeners
+    found['listeners after'] = producer.followers
     found['wrote'] = producer.write(b'two')
     found['next'] = next(follower).decode()
-    found['same'] = streams.runtime is ours
+    found['same'] = streams.process is ours
     found['child read'] = streams.open('child').read().decode()
     found['state'] = streams.open('parent').state.label
     producer.finish()
@@ -154,7 +154,7 @@ def fork_while_a_thread_looks(directory: str) -> None:
         looking, forked = threading.Event(), threading.Event()
 
         def look() -> None:
-            with streams.runtime.producers._lock:
+            with streams.process.producers._lock:
                 looking.set()
                 forked.wait()
 
@@ -244,9 +244,11 @@ def attach_and_drop(directory: str, collects: bool, forks: bool) -> None:
     """Attach again and again, with something in use, and close nothing."""
     if not collects:
         gc.disable()
+    slots = _held(directory)[2]
     producer: Producer | None = Streams.attach(directory).create('dropped')
     producer = None
-    assert wait_until(lambda: threading.active_count() == 1)
+    # The supervisor sees a little later than we that the slot is free.
+    assert wait_until(lambda: _held(directory)[1:] == (1, slots))
     before = _held(directory)
     many = [Streams.attach(directory) for _ in range(64)]
     for each in many:

@@ -58,8 +58,8 @@ class Aside:
 
 def listens(consumer: Consumer, count: int = 1) -> bool:
     """Wait until a stream has this many followers."""
-    runtime, segment = consumer._runtime, consumer._segment
-    return wait_until(lambda: runtime.listeners(segment) == count)
+    followers, segment = consumer._attachment.process.followers, consumer._segment
+    return wait_until(lambda: followers.everywhere(segment) == count)
 
 
 def on_loop(work: Callable[[], Awaitable[Any]]) -> Any:

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from shmstream import Streams, membership
-from shmstream.membership import Membership
-from shmstream.memory.room import Room
-from shmstream.runtime import Runtime
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.loops import LoopHubs
+from shmstream import Streams
+from shmstream.memory.room_share import RoomShare
+from shmstream.process import attachment
+from shmstream.process.attachment import Attachment
+from shmstream.process.this_process import ThisProcess
+from shmstream.wakeups.hub_per_loop import LoopHubs
+from shmstream.wakeups.ring_others import Bells
 from tests.support.child import say
 from tests.support.dying import interrupt_at
 
@@ -44,33 +45,43 @@ def at_every_point(
 
 
 def _join(directory: str) -> int:
-    made: list[Runtime] = []
+    made: list[ThisProcess] = []
     streams = Streams.attach(directory)
 
     def use() -> None:
-        made.append(streams.runtime)
+        made.append(streams.process)
 
     def begin() -> None:
         made.clear()
         streams.connect()
         # The handler's is the one that there is.
-        assert made in ([], [streams.runtime])
-        known = [entry() for entry in membership._runtimes.values()]
-        assert known == [streams.runtime]
+        assert made in ([], [streams.process])
+        known = [entry() for entry in attachment._processes.values()]
+        assert known == [streams.process]
         streams.close()
 
-    member = inspect.getattr_static(Streams, 'member').fget
-    joining = (membership.join, membership._runtime_of, membership._known)
+    first_use = inspect.getattr_static(Streams, 'attachment').fget
+    attaching = (attachment.attach, attachment._process_of, attachment._known)
     return at_every_point(
-        use, begin, member, *joining, Membership.__init__, Runtime.__init__
+        use,
+        begin,
+        first_use,
+        *attaching,
+        Attachment.__init__,
+        ThisProcess.__init__,
     )
 
 
 def _take_room(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        room = streams.runtime.seat.room
-        functions = (Room.take, Room._purses, Room._see_figure, Room.wait)
+        room = streams.process.room
+        functions = (
+            RoomShare.take,
+            RoomShare._purses,
+            RoomShare._see_figure,
+            RoomShare.wait,
+        )
 
         def take() -> None:
             room.take(1)
@@ -82,13 +93,12 @@ def _take_room(directory: str) -> int:
 def _ring(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        seat = streams.runtime.seat
-        assert seat.slot is not None
-        slot = seat.slot
+        membership = streams.process.holder.require()
+        slot = membership.slot
 
         def ring() -> None:
-            seat.bells.ring(slot)
-            seat.bells.close()
+            membership.bells.ring(slot)
+            membership.bells.close()
 
         return at_every_point(ring, ring, Bells.ring, Bells._bell, Bells.close)
 
@@ -96,11 +106,11 @@ def _ring(directory: str) -> int:
 def _find_hub(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        hubs = streams.runtime.seat.loop_hubs
+        hubs = streams.process.holder.require().hubs.loops
         found: list[object] = []
 
         def use() -> None:
-            hubs.poke(False, True)
+            hubs.look_soon(False, True)
             found.append(hubs.of(asyncio.get_running_loop()))
 
         async def find() -> None:
@@ -110,7 +120,11 @@ def _find_hub(directory: str) -> int:
             assert len(set(found)) == 1
 
         return at_every_point(
-            use, lambda: asyncio.run(find()), LoopHubs.of, LoopHubs._all, LoopHubs.poke
+            use,
+            lambda: asyncio.run(find()),
+            LoopHubs.of,
+            LoopHubs._all,
+            LoopHubs.look_soon,
         )
 
 

@@ -105,7 +105,7 @@ class Races(RuleBasedStateMachine):
     def create(self, name: str, pending: bool, hooked: bool) -> None:
         producer = self.streams.create(self.conv_id(name), pending=pending)
         word = State.PENDING if pending else State.LIVE
-        consumer = Consumer(self.streams.member, producer.segment)
+        consumer = Consumer(self.streams.attachment, producer.segment)
         new = Expected(producer.generation, word, consumer, producer, hooked=hooked)
         if hooked:
             producer.on_cancel(lambda: new.hooks.append(1))

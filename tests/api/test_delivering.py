@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmstream import Follower, Producer, Streams
-from shmstream.wakeups.hub import MAX_READ, Taker, Watch
-from shmstream.wakeups.loop import LoopHub
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_watch import MAX_READ, Taker, Watch
 from tests.api.delivering import Sink, begun, parked
 from tests.api.following import on_loop, until
 
@@ -43,7 +43,7 @@ def test_at_the_live_edge_nothing_is_sent_from_a_task(
         producer.finish()
         await task
         assert sink.got[6:] == b''.join(b'%03d,' % number for number in range(100))
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
 

@@ -36,7 +36,7 @@ def test_the_end_comes_after_the_last_byte(
             getattr(producer, how)()
         sink.gate.set()
         await task
-        assert producer.listeners == 0
+        assert producer.followers == 0
         return bytes(sink.got)
 
     got = on_loop(work)
@@ -62,7 +62,7 @@ def test_a_delivery_that_is_overtaken_while_it_waits_skips_nothing(
         with pytest.raises(OffsetLost):
             await task
         assert (bytes(sink.got), follower.offset) == (b'sent', 4)
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
     producer.finish()
@@ -82,7 +82,7 @@ def test_a_delivery_that_is_overtaken_at_the_live_edge_skips_nothing(
         with pytest.raises(OffsetLost):
             await task
         assert (bytes(sink.got), follower.offset) == (b'', 0)
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
     producer.finish()
@@ -98,11 +98,11 @@ def test_who_leaves_lets_its_deliveries_go(
         task = await begun(follower, sink)
         producer.write(b'abc')
         await until(lambda: sink.got == b'abc')
-        monkeypatch.setattr(streams.runtime._duties, '_leaving', lambda: bool(told))
+        monkeypatch.setattr(streams.process._chores, '_leaving', lambda: bool(told))
         told.append(True)
         with pytest.raises(FollowCut) as cut:
             await task
         assert cut.value.offset == 3
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)

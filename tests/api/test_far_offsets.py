@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from shmstream import OffsetLost, Producer, Streams
-from shmstream.memory.extents import segment_writer
+from shmstream.memory.segment_writer import segment_writer
 from shmstream.ring.layout import W_DROPPED, W_HEAD, W_RESERVED
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
@@ -41,7 +41,7 @@ def test_f04_a_stream_that_ends_at_the_last_offset_is_followed_to_it(
     put_at(producer, start)
     reader = hire()
     reader.follow(conv_id, start)
-    assert wait_until(lambda: producer.listeners == 1)
+    assert wait_until(lambda: producer.followers == 1)
     text = bytes(33 + i % 90 for i in range(before - 1))
     written = 0
     # In steps that wake the reader, then at once what is left, beyond the ring's wrap.

@@ -13,7 +13,7 @@ from shmstream import (
     StreamReplaced,
     Streams,
 )
-from shmstream.wakeups.hub import Watch
+from shmstream.wakeups.hub_watch import Watch
 from tests.api.following import SOON_S, Aside, Follow, listens
 from tests.support.patience import Stopwatch
 from tests.support.worker import Worker
@@ -40,7 +40,7 @@ def test_an_offset_that_cannot_be_one_is_refused(
         for use in (consumer.read, consumer.follow):
             with pytest.raises(LocalError, match='offset must be'):
                 use(offset)
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
 
 def test_a_read_returns_what_is_there_now(streams: Streams, conv_id: str) -> None:

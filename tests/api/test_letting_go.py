@@ -90,7 +90,7 @@ def test_a_follower_that_never_began_holds_nothing(
         for _ in range(10):
             consumer.follow()
         kept = consumer.follow()
-        assert producer.listeners == 0
+        assert producer.followers == 0
         kept.close()
         with pytest.raises(LocalError, match='closed at offset 0'):
             list(kept)
@@ -106,8 +106,8 @@ def test_a_follower_that_is_closed_left_or_dropped_counts_no_more(
         assert next(closed) == b'x'
         with consumer.follow() as left:
             assert next(left) == b'x'
-            assert producer.listeners == 2
-        assert producer.listeners == 1
+            assert producer.followers == 2
+        assert producer.followers == 1
         closed.close()
         closed.close()
         with pytest.raises(LocalError, match='closed at offset 1'):
@@ -115,11 +115,11 @@ def test_a_follower_that_is_closed_left_or_dropped_counts_no_more(
         dropped: Follower | None = consumer.follow()
         assert dropped is not None
         next(dropped)
-        assert producer.listeners == 1
+        assert producer.followers == 1
         dropped = None
         gc.collect()
         # Garbage is noticed in any thread: another one lets go of it.
-        assert wait_until(lambda: producer.listeners == 0)
+        assert wait_until(lambda: producer.followers == 0)
 
 
 def test_a_follower_is_iterated_in_one_way(streams: Streams, conv_id: str) -> None:
@@ -141,11 +141,11 @@ def test_a_follower_is_iterated_in_one_way(streams: Streams, conv_id: str) -> No
 
         asyncio.run(both(consumer.follow()))
         # Misuse has ended neither: one has been dropped since, the other goes on.
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         producer.write(b'y')
         assert next(begun) == b'y'
         begun.close()
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
 
 def test_followers_at_one_offset_get_the_same_object(
@@ -191,16 +191,16 @@ def test_a_step_that_is_cancelled_is_no_end(streams: Streams, conv_id: str) -> N
     async def work() -> None:
         follower = consumer.follow()
         task = asyncio.ensure_future(anext(follower))
-        await until(lambda: producer.listeners == 1)
+        await until(lambda: producer.followers == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         # It listens until it is closed or dropped: others look whether anybody does.
-        assert producer.listeners == 1
+        assert producer.followers == 1
         producer.write(b'x')
         assert await anext(follower) == b'x'
         follower.close()
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
     producer.finish()
@@ -215,7 +215,7 @@ def test_many_followers_on_one_loop_all_get_all(streams: Streams, conv_id: str) 
 
     async def work() -> list[bytes]:
         tasks = [asyncio.create_task(follow()) for _ in range(100)]
-        await until(lambda: producer.listeners == 100)
+        await until(lambda: producer.followers == 100)
         for number in range(200):
             producer.write(b'%03d,' % number)
             await asyncio.sleep(0)
@@ -246,28 +246,28 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
     """Nobody ticks for its hub any more: others must be rung for again."""
     producer = streams.create(conv_id)
     consumer = streams.open(conv_id)
-    runtime = streams.runtime
+    process = streams.process
+    membership = process.holder.require()
     left: list[Follower] = []
 
     def nap() -> int:
-        assert runtime.seat.slot is not None
-        table = runtime.seat.table
-        word: int = table.words[table.nap_at(runtime.seat.slot)]
+        table = membership.table
+        word: int = table.words[table.nap_at(membership.slot)]
         return word
 
     async def begin() -> None:
         left.append(consumer.follow())
         task = asyncio.ensure_future(anext(left[0]))
-        await until(lambda: producer.listeners >= 1)
+        await until(lambda: producer.followers >= 1)
         producer.write(b'x')
         assert await task == b'x'
         # As if others had written, too. The follower is never closed.
-        runtime.seat.board.wake(await runtime.loop_hub())
+        membership.hubs.board.stay_awake(await process.followers.loop_hub())
         assert nap() == 0
 
     on_loop(begin)
     assert wait_until(lambda: nap() != 0, 5)
-    assert not runtime.seat.loop_hubs._hubs
+    assert not membership.hubs.loops._hubs
     left[0].close()
     side = Aside(in_a_thread, consumer.follow())
     assert listens(consumer)
@@ -321,7 +321,7 @@ def test_who_follows_in_a_process_that_leaves_is_let_go(
         producer.write(b'abc')
 
         async def follow() -> int:
-            with stranger(streams.runtime.directory.path) as own:
+            with stranger(streams.process.directory.path) as own:
                 follower = own.open(conv_id).follow()
                 assert await anext(follower) == b'abc'
                 waiting = asyncio.ensure_future(anext(follower))

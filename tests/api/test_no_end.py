@@ -35,7 +35,7 @@ def test_a_step_that_times_out_is_no_end(
                     with pytest.raises(TimeoutError):
                         await asyncio.wait_for(anext(follower), 0.01)
                     # Whoever looks whether anybody listens must not see a gap.
-                    assert producer.listeners == 1
+                    assert producer.followers == 1
                 producer.write(text)
                 assert await asyncio.wait_for(anext(follower), 15) == text
             producer.finish()
@@ -46,7 +46,7 @@ def test_a_step_that_times_out_is_no_end(
             await anext(follower)
 
     on_loop(work)
-    assert producer.listeners == 0
+    assert producer.followers == 0
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -116,9 +116,9 @@ def test_a_follower_that_timed_out_goes_on_with_its_loop_or_on_another(
     asyncio.run(time_out())
     producer.write(b'x')
     assert asyncio.run(read()) == b'x'
-    assert wait_until(lambda: producer.listeners == 1)
+    assert wait_until(lambda: producer.followers == 1)
     follower.close()
-    assert producer.listeners == 0
+    assert producer.followers == 0
 
 
 class Stop(Exception):
@@ -153,7 +153,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_goes_on(
             assert follower._watch is not None
             # Who is not there any more is not waited for.
             assert not follower._watch.waiters
-            assert producer.listeners == 1
+            assert producer.followers == 1
             producer.write(b'%d' % number)
             assert next(follower) == b'%d' % number
     finally:
@@ -218,7 +218,7 @@ def test_what_was_lost_or_cut_is_told_again(streams: Streams, conv_id: str) -> N
                 on_loop(lambda: step(cut))
             with pytest.raises(FollowCut):
                 on_loop(lambda: cut.deliver(_nowhere))
-        assert small.listeners == 0
+        assert small.followers == 0
     for error in (found.value, told.value):
         for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
             assert type(same) is type(error)
@@ -265,7 +265,7 @@ def test_a_delivery_that_is_cancelled_or_fails_goes_on_at_its_offset(
             assert follower.offset == len(given)
             assert given == whole[: len(given)]
             # Nobody delivers to anybody meanwhile.
-            assert producer.listeners == 0
+            assert producer.followers == 0
         producer.finish()
         while True:
             with suppress(ConnectionResetError):

@@ -164,7 +164,7 @@ def test_a_producer_that_is_dropped_aborts_its_stream(
 
 
 def test_closing_aborts_what_is_still_produced(streams: Streams, conv_id: str) -> None:
-    with Streams.attach(streams.runtime.directory.path) as other:
+    with Streams.attach(streams.process.directory.path) as other:
         producer = other.create(conv_id)
         producer.write(b'data: x\n\n')
     assert not producer.write(b'y')
@@ -244,7 +244,7 @@ def test_a_stream_may_begin_while_another_thread_ends_it(
 ) -> None:
     """Marks belong to one thread at a time: the second has to wait."""
     producer = streams.create(conv_id, pending=True)
-    ring_state = producer._ringer.ring_state
+    mark_state = producer._marker.mark_state
     inside = threading.Lock()
     together: list[bool] = []
 
@@ -254,10 +254,10 @@ def test_a_stream_may_begin_while_another_thread_ends_it(
             if not ending.ident:
                 ending.start()
                 ending.join(0.2)
-            ring_state(state)
+            mark_state(state)
 
     ending = threading.Thread(target=producer.abort, args=('it broke',))
-    setattr(producer._ringer, 'ring_state', slow_ring_state)  # noqa: B010
+    setattr(producer._marker, 'mark_state', slow_ring_state)  # noqa: B010
     producer.begin()
     ending.join(10)
     assert not ending.is_alive()

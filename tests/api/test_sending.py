@@ -75,7 +75,7 @@ def test_what_send_raises_ends_its_delivery_and_no_other(
         producer.write(b'abc')
         with pytest.raises(ConnectionResetError):
             await failing
-        assert producer.listeners == 1
+        assert producer.followers == 1
         for _ in range(20):
             producer.write(b'def')
             await asyncio.sleep(0.001)
@@ -128,7 +128,7 @@ def test_a_task_that_is_cancelled_at_the_live_edge_lets_go(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert producer.listeners == 0
+        assert producer.followers == 0
         assert watch is not None
         assert not watch.takers
         producer.write(b'x')
@@ -149,7 +149,7 @@ def test_a_task_that_is_cancelled_within_a_send_cancels_the_send(
             await task
         assert waits.ended == ['CancelledError']
         assert waits.future.cancelled()
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
 
@@ -177,7 +177,7 @@ def test_a_task_that_is_cancelled_just_as_a_send_begins_leaves_none_open(
         assert waits.calls == 1
         assert len(waits.ended) == 1
         assert kept.value.__traceback__ is not None
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
 
@@ -241,7 +241,7 @@ def test_a_cancelled_send_may_wait_for_its_clean_up(
         with pytest.raises(asyncio.CancelledError):
             await task
         assert cleaned == [b'x']
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
     on_loop(work)
 

@@ -40,7 +40,7 @@ def app(
     monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
     origins = (PAGE,) if 'origins' in request.param else ()
     service = create_app(
-        Settings(dir=streams.runtime.directory.path, cors_origins=origins)
+        Settings(dir=streams.process.directory.path, cors_origins=origins)
     )
 
     async def not_asked(*_: Any) -> None:
@@ -109,7 +109,7 @@ def test_what_goes_on(streams: Streams, app: Any, conv_id: str) -> None:
     assert not bodies[-1]['more_body']
     assert b'content-length' not in headers
     assert headers[b'stream-state'] == b'live'
-    assert streams.runtime.followers == 0
+    assert streams.process.followers.number == 0
 
 
 def test_who_is_overtaken_is_cut_off(streams: Streams, app: Any, conv_id: str) -> None:
@@ -156,13 +156,13 @@ def test_a_client_that_leaves_is_followed_no_more(
         came = asyncio.Event()
         task = asyncio.create_task(messages(app, scope(path(conv_id)), came.set))
         await asyncio.wait_for(came.wait(), WAIT_S)
-        assert producer.listeners == 1
+        assert producer.followers == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(leave())
-    assert producer.listeners == 0
+    assert producer.followers == 0
     producer.finish()
 
 
@@ -233,7 +233,7 @@ def test_what_has_not_begun_is_waited_for(
 
     async def begin() -> list[Any]:
         task = asyncio.create_task(messages(app, scope(path(conv_id))))
-        assert await asyncio.to_thread(wait_until, lambda: producer.listeners == 1)
+        assert await asyncio.to_thread(wait_until, lambda: producer.followers == 1)
         producer.begin('text/plain')
         producer.write(b'x')
         producer.finish()
@@ -251,7 +251,7 @@ def test_what_is_evicted_before_it_has_begun_is_not_there(
 
     async def evict() -> list[Any]:
         task = asyncio.create_task(messages(app, scope(path(conv_id))))
-        assert await asyncio.to_thread(wait_until, lambda: producer.listeners == 1)
+        assert await asyncio.to_thread(wait_until, lambda: producer.followers == 1)
         await asyncio.to_thread(streams.evict, conv_id)
         return await task
 
@@ -270,7 +270,7 @@ def test_keys_and_origins_go_the_same_way(
     """With both of them set, no request for a stream gets as far as Falcon."""
     monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
     settings = Settings(
-        dir=streams.runtime.directory.path, api_keys=('k',), cors_origins=(PAGE,)
+        dir=streams.process.directory.path, api_keys=('k',), cors_origins=(PAGE,)
     )
     service = create_app(settings)
     monkeypatch.setattr(service, 'falcon', None)

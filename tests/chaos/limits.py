@@ -25,9 +25,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from shmstream.control.request import ask
 from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.chaos import wire
 from tests.chaos.content import Pace, Script
 from tests.chaos.holdings import heap, holdings

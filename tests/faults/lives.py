@@ -13,7 +13,7 @@ from typing import Any
 
 from shmstream import ShmstreamError, Streams, SupervisorConfig
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.supervisor.spawn import start
 from tests.support.child import hear, say

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shmstream import SupervisorUnavailable
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.lifecycle.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes, semaphores, wait_until

@@ -22,12 +22,12 @@ from typing import Any
 import pytest
 
 from shmstream import Consumer, Follower, Producer, State, Streams
-from shmstream.control import client
+from shmstream.control import request
 from shmstream.control.client import ControlClient
-from shmstream.ending import end_stream
 from shmstream.memory.mappings import Mappings
-from shmstream.seat import Seat
-from shmstream.wakeups.bells import Ringer
+from shmstream.process.membership import MembershipHolder
+from shmstream.stream_end import end_stream
+from shmstream.wakeups.producer_side import Marker
 from tests.support.dying import Interrupted, interrupt_at
 from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
@@ -41,7 +41,7 @@ pytestmark = [
 
 ENDING = (
     *(Producer._end, Producer._publish, Producer._let_go),
-    *(end_stream, Ringer.ring_state),
+    *(end_stream, Marker.mark_state),
 )
 
 
@@ -91,7 +91,7 @@ def test_f49_wherever_ending_is_interrupted_the_stream_ends(
             assert producer.write(b'')
             end(producer)
         assert not producer.write(b'data: y\n\n')
-        assert producer not in streams.runtime.producers.all()
+        assert producer not in streams.process.producers.all()
         assert not producer._on_cancel
         assert producer._file.closed
         end(producer)
@@ -134,7 +134,7 @@ def descriptors() -> int:
 
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
     making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
-    asking = (ControlClient.request, client.call, client._receive)
+    asking = (ControlClient.request, request.call, request._receive)
     return making if lines == 'making' else (*asking, ControlClient._ask)
 
 
@@ -152,7 +152,7 @@ def test_f49_wherever_asking_is_interrupted_others_may_ask(
     streams: Streams, again: bool
 ) -> None:
     """While what was raised is kept, with all that its frames hold."""
-    asks = streams.runtime.client
+    asks = streams.process.link.client
     errors: list[BaseException] = []
 
     def ask() -> None:
@@ -225,12 +225,14 @@ def test_f49_wherever_a_slot_s_taking_is_interrupted_it_is_taken_in_the_end(
     """With a thread that drives the hubs, and no other thread or descriptor."""
     before, threads = descriptors(), threading.active_count()
     for number in itertools.count():
-        own = stranger(streams.runtime.directory.path)
-        interrupt_at(number, Seat.take, Seat._open_hubs, every=every)
+        own = stranger(streams.process.directory.path)
+        interrupt_at(
+            number, MembershipHolder.take, MembershipHolder._open_hubs, every=every
+        )
         hit = interrupted(own.connect)
         if hit:
             own.connect()
-        assert own.runtime.seat.doorbell.alive
+        assert own.process.holder.there
         assert threading.active_count() == threads + 1
         with own.create('c') as producer:
             follower = own.open('c').follow()
@@ -255,7 +257,7 @@ def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
     with streams.create('c') as producer:
         assert producer.write(b'x')
         consumer = streams.open('c')
-        seat = streams.runtime.seat
+        hubs = streams.process.holder.require().hubs
         for number in itertools.count():
             follower = consumer.follow()
             interrupt_at(number, Follower._enter, every=every)
@@ -263,14 +265,14 @@ def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
             if hit and goes_on:
                 assert next(follower) == b'x'
             if goes_on:
-                assert producer.listeners == streams.followers == 1
+                assert producer.followers == streams.followers == 1
                 follower.close()
             del follower
             # Tracing leaves cycles of frames.
             gc.collect()
-            assert wait_until(lambda: producer.listeners == streams.followers == 0)
-            assert wait_until(lambda: not seat.thread_hub._hub._watches)
-            assert not seat.board._place_of
+            assert wait_until(lambda: producer.followers == streams.followers == 0)
+            assert wait_until(lambda: not hubs.threads._hub._watches)
+            assert not hubs.board._place_of
             if not hit:
                 break
         assert number > 3
@@ -284,7 +286,7 @@ def test_f49_wherever_waiting_for_a_beginning_is_interrupted_nobody_counts(
         for number in itertools.count():
             interrupt_at(number, Consumer.started, every='signal')
             hit = interrupted(lambda: asyncio.run(consumer.started(0)))
-            assert producer.listeners == streams.followers == 0, number
+            assert producer.followers == streams.followers == 0, number
             if not hit:
                 break
         assert number > 8

@@ -17,10 +17,11 @@ import pytest
 
 from shmstream import Consumer, Streams, clock
 from shmstream.ids import NOBODY, digest
+from shmstream.memory import new_segment
 from shmstream.memory.directory import GONE_PREFIX, RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment, open_segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.producer import Producer
 from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
@@ -29,9 +30,10 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.index import Index
-from shmstream.supervisor.marks import Marks
 from shmstream.supervisor.registry import Registry
-from shmstream.wakeups.bells import Bells, Ringer
+from shmstream.supervisor.segment_words import SegmentWords
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.ring_others import Bells
 from tests.api.following import Aside, in_a_thread
 from tests.support.child import Child, hear, say
 from tests.support.dying import die_at, forked
@@ -61,8 +63,8 @@ def _write(directory: str, number: int) -> None:
             producer.write(BEFORE[at : at + 1000])
         say('written')
         hear()
-        ringer = (Ringer.mark, Ringer.ring, Ringer._learn, Bells.ring)
-        die_at(number, Producer.write, RingWriter.append, *ringer)
+        marker = (Marker.mark, Marker.ring, Marker._learn, Bells.ring)
+        die_at(number, Producer.write, RingWriter.append, *marker)
         producer.write(LAST)
 
 
@@ -138,9 +140,9 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
     registry = _registry(directory)
     die_at(
         number,
-        *(Registry.create, Marks._mark, Index.add, Index.drop),
+        *(Registry.create, SegmentWords._mark, Index.add, Index.drop),
         *(Registry._link_aside, Gone.link, Gone.keep, remove),
-        *(Eviction.make_room, Segment.create.__func__, Segment._write_header),  # type: ignore[attr-defined]
+        *(Eviction.make_room, new_segment.new_segment, new_segment._write_header),
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)
 

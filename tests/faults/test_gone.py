@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shmstream.memory.extents import MAX_EXTENT
+from shmstream.memory.reservation import MAX_EXTENT
 from tests.faults.test_small_shm import needs_mount
 from tests.support import unread_posts
 from tests.support.own_tmpfs import LIMIT, ROUNDS, SIZE

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from shmstream import Streams, SupervisorConfig
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.slots import SlotLock
-from shmstream.memory.table import WorkerTable
-from shmstream.supervisor.spawn import ask
+from shmstream.memory.slot_locks import SlotLock
+from shmstream.memory.worker_table import WorkerTable
 from tests.faults import lives
 from tests.faults.lives import taken
 from tests.supervisor.conftest import serving, supervised

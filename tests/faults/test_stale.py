@@ -16,7 +16,7 @@ import pytest
 
 from shmstream import StreamNotFound, Streams, SupervisorConfig
 from shmstream.ids import NOBODY, digest
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from tests.support.child import Child, hear, say
 from tests.support.leaks import wait_until
 from tests.support.supervisor import gone, stop

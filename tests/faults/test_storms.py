@@ -16,7 +16,8 @@ import posix_ipc
 import pytest
 
 from shmstream import Consumer, Streams
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.semaphore import semaphore_name
 from tests.lifecycle.test_leaving import begin
 from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
@@ -38,10 +39,10 @@ def test_f06_a_million_rings_while_a_worker_is_stopped_do_no_harm(
     producer = streams.create('c')
     with Worker(directory, deployed=False) as reader:
         reader.follow('c')
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         slot = reader.order('attached')['slot']
         table = WorkerTable.attach(directory / 'workers')
-        bell = posix_ipc.Semaphore(table.semaphore_name(table.epoch(slot)))
+        bell = posix_ipc.Semaphore(semaphore_name(table.token, table.epoch(slot)))
         os.kill(reader.pid, signal.SIGSTOP)
         try:
             for _ in range(MILLION):
@@ -172,7 +173,7 @@ def test_f26_readers_that_leave_are_counted_no_more(
 
 def listening(streams: Streams, consumer: Consumer) -> int:
     """Followers of a stream in all processes."""
-    return streams.runtime.listeners(consumer._segment)
+    return streams.process.followers.everywhere(consumer._segment)
 
 
 def test_f28_a_hundred_streams_are_told_that_the_service_stops(

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from shmstream import NoRoom, ShmstreamError, Streams, SupervisorConfig
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.ring.ring import RingReader
 from tests.memory.segments import create

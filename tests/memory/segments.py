@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shmstream.clock import Moment
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
 
 OWNER = bytes(range(32))
@@ -14,7 +15,7 @@ def create(
     path: Path, capacity: int = 65536, conv_id: str = 'c', generation: int = 7
 ) -> tuple[Segment, int]:
     """Make a segment; the descriptor that holds its lock is the caller's."""
-    return Segment.create(
+    return new_segment(
         path,
         capacity=capacity,
         generation=generation,

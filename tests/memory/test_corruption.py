@@ -14,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shmstream import clock
-from shmstream.ending import end_stream
 from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import (
     B_PLACES,
     HEADER_BYTES,
@@ -32,9 +32,10 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
+from shmstream.stream_end import end_stream
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
-from shmstream.wakeups.hub import Watch
+from shmstream.wakeups.hub_watch import Watch
 from tests.memory.segments import create
 
 CAPACITY = 8192
@@ -69,7 +70,7 @@ def use_as_reader(segment: Segment) -> None:
     """All that a reader does; what is told by an exception of ours is told."""
     _ = segment.conv_id, segment.owner, segment.content_type, segment.created_at_ns
     _ = segment.cancelled, segment.evicted
-    segment.followers_everywhere(lambda slot: slot)
+    segment.followers.everywhere(lambda slot: slot)
     segment.places(bytes(segment.view[B_PLACES]), lambda slot: slot)
     reader, watch = RingReader(segment.view), Watch(segment, lambda watch, here: True)
     watch.followers = 2
@@ -150,7 +151,7 @@ def test_a_file_of_any_other_size_is_refused(size: int) -> None:
 
 def session(directory: RuntimeDirectory, conv_id: str) -> Segment:
     path = directory.segment(digest(NOBODY, conv_id))
-    segment, fd = Segment.create(
+    segment, fd = new_segment(
         path,
         capacity=CAPACITY,
         generation=9,

@@ -18,7 +18,7 @@ from shmstream import (
 )
 from shmstream.errors import SettingsError
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
-from shmstream.memory.table import TABLE_BYTES, WorkerTable
+from shmstream.memory.worker_table import TABLE_BYTES, WorkerTable
 from shmstream.settings import Settings
 from tests.support.child import ROOT
 from tests.support.leaks import SHM, semaphores
@@ -198,8 +198,8 @@ def test_slots_are_given_and_taken_back(path: Path) -> None:
     made.take(3, 0xABC, os.getpid())
     assert (table.epoch(3), table.pid(3)) == (0xABC, os.getpid())
     assert table.slot_of(0xABC) == 3
-    made.notify(3)
-    assert (table.notices(2), table.notices(3)) == (0, 1)
+    made.count_cancel(3)
+    assert (table.cancels(2), table.cancels(3)) == (0, 1)
     made.count_look(3)
     assert (table.looks(2), table.looks(3)) == (0, 1)
     made.free(3)

@@ -218,17 +218,17 @@ def test_only_followers_of_living_workers_count(path: Path) -> None:
     os.close(fd)
     other = Segment.attach(path)
     epochs = {0: 0x1111_1111_0000_0000, 7: 0x2222_2222_0000_0000}
-    mine.count_followers(0, epochs[0], +1)
-    mine.count_followers(0, epochs[0], +1)
-    other.count_followers(7, epochs[7], +1)
-    assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 3
+    mine.followers.add(0, epochs[0], +1)
+    mine.followers.add(0, epochs[0], +1)
+    other.followers.add(7, epochs[7], +1)
+    assert mine.followers.everywhere(lambda slot: epochs.get(slot, 0)) == 3
     # The worker in slot 0 died; another one has the slot now.
     epochs[0] = 0x3333_3333_0000_0000
-    assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 1
+    assert mine.followers.everywhere(lambda slot: epochs.get(slot, 0)) == 1
     del epochs[0]
-    assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 1
-    other.count_followers(7, epochs[7], -1)
-    assert mine.followers_everywhere(lambda slot: epochs.get(slot, 0)) == 0
+    assert mine.followers.everywhere(lambda slot: epochs.get(slot, 0)) == 1
+    other.followers.add(7, epochs[7], -1)
+    assert mine.followers.everywhere(lambda slot: epochs.get(slot, 0)) == 0
 
 
 def test_a_place_is_its_worker_s_as_long_as_that_lives(path: Path) -> None:

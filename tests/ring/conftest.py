@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import clock
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
 
 MakeSegment = Callable[[int], tuple[Path, Segment]]
@@ -30,7 +31,7 @@ def make_segment() -> Iterator[MakeSegment]:
         def make(capacity: int) -> tuple[Path, Segment]:
             name = f'shmstream-test-{os.getpid()}-{secrets.token_hex(6)}.ring'
             path = Path('/dev/shm') / name
-            segment, fd = Segment.create(
+            segment, fd = new_segment(
                 path,
                 capacity=capacity,
                 generation=1,

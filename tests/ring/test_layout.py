@@ -12,11 +12,12 @@ import pytest
 
 from shmstream.clock import Moment
 from shmstream.ids import MAX_ID_BYTES, OWNER_BYTES
-from shmstream.memory import table
-from shmstream.memory.segment import Segment
+from shmstream.memory import worker_table
+from shmstream.memory.new_segment import new_segment
 from shmstream.ring import layout
 from shmstream.ring.ring import RingWriter
 from shmstream.ring.state import State
+from shmstream.wakeups.semaphore import semaphore_name
 
 WORDS = {
     'W_MAGIC': 0,
@@ -40,7 +41,7 @@ WORDS = {
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
-    'W_LISTENERS': 3072,
+    'W_FOLLOWERS': 3072,
 }
 """Byte offset of each word (of the first, where there is one for every worker)."""
 
@@ -147,7 +148,7 @@ def test_states_have_the_numbers_that_the_format_says(
 def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -> None:
     path = tmp_path / 'segment'
     owner = bytes(range(32))
-    segment, fd = Segment.create(
+    segment, fd = new_segment(
         path,
         capacity=8192,
         generation=0x1122334455667788,
@@ -161,7 +162,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     writer = RingWriter(segment.view)
     writer.go_live()
     writer.append(b'0123456789')
-    segment.count_followers(5, 0xABCDE00000, 2)
+    segment.followers.add(5, 0xABCDE00000, 2)
     segment.set_place(62, 0x12345ABCDE00000, None)
     segment.set_place(63, 0x12345ABCDE01234, 4095)
     raw = path.read_bytes()
@@ -192,10 +193,10 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
 
 def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     path = tmp_path / 'workers'
-    made = table.WorkerTable.create(path, made_directory=True, limit=88)
+    made = worker_table.WorkerTable.create(path, made_directory=True, limit=88)
     made.take(0, 0x11, 22)
     made.take(63, 0x33, 44)
-    made.notify(63)
+    made.count_cancel(63)
     made.count_look(63)
     made.count_look(63)
     made.words[made.nap_at(63)] = 55
@@ -208,7 +209,7 @@ def test_the_worker_table_is_where_its_format_says(tmp_path: Path) -> None:
     # The table's version, and above it that of segments.
     assert words[1] == 4 + (layout.LAYOUT_VERSION << 32)
     assert (words[3], words[7]) == (1, 88)
-    assert made.semaphore_name(0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
+    assert semaphore_name(made.token, 0x11) == f'/shmstream-{words[2]:016x}-{0x11:016x}'
     assert list(words[8:12]) == [0x11, 22, 0, 0]
     at = (64 + 63 * 128) // 8
     assert list(words[at : at + 4]) == [0x33, 44, 1, 2]

@@ -122,7 +122,7 @@ def test_f58_a_reader_that_is_overtaken_is_cut(start: Start) -> None:
             producer.write(bytes(32768))
         live.rest()
         assert live.whole is False
-        assert wait_until(lambda: not producer.listeners)
+        assert wait_until(lambda: not producer.followers)
     if server.name in QUIETLY_CUT:
         assert 'Traceback' not in server.text()
 
@@ -136,8 +136,8 @@ def test_f58_a_reader_that_leaves_a_quiet_stream_counts_no_more(start: Start) ->
         for body in bodies:
             with server.client().open('GET', path('a', 0), body) as live:
                 live.until(1)
-                assert wait_until(lambda: producer.listeners == 1)
-            assert wait_until(lambda: not producer.listeners)
+                assert wait_until(lambda: producer.followers == 1)
+            assert wait_until(lambda: not producer.followers)
     assert 'Traceback' not in server.text()
 
 

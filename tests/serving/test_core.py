@@ -111,7 +111,7 @@ def test_what_goes_on_has_a_follower_and_no_length(
         assert headers[b'content-type'] == b'text/event-stream'
         assert headers[b'cache-control'] == b'no-store, no-transform'
         assert isinstance(reply.body, Live)
-        assert producer.listeners == 0, 'nobody listens before it is followed'
+        assert producer.followers == 0, 'nobody listens before it is followed'
         follower = reply.body.follow()
         assert next(follower) == b'two,'
         producer.write(b'three')

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from shmstream import SupervisorConfig, SupervisorUnavailable
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.support.child import ROOT
 from tests.support.leaks import LeakGuard, processes, wait_until
 from tests.support.service import START_S, fresh_directory

@@ -18,11 +18,11 @@ from shmstream import NoRoom, clock
 from shmstream.ids import NOBODY
 from shmstream.memory import segment as segment_module
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.mappings import Mappings
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
-from shmstream.supervisor import limits
+from shmstream.supervisor import process_limits
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session
@@ -239,7 +239,7 @@ def test_f19_sessions_are_no_more_than_can_be_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     proc = tmp_path / 'max_map_count'
-    monkeypatch.setattr(limits, '_MAX_MAPS', proc)
+    monkeypatch.setattr(process_limits, '_MAX_MAPS', proc)
 
     def descriptors(_: Any) -> tuple[int, int]:
         return resource.RLIM_INFINITY, resource.RLIM_INFINITY
@@ -247,16 +247,19 @@ def test_f19_sessions_are_no_more_than_can_be_mapped(
     monkeypatch.setattr(resource, 'getrlimit', descriptors)
     proc.write_text('3200\n')
     config = SupervisorConfig(max_sessions=3100)
-    assert limits.within_reach(config) is config
+    assert process_limits.within_reach(config) is config
     assert caplog.messages == []
-    assert limits.within_reach(SupervisorConfig(max_sessions=3101)).max_sessions == 3100
+    assert (
+        process_limits.within_reach(SupervisorConfig(max_sessions=3101)).max_sessions
+        == 3100
+    )
     assert caplog.messages == [
         '3101 sessions are more than can be mapped, as vm.max_map_count is 3200:'
         ' at most 3100'
     ]
     # Where it is not told, there is no such limit.
     proc.unlink()
-    assert limits.within_reach(config) is config
+    assert process_limits.within_reach(config) is config
 
 
 def test_f19_sessions_are_no_more_than_there_are_descriptors(
@@ -266,5 +269,5 @@ def test_f19_sessions_are_no_more_than_there_are_descriptors(
     monkeypatch.setattr(resource, 'getrlimit', lambda _: (800, 800))
     for version, most in (((3, 12), 700), ((3, 13), 4096)):
         monkeypatch.setattr('sys.version_info', version)
-        assert limits.within_reach(SupervisorConfig()).max_sessions == most
+        assert process_limits.within_reach(SupervisorConfig()).max_sessions == most
     assert len(caplog.messages) == 1

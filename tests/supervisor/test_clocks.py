@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from shmstream import ControlError, Streams, clock
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.ring.layout import W_ASKED
 from shmstream.supervisor.session import Session
-from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import Start, supervised
 from tests.supervisor.test_collecting import finished, there
 from tests.support.child import ROOT, Child, say

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shmstream import NoRoom, State, StreamNotFound, Streams
-from shmstream.memory.extents import MAX_EXTENT
-from shmstream.memory.room import Room
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.reservation import MAX_EXTENT
+from shmstream.memory.room_share import RoomShare
+from shmstream.memory.worker_table import WorkerTable
 from tests.supervisor.conftest import Start
 from tests.support.leaks import wait_until
 
@@ -140,7 +140,7 @@ def test_a_stream_that_takes_too_much_ends_and_the_limit_holds(
     attach: Attach, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However busy the machine is: while nobody answers, there is no limit.
-    monkeypatch.setattr(Room, 'ANSWER_S', 60.0)
+    monkeypatch.setattr(RoomShare, 'ANSWER_S', 60.0)
     limit = 1 << 20
     streams = attach(capacity=4 << 20, max_memory=limit)
     small, greedy = streams.create('small'), streams.create('greedy')

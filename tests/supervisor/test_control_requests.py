@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shmstream import ControlError, Streams
+from shmstream.control.request import ask
 from shmstream.control.wire import encode
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import status
 from tests.supervisor.raw import Supervisor, alive, connected, frame, reply, sent
 

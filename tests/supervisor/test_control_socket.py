@@ -20,10 +20,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shmstream import Streams, SupervisorUnavailable
-from shmstream.control import client
+from shmstream.control import request
+from shmstream.control.request import ask
 from shmstream.control.wire import MAX_REQUEST, FrameReader, encode
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import supervised
 from tests.supervisor.raw import Supervisor, alive, connected, frame, reply, sent
 from tests.support.leaks import wait_until
@@ -205,7 +205,7 @@ def test_who_finds_the_queue_full_waits_for_a_place_in_it(
         with pytest.raises(SupervisorUnavailable):
             ask(RuntimeDirectory(directory), 'status', reply_s=0.1)
         goes_on = FirstWait(lambda: os.kill(pid, signal.SIGCONT))
-        monkeypatch.setattr(client, 'time', goes_on)
+        monkeypatch.setattr(request, 'time', goes_on)
         assert alive(supervisor)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from tests.supervisor.conftest import Hire, Start, serving, status
 from tests.support.leaks import wait_until
 from tests.support.patience import Stopwatch

@@ -18,10 +18,10 @@ from shmstream import NoRoom, StreamNotFound, Streams, clock
 from shmstream.ids import NOBODY, digest
 from shmstream.memory import mappings as mappings_module
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.segment import hold
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.gone import remove

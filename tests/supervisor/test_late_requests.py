@@ -19,7 +19,8 @@ from shmstream import (
     SupervisorUnavailable,
     clock,
 )
-from shmstream.control.client import REPLY_S, ControlClient, call
+from shmstream.control.client import ControlClient
+from shmstream.control.request import REPLY_S, call
 from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.directory import RuntimeDirectory

@@ -17,8 +17,8 @@ import posix_ipc
 import pytest
 
 from shmstream import Streams, SupervisorConfig
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.supervisor.conftest import Hire, Start, serving, status, supervised
 from tests.support.child import ROOT
 from tests.support.leaks import SHM, semaphores, wait_until

@@ -13,11 +13,12 @@ import pytest
 from shmstream import SupervisorConfig, clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import PIPE_PREFIX, WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.server import Supervisor
+from shmstream.wakeups.pipe import PIPE_PREFIX
 
 
 def test_f42_what_could_not_be_replaced_is_still_there(
@@ -126,6 +127,6 @@ def test_f22_what_goes_while_it_is_looked_at_stops_no_cleaning(
     leftovers = Leftovers()
     leftovers.remove_file(file)
     leftovers.remove_bells(directory, 0)
-    leftovers.tell()
+    leftovers.report()
     assert set(looks) == {file, pipe}
     assert os.listdir(directory.path) == []

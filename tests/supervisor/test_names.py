@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from shmstream.ids import MAX_ID_BYTES, NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor import names as names_module
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.names import Names

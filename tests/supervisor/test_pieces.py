@@ -11,14 +11,14 @@ from typing import cast
 
 import pytest
 
-from shmstream.control.client import call
+from shmstream.control.request import call
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor import operations
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
-from shmstream.supervisor.masters import Masters
+from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.operations import Operations
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.workers import Workers
@@ -83,7 +83,9 @@ def test_f43_what_goes_between_two_pieces_is_left_out_and_kept_by_nobody(
         os.close(lock)
     del session
     # Neither has a part in looking up.
-    answers = Operations(config, registry, cast('Workers', None), cast('Masters', None))
+    answers = Operations(
+        config, registry, cast('Workers', None), cast('MasterWatch', None)
+    )
     ours, theirs = socket.socketpair()
     with ours, theirs, ThreadPoolExecutor() as pool:
         theirs.setblocking(False)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from shmstream import clock
 from shmstream.errors import NoRoom
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import FIRST_EXTENT, segment_writer
-from shmstream.memory.room import Room
+from shmstream.memory.reservation import FIRST_EXTENT
+from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment, hold
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import HEADER_BYTES, W_OWNER_ROOM
 from shmstream.ring.state import State
 from shmstream.supervisor import eviction
@@ -161,7 +162,7 @@ class Scene:
         )
         self.registry = Registry(self.directory, config, table)
         self.registry.look_at_room()
-        self.room = Room(table, lambda: None)
+        self.room = RoomShare(table, lambda: None)
         self.owners = [Owner(self, owner) for owner in owners]
 
     def __enter__(self) -> Scene:
@@ -368,7 +369,7 @@ def test_f45_the_streams_of_an_owner_are_told_what_they_may_take_together(
     rest = share - 2 * more.held
     assert made[0][0].words[W_OWNER_ROOM] == more.words[W_OWNER_ROOM] == rest + 1
     assert made[1][0].words[W_OWNER_ROOM] == share - more.held + 1
-    room = Room(table, lambda: None)
+    room = RoomShare(table, lambda: None)
     take = [room.take_for(session.segment) for session in (made[0][0], more)]
 
     async def write() -> None:

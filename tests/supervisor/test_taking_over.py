@@ -17,13 +17,14 @@ from typing import cast
 import pytest
 
 from shmstream import SupervisorConfig
-from shmstream.control import keeper
-from shmstream.control.keeper import Keeper
 from shmstream.control.wire import encode
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.process import respawn
+from shmstream.process.respawn import Respawner
 from shmstream.ring.state import State
 from shmstream.supervisor import server, timers
-from shmstream.supervisor.server import DYING_S, RETURN_S, ROOM_S, Supervisor
+from shmstream.supervisor.adoption import RETURN_S
+from shmstream.supervisor.server import DYING_S, ROOM_S, Supervisor
 from shmstream.supervisor.session import Session
 
 
@@ -40,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(keeper, 'time', found)
+    monkeypatch.setattr(respawn, 'time', found)
     monkeypatch.setattr(server, 'time', found)
     monkeypatch.setattr(timers, 'time', found)
     return found
@@ -58,24 +59,24 @@ class Spawned:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Spawned]:
-    """Those that a keeper has started."""
+    """Those that a respawner has started."""
     found: list[Spawned] = []
 
     def spawn(*_: object) -> subprocess.Popen[bytes]:
         found.append(Spawned())
         return cast('subprocess.Popen[bytes]', found[-1])
 
-    monkeypatch.setattr(keeper, 'spawn', spawn)
+    monkeypatch.setattr(respawn, 'spawn', spawn)
     return found
 
 
 @pytest.fixture
-def keeps(directory: Path, clock: Clock, started: list[Spawned]) -> Keeper:
-    return Keeper(RuntimeDirectory(directory), None, lambda: [os.getpid()])
+def keeps(directory: Path, clock: Clock, started: list[Spawned]) -> Respawner:
+    return Respawner(RuntimeDirectory(directory), None, lambda: [os.getpid()])
 
 
 def test_one_that_served_is_followed_at_once_however_young_it_was(
-    keeps: Keeper, clock: Clock, started: list[Spawned]
+    keeps: Respawner, clock: Clock, started: list[Spawned]
 ) -> None:
     keeps.respawn()
     keeps.connected()
@@ -90,7 +91,7 @@ def test_one_that_served_is_followed_at_once_however_young_it_was(
 
 
 def test_one_that_is_killed_before_it_serves_is_followed_at_once(
-    keeps: Keeper, clock: Clock, started: list[Spawned]
+    keeps: Respawner, clock: Clock, started: list[Spawned]
 ) -> None:
     keeps.respawn()
     started[0].ended = -9
@@ -99,32 +100,32 @@ def test_one_that_is_killed_before_it_serves_is_followed_at_once(
 
 
 def test_one_that_found_another_is_not_followed_at_once(
-    keeps: Keeper, clock: Clock, started: list[Spawned]
+    keeps: Respawner, clock: Clock, started: list[Spawned]
 ) -> None:
     keeps.respawn()
     started[0].ended = 0
     keeps.respawn()
     assert len(started) == 1
-    clock.now += keeper._RESPAWN_S
+    clock.now += respawn._RESPAWN_S
     keeps.respawn()
     assert len(started) == 2
 
 
 def test_those_that_keep_dying_are_not_followed_at_once(
-    keeps: Keeper, clock: Clock, started: list[Spawned]
+    keeps: Respawner, clock: Clock, started: list[Spawned]
 ) -> None:
     for _ in range(10):
         keeps.respawn()
         keeps.connected()
         started[-1].ended = -9
-    assert len(started) == keeper._AT_ONCE
-    clock.now += keeper._RESPAWN_S
+    assert len(started) == respawn._AT_ONCE
+    clock.now += respawn._RESPAWN_S
     keeps.respawn()
-    assert len(started) == keeper._AT_ONCE + 1
+    assert len(started) == respawn._AT_ONCE + 1
 
 
 def test_who_has_just_connected_connects_again_at_once(
-    keeps: Keeper, clock: Clock, started: list[Spawned]
+    keeps: Respawner, clock: Clock, started: list[Spawned]
 ) -> None:
     tries = []
 

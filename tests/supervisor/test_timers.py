@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shmstream.guarded_chores import GuardedChores
 from shmstream.supervisor import timers as module
 from shmstream.supervisor.timers import Timers
-from shmstream.wakeups.chores import Chores
 
 
 class Clock:
@@ -40,7 +40,7 @@ def test_f47_a_timer_that_fails_comes_again_and_holds_up_no_other(
     clock: Clock,
 ) -> None:
     done: list[str] = []
-    timers = Timers(Chores('test'))
+    timers = Timers(GuardedChores('test'))
     timers.every('before', 1, lambda: done.append('before'))
     timers.every('fails', 1, failing(done))
     timers.every('after', 1, lambda: done.append('after'))
@@ -58,7 +58,7 @@ def test_what_is_done_once_is_done_once_and_what_is_hastened_earlier(
     clock: Clock,
 ) -> None:
     done: list[str] = []
-    timers = Timers(Chores('test'))
+    timers = Timers(GuardedChores('test'))
     timers.every('often', 8, lambda: done.append('often'))
     timers.once('once', 4, lambda: done.append('once'))
     timers.run()

@@ -10,8 +10,8 @@ import pytest
 from shmstream import clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.extents import segment_writer
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.segment_writer import segment_writer
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor import deaths
 from shmstream.supervisor.config import SupervisorConfig

@@ -31,7 +31,7 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
     ],
     # A ring grows some twenty times in its life, by pages of a memory file system: they
     # are zeroed now rather than at the first touch, which would be on the loop as well.
-    'os.posix_fallocate': [('shmstream/memory/extents.py', 'reserve_extent')],
+    'os.posix_fallocate': [('shmstream/memory/reservation.py', 'reserve_extent')],
 }
 """What may be called on a loop, and where: file and function. Each with its reason."""
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from shmstream import Consumer, NoRoom, Streams, SupervisorConfig
-from shmstream.memory.room import Room
+from shmstream.memory.room_share import RoomShare
 from tests.support.child import Child, hear, say
 from tests.support.leaks import wait_until
 
@@ -46,7 +46,7 @@ def main() -> None:
     )
     directory = Path('/dev/shm/run')
     # However busy the machine is: while nobody answers, there is no limit.
-    Room.ANSWER_S = 60.0
+    RoomShare.ANSWER_S = 60.0
     ttl_s = 0.1 if how == 'expire' else 300.0
     config = SupervisorConfig(
         capacity=SIZE, max_memory=LIMIT, ttl_s=ttl_s, gc_interval_s=0.05

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from shmstream import Streams
-from shmstream.membership import Membership
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.runtime import Runtime
+from shmstream.process.attachment import Attachment
+from shmstream.process.this_process import ThisProcess
 
 
 def stranger(directory: Path) -> Streams:
     """Attach with a slot, a thread and a connection that nobody else here shares."""
 
-    def join() -> Membership:
+    def join() -> Attachment:
         where = RuntimeDirectory(directory)
-        return Membership(
-            Runtime(where, None, list, lambda: False, lambda unused: unused.close())
+        return Attachment(
+            ThisProcess(where, None, list, lambda: False, lambda unused: unused.close())
         )
 
     return Streams(join)

@@ -6,8 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.supervisor.spawn import ask
 from tests.support.leaks import wait_until
 
 

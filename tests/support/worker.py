@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from shmstream import Follower, Producer, ShmstreamError, Streams, lifecycle
+from shmstream import Follower, Producer, ShmstreamError, Streams
+from shmstream.lifecycle import Lifecycle
 from tests.support.child import WAIT_S, Child, hear, say
 
 
@@ -48,8 +49,8 @@ class _Orders:
 
     def attached(self) -> dict[str, Any]:
         self._streams.connect()
-        seat = self._streams.runtime.seat
-        return {'pid': os.getpid(), 'slot': seat.slot, 'epoch': seat.epoch}
+        now = self._streams.process.holder.require()
+        return {'pid': os.getpid(), 'slot': now.slot, 'epoch': now.epoch}
 
     def create(self, conv_id: str, options: dict[str, Any]) -> str:
         producer = self._producers[conv_id] = self._streams.create(conv_id, **options)
@@ -79,7 +80,7 @@ class _Orders:
         return self._producers[conv_id].state.label
 
     def listeners(self, conv_id: str) -> int:
-        return self._producers[conv_id].listeners
+        return self._producers[conv_id].followers
 
     def stream(self, conv_id: str, interval_s: float) -> None:
         self._threads[conv_id] = _Thread(self._stream, conv_id, interval_s)
@@ -132,7 +133,7 @@ class _Orders:
 
 
 class _UnderGunicorn:
-    """What the runtime knows of a gunicorn worker: its parent is the master."""
+    """What is known of a gunicorn worker: its parent is the master."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -145,9 +146,10 @@ class _UnderGunicorn:
 
 def serve(directory: str, deployed: bool) -> None:
     """Take orders until told to leave."""
+    host = Lifecycle()
     if deployed:
-        lifecycle.current.worker = _UnderGunicorn()
-    with Streams.attach(directory) as streams:
+        host.worker = _UnderGunicorn()
+    with Streams.attach(directory, host=host) as streams:
         orders = _Orders(streams)
         say('ready')
         while (order := hear()) is not None:

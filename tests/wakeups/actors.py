@@ -8,21 +8,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shmstream import Producer, Streams, runtime
-from shmstream.wakeups import bells, board, doorbell, hub, loop, threads
+from shmstream import Producer, Streams
+from shmstream.process import this_process
+from shmstream.wakeups import (
+    doorbell_thread,
+    hub_in_threads,
+    hub_on_loop,
+    hub_pace,
+    producer_side,
+    ring_others,
+    shared_board,
+)
 from tests.support.child import hear, say
 
 
 def patch(net_s: float, tick_s: float, quiet_ticks: int, soon_s: float) -> None:
     """Move the safety net and the pace of a hub, in this process."""
-    for module in (doorbell, threads, runtime):
+    for module in (doorbell_thread, hub_in_threads, this_process):
         module.NET_S = net_s  # type: ignore[attr-defined]
-    for module in (loop, threads):
+    for module in (hub_on_loop, hub_in_threads):
         module.TICK_S = tick_s  # type: ignore[attr-defined]
     if not tick_s:
         # Look at every turn of the loop: its timers are no finer than a millisecond.
-        loop.MAX_TICK_S = 0.0
-    hub.QUIET_TICKS, hub.SOON_S = quiet_ticks, soon_s
+        hub_on_loop.MAX_TICK_S = 0.0
+    hub_pace.QUIET_TICKS, hub_pace.SOON_S = quiet_ticks, soon_s
 
 
 def count_calls(owner: type, name: str) -> list[float]:
@@ -46,7 +55,7 @@ def tell_when_it_naps() -> None:
     told = False
 
     def wrap(name: str) -> None:
-        inner = getattr(hub.FollowHub, name)
+        inner = getattr(hub_pace.FollowHub, name)
 
         def waits(*args: Any) -> Any:
             nonlocal told
@@ -56,7 +65,7 @@ def tell_when_it_naps() -> None:
                 say('naps')
             return result
 
-        setattr(hub.FollowHub, name, waits)
+        setattr(hub_pace.FollowHub, name, waits)
 
     wrap('wait')
     wrap('take')
@@ -68,16 +77,16 @@ def break_it(what: str) -> None:
     def ring_nobody(_self: object, _slot: int, _nap: int) -> None:
         pass
 
-    def forget_marks(ringer: bells.Ringer) -> None:
-        learn(ringer)
-        ringer.marks = []
+    def forget_marks(marker: producer_side.Marker) -> None:
+        learn(marker)
+        marker.marks = []
 
-    learn = bells.Ringer._learn
+    learn = producer_side.Marker._learn
     match what:
         case 'ring':
-            setattr(bells.Bells, 'ring', ring_nobody)  # noqa: B010
+            setattr(ring_others.Bells, 'ring', ring_nobody)  # noqa: B010
         case 'mark':
-            setattr(bells.Ringer, '_learn', forget_marks)  # noqa: B010
+            setattr(producer_side.Marker, '_learn', forget_marks)  # noqa: B010
         case _:
             assert what == ''
 
@@ -131,8 +140,8 @@ def rally(directory: str, options: dict[str, Any]) -> None:
         options['net_s'], options['tick_s'], options['quiet_ticks'], options['soon_s']
     )
     break_it(options['without'])
-    napped = count_calls(board.Board, 'nap')
-    rung = count_calls(bells.Bells, 'ring')
+    napped = count_calls(shared_board.Board, 'nap')
+    rung = count_calls(ring_others.Bells, 'ring')
     if not options['leads']:
         tell_when_it_naps()
     with Streams.attach(directory) as streams:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from shmstream import clock
+from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, hire
 
 
@@ -23,7 +24,7 @@ def make_segment(tmp_path: Path) -> Callable[[], Segment]:
 
     def make() -> Segment:
         number = next(numbers)
-        made, fd = Segment.create(
+        made, fd = new_segment(
             tmp_path / f'segment-{number}',
             capacity=65536,
             generation=number << 40,
@@ -77,5 +78,5 @@ def produce_here(
     make_segment: Callable[[], Segment], table: WorkerTable, board: Board
 ) -> Callable[[], Stream]:
     """Make one more stream that the process produces which follows."""
-    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    bells = NotedBells(table, (SLOT, EPOCH), board.mark_here)
     return lambda: Stream(make_segment(), bells)

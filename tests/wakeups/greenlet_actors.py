@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from shmstream import LocalError, Streams, runtime
-from shmstream.wakeups import doorbell, threads
+from shmstream import LocalError, Streams
+from shmstream.process import this_process
+from shmstream.wakeups import doorbell_thread, hub_in_threads
 from tests.support.child import say
 
 FAR_S = 1000.0
@@ -16,7 +17,7 @@ FAR_S = 1000.0
 def _patched_by_gevent() -> Any:
     gevent = importlib.import_module('gevent')
     importlib.import_module('gevent.monkey').patch_all()
-    for module in (doorbell, threads, runtime):
+    for module in (doorbell_thread, hub_in_threads, this_process):
         module.NET_S = FAR_S  # type: ignore[attr-defined]
     return gevent
 

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
+from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.ring import RingWriter
-from shmstream.wakeups.bells import Bells, Ringer
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import QUIET_TICKS, FollowHub, Watch
+from shmstream.wakeups.hub_pace import QUIET_TICKS, FollowHub
+from shmstream.wakeups.hub_watch import Watch
+from shmstream.wakeups.producer_side import Marker
+from shmstream.wakeups.ring_others import Bells
+from shmstream.wakeups.shared_board import Board
 
 SLOT = 5
 EPOCH = 0x1234_5678_9AB0_0001
@@ -23,9 +25,9 @@ class NotedBells(Bells):
         self,
         table: WorkerTable,
         own: tuple[int, int] | None = None,
-        tell: Callable[[int], None] = lambda place: None,
+        mark_here: Callable[[int], None] = lambda place: None,
     ) -> None:
-        super().__init__(table, own, tell)
+        super().__init__(table, own, mark_here)
         self.posted: list[int] = []
 
     def ring(self, slot: int, nap: int = 0) -> None:
@@ -44,14 +46,14 @@ class Stream:
     def __init__(self, segment: Segment, bells: NotedBells) -> None:
         self.segment = segment
         self.writer = RingWriter(segment.view)
-        self.ringer = Ringer(segment, bells)
+        self.marker = Marker(segment, bells)
         self.bells = bells
 
     def write(self, chunk: bytes = b'x') -> list[int]:
         """Append, and return whom it rang."""
         self.writer.append(chunk)
-        self.ringer.mark(self.writer.head)
-        self.ringer.ring()
+        self.marker.mark(self.writer.head)
+        self.marker.ring()
         return self.bells.take()
 
 
@@ -61,8 +63,8 @@ def hire(table: WorkerTable, slot: int = SLOT, epoch: int = EPOCH) -> Board:
     return Board(table, slot, epoch)
 
 
-class Told:
-    """Whoever is told that its segment may have changed: counts."""
+class Watcher:
+    """Whoever is watcher that its segment may have changed: counts."""
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
@@ -79,11 +81,11 @@ class Told:
         return times
 
 
-def entered(board: Board, stream: Stream) -> Told:
+def entered(board: Board, stream: Stream) -> Watcher:
     """Somebody follows the stream from now on."""
-    told = Told(stream.segment)
-    board.enter(told)
-    return told
+    watcher = Watcher(stream.segment)
+    board.enter(watcher)
+    return watcher
 
 
 def nap(table: WorkerTable, slot: int = SLOT) -> int:
@@ -109,20 +111,20 @@ class Hub(FollowHub):
     def __init__(self, board: Board, eager: bool = False) -> None:
         note_here = (lambda watch: self._note()) if eager else None
         super().__init__(board, self._note, note_here)
-        self.alerts = 0
+        self.looks_asked_for = 0
         self._now = 0.0
 
     def _note(self) -> None:
-        self.alerts += 1
+        self.looks_asked_for += 1
 
     def turn(self, busy: bool = True) -> None:
-        """Look, if it has been alerted.
+        """Look, if it has been asked to.
 
         Args:
             busy: soon after the hub was rung for the last time: it stays awake.
         """
-        if self.alerts:
-            self.alerts = 0
+        if self.looks_asked_for:
+            self.looks_asked_for = 0
             if busy:
                 self._rung_at = self._now
             else:

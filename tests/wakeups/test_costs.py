@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import Producer, Streams
-from shmstream.wakeups.bells import Bells
+from shmstream.wakeups.ring_others import Bells
 from tests.support.child import Child
 from tests.support.service import Service
 from tests.support.traced import SystemCalls

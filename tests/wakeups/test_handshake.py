@@ -1,4 +1,4 @@
-"""The handshakes of ``wakeups/board.py``, as the code runs them, in all orders.
+"""The handshakes of ``wakeups/shared_board.py``, as the code runs them, in all orders.
 
 Real producers and hubs run here on words that note each store, load and fence. What was
 noted is then run by two processors in every order that x86 allows (``ring/tso.py``):
@@ -16,13 +16,13 @@ from typing import Any, cast
 import pytest
 
 from shmstream import Producer, clock
-from shmstream.membership import Membership
-from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.producers import Producers
+from shmstream.memory.new_segment import new_segment
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.process.live_producers import LiveProducers
+from shmstream.producer import Attached
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
-from shmstream.wakeups import bells
-from shmstream.wakeups.bells import ring_everybody
+from shmstream.wakeups import producer_side
+from shmstream.wakeups.producer_side import ring_everybody
 from tests.ring.tso import Step, outcomes
 from tests.wakeups.scene import SLOT, Hub, NotedBells, hire
 
@@ -58,7 +58,7 @@ class Handshake:
         self, path: Path, table: WorkerTable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.table = table
-        self.segment, fd = Segment.create(
+        self.segment, fd = new_segment(
             path,
             capacity=65536,
             generation=1 << 40,
@@ -71,16 +71,14 @@ class Handshake:
         self.hub = Hub(self.board)
         self.produced: list[Step] = []
         self.followed: list[Step] = []
-        runtime = SimpleNamespace(
-            seat=SimpleNamespace(
-                bells=NotedBells(table),
-                room=SimpleNamespace(take_for=lambda segment: lambda size: True),
-            ),
-            producers=Producers(),
+        process = SimpleNamespace(
+            bells=NotedBells(table),
+            room=SimpleNamespace(take_for=lambda segment: lambda size: True),
+            producers=LiveProducers(),
             here=True,
         )
-        member = cast(Membership, SimpleNamespace(runtime=runtime, closed=False))
-        self.producer = Producer(member, self.segment, io.FileIO(fd, 'r+'))
+        attachment = cast(Attached, SimpleNamespace(process=process, closed=False))
+        self.producer = Producer(attachment, self.segment, io.FileIO(fd, 'r+'))
         self._note_producer(monkeypatch)
         self._note_follower()
 
@@ -94,12 +92,14 @@ class Handshake:
             log.append(FENCE)
 
         producer._release = released
-        monkeypatch.setattr(bells, 'make_fence', lambda: lambda: log.append(FENCE))
-        ring, ringer = producer._ring, producer._ringer
+        monkeypatch.setattr(
+            producer_side, 'make_fence', lambda: lambda: log.append(FENCE)
+        )
+        ring, marker = producer._ring, producer._marker
         ring._words = Words(ring._words, {W_HEAD: 'head', W_STATE: 'state'}, log)
         marks = {self.table.place_at(SLOT, 0): 'mark', self.table.nap_at(SLOT): 'nap'}
-        ringer._words = Words(self.table.words, marks, log)
-        ringer._copy_places = noted(ringer._copy_places, log, ('load', 'place'))
+        marker._words = Words(self.table.words, marks, log)
+        marker._copy_places = noted(marker._copy_places, log, ('load', 'place'))
 
     def _note_follower(self) -> None:
         log, board = self.followed, cast(Any, self.board)
@@ -170,7 +170,7 @@ def followed_and_awake(handshake: Handshake) -> object:
     """Somebody follows, is known to the producer, and is awake; returns who."""
     handshake.hub.join(handshake.segment)
     hub = object()
-    handshake.board.wake(hub)
+    handshake.board.stay_awake(hub)
     assert handshake.producer.write(b'x')
     handshake.board.collect(hub)
     handshake.forget()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups import board as board_module
-from shmstream.wakeups.board import Board
-from shmstream.wakeups.hub import QUIET_TICKS
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups import shared_board as board_module
+from shmstream.wakeups.hub_pace import QUIET_TICKS
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import SLOT, Hub, Stream
 
 Produce = Callable[[], Stream]
@@ -23,13 +23,13 @@ def test_the_hub_that_is_awake_collects_for_the_other(
     stream, other = produce(), produce()
     mine, yours = one.join(stream.segment), two.join(other.segment)
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     one.turn()
     waiter = two.begin(yours)
     assert (one.awake, two.awake) == (True, False)
     assert other.write() == []
     one.tick()
-    assert two.alerts == 1
+    assert two.looks_asked_for == 1
     assert waiter.woken == 0
     two.turn()
     assert waiter.woken == 1
@@ -44,21 +44,21 @@ def test_the_hub_that_is_awake_collects_for_the_other(
     one.rest()
     two.rest()
     assert (one.awake, two.awake) == (False, False)
-    assert (one.alerts, two.alerts) == (0, 0)
+    assert (one.looks_asked_for, two.looks_asked_for) == (0, 0)
     assert (stream.write(), other.write()) == ([SLOT], [SLOT])
 
 
 def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
     produce: Produce, board: Board
 ) -> None:
-    """It takes us to be awake, and alerts nobody; we were about to sleep."""
+    """It takes us to be awake, and looks_asked_for nobody; we were about to sleep."""
     one, two = Hub(board), Hub(board)
     stream, other = produce(), produce()
     watch = one.join(stream.segment)
     two.join(other.segment)
     for each in (stream, other):
         each.write()
-    board.rung()
+    board.collect_on_ring()
     one.turn()
     two.turn()
     waiter = one.begin(watch)
@@ -69,7 +69,7 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
         # After the last look, before the nap.
         assert stream.write() == []
         board.collect()
-        assert one.alerts == 0
+        assert one.looks_asked_for == 0
         return found
 
     for _ in range(QUIET_TICKS - 1):
@@ -79,7 +79,7 @@ def test_what_another_hub_collects_just_before_a_nap_is_not_forgotten(
     one.tick()
     assert not one.awake
     assert waiter.woken == 0
-    assert one.alerts == 1
+    assert one.looks_asked_for == 1
     one.turn()
     assert waiter.woken == 1
 
@@ -90,7 +90,7 @@ def test_two_hubs_on_one_stream_are_both_told(stream: Stream, board: Board) -> N
     assert watches[0] is not watches[1]
     waiters = one.begin(watches[0]), two.begin(watches[1])
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     # The first goes round before the second has heard.
     one.turn()
     one.rest()
@@ -103,10 +103,10 @@ def test_two_hubs_on_one_stream_are_both_told(stream: Stream, board: Board) -> N
     one.leave(watches[0])
     waiter = two.begin(watches[1])
     assert stream.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     two.turn()
     assert waiter.woken == 1
-    assert one.alerts == 0
+    assert one.looks_asked_for == 0
 
 
 @pytest.mark.parametrize('alone', [True, False])
@@ -120,7 +120,7 @@ def test_a_hub_that_is_closed_while_awake_leaves_the_others_rung(
     one.join(stream.segment)
     waiter = two.begin(two.join(other.segment))
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     one.turn()
     if not alone:
         other.write()
@@ -143,7 +143,7 @@ def test_a_hub_that_is_closed_while_awake_leaves_the_others_rung(
     # Whoever lets go of it later does no harm.
     one.leave(watch)
     one.leave(watch)
-    board.rung()
+    board.collect_on_ring()
     two.turn()
 
 
@@ -156,14 +156,14 @@ def test_a_hub_that_nobody_needs_any_more_sleeps_at_once(
     watches = [one.join(stream.segment) for _ in range(2)]
     waiter = two.begin(two.join(other.segment))
     stream.write()
-    board.rung()
+    board.collect_on_ring()
     one.turn()
     one.leave(watches[0])
     assert one.awake
     one.leave(watches[1])
     assert not one.awake
     assert other.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     two.turn()
     assert waiter.woken == 1
     # A tick that was under way already finds nothing to do.
@@ -180,24 +180,24 @@ def test_a_hub_that_is_awake_and_never_collects_is_not_waited_for(
     stuck.join(theirs.segment)
     watch = other.join(ours.segment)
     theirs.write()
-    board.rung()
+    board.collect_on_ring()
     stuck.turn()
     assert stuck.awake
     waiter = other.begin(watch)
     assert ours.write() == []
     monkeypatch.setattr(board_module, 'STALE_S', 0.0)
     # The net.
-    board.rung()
+    board.collect_on_ring()
     other.turn()
     assert waiter.woken == 1
     other.rest()
     # From now on whoever marks rings, also for what the stuck one has been told often.
     for _ in range(3):
         theirs.write()
-        board.rung()
+        board.collect_on_ring()
     waiter = other.begin(watch)
     assert ours.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     other.turn()
     assert waiter.woken == 1
     # It comes back, and is counted on again.

@@ -12,12 +12,13 @@ import pytest
 import uvloop
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import Bells
-from shmstream.wakeups.board import BY_PIPE, Board
-from shmstream.wakeups.loop import LoopHub
-from shmstream.wakeups.loops import LoopHubs
-from shmstream.wakeups.pipe import PipeBell
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.hub_per_loop import LoopHubs
+from shmstream.wakeups.pipe import PipeBell, pipe_path
+from shmstream.wakeups.ring_others import Bells
+from shmstream.wakeups.semaphore import semaphore_name
+from shmstream.wakeups.shared_board import BY_PIPE, Board
 from tests.wakeups.scene import EPOCH, SLOT, NotedBells, Stream, entered, nap
 
 WAIT_S = 15
@@ -36,7 +37,7 @@ class PipedBells(NotedBells):
             super().ring(slot)
             return
         fd = os.open(
-            self.table.pipe(self.table.epoch(slot)), os.O_WRONLY | os.O_NONBLOCK
+            pipe_path(self.table, self.table.epoch(slot)), os.O_WRONLY | os.O_NONBLOCK
         )
         os.write(fd, b'!')
         os.close(fd)
@@ -51,8 +52,8 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def pipe(table: WorkerTable) -> Path:
-    os.mkfifo(table.pipe(EPOCH), 0o600)
-    return table.pipe(EPOCH)
+    os.mkfifo(pipe_path(table, EPOCH), 0o600)
+    return pipe_path(table, EPOCH)
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_who_follows_beside_the_loop_is_rung_by_the_semaphore(
 ) -> None:
     hub = LoopHubs(board, pipe).of(loop)
     hub.join(stream.segment)
-    board.rung()
+    board.collect_on_ring()
     assert nap(table) & BY_PIPE
     other = produce()
     before = nap(table)
@@ -103,14 +104,14 @@ def test_who_follows_beside_the_loop_is_rung_by_the_semaphore(
     assert nap(table) != before
     assert not nap(table) & BY_PIPE
     assert other.write() == [SLOT]
-    board.rung()
+    board.collect_on_ring()
     assert told.take() == 1
     board.nap(told)
     assert not nap(table) & BY_PIPE
     board.leave(told)
     board.nap(told)
     assert nap(table) & BY_PIPE
-    hub.stop_listening()
+    hub.leave_pipe()
     assert not nap(table) & BY_PIPE
     hub.close()
 
@@ -126,7 +127,7 @@ def test_the_next_loop_has_the_pipe_when_the_first_is_closed(
         loop.close()
     assert stream.bells.take() == []
     # The doorbell thread finds out.
-    hubs.poke(look_at_all=True, everybody=False)
+    hubs.look_soon(look_at_all=True, everybody=False)
     assert open_descriptors() == before
 
 
@@ -164,12 +165,12 @@ def test_a_process_with_another_slot_hears_its_new_pipe(
     hub = hubs.of(loop)
     watch = hub.join(stream.segment)
     epoch = EPOCH + (1 << 40)
-    os.mkfifo(table.pipe(epoch), 0o600)
+    os.mkfifo(pipe_path(table, epoch), 0o600)
     pipe.unlink()
     table.free(SLOT)
     table.take(9, epoch, os.getpid())
     board.move(table, 9, epoch)
-    hubs.move(table.pipe(epoch))
+    hubs.move(pipe_path(table, epoch))
     follow(loop, hub, stream)
     assert nap(table, 9) & BY_PIPE
     hub.leave(watch)
@@ -183,11 +184,11 @@ def test_without_a_pipe_the_thread_rings(
     stream: Stream,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hub = LoopHubs(board, table.pipe(EPOCH)).of(loop)
+    hub = LoopHubs(board, pipe_path(table, EPOCH)).of(loop)
     hub.join(stream.segment)
-    board.rung()
+    board.collect_on_ring()
     assert not nap(table) & BY_PIPE
-    assert 'a thread does it' in caplog.text
+    assert 'its thread does' in caplog.text
     hub.close()
 
 
@@ -206,7 +207,7 @@ def test_many_rings_are_one(loop: asyncio.AbstractEventLoop, pipe: Path) -> None
 def test_a_full_pipe_is_no_error_and_one_that_is_gone_is_posted_for(
     table: WorkerTable, board: Board, pipe: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = table.semaphore_name(EPOCH)
+    name = semaphore_name(table.token, EPOCH)
     semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600)
     bells = Bells(table)
     before = open_descriptors()
@@ -251,10 +252,10 @@ def test_a_bell_that_fails_once_is_heard_the_next_time(
         task = asyncio.ensure_future(hub.wait(watch, seen))
         await asyncio.sleep(0)
         with monkeypatch.context() as broken:
-            broken.setattr(board, 'rung', fail)
+            broken.setattr(board, 'collect_on_ring', fail)
             stream.write()
             await asyncio.wait_for(failed.wait(), WAIT_S)
-        hub.poke(look_at_all=True)
+        hub.look_soon(look_at_all=True)
         await asyncio.wait_for(task, WAIT_S)
 
     def fail() -> None:
@@ -279,7 +280,7 @@ def test_another_loop_takes_over_the_pipe(
     assert nap(table) & BY_PIPE
     second.close()
     hubs.move(pipe)
-    assert hubs._listener is None
+    assert hubs._pipe_hub is None
 
 
 def test_a_forked_child_keeps_none_of_it(

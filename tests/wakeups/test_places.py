@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from shmstream.memory.table import PLACES, WorkerTable
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import PLACES, WorkerTable
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import (
     SLOT,
     Stream,
-    Told,
+    Watcher,
     entered,
 )
 
@@ -34,43 +34,43 @@ def test_each_mark_is_told_to_those_whose_segment_it_is(
     for at in reversed(range(70)):
         streams[at].write()
         board.collect()
-        assert [told.take() for told in pairs[at]] == [1, 1]
+        assert [watcher.take() for watcher in pairs[at]] == [1, 1]
         board.leave(pairs[at][0])
         streams[at].write()
         board.collect()
-        assert [told.take() for told in pairs[at]] == [0, 1]
+        assert [watcher.take() for watcher in pairs[at]] == [0, 1]
         board.leave(pairs[at][1])
         assert streams[at].write() == []
         board.collect()
-        assert [told.take() for told in pairs[at]] == [0, 0]
+        assert [watcher.take() for watcher in pairs[at]] == [0, 0]
 
 
 def test_who_enters_is_known_to_a_producer_that_has_just_marked(
     stream: Stream, board: Board, table: WorkerTable
 ) -> None:
     """It publishes, marks nobody, and only then the other is there."""
-    told = Told(stream.segment)
-    fence = stream.ringer._fence
+    watcher = Watcher(stream.segment)
+    fence = stream.marker._fence
     seen: list[bytes] = []
 
     def enter_first() -> None:
-        setattr(stream.ringer, '_fence', fence)  # noqa: B010
-        board.enter(told)
+        setattr(stream.marker, '_fence', fence)  # noqa: B010
+        board.enter(watcher)
         # This snapshot has the head in it. The mark comes all the same.
         seen.append(bytes(stream.segment.view[64:72]))
 
-    setattr(stream.ringer, '_fence', enter_first)  # noqa: B010
+    setattr(stream.marker, '_fence', enter_first)  # noqa: B010
     assert stream.write() == [SLOT]
     assert seen == [(1).to_bytes(8, 'little')]
-    board.rung()
-    assert told.take() == 1
+    board.collect_on_ring()
+    assert watcher.take() == 1
 
 
 def test_who_enters_while_bytes_come_is_marked_or_sees_them(
     stream: Stream, board: Board
 ) -> None:
     """The producer looks between the place and the fence after it."""
-    told = Told(stream.segment)
+    watcher = Watcher(stream.segment)
     fence = board._fence
 
     def write_first() -> None:
@@ -78,10 +78,10 @@ def test_who_enters_while_bytes_come_is_marked_or_sees_them(
         assert stream.write() == [SLOT]
 
     setattr(board, '_fence', write_first)  # noqa: B010
-    board.enter(told)
+    board.enter(watcher)
     assert stream.writer.head == 1
-    board.rung()
-    assert told.take() == 1
+    board.collect_on_ring()
+    assert watcher.take() == 1
 
 
 @pytest.mark.parametrize('first', ['old', 'new'])
@@ -95,7 +95,7 @@ def test_a_place_that_changes_hands_tells_its_new_owner(
         board.collect()
     assert gone.take() == 3
     board.leave(gone)
-    told = entered(board, new)
+    watcher = entered(board, new)
     place = table.place_at(SLOT, 0)
     # The old owner's producer has not noticed: its mark comes here once more.
     for stream in (old, new) if first == 'old' else (new, old):
@@ -103,7 +103,7 @@ def test_a_place_that_changes_hands_tells_its_new_owner(
         stream.write()
         assert table.words[place] != before
     board.collect()
-    assert told.take() == 1
+    assert watcher.take() == 1
     assert gone.take() == 0
     # By now it has.
     before = table.words[place]
@@ -112,7 +112,7 @@ def test_a_place_that_changes_hands_tells_its_new_owner(
     for _ in range(3):
         new.write()
         board.collect()
-        assert told.take() == 1
+        assert watcher.take() == 1
 
 
 def test_heads_that_are_alike_make_marks_that_are_not(
@@ -121,11 +121,11 @@ def test_heads_that_are_alike_make_marks_that_are_not(
     """A place in other hands shows the first mark, also if the heads are the same."""
     for _ in range(5):
         stream = produce()
-        told = entered(board, stream)
+        watcher = entered(board, stream)
         stream.write(b'12345')
         board.collect()
-        assert told.take() == 1
-        board.leave(told)
+        assert watcher.take() == 1
+        board.leave(watcher)
 
 
 class Cheap:
@@ -142,17 +142,17 @@ class Cheap:
 def test_segments_for_which_there_is_no_place_share_one(
     produce: Produce, board: Board
 ) -> None:
-    many: list[Told] = [Told(Cheap(n)) for n in range(PLACES - 1)]  # type: ignore[arg-type]
-    for told in many:
-        board.enter(told)
-    places = [told.segment.place for told in many]  # type: ignore[attr-defined]
+    many: list[Watcher] = [Watcher(Cheap(n)) for n in range(PLACES - 1)]  # type: ignore[arg-type]
+    for watcher in many:
+        board.enter(watcher)
+    places = [watcher.segment.place for watcher in many]  # type: ignore[attr-defined]
     assert places == list(range(PLACES - 1))
     streams = [produce() for _ in range(3)]
     crowd = [entered(board, stream) for stream in streams]
     for stream in streams:
         assert stream.write() == [SLOT]
         board.collect()
-        assert [told.take() for told in crowd] == [1, 1, 1]
+        assert [watcher.take() for watcher in crowd] == [1, 1, 1]
     # Whoever comes now finds a place again; the crowd stays where it is.
     board.leave(many[2000])
     single = produce()
@@ -160,12 +160,12 @@ def test_segments_for_which_there_is_no_place_share_one(
     single.write()
     board.collect()
     assert alone.take() == 1
-    assert [told.take() for told in crowd] == [0, 0, 0]
+    assert [watcher.take() for watcher in crowd] == [0, 0, 0]
     board.leave(crowd[0])
     assert streams[0].write() == []
     streams[1].write()
     board.collect()
-    assert [told.take() for told in crowd] == [0, 1, 1]
+    assert [watcher.take() for watcher in crowd] == [0, 1, 1]
     board.leave(crowd[1])
     board.leave(crowd[2])
     # The crowd's place is not given away.
@@ -173,18 +173,18 @@ def test_segments_for_which_there_is_no_place_share_one(
     assert [entered(board, s) for s in (single, produce(), produce())]
     single.write()
     board.collect()
-    assert sum(told.take() for told in many) == 0
+    assert sum(watcher.take() for watcher in many) == 0
 
 
 def test_the_crowd_may_come_back(produce: Produce, board: Board) -> None:
     for number in range(PLACES - 1):
-        board.enter(Told(Cheap(number)))  # type: ignore[arg-type]
+        board.enter(Watcher(Cheap(number)))  # type: ignore[arg-type]
     stream = produce()
     for _ in range(3):
         one, two = entered(board, stream), entered(board, stream)
         assert stream.write() == [SLOT]
-        board.rung()
+        board.collect_on_ring()
         assert (one.take(), two.take()) == (1, 1)
         board.leave(one)
         board.leave(two)
-        board.rung()
+        board.collect_on_ring()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.memory.table import WorkerTable
-from shmstream.wakeups.bells import ring_everybody
-from shmstream.wakeups.board import Board
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.wakeups.producer_side import ring_everybody
+from shmstream.wakeups.shared_board import Board
 from tests.wakeups.scene import (
     EPOCH,
     SLOT,
@@ -34,27 +34,27 @@ def test_a_dead_worker_s_place_is_not_its_successor_s(
     # It dies, its nap spent, and somebody else has the slot.
     table.free(SLOT)
     board = hire(table, SLOT, EPOCH + (7 << 20))
-    told = entered(board, other)
+    watcher = entered(board, other)
     # What the dead one left is no mark of another's: heard at most as a hint.
     stream.write()
-    board.rung()
-    told.take()
+    board.collect_on_ring()
+    watcher.take()
     board.nap('a hub')
     assert other.write() == [SLOT]
-    board.rung()
-    assert told.take() == 1
-    board.leave(told)
+    board.collect_on_ring()
+    assert watcher.take() == 1
+    board.leave(watcher)
     # Now the stream that the dead one followed, at the place that the dead one had.
     board.nap('a hub')
     before = nap(table)
-    told = entered(board, stream)
+    watcher = entered(board, stream)
     assert stream.segment.places(bytes(stream.segment.view[512:1024]), table.epoch) == {
         SLOT: 0
     }
     assert nap(table) == before
     assert stream.write() == [SLOT]
-    board.rung()
-    assert told.take() == 1
+    board.collect_on_ring()
+    assert watcher.take() == 1
 
 
 def test_a_producer_that_learns_of_a_dead_worker_learns_of_its_successor(
@@ -66,10 +66,10 @@ def test_a_producer_that_learns_of_a_dead_worker_learns_of_its_successor(
     assert stream.write() == []
     board = hire(table, SLOT, EPOCH + (7 << 20))
     assert stream.write() == []
-    told = entered(board, stream)
+    watcher = entered(board, stream)
     assert stream.write() == [SLOT]
-    board.rung()
-    assert told.take() == 1
+    board.collect_on_ring()
+    assert watcher.take() == 1
 
 
 def test_a_process_with_another_slot_keeps_its_places(
@@ -85,14 +85,16 @@ def test_a_process_with_another_slot_keeps_its_places(
     table.words[table.place_at(9, 1)] = 12345
     board.move(table, 9, EPOCH + (1 << 30))
     # Whatever was marked on the old board may not have been seen.
-    assert [told.take() for told in everyone] == [1, 1, 1]
+    assert [watcher.take() for watcher in everyone] == [1, 1, 1]
     for at, stream in enumerate(streams):
         assert stream.write() == [9]
         board.collect()
-        assert [told.take() for told in everyone] == [int(i == at) for i in range(3)]
+        assert [watcher.take() for watcher in everyone] == [
+            int(i == at) for i in range(3)
+        ]
     board.leave(everyone[0])
     assert streams[0].write() == []
-    board.rung()
+    board.collect_on_ring()
     assert entered(board, streams[0]).take() == 0
     assert streams[0].write() == [9]
 
@@ -100,15 +102,15 @@ def test_a_process_with_another_slot_keeps_its_places(
 def test_a_process_that_moves_while_awake_is_not_rung(
     stream: Stream, board: Board, table: WorkerTable
 ) -> None:
-    told = entered(board, stream)
-    board.wake('hub')
+    watcher = entered(board, stream)
+    board.stay_awake('hub')
     table.free(SLOT)
     table.take(9, EPOCH + (1 << 30), 1)
     board.move(table, 9, EPOCH + (1 << 30))
-    assert told.take() == 1
+    assert watcher.take() == 1
     assert stream.write() == []
     board.collect()
-    assert told.take() == 1
+    assert watcher.take() == 1
     board.nap('hub')
     assert stream.write() == [9]
 
@@ -136,11 +138,11 @@ def test_each_worker_is_marked_on_its_own_board(
     # The other way round, so that one place is two streams' on two boards.
     one = [entered(boards[0], stream) for stream in streams]
     two = [entered(boards[1], stream) for stream in reversed(streams)]
-    boards[0].wake('hub')
+    boards[0].stay_awake('hub')
     assert streams[0].write() == [63]
     for board in boards:
         board.collect()
-    assert [told.take() for told in (*one, *two)] == [1, 0, 0, 1]
+    assert [watcher.take() for watcher in (*one, *two)] == [1, 0, 0, 1]
 
 
 def test_a_process_that_moves_looks_at_all(
@@ -162,17 +164,17 @@ def test_a_slot_that_is_another_process_s_by_now_is_rung(
 ) -> None:
     """A producer keeps the bells of the slot that its process had before."""
     board = hire(table)
-    bells = NotedBells(table, (SLOT, EPOCH), board.tell)
+    bells = NotedBells(table, (SLOT, EPOCH), board.mark_here)
     stream = Stream(segment, bells)
-    told = entered(board, stream)
-    assert (stream.write(), told.take()) == ([], 1)
-    assert (stream.write(), told.take()) == ([], 1)
+    watcher = entered(board, stream)
+    assert (stream.write(), watcher.take()) == ([], 1)
+    assert (stream.write(), watcher.take()) == ([], 1)
     successor = hire(table, SLOT, EPOCH + (1 << 40))
-    board.leave(told)
-    told = entered(successor, stream)
-    assert (stream.write(), told.take()) == ([SLOT], 0)
-    successor.rung()
-    assert told.take() == 1
+    board.leave(watcher)
+    watcher = entered(successor, stream)
+    assert (stream.write(), watcher.take()) == ([SLOT], 0)
+    successor.collect_on_ring()
+    assert watcher.take() == 1
 
 
 def test_a_dead_worker_s_successor_is_not_rung_for_what_it_does_not_follow(
@@ -183,9 +185,9 @@ def test_a_dead_worker_s_successor_is_not_rung_for_what_it_does_not_follow(
     # It dies; its word in the segment stays.
     successor = hire(table, SLOT, EPOCH + (1 << 40))
     assert stream.write() == []
-    successor.rung()
+    successor.collect_on_ring()
     assert stream.write() == []
-    told = entered(successor, stream)
+    watcher = entered(successor, stream)
     assert stream.write() == [SLOT]
-    successor.rung()
-    assert told.take() == 1
+    successor.collect_on_ring()
+    assert watcher.take() == 1

@@ -64,7 +64,7 @@ def test_what_has_ended(streams: Streams, size: int) -> None:
     status, headers, body = call(app, '/a/%C3%A4', 'HEAD')
     assert (status, body) == ('200 OK', b'')
     assert headers['content-length'] == headers['stream-total-bytes'] == str(size)
-    assert streams.runtime.followers == 0
+    assert streams.process.followers.number == 0
 
 
 def test_what_goes_on(streams: Streams) -> None:
@@ -72,7 +72,7 @@ def test_what_goes_on(streams: Streams) -> None:
     producer.write(b'one,two,')
 
     def end() -> None:
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         producer.write(b'three')
         producer.finish()
 
@@ -103,7 +103,7 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, end: str) -> None:
     producer = streams.create('a', pending=True)
 
     def go_on() -> None:
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         if end == 'begin':
             producer.begin('text/plain')
             producer.write(b'x')
@@ -131,7 +131,7 @@ def test_what_does_not_begin_is_503(
         status, headers, _ = call(Application(streams), '/a')
         assert status == '503 Service Unavailable'
         assert headers['retry-after'] == '2'
-        assert producer.listeners == 0
+        assert producer.followers == 0
 
 
 def test_errors_and_delete(streams: Streams) -> None:

@@ -95,11 +95,11 @@ def test_f57_readers_that_hang_up_on_a_quiet_stream_hold_no_thread(
             received = b''
             while b'data: 1' not in received:
                 received += sock.recv(65536)
-        assert wait_until(lambda: producer.listeners == THREADS)
+        assert wait_until(lambda: producer.followers == THREADS)
         for sock in readers:
             hang_up(sock)
         assert service.client().get('/chats/other').status == 404
-        assert wait_until(lambda: not producer.listeners)
+        assert wait_until(lambda: not producer.followers)
 
 
 def test_f57_readers_that_do_not_read_hold_no_thread_for_ever(
@@ -110,7 +110,7 @@ def test_f57_readers_that_do_not_read_hold_no_thread_for_ever(
         for _ in range(THREADS):
             stack.enter_context(ask(service, receive_buffer=4096))
         assert service.client().get('/chats/other').status == 404
-        assert wait_until(lambda: not producer.listeners)
+        assert wait_until(lambda: not producer.followers)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def filled_and_asked_for(
             stack.enter_context(ask(service, receive_buffer=4096))
             for _ in range(THREADS)
         ]
-        assert wait_until(lambda: producer.listeners == THREADS)
+        assert wait_until(lambda: producer.followers == THREADS)
     return readers
 
 
@@ -195,7 +195,7 @@ def test_f57_a_worker_leaves_readers_that_do_not_read(
 ) -> None:
     service = start()
     with stream(service, bytes(4 << 20)) as producer, ask(service, 4096):
-        assert wait_until(lambda: producer.listeners == 1)
+        assert wait_until(lambda: producer.followers == 1)
         (before,) = service.worker_pids()
         service.signal(signal.SIGHUP)
         assert wait_until(lambda: before not in service.worker_pids(), 30)

@@ -1,0 +1,52 @@
+"""How many follow a segment: each worker publishes its own count in the header.
+
+A word says whose count it is, by the tag of the worker's epoch (``ring.layout``): what
+a dead worker has left there counts for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from shmstream.ring.layout import EPOCH_TAG, MAX_SLOTS, W_FOLLOWERS
+
+
+class FollowerCount:
+    """The followers of one segment; thread-safe.
+
+    Args:
+        words: the segment's header.
+    """
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self._here = 0
+        # Reentrant: a garbage collection under it may close a follower.
+        self._lock = threading.RLock()
+
+    def add(self, slot: int, epoch: int, step: int) -> None:
+        """Publish one follower more or less in this process.
+
+        Args:
+            slot: this process's.
+            epoch: this process's.
+            step: 1, -1, or 0 if only the slot is another one than before.
+        """
+        with self._lock:
+            self._here += step
+            self._words[W_FOLLOWERS + slot] = epoch & EPOCH_TAG | self._here
+
+    def everywhere(self, epoch_of: Callable[[int], int]) -> int:
+        """Return the sum over all workers that are alive.
+
+        Args:
+            epoch_of: the epoch of the worker in a slot, 0 if there is none.
+        """
+        total = 0
+        for slot in range(MAX_SLOTS):
+            word = self._words[W_FOLLOWERS + slot]
+            count = word & ~EPOCH_TAG
+            if count and word & EPOCH_TAG == epoch_of(slot) & EPOCH_TAG:
+                total += count
+        return total

@@ -1,0 +1,290 @@
+"""The worker table: who can be woken, and how.
+
+One file, written by the supervisor, mapped by every process of the deployment::
+
+    offset  field
+    ------  ---------------------------------------------------------------
+         0  magic            b'SHMWORK1', written last
+         8  version          of the table, + 2^32 * that of segments
+        16  token            random; part of the semaphores' names
+        24  made directory   1 if this deployment made the runtime directory
+    ------  -------------- so far as this, in every version ----------- 32
+        32  room             bytes that segments may still take
+        40  room sequence    odd while what is held is being measured, even once the
+                             figure is out: two for each (``room_share``)
+        48  workers          slots in use
+        56  limit            bytes that all segments may take: decided once in the
+                             life of a deployment, for the supervisors that follow
+    ------  ----------------------------------------------------------- 64
+        64  slot 0           two cache lines per worker; the supervisor's:
+            +0  epoch        random, 0 = free; stored before its semaphore is made
+            +8  pid          for people to read; ``slot_locks`` says who lives
+            +16 cancels      counts cancels and the like for this worker's producers
+            +24 looks        counts what makes it look at all streams that it follows
+            ---------------- the worker's own:
+            +64 nap          a number never used before, while it sleeps; else 0;
+                             bit 0: how to ring (``wakeups.shared_board``)
+       192  slot 1 ...       64 slots
+    ------  ----------------------------------------------------------- 12288
+     12288  board 0          32 KiB per slot, backed by memory once it is taken
+            +8*p place[p]    a mark, different at every change of one segment; written
+                             by the segment's producer (``wakeups.shared_board``)
+     45056  board 1 ...      64 boards
+
+A table lasts for one life of a deployment: from the first supervisor, through its
+successors, until nobody is left who has a slot. The next life makes another.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shmstream.chance import random_bits
+from shmstream.errors import LayoutMismatch, SupervisorUnavailable
+from shmstream.ring.layout import LAYOUT_VERSION, MAX_SLOTS, WORD
+
+TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
+TABLE_VERSION: Final = 4
+
+FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
+"""Processes of one deployment must agree on it."""
+
+FORMAT_WORD: Final = TABLE_VERSION | LAYOUT_VERSION << 32
+
+PLACES: Final = 4096
+"""Words on a board: segments that a process can follow before some must share."""
+
+_BOARDS: Final = 12288
+_BOARD_BYTES: Final = PLACES * WORD
+TABLE_BYTES: Final = _BOARDS + _BOARD_BYTES * MAX_SLOTS
+
+_MAGIC, _VERSION, _TOKEN, _MADE, _ROOM, _ROOM_SEQUENCE, _WORKERS, _LIMIT = range(8)
+_HEAD_WORDS = 4
+_SLOT0, _SLOT_WORDS = 8, 16
+_EPOCH, _PID, _CANCELS, _LOOKS = range(4)
+_NAP = 8
+
+
+@dataclass(frozen=True)
+class TableHead:
+    """What every version's table begins with.
+
+    Attributes:
+        blank: nothing is written there, as when a disk has lost it in a crash.
+        magic: says that it is a table.
+        format_word: its version.
+        token: part of its semaphores' names.
+        made_directory: whether the runtime directory was made for it.
+    """
+
+    blank: bool
+    magic: int
+    format_word: int
+    token: int
+    made_directory: bool
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a worker table, of whatever version."""
+        return self.magic == TABLE_MAGIC
+
+    @property
+    def format(self) -> str:
+        """Its version, for people."""
+        table, layout = self.format_word & 0xFFFFFFFF, self.format_word >> 32
+        return f'{table}.{layout}, this is {TABLE_VERSION}.{LAYOUT_VERSION}'
+
+
+def read_head(fd: int) -> TableHead:
+    """Read what the file of a worker table begins with."""
+    raw = os.pread(fd, _HEAD_WORDS * WORD, 0)
+    words = memoryview(raw.ljust(_HEAD_WORDS * WORD, b'\0')).cast('Q')
+    return TableHead(
+        not any(raw), words[_MAGIC], words[_VERSION], words[_TOKEN], bool(words[_MADE])
+    )
+
+
+class WorkerTable:
+    """The mapped table. Only the supervisor calls the methods that write.
+
+    Attributes:
+        words: all of it as u64 words, for naps and marks.
+        identity: (device, inode) of its file.
+        folder: where that is.
+    """
+
+    def __init__(self, fd: int, folder: Path) -> None:
+        self.folder = folder
+        found = os.fstat(fd)
+        if found.st_size != TABLE_BYTES:
+            raise LayoutMismatch('the worker table has another size')
+        self.identity = (found.st_dev, found.st_ino)
+        self.words = memoryview(mmap.mmap(fd, TABLE_BYTES)).cast('Q')
+
+    @classmethod
+    def create(cls, path: Path, made_directory: bool, limit: int = 0) -> WorkerTable:
+        """Make an empty table at ``path``; supervisor only.
+
+        Args:
+            path: where it is to be.
+            made_directory: whether the runtime directory is the deployment's own.
+            limit: bytes that all segments may take, in this life of the deployment.
+        """
+        aside = path.with_suffix('.new')
+        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _BOARDS)
+            os.ftruncate(fd, TABLE_BYTES)
+            table = cls(fd, path.parent)
+        finally:
+            os.close(fd)
+        table.words[_VERSION] = FORMAT_WORD
+        table.words[_TOKEN] = random_bits(63) | 1
+        table.words[_MADE] = int(made_directory)
+        table.words[_LIMIT] = limit
+        table.words[_MAGIC] = TABLE_MAGIC
+        # Whole or not there: a table that is half made is somebody else's file.
+        os.rename(aside, path)
+        return table
+
+    @classmethod
+    def attach(cls, path: Path) -> WorkerTable:
+        """Map the table at ``path``.
+
+        Raises:
+            SupervisorUnavailable: there is none (yet).
+            LayoutMismatch: the file is something else.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise SupervisorUnavailable('no supervisor has been here yet') from None
+        try:
+            # Before the size: that of another version's is another one.
+            head = read_head(fd)
+            if not head.is_table:
+                raise LayoutMismatch('not a worker table')
+            if head.format_word != FORMAT_WORD:
+                raise LayoutMismatch(f'worker table of format {head.format}')
+            return cls(fd, path.parent)
+        finally:
+            os.close(fd)
+
+    @property
+    def made_directory(self) -> bool:
+        """Whether the runtime directory is the deployment's own to remove."""
+        return bool(self.words[_MADE])
+
+    @property
+    def token(self) -> int:
+        """Random; part of the semaphores' names."""
+        token: int = self.words[_TOKEN]
+        return token
+
+    @property
+    def limit(self) -> int:
+        """Bytes that all segments together may take, in this life."""
+        limit: int = self.words[_LIMIT]
+        return limit
+
+    @property
+    def room(self) -> int:
+        """Bytes that all segments together may still take, as last published."""
+        room: int = self.words[_ROOM]
+        return room
+
+    @property
+    def room_sequence(self) -> int:
+        """Two more with every figure; odd while the next one is being measured."""
+        sequence: int = self.words[_ROOM_SEQUENCE]
+        return sequence
+
+    @property
+    def workers(self) -> int:
+        """Slots in use when the room was published."""
+        workers: int = self.words[_WORKERS]
+        return workers
+
+    def reduce_room(self, size: int) -> None:
+        """Take from the figure without making it a new one; supervisor only."""
+        self.words[_ROOM] = max(self.room - size, 0)
+
+    def measure_room(self) -> None:
+        """Say that from now on it is measured what is left; supervisor only."""
+        # One that died meanwhile has left it odd: then it is as if it had begun there.
+        self.words[_ROOM_SEQUENCE] |= 1
+
+    def publish_room(self, room: int) -> None:
+        """Say how much is left; supervisor only."""
+        self.words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
+        self.words[_ROOM] = room
+        self.words[_ROOM_SEQUENCE] = (self.room_sequence | 1) + 1
+
+    def epoch(self, slot: int) -> int:
+        """The epoch of the worker in this slot, 0 if the slot is free."""
+        epoch: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH]
+        return epoch
+
+    def pid(self, slot: int) -> int:
+        """The process in this slot; for people to read, never to signal."""
+        pid: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _PID]
+        return pid
+
+    def cancels(self, slot: int) -> int:
+        """How often something happened to a stream that this worker produces."""
+        cancels: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS]
+        return cancels
+
+    def looks(self, slot: int) -> int:
+        """How often something happened that leaves no mark."""
+        looks: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS]
+        return looks
+
+    @staticmethod
+    def nap_at(slot: int) -> int:
+        """Index of the word that says whether the worker in this slot sleeps."""
+        return _SLOT0 + slot * _SLOT_WORDS + _NAP
+
+    @staticmethod
+    def place_at(slot: int, place: int) -> int:
+        """Index of a place on the board of the worker in this slot."""
+        return (_BOARDS + slot * _BOARD_BYTES) // WORD + place
+
+    def slot_of(self, epoch: int) -> int | None:
+        """The slot of the worker with this epoch."""
+        return next((s for s in range(MAX_SLOTS) if self.epoch(s) == epoch), None)
+
+    def back_board(self, path: Path, slot: int) -> None:
+        """Back the slot's board with memory; supervisor only.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            at = self.place_at(slot, 0) * WORD
+            os.posix_fallocate(fd, at, _BOARD_BYTES)
+        finally:
+            os.close(fd)
+
+    def take(self, slot: int, epoch: int, pid: int) -> None:
+        """Give the slot to a worker; supervisor only."""
+        at = _SLOT0 + slot * _SLOT_WORDS
+        self.words[at + _PID] = pid
+        self.words[at + _EPOCH] = epoch
+
+    def free(self, slot: int) -> None:
+        """Take the slot back; supervisor only."""
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH] = 0
+
+    def count_look(self, slot: int) -> None:
+        """Have the worker look at all that it follows; supervisor only."""
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS] += 1
+
+    def count_cancel(self, slot: int) -> None:
+        """Have the worker look for cancels of what it produces; supervisor only."""
+        self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS] += 1

@@ -1,0 +1,191 @@
+"""What the doorbell's thread does, each time it wakes up: a list of named chores."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from typing import Final
+
+from shmstream.guarded_chores import GuardedChores
+from shmstream.memory.mappings import Mappings
+from shmstream.process.live_producers import LiveProducers
+from shmstream.process.membership import Membership, MembershipHolder
+from shmstream.process.room_requests import RoomRequests
+from shmstream.wakeups.doorbell_thread import NET_S
+
+WAKE: Final = 1
+"""Occasion: each time that the thread wakes up."""
+
+NEWS: Final = 2
+"""Occasion: something has happened to a stream that is written here, or may have."""
+
+NET: Final = 4
+"""Occasion: every ``NET_S``, whether or not anybody rings."""
+
+
+class Wake:
+    """One waking of the thread.
+
+    Args:
+        membership: the process's.
+        now: seconds on the monotonic clock.
+
+    Attributes:
+        occasions: the sum of those that it is.
+        look_at_all: whether followers are to look at what is not marked, too.
+        everybody: whether all followers are to wake up: the process has been told to
+            leave since the last time.
+        wait_s: seconds to wait until the next time.
+    """
+
+    __slots__ = (
+        'everybody',
+        'look_at_all',
+        'membership',
+        'now',
+        'occasions',
+        'wait_s',
+    )
+
+    def __init__(self, membership: Membership, now: float) -> None:
+        self.membership = membership
+        self.now = now
+        self.occasions = WAKE
+        self.look_at_all = self.everybody = False
+        self.wait_s = NET_S
+
+
+class DoorbellChores:
+    """Each is done whatever another one raises.
+
+    Args:
+        holder: the process's membership; the chores begin when there is one.
+        producers: what is being produced here.
+        mappings: what is mapped here.
+        room_requests: asks the supervisor for room.
+        leaving: whether this process has been told to stop serving.
+        keep_supervisor: sees to it that there is a supervisor.
+        leave_unused: has the process leave if nothing here uses the deployment.
+    """
+
+    def __init__(
+        self,
+        holder: MembershipHolder,
+        producers: LiveProducers,
+        mappings: Mappings,
+        room_requests: RoomRequests,
+        leaving: Callable[[], bool],
+        keep_supervisor: Callable[[], None],
+        leave_unused: Callable[[], None],
+    ) -> None:
+        self._holder = holder
+        self._producers = producers
+        self._room_requests = room_requests
+        self._mappings = mappings
+        self._leaving = leaving
+        self._keep_supervisor = keep_supervisor
+        self._leave_unused = leave_unused
+        # What garbage collection has found: it may run in any thread, under any lock.
+        self._later: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._guard = GuardedChores('doorbell')
+        self._net_at = 0.0
+        self._left = False
+
+    def on_wake(self) -> float:
+        """Do them; returns how many seconds to wait until the next time."""
+        membership = self._holder.now
+        if membership is None:
+            return NET_S
+        wake = Wake(membership, time.monotonic())
+        # By hand: whoever is woken by the doorbell waits for this, with cold caches.
+        for name, occasion, chore in CHORES:
+            if occasion & wake.occasions:
+                try:
+                    chore(self, wake)
+                except BaseException as ex:
+                    self._guard.report(name, ex)
+        return wake.wait_s
+
+    def _collect(self, wake: Wake) -> None:
+        wake.membership.hubs.board.collect_on_ring()
+
+    def _see(self, wake: Wake) -> None:
+        cancels, looks = wake.membership.news()
+        # By the clock, not by whether the wait ran out: under steady traffic the bell
+        # never stops ringing.
+        due = wake.now >= self._net_at
+        if due:
+            self._net_at = wake.now + NET_S
+            wake.occasions |= NET
+        wake.look_at_all = due or looks
+        if due or cancels or looks:
+            wake.occasions |= NEWS
+
+    def _see_leaving(self, wake: Wake) -> None:
+        before, self._left = self._left, self._leaving()
+        if self._left:
+            wake.everybody = not before
+            wake.occasions |= NEWS
+
+    def _look_for_cancels(self, wake: Wake) -> None:
+        for producer in self._producers.all():
+            self._guard.do('a stop hook', producer.look_for_cancel, None)
+
+    def _look_on_loops(self, wake: Wake) -> None:
+        if wake.look_at_all or wake.everybody:
+            wake.membership.hubs.loops.look_soon(wake.look_at_all, wake.everybody)
+
+    def _ask_for_room(self, wake: Wake) -> None:
+        if self._room_requests.wanted:
+            self._room_requests.ask_aside(wake.now, wake.membership.room)
+
+    def _look_in_threads(self, wake: Wake) -> None:
+        threads = wake.membership.hubs.threads
+        wake.wait_s = threads.look(wake.look_at_all, wake.everybody)
+
+    def _forget_mappings(self, wake: Wake) -> None:
+        self._mappings.forget_unused(wake.now)
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Have the doorbell's thread do something; from anywhere, a ``__del__`` too."""
+        self._later.put(action)
+        self._ring()
+
+    def look_soon(self) -> None:
+        """Have all that is done now and then be done at once; from any thread."""
+        self._net_at = 0.0
+        self._ring()
+
+    def _ring(self) -> None:
+        now = self._holder.now
+        if now is not None:
+            # Also from its own thread: what is put off meanwhile is not forgotten.
+            now.doorbell.ring()
+
+    def do_later(self) -> None:
+        """Do what has been put off."""
+        while not self._later.empty():
+            try:
+                # Whoever leaves does this as well: it must not wait for the other.
+                action = self._later.get_nowait()
+            except queue.Empty:
+                return
+            self._guard.do('letting go', action, None)
+
+
+CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
+    # First of all: somebody waits for this.
+    ('the board', WAKE, DoorbellChores._collect),
+    ('the table', WAKE, DoorbellChores._see),
+    ('leaving', WAKE, DoorbellChores._see_leaving),
+    ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
+    ('loops', NEWS, DoorbellChores._look_on_loops),
+    ('what was put off', WAKE, lambda chores, wake: chores.do_later()),
+    ('room', WAKE, DoorbellChores._ask_for_room),
+    ('threads', WAKE, DoorbellChores._look_in_threads),
+    ('mappings', NET, DoorbellChores._forget_mappings),
+    ('the supervisor', NET, lambda chores, wake: chores._keep_supervisor()),
+    ('leaving unused', NET, lambda chores, wake: chores._leave_unused()),
+)
+"""In their order: name, occasion, and what is done."""

@@ -1,0 +1,133 @@
+"""Keeping a supervisor there: whoever sees that it has gone starts another."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from shmstream.errors import ShmstreamError
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.spawn import REFUSED, spawn
+
+_RESPAWN_S = 1.0
+_FAILED_S = 30.0
+_RECONNECT_S = 2.0
+
+_AT_ONCE = 3
+_RESTLESS_S = 10.0
+"""So many are started at once within this time; those that keep dying are not."""
+
+log = logging.getLogger('shmstream')
+
+
+class Respawner:
+    """Starts supervisors and has a process connect again, neither of them too often.
+
+    Args:
+        directory: the runtime directory.
+        config: what to start one with; None: as its predecessor was.
+        masters: the processes that keep the deployment alive, as seen now; while there
+            are none, nothing is started.
+    """
+
+    def __init__(
+        self,
+        directory: RuntimeDirectory,
+        config: SupervisorConfig | None,
+        masters: Callable[[], list[int]],
+    ) -> None:
+        self._directory = directory
+        self._config = config
+        self._masters = masters
+        self._spawned: subprocess.Popen[bytes] | None = None
+        self._spawned_at = -_RESPAWN_S
+        self._spawns: deque[float] = deque(maxlen=_AT_ONCE)
+        self._served = False
+        self._thread: threading.Thread | None = None
+        self._next_try = 0.0
+        self._closed = False
+        self.had_one = False
+        """Whether there has been a supervisor: it is missed, not only not there yet."""
+
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start them with this, and for these, from now on."""
+        self._config, self._masters = config, masters
+
+    def connected(self) -> None:
+        """There is a supervisor; if it goes, that is news and not the same failure."""
+        self.had_one = self._served = True
+        self._next_try = 0.0
+
+    def respawn(self) -> None:
+        """Start a supervisor, unless one was started just now and may still come up."""
+        now = time.monotonic()
+        if self._closed or (
+            now - self._spawned_at < _RESPAWN_S and not self._lost(now)
+        ):
+            return
+        if self._spawned is not None:
+            ended = self._spawned.poll()
+            if ended is None:
+                return
+            if ended == REFUSED and now - self._spawned_at < _FAILED_S:
+                # It has said why it cannot; that does not change from second to second.
+                return
+        masters = self._masters()
+        if not masters:
+            return
+        self._spawned_at = now
+        self._spawns.append(now)
+        self._served = False
+        if self.had_one:
+            log.warning('the supervisor has gone: starting another')
+        self._spawned = spawn(self._directory, self._config, masters)
+
+    def _lost(self, now: float) -> bool:
+        """Whether the one that was started just now served, or was killed before.
+
+        Who follows the streams of a worker that died with it waits for the next one.
+        """
+        killed = self._spawned is not None and (self._spawned.poll() or 0) < 0
+        if not (self._served or killed):
+            return False
+        full = len(self._spawns) == _AT_ONCE
+        return not full or now - self._spawns[0] >= _RESTLESS_S
+
+    def reconnect(self, connect: Callable[[], None]) -> None:
+        """Have this connect again, in a thread of its own.
+
+        The doorbell's thread sees it, and must not wait: followers depend on it.
+        """
+        now = time.monotonic()
+        if self._closed or now < self._next_try or not self._masters():
+            return
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._next_try = now + _RECONNECT_S
+        self._thread = threading.Thread(
+            target=self._connect,
+            args=(connect,),
+            name='shmstream-reconnect',
+            daemon=True,
+        )
+        self._thread.start()
+
+    @staticmethod
+    def _connect(connect: Callable[[], None]) -> None:
+        try:
+            connect()
+        except ShmstreamError as ex:
+            log.error('%s', ex)
+
+    def close(self) -> None:
+        """Start nothing more, and wait for what is under way."""
+        self._closed = True
+        if self._thread is not None:
+            self._thread.join()

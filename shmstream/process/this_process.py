@@ -1,0 +1,212 @@
+"""``ThisProcess`` ties together what a process has of one deployment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from shmstream.errors import SupervisorUnavailable
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.mappings import Mappings
+from shmstream.memory.room_share import RoomShare
+from shmstream.process.doorbell_chores import DoorbellChores
+from shmstream.process.live_producers import LiveProducers
+from shmstream.process.local_followers import LocalFollowers
+from shmstream.process.membership import MembershipHolder
+from shmstream.process.room_requests import RoomRequests
+from shmstream.process.supervisor_link import SupervisorLink
+from shmstream.supervisor.config import SupervisorConfig
+from shmstream.wakeups.doorbell_thread import NET_S
+from shmstream.wakeups.ring_others import Bells
+from shmstream.weakly import weakly
+
+_alive: weakref.WeakSet[ThisProcess] = weakref.WeakSet()
+_with_a_slot: set[ThisProcess] = set()
+"""Kept until they have left: their threads and their slots go no other way."""
+
+
+class ThisProcess:
+    """This process's part in one deployment; its attachments share it.
+
+    Args:
+        directory: the runtime directory.
+        config, masters: as for ``SupervisorLink``.
+        leaving: whether this process has been told to stop serving.
+        leave: closes this if it has no attachments; called in a thread of its own.
+
+    Attributes:
+        attachments: a token of each (``attachment``); without any it leaves.
+        link: the connection to the supervisor.
+        holder: the membership, once there is one.
+        producers: those that are being written here.
+        followers: those who follow here.
+        mappings: the segments that are mapped here.
+    """
+
+    def __init__(
+        self,
+        directory: RuntimeDirectory,
+        config: SupervisorConfig | None,
+        masters: Callable[[], list[int]],
+        leaving: Callable[[], bool],
+        leave: Callable[[ThisProcess], object],
+    ) -> None:
+        self.directory = directory
+        self.leaving = leaving
+        self.attachments: set[object] = set()
+        self._leave = leave
+        self._leaving_now: threading.Thread | None = None
+        self._room_requests = RoomRequests(directory)
+        on_wake = weakly(self._on_wake, NET_S)
+        holder = MembershipHolder(directory, on_wake, self._room_requests)
+        self.holder = holder
+        take_slot = weakly(self._take_slot, None)
+        self.link = SupervisorLink(directory, config, masters, holder, take_slot)
+        self.producers = LiveProducers()
+        self.mappings = Mappings(directory.sessions, lambda: holder.free_bytes)
+        self._chores = DoorbellChores(
+            holder,
+            self.producers,
+            self.mappings,
+            self._room_requests,
+            leaving,
+            weakly(self.link.look, None),
+            weakly(self._leave_unused, None),
+        )
+        self.followers = LocalFollowers(holder, self.link.connect, self._chores.later)
+        self._pid = os.getpid()
+        # Reentrant: a signal handler may close what is being closed.
+        self._closing = threading.RLock()
+        self._closed = False
+        self._has_left = False
+        _alive.add(self)
+
+    # -- connecting ------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Have a membership; raises as ``SupervisorLink.connect``."""
+        self.link.connect()
+
+    def supervise(
+        self, config: SupervisorConfig, masters: Callable[[], list[int]]
+    ) -> None:
+        """Start supervisors with this from now on, unless there is a config already."""
+        if self.link.supervise(config, masters):
+            # A supervisor that is there does not know these masters, and who only
+            # follows never asks it for anything: the doorbell's thread names them.
+            self._chores.look_soon()
+
+    def _take_slot(self, slot: int, epoch: int) -> None:
+        now = self.holder.now
+        if now is not None and now.is_at(slot, epoch):
+            return
+        if self._closed:
+            raise SupervisorUnavailable('this process has left')
+        _with_a_slot.add(self)
+        try:
+            self.holder.take(slot, epoch, self.mappings.everything)
+        finally:
+            if self.holder.now is None:
+                _with_a_slot.discard(self)
+
+    # -- what its producers need of it (``producer.Process``) ------------------------
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still the process that this was made in: none has forked."""
+        return self._pid == os.getpid()
+
+    @property
+    def bells(self) -> Bells:
+        """By which it rings others; raises ``SupervisorUnavailable`` once it left."""
+        return self.holder.require().bells
+
+    @property
+    def room(self) -> RoomShare:
+        """Its share of the memory; raises ``SupervisorUnavailable`` once it left."""
+        return self.holder.require().room
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
+        self._chores.later(action)
+
+    # -- leaving ---------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process has left: nobody drives its hubs any more."""
+        return self._closed
+
+    def _on_wake(self, rung: bool) -> float:
+        return self._chores.on_wake()
+
+    def _leave_unused(self) -> None:
+        # Not from here: leaving ends this very thread, and waits for it.
+        if self._closed:
+            return
+        if not self.attachments and self._leaving_now is None:
+            thread = threading.Thread(
+                target=self._leave, args=(self,), name='shmstream-leaving'
+            )
+            thread.start()
+            self._leaving_now = thread
+        elif self._leaving_now is not None and not self._leaving_now.is_alive():
+            # Somebody has joined at the last moment.
+            self._leaving_now = None
+
+    def abandon(self) -> None:
+        """Forget everything after a fork: it is the parent's."""
+        # Another thread of the parent may have held it.
+        self._closing = threading.RLock()
+        self.followers.abandon()
+        _with_a_slot.discard(self)
+        self.holder.abandon()
+        self._closed = True
+        self.mappings.clear()
+        self.link.abandon()
+        self.producers.abandon()
+
+    def close(self) -> None:
+        """Leave the deployment; what is still produced here is aborted.
+
+        Returns when that is done, whoever does it.
+        """
+        self._closed = True
+        with self._closing:
+            if not self._has_left:
+                self._close()
+                self._has_left = True
+                _with_a_slot.discard(self)
+        aside = self._leaving_now
+        if aside is not None and aside is not threading.current_thread():
+            aside.join()
+
+    def _close(self) -> None:
+        self.link.stop()
+        self.producers.abort()
+        self._chores.do_later()
+        self.holder.stop()
+        self._room_requests.join()
+        # Before the connection: whose end makes the supervisor look whether it is.
+        self.holder.leave()
+        self.mappings.clear()
+        self.link.close()
+
+
+def _abandon_all() -> None:
+    for process in list(_alive):
+        process.abandon()
+
+
+def _close_all() -> None:
+    for process in list(_alive):
+        if process.here:
+            process.close()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+# Before the interpreter tears down: the doorbell thread must be joined first.
+atexit.register(_close_all)

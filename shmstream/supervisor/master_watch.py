@@ -1,0 +1,80 @@
+"""The processes that a supervisor works for: gunicorn masters, or a script.
+
+They are watched through pidfds, so that a process that dies is noticed at once, however
+it dies, and a pid that is used again is never mistaken for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+
+class MasterWatch:
+    """The set of masters. A pidfd becomes readable when its process ends.
+
+    Args:
+        selector: where the pidfds are watched.
+        all_gone: called when the last of them has gone, or turns out to have.
+        bound: whether there are masters from the start; one without works on until it
+            is told to stop, or until the first that came has gone.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        all_gone: Callable[[], None],
+        bound: bool,
+    ) -> None:
+        self._bound = bound
+        self._selector = selector
+        self._all_gone = all_gone
+        self._by_fd: dict[int, int] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Who is there."""
+        return sorted(self._by_fd.values())
+
+    def watch(self, pid: int) -> None:
+        """Work for one more.
+
+        Raises:
+            ValueError: that is no process's number.
+        """
+        if pid <= 0:
+            raise ValueError(f'no process has the number {pid}')
+        if pid in self._by_fd.values():
+            return
+        try:
+            fd = os.pidfd_open(pid)
+        except (OSError, OverflowError) as ex:
+            # EINVAL, or ENOENT: it is a thread's by now, so the process has gone.
+            gone = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
+            if isinstance(ex, OSError) and ex.errno not in gone:
+                raise
+            if self._bound and not self._by_fd:
+                self._all_gone()
+            return
+        self._bound = True
+        self._by_fd[fd] = pid
+        self._selector.register(fd, selectors.EVENT_READ, self._ended)
+
+    def leave(self, pid: int) -> None:
+        """This one needs us no longer."""
+        for fd, known in list(self._by_fd.items()):
+            if known == pid:
+                self._ended(fd, 0)
+
+    def _ended(self, fd: Any, _: int) -> None:
+        # It may have left in the same batch of events as it ended.
+        if fd not in self._by_fd:
+            return
+        self._selector.unregister(fd)
+        del self._by_fd[fd]
+        os.close(fd)
+        if not self._by_fd:
+            self._all_gone()

@@ -1,0 +1,127 @@
+"""The one thread of a process that waits on its semaphore."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import posix_ipc
+
+from shmstream.guarded_chores import GuardedChores
+from shmstream.wakeups.semaphore import SteadyWait, post
+
+NET_S = 0.2
+"""The longest that anything sleeps without looking: llama.cpp's own wake interval."""
+
+_MAX_DRAIN = 100_000
+
+
+class Doorbell:
+    """Waits on a semaphore in a thread of its own, once started; calls ``on_wake``.
+
+    Nothing but ``stop`` ends the thread: it is the net under every follower of the
+    process. When its semaphore cannot be waited on, it looks every ``NET_S`` without.
+
+    Args:
+        name: the semaphore's name.
+        on_wake: called with True when rung and False when the wait ran out; returns
+            how many seconds to wait next, at most ``NET_S``.
+    """
+
+    by_pipe = False
+    """Whether others are to ring it by the process's pipe, not by the semaphore."""
+
+    def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
+        self._semaphore = posix_ipc.Semaphore(name)
+        self._steady = SteadyWait.of(name)
+        self._on_wake = on_wake
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._chores = GuardedChores('doorbell')
+        self._thread = threading.Thread(
+            target=self._run, name='shmstream-doorbell', daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._look_around()
+        finally:
+            self._ended.set()
+
+    def _look_around(self) -> None:
+        wait_s = NET_S
+        while not self._stopping.is_set():
+            rung = self._wait(wait_s)
+            try:
+                wait_s = min(self._on_wake(rung), NET_S)
+            except BaseException as ex:
+                self._chores.report('wake-up', ex)
+                wait_s = NET_S
+
+    def _wait(self, wait_s: float) -> bool:
+        try:
+            rung = self._acquire(wait_s)
+            # Before anything is looked at: a post that is not answered by a look is
+            # lost. By its value: an acquire in vain raises, which costs a lot.
+            for _ in range(_MAX_DRAIN):
+                if not rung or not self._semaphore.value or not self._acquire(0):
+                    break
+        except BaseException as ex:
+            # Closed, or damaged, or something that nobody has thought of.
+            self._chores.report('waiting on the semaphore', ex)
+            self._stopping.wait(wait_s)
+            return True
+        return rung
+
+    def _acquire(self, wait_s: float) -> bool:
+        if wait_s > 0 and self._steady is not None:
+            # By a clock that nobody sets back: the net would be gone for as long.
+            return self._steady.acquire(wait_s)
+        try:
+            self._semaphore.acquire(wait_s)
+        except (posix_ipc.BusyError, posix_ipc.SignalError):
+            return False
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive() and not self._stopping.is_set()
+
+    @property
+    def current(self) -> bool:
+        """Whether the calling thread is the one that waits on it."""
+        return threading.get_ident() == self._thread.ident
+
+    def ring(self) -> None:
+        """Ring it from within the process; does nothing once it has been stopped."""
+        try:
+            post(self._semaphore)
+        except (posix_ipc.Error, OSError) as ex:
+            if not self._stopping.is_set():
+                self._chores.report('ringing', ex)
+
+    def stop(self) -> None:
+        """Stop and join the thread, then close the semaphore; in that order.
+
+        Closing a semaphore that a thread waits on crashes the process.
+        """
+        self._stopping.set()
+        if self.current:
+            return
+        # If the ring fails, the thread looks by itself, after ``NET_S`` at the most.
+        self.ring()
+        if self._thread.ident is not None:
+            # Not only the join: one that a signal handler has interrupted takes the
+            # thread for ended from then on.
+            self._ended.wait()
+            self._thread.join()
+        if self._steady is not None:
+            self._steady.close()
+        with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
+            self._semaphore.close()

@@ -1,0 +1,86 @@
+"""The event loops that follow something, and which of them the pipe rings."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+from shmstream.wakeups.hub_on_loop import LoopHub
+from shmstream.wakeups.shared_board import Board
+
+
+class LoopHubs:
+    """One hub for each event loop of the process. Thread-safe.
+
+    Args:
+        board: the process's board.
+        pipe: its pipe; None if the process's doorbell waits on that itself.
+    """
+
+    def __init__(self, board: Board, pipe: Path | None) -> None:
+        self._board = board
+        self._pipe = pipe
+        self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
+        self._pipe_hub: LoopHub | None = None
+        # Reentrant: a signal handler may use what it has interrupted.
+        self._lock = threading.RLock()
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
+        """Return the hub of the running loop."""
+        before = self._pipe_hub
+        if before is not None and before.closed:
+            self._forget(before)
+        with self._lock:
+            hub = self._hubs.get(loop)
+            if hub is None:
+                hub = self._hubs.setdefault(loop, LoopHub(loop, self._board))
+            if self._pipe_hub is None and self._pipe is not None:
+                self._pipe_hub = hub
+                hub.ring_by_pipe(self._pipe)
+        return hub
+
+    def _all(self) -> list[LoopHub]:
+        with self._lock:
+            return list(self._hubs.values())
+
+    def look_soon(self, look_at_all: bool, everybody: bool) -> None:
+        """Poke those for whom there is something; forget those whose loop is closed."""
+        for hub in self._all():
+            # Looked at from here: waking a loop costs more than that.
+            if everybody or (look_at_all and hub.behind):
+                hub.look_soon(look_at_all, everybody)
+            if hub.closed:
+                self._forget(hub)
+
+    def _forget(self, hub: LoopHub) -> None:
+        with self._lock:
+            if self._hubs.pop(hub.loop, None) is None:
+                return  # another thread was first
+            if self._pipe_hub is hub:
+                self._pipe_hub = None
+        hub.close()
+
+    def move(self, pipe: Path) -> None:
+        """The process has another pipe now."""
+        with self._lock:
+            if self._pipe is None:
+                return
+            self._pipe = pipe
+            pipe_hub = self._pipe_hub
+        if pipe_hub is not None and pipe_hub.closed:
+            self._forget(pipe_hub)
+        elif pipe_hub is not None:
+            pipe_hub.on_its_thread(lambda: pipe_hub.ring_by_pipe(pipe))
+
+    def close(self) -> None:
+        """Nobody drives them any more: have their followers look around."""
+        for hub in self._all():
+            hub.look_soon(everybody=True)
+            hub.on_its_thread(hub.leave_pipe)
+
+    def abandon(self) -> None:
+        """Let go after a fork: the loops are the parent's."""
+        # Without the lock: another thread of the parent may have held it.
+        for hub in list(self._hubs.values()):
+            hub.abandon()

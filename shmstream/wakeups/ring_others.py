@@ -1,0 +1,140 @@
+"""Ringing other processes: by the semaphore of each, or by its pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import posix_ipc
+
+from shmstream.memory.worker_table import WorkerTable
+from shmstream.ring.layout import MAX_SLOTS
+from shmstream.wakeups.pipe import open_pipe, pipe_path
+from shmstream.wakeups.semaphore import post, semaphore_name
+from shmstream.wakeups.shared_board import BY_PIPE
+
+log = logging.getLogger('shmstream')
+
+
+class Bells:
+    """The bells of all workers, opened at their first ring. Thread-safe.
+
+    Args:
+        table: the worker table.
+        own: slot and epoch of this process, None if it follows nothing.
+        mark_here: what its own producers do instead of ringing; takes a place.
+
+    Attributes:
+        table: the worker table.
+        mark_here: see above.
+        rung_naps: the nap that each slot has been rung for, by any stream of this
+            process.
+    """
+
+    def __init__(
+        self,
+        table: WorkerTable,
+        own: tuple[int, int] | None = None,
+        mark_here: Callable[[int], None] = lambda place: None,
+    ) -> None:
+        self.table = table
+        self.mark_here = mark_here
+        self._own = own
+        self._open: dict[int, _Bell] = {}
+        self.rung_naps = [0] * MAX_SLOTS
+        # Held around use as well as close: closing a semaphore under a thread that
+        # uses it crashes the process. Reentrant: a signal handler may ring as well.
+        self._lock = threading.RLock()
+
+    @property
+    def own_slot(self) -> int | None:
+        """The slot of this process, as long as it is."""
+        if self._own is None:
+            return None
+        slot, epoch = self._own
+        return slot if self.table.epoch(slot) == epoch else None
+
+    def ring(self, slot: int, nap: int = 0) -> None:
+        """Wake the worker in this slot; does nothing if there is none.
+
+        Args:
+            slot: whose.
+            nap: the number that it naps with, which says how; by the semaphore if 0.
+        """
+        with self._lock:
+            try:
+                bell = self._bell(slot)
+                if bell is not None:
+                    bell.ring(bool(nap & BY_PIPE))
+            except (OSError, posix_ipc.Error) as ex:
+                # There is no descriptor left, or a signal handler has closed the bell.
+                # The bytes are there, and the worker looks by itself.
+                log.warning('cannot ring slot %d: %s', slot, ex)
+
+    def _bell(self, slot: int) -> _Bell | None:
+        epoch = self.table.epoch(slot)
+        known = self._open.get(slot)
+        if known is not None:
+            if known.epoch == epoch:
+                return known
+            self._open.pop(slot, None)
+            known.close()
+        if not epoch:
+            return None
+        try:
+            bell = _Bell(self.table, epoch)
+        except posix_ipc.ExistentialError:
+            return None
+        self._open[slot] = bell
+        return bell
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+class _Bell:
+    """One worker's semaphore, and its pipe once that is needed."""
+
+    def __init__(self, table: WorkerTable, epoch: int) -> None:
+        # First: ``__del__`` runs even if there is no such semaphore.
+        self._fd = -1
+        self.epoch = epoch
+        self._pipe = pipe_path(table, epoch)
+        self._semaphore = posix_ipc.Semaphore(semaphore_name(table.token, epoch))
+
+    def ring(self, by_pipe: bool) -> None:
+        if by_pipe and self._write():
+            return
+        post(self._semaphore)
+
+    def _write(self) -> bool:
+        try:
+            if self._fd < 0:
+                self._fd = open_pipe(self._pipe)
+            os.write(self._fd, b'!')
+        except BlockingIOError:
+            # Full: it has been ringing for a while.
+            return True
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        with contextlib.suppress(posix_ipc.ExistentialError):  # it has been closed
+            self._semaphore.close()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # After a fork, or when the process has another slot, nobody calls ``close``.
+        self._close_pipe()
