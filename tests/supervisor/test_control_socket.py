@@ -155,11 +155,12 @@ def test_another_user_is_refused(supervisor: Supervisor) -> None:
     assert tried() == b'no way in'
     # The doors are opened: now only the credentials are in the way.
     try:
+        mode = directory.stat().st_mode
         directory.chmod(0o755)
         (directory / 'supervisor.sock').chmod(0o666)
         assert tried() == b"b''"
     finally:
-        directory.chmod(0o700)
+        directory.chmod(mode)
         (directory / 'supervisor.sock').chmod(0o600)
     assert alive(supervisor)
 
