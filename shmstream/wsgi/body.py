@@ -103,6 +103,8 @@ class Body:
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         self._read = b''
         self._at = 0
+        # gunicorn sends the head with the body's first part, even if that is empty.
+        self._head_waits = consumer.total_bytes <= offset
 
     def _lets_go(self) -> bool:
         if self._beats and time.monotonic() >= self._beat_at:
@@ -116,11 +118,17 @@ class Body:
     def __next__(self) -> bytes:
         """Return the next bytes, as soon as they can be sent.
 
+        The first may be none, so that the response's head does not wait for a quiet
+        stream.
+
         Raises:
             ConnectionResetError: the response is to be cut.
         """
         if self._follower is None:
             raise _cut('it has been closed')
+        if self._head_waits:
+            self._head_waits = False
+            return b''
         if self._at == len(self._read):
             try:
                 self._read, self._at = next(self._follower), 0
