@@ -25,7 +25,7 @@ _VERSIONS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line; None or () is: the question's own.
+    """What was asked for on the command line; None or (): the question decides.
 
     Attributes:
         quick: a rough answer, under a minute.
@@ -77,7 +77,7 @@ Cell = Stat | float | str | None
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: who, doing what, and the figures by column."""
+    """One line of the table: the peer, the case, and the figures by column."""
 
     peer: str
     case: str
@@ -86,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines, or bars if x is of strings.
+    """Lines, or bars if the values of x are strings.
 
     Attributes:
         name: file name without suffix.
@@ -134,7 +134,7 @@ def _number(value: float) -> str:
 
 
 def text_of(value: Cell) -> str:
-    """A cell."""
+    """A cell as text."""
     if value is None:
         return '-'
     return _number(value) if isinstance(value, (int, float)) else str(value)
