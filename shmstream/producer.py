@@ -10,66 +10,19 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
+from shmstream.cancel_hooks import CancelHooks
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.process.live_producers import LiveProducers
+from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
 from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
-from shmstream.wakeups.ring_others import Bells
 
 log = logging.getLogger('shmstream')
-
-
-class Followers(Protocol):
-    """Who follows streams."""
-
-    def everywhere(self, segment: Segment) -> int:
-        """Followers of a segment in all live workers."""
-
-
-class Process(Protocol):
-    """What a producer needs of the process that it writes in."""
-
-    @property
-    def here(self) -> bool:
-        """Whether this is still that process: the producer has not been forked."""
-
-    @property
-    def bells(self) -> Bells:
-        """By which it rings others."""
-
-    @property
-    def room(self) -> RoomShare:
-        """Its share of the memory."""
-
-    @property
-    def producers(self) -> LiveProducers:
-        """Those that look for cancels, and are ended when the process leaves."""
-
-    @property
-    def followers(self) -> Followers:
-        """Who follows."""
-
-    def later(self, action: Callable[[], object]) -> None:
-        """Have a thread of the process do something; from a ``__del__``."""
-
-
-class Attached(Protocol):
-    """Whose stream it is: who has attached to the deployment."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is to have no streams any more."""
-
-    @property
-    def process(self) -> Process:
-        """The process that it writes in."""
 
 
 class Producer:
@@ -103,7 +56,7 @@ class Producer:
             self._room = process.room
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
             self._marker = Marker(segment, process.bells)
-            self._on_cancel: list[Callable[[], None]] = []
+            self._on_cancel = CancelHooks(segment)
             self._make_lock()
             # Before it is known: from then on another thread may end it.
             self._ended = False
@@ -252,8 +205,7 @@ class Producer:
         It is called in the process's doorbell thread, also while ``write`` is not being
         called; it must be quick. If the stream is cancelled already, it is called now.
         """
-        self._on_cancel.append(hook)
-        self.look_for_cancel()
+        self._on_cancel.add(hook)
 
     def ignore_cancel(self) -> None:
         """Call no stop hook from now on."""
@@ -261,15 +213,7 @@ class Producer:
 
     def look_for_cancel(self) -> None:
         """Look whether the stream has been cancelled; for the doorbell thread."""
-        while self._on_cancel and self.is_cancelled:
-            try:
-                hook = self._on_cancel.pop()
-            except IndexError:  # another thread has seen it as well
-                return
-            try:
-                hook()
-            except Exception:
-                log.exception('stream %s: stop hook failed', self.generation)
+        self._on_cancel.look()
 
     def finish(self) -> None:
         """End the stream: complete, or cancelled if it has been. Idempotent."""

@@ -112,7 +112,7 @@ class ThisProcess:
             if self.holder.now is None:
                 _with_a_slot.discard(self)
 
-    # -- what its producers need of it (``producer.Process``) ------------------------
+    # -- what its producers need of it (``producer_needs.Process``) ------------------
 
     @property
     def here(self) -> bool:

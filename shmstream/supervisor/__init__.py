@@ -8,7 +8,8 @@
     lock_and_socket.py  its lock, and its control socket
     connection.py       one worker's connection
     operations.py       what can be asked
-    registry.py         sessions: made, replaced, evicted, collected
+    registry.py         all sessions: found, cancelled, evicted, collected
+    creation.py         how one is made, and replaces another
     index.py            all of them, by whatever finds one
     segment_words.py    the words by which they are cancelled and evicted
     adoption.py         those that a predecessor has left

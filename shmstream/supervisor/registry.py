@@ -8,21 +8,14 @@ from one thread.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from shmstream import clock
-from shmstream.chance import random_bits
-from shmstream.errors import NoRoom
-from shmstream.ids import digest, validate_id
-from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
-from shmstream.memory.new_segment import new_segment
-from shmstream.memory.reservation import no_room
+from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.gone import Gone
@@ -63,6 +56,15 @@ class Registry:
             self._gone,
             evict=self._expire,
             forget=self._index.drop,
+        )
+        self._creation = Creation(
+            directory,
+            config,
+            self._index,
+            self._words,
+            self._gone,
+            self._adoption,
+            self._eviction,
         )
 
     def __len__(self) -> int:
@@ -115,73 +117,7 @@ class Registry:
             NoRoom: limits, the file system or this process's own are exhausted, and
                 nothing can go.
         """
-        raw = validate_id(conv_id)
-        size = self._config.capacity if capacity is None else capacity
-        if not MIN_CAPACITY <= size <= MAX_CAPACITY:
-            raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
-        key = (owner, conv_id)
-        self._adoption.require(key)
-        self._eviction.make_room(key, self._index.get(key))
-        name = digest(owner, conv_id)
-        generation = random_bits(63) | 1
-        created = clock.moment()
-        if asked_ns is not None:
-            created = created._replace(now_ns=asked_ns)
-        aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
-        while True:
-            try:
-                segment, locked = new_segment(
-                    aside,
-                    capacity=size,
-                    generation=generation,
-                    created=created,
-                    producer_epoch=epoch,
-                    owner=owner,
-                    conv_id=raw,
-                )
-                break
-            except NoRoom as ex:
-                # The file system is fuller than we counted: others use it too.
-                if not self._eviction.evict_for(owner):
-                    raise self._eviction.refused(str(ex)) from ex
-        kept: Path | None = None
-        try:
-            replaced, kept = self._link_aside(key)
-            if replaced is not None:
-                # Cancelled before it is replaced: should we die in between, no producer
-                # is left behind that nobody can reach any more.
-                self._words.cancel(replaced)
-            os.rename(aside, self._directory.segment(name))
-        except BaseException:
-            os.close(locked)
-            discard(aside)
-            if kept is not None:
-                # It still has its own name, and is what it was.
-                discard(kept)
-            raise
-        if replaced is not None:
-            self._index.drop(replaced)
-            self._words.evict(replaced)
-        if kept is not None:
-            self._gone.keep(kept, owner)
-        session = Session(key, name, segment)
-        self._index.add(session)
-        # Before its producer has it.
-        self._eviction.made(session)
-        return session, locked
-
-    def _link_aside(self, key: Key) -> tuple[Session | None, Path | None]:
-        # What makes room may be the very session that is to be replaced.
-        while (replaced := self._index.get(key)) is not None:
-            try:
-                return replaced, self._gone.link(replaced)
-            except OSError as ex:
-                error = no_room(ex)
-                if not isinstance(error, NoRoom):
-                    raise
-                if not self._eviction.evict_for(key[0]):
-                    raise self._eviction.refused(str(error)) from ex
-        return None, None
+        return self._creation.create(owner, conv_id, capacity, epoch, asked_ns)
 
     def find(
         self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
