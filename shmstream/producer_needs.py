@@ -35,11 +35,11 @@ class Process(Protocol):
 
     @property
     def producers(self) -> LiveProducers:
-        """The process's producers: they look for cancels, and end when it leaves."""
+        """The process's producers: told to look for cancels, aborted when it leaves."""
 
     @property
     def followers(self) -> Followers:
-        """The process's count of followers."""
+        """Counts followers."""
 
     def later(self, action: Callable[[], object]) -> None:
         """Have a thread of the process run ``action``; for a ``__del__``."""
