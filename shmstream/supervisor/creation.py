@@ -1,8 +1,8 @@
-"""Making a session, and replacing the one that had its conversation id.
+"""Making a session, and replacing the session that had its conversation id.
 
-The segment is made aside, under a name of its own, and renamed to its place: there is
-the old session or the new one, never none, and never half of one. Until then the old
-one gets a second name (``gone``), under which it is counted once it is replaced.
+The new segment is made under another name, and then renamed over the old one. So at any
+moment there is the old session or the new one, whole. Before that, the old segment gets
+a second name (``gone``), under which it is counted once it is replaced.
 """
 
 from __future__ import annotations
