@@ -68,7 +68,7 @@ class Producer:
             raise
 
     def _make_lock(self) -> None:
-        # A process that leaves aborts its streams from another thread than writes them.
+        # Another thread aborts the stream when the process leaves.
         self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
 
@@ -157,7 +157,7 @@ class Producer:
             try:  # noqa: SIM105  ``suppress`` costs as much as ``with``
                 self._release()
             except RuntimeError:
-                # A signal handler raised while this waited for the lock: pass that on.
+                # A signal handler raised in ``acquire``: its exception is passed on.
                 pass
         if short:
             return self._write_late(chunk)

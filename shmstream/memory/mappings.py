@@ -25,7 +25,7 @@ _MAX_RECENT = 64
 """At most this many mappings that nobody uses are kept."""
 
 _LOOKS = 3
-"""A name whose file goes, or changes, at each look-up is looked up this many times."""
+"""How many times a name is looked up while its file goes or changes in between."""
 
 
 class Mappings:

@@ -41,7 +41,7 @@ class _Purse:
 
     Attributes:
         spent: bytes spent since the last figure.
-        since: those of them that were spent since the next figure is being measured.
+        since: those of them that were spent since the next measurement began.
         left: bytes that the figure says are left for all processes.
         share: bytes of ``left`` that are this process's.
     """
@@ -66,8 +66,8 @@ class _Purse:
         """Begin anew with a new figure.
 
         Args:
-            measured: whether this process saw its measuring begin: then what was spent
-                since may not be in the figure, and stays spent.
+            measured: whether this process saw the measurement of this figure begin.
+                Then the figure may miss the bytes spent since, and they stay spent.
         """
         self.spent, self.since = self.since * measured, 0
 
@@ -76,7 +76,7 @@ class _Purse:
         return self.spent + size > self.share
 
     def can_lend(self, size: int) -> bool:
-        """Whether the share, exceeded by one extent of what is left, has ``size``."""
+        """Whether ``size`` fits if ``left`` may lend the share one extent."""
         return self.spent + size <= min(self.left, self.share + MAX_EXTENT)
 
     @property

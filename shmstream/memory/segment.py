@@ -128,7 +128,7 @@ class Segment:
         segment = cls(fd, found.st_size)
         words = segment.words
         if words[W_MAGIC] != MAGIC:
-            raise LayoutMismatch('no segment, or one that is not ready')
+            raise LayoutMismatch('not a segment, or not ready yet')
         if words[W_VERSION] != LAYOUT_VERSION:
             raise LayoutMismatch(
                 f'layout version {words[W_VERSION]}, this is {LAYOUT_VERSION}'

@@ -56,7 +56,7 @@ FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
 FORMAT_WORD: Final = TABLE_VERSION | LAYOUT_VERSION << 32
 
 PLACES: Final = 4096
-"""Words on a board: a process that follows more segments has some share a word."""
+"""Words on a board. If a process follows more segments, some of them share a word."""
 
 _BOARDS: Final = 12288
 _BOARD_BYTES: Final = PLACES * WORD
@@ -162,7 +162,7 @@ class WorkerTable:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise SupervisorUnavailable('no supervisor has been here yet') from None
+            raise SupervisorUnavailable('there is no worker table yet') from None
         try:
             # Before the size, which differs between versions.
             head = read_head(fd)

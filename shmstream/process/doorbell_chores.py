@@ -18,7 +18,7 @@ WAKE: Final = 1
 """Occasion: each wake-up of the thread."""
 
 NEWS: Final = 2
-"""Occasion: a stream of this process may have been cancelled, or changed unmarked."""
+"""Occasion: a stream may have been cancelled, or may have changed without a mark."""
 
 NET: Final = 4
 """Occasion: every ``NET_S``, whether or not anybody rings."""
@@ -160,12 +160,12 @@ class DoorbellChores:
     def _ring(self) -> None:
         now = self._holder.now
         if now is not None:
-            # Also if this is the doorbell's thread: an action that a chore has put off
+            # Also if this is the doorbell's thread: an action that a chore has deferred
             # is then run soon, and not only after the next wait.
             now.doorbell.ring()
 
     def do_later(self) -> None:
-        """Run the actions that ``later`` has put off."""
+        """Run the actions that ``later`` has deferred."""
         while not self._later.empty():
             try:
                 # Without waiting: a thread that has the process leave calls this too,
@@ -173,7 +173,7 @@ class DoorbellChores:
                 action = self._later.get_nowait()
             except queue.Empty:
                 return
-            self._guard.do('letting go', action, None)
+            self._guard.do('a deferred action', action, None)
 
 
 CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
@@ -183,7 +183,7 @@ CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], .
     ('leaving', WAKE, DoorbellChores._see_leaving),
     ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
     ('loops', NEWS, DoorbellChores._look_on_loops),
-    ('what was put off', WAKE, lambda chores, wake: chores.do_later()),
+    ('deferred actions', WAKE, lambda chores, wake: chores.do_later()),
     ('room', WAKE, DoorbellChores._ask_for_room),
     ('threads', WAKE, DoorbellChores._look_in_threads),
     ('mappings', NET, DoorbellChores._forget_mappings),

@@ -15,10 +15,10 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import REFUSED, spawn
 
 _RESPAWN_S = 1.0
-"""Seconds in which a supervisor that was started may come up, before another is."""
+"""Seconds that a supervisor may take to come up before another one is started."""
 
 _FAILED_S = 30.0
-"""Seconds before another start after one that was refused (``REFUSED``)."""
+"""Seconds until the next start after a supervisor that could not begin."""
 
 _RECONNECT_S = 2.0
 """Seconds between two tries to connect again."""

@@ -64,7 +64,7 @@ class RoomRequests:
             ask(self._directory, 'room', reply_s=room.ANSWER_S)
             answered = True
         except ShmstreamError as ex:
-            log.warning('no word about room: %s', ex)
+            log.warning('no answer about room: %s', ex)
         finally:
             # After any exception too: a writer may wait for this.
             if not answered:

@@ -78,7 +78,7 @@ class ThisProcess:
         )
         self.followers = LocalFollowers(holder, self.link.connect, self._chores.later)
         self._pid = os.getpid()
-        # Reentrant: a signal handler may close what is being closed.
+        # Reentrant: a signal handler may call ``close`` while it interrupts ``close``.
         self._closing = threading.RLock()
         self._closed = False
         self._has_left = False
@@ -87,7 +87,7 @@ class ThisProcess:
     # -- connecting ------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Have a membership; raises as ``SupervisorLink.connect``."""
+        """Get a membership if there is none; raises as ``SupervisorLink.connect``."""
         self.link.connect()
 
     def supervise(

@@ -7,7 +7,7 @@ PRODUCER                                    READER at ``offset``
  1 publish the new dropped prefix            1 load head
  2 copy the chunk in (two slices at a wrap)  2 copy [offset, head) out
  3 publish head                              3 load dropped prefix; if it passed
- 4 mark, full fence, look who naps             ``offset``: drop the copy, may be torn
+ 4 mark, full fence, ring napping processes    ``offset``: drop the copy, may be torn
 
 Why no lock: bytes below head never change until the dropped prefix has passed them, and
 the prefix is published *before* they are overwritten. A reader that saw a byte change

@@ -3,7 +3,7 @@
 ::
 
     spawn.py            how other processes start it
-    isolated.py         runs a module without modules of strangers on the path
+    isolated.py         runs a module where no other module can shadow its imports
     __main__.py         the process
     server.py           the loop: control socket, timers
     timers.py           the regular chores

@@ -91,7 +91,7 @@ class Adoption:
             elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name):
                 self._try(path)
             else:
-                log.warning('%s is none of our files', path)
+                log.warning('%s is not a file of shmstream: left alone', path)
         # Only now is the oldest ended session known, which has to go first.
         self.adopt_left()
         for ex in list(self._left.values())[:1]:
@@ -137,9 +137,9 @@ class Adoption:
         try:
             segment = Segment.attach(path)
             if digest(segment.owner, segment.conv_id) != path.name:
-                raise LayoutMismatch('the name is not that of its session')
+                raise LayoutMismatch('it has the name of another session')
             if segment.evicted:
-                raise LayoutMismatch('it had been evicted')
+                raise LayoutMismatch('it was evicted')
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)
             discard(path)

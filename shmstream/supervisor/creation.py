@@ -101,8 +101,8 @@ class Creation:
         try:
             replaced, kept = self._link_aside(key)
             if replaced is not None:
-                # The old session is cancelled before it is replaced: if the supervisor
-                # dies in between, no producer runs on that nobody can reach any more.
+                # Cancelled before it is replaced: if the supervisor dies in between, no
+                # producer is left running that nobody can reach any more.
                 self._words.cancel(replaced)
             os.rename(aside, self._directory.segment(name))
         except BaseException:

@@ -64,7 +64,7 @@ class Finishing:
         try:
             fd = open_segment(self._directory.segment(session.digest))
         except (StreamNotFound, LayoutMismatch):
-            # The file was removed by hand: end the stream for those who map it.
+            # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)
             self._words.cancel_and_evict(session)
             return False

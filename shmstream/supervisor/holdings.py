@@ -153,7 +153,7 @@ class Holdings:
             del self._owners[owner]
 
     def measure(self) -> None:
-        """Measure all live sessions, and find those that have ended since the last."""
+        """Measure all live sessions, and find those that have ended meanwhile."""
         for holding in self._owners.values():
             self._measure(holding)
 

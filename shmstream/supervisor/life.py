@@ -120,8 +120,8 @@ def _not_ours(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
 
 def _in_use(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
     return DirectoryRefused(
-        f'{directory.table}: {why}: stop who uses it, or set SHMSTREAM_DIR to another'
-        ' directory'
+        f'{directory.table}: {why}: stop the processes that use it, or set'
+        ' SHMSTREAM_DIR to another directory'
     )
 
 

@@ -70,7 +70,7 @@ class Operations:
                 if connection.hung_up:
                     return
                 if clock.now_ns() > request.get('until', clock.now_ns()):
-                    late = {'ok': False, 'error': 'it was not asked in time'}
+                    late = {'ok': False, 'error': 'the request came too late'}
                     connection.send(late | {'late': True})
                     return
             operation(connection, request)

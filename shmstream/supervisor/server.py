@@ -240,7 +240,7 @@ class Supervisor:
                     return
                 for request in connection.frames.feed(data):
                     if len(connection.out) > _MAX_PENDING:
-                        raise ControlError('it does not read its replies')
+                        raise ControlError('the peer does not read its replies')
                     self._operations.answer(connection, request)
             pending = connection.flush()
         except BlockingIOError:

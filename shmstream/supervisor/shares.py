@@ -100,7 +100,7 @@ class Shares:
         return self._config.several_owners or owners > 1
 
     def refusal(self, owners: int, live: int, firm: int) -> str | None:
-        """Say of what an owner would have too much; None if it would not.
+        """Say which share an owner would exceed; None if it would exceed none.
 
         Args:
             owners: the number of owners.

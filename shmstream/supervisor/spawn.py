@@ -202,7 +202,7 @@ def ensure(
 
 
 def wait_gone(directory: RuntimeDirectory, wait_s: float) -> bool:
-    """Wait until there is no supervisor; False if there still is after ``wait_s``."""
+    """Wait until there is no supervisor; False if there is one after ``wait_s``."""
     deadline = time.monotonic() + wait_s
     while os.path.exists(directory.lock):
         if time.monotonic() >= deadline:

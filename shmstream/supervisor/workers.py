@@ -92,7 +92,7 @@ class Workers:
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
-            # Not every file system has pipes. The semaphore is used then.
+            # Not every file system has pipes: then others ring by the semaphore only.
             log.warning('no pipe for slot %d: %s', slot, ex)
 
     def left(self, slot: int) -> None:

@@ -150,13 +150,13 @@ class LoopHub:
             bell.close()
 
     def close(self) -> None:
-        """The loop is closed: nobody drives this hub any more."""
+        """Leave the pipe and give up all watches: the loop is closed."""
         self.leave_pipe()
         self._hub.close()
 
     def _on_ring(self) -> None:
-        # Marks that come while this collects need no other turn of the loop: the look
-        # below sees them.
+        # Set, so that the marks collected here schedule no other turn of the loop: the
+        # look below sees them.
         self._look_is_due = True
         try:
             self._board.collect_on_ring()

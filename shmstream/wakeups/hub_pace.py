@@ -28,10 +28,10 @@ from shmstream.wakeups.hub_watch import Taker, Waiter, Watch
 from shmstream.wakeups.shared_board import Board
 
 TICK_S = 0.001
-"""How often a hub that is awake looks."""
+"""Seconds between two looks of an awake hub."""
 
 QUIET_TICKS = 3
-"""Ticks that bring nothing before a hub goes to sleep."""
+"""A hub goes to sleep after this many ticks in a row that bring nothing."""
 
 SOON_S = 0.002
 """A hub stays awake after two rings within this time: then ticks cost less."""
@@ -61,7 +61,7 @@ class FollowHub:
         self._look_soon = look_soon
         self._look_soon_here = look_soon_here
         self._watches: dict[tuple[int, int], Watch] = {}
-        # Filled by the thread that collects, any one; appending and popping are atomic.
+        # Any thread may collect and append here; appending and popping are atomic.
         self._marked: deque[Watch] = deque()
         self._patience = 0
         self._rung_at = float('-inf')
@@ -177,8 +177,9 @@ class FollowHub:
     def tick(self) -> None:
         """Collect and look; does nothing while the hub is asleep.
 
-        A timer of an earlier time awake may still call this. It must not look at marks
-        that a ring has brought: ``look`` has to find them, and may wake the hub.
+        A timer that was set while the hub was awake may still call this. It must not
+        look at marks that a ring has brought: ``look`` has to find them, and may wake
+        the hub.
         """
         if not self.awake:
             return

@@ -23,7 +23,7 @@ of the process (one word in the worker table), where the segment's producer leav
   that no number stays that producers have already rung for.
 
 All hubs of a process share its board. The process naps when none of its hubs is awake.
-An awake hub collects for all hubs, and has those look whose streams have changed.
+An awake hub collects for all hubs; the hubs whose streams have changed then look.
 
 The lowest bit of the nap number says how to ring. 0: post the process's semaphore, on
 which its doorbell's thread waits. 1: write to the process's pipe, on which its only
@@ -238,7 +238,7 @@ class Board:
                 self._renew_nap()
 
     def collect(self, hub: object = None) -> None:
-        """Mark the watches of all segments that producers have marked since the last.
+        """Mark the watches of all segments that have been marked since the last call.
 
         Args:
             hub: the awake hub that calls this, and will call it again; or None.
