@@ -1,8 +1,8 @@
-"""The host of this process: the server that runs it as a worker, or nobody.
+"""Who runs this process: a server that has workers, or nobody.
 
-The library asks the host two questions only (``Host``). A deployment names the host, in
-each worker, by ``run_by``, so the library itself knows no server. Without a host the
-process is its own master, and is never told to leave.
+The library asks whoever runs the process for two things only (``Host``). A deployment
+says who that is, in each worker, by ``run_by``; so the library knows no server. Without
+it nobody does: the process is its own master, and is never told to leave.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import Protocol
 
 
 class Host(Protocol):
-    """The server that runs this process."""
+    """Whoever runs this process."""
 
     def masters(self) -> list[int] | None:
-        """The process ids of the masters that live.
+        """The master, while it lives: an orphan must not start a supervisor.
 
         Returns:
-            Empty if the master has died: an orphan must not start a supervisor. None if
-            the process is its own master.
+            None if there is no master but the process itself.
         """
 
     def leaving(self) -> bool:
@@ -29,11 +28,11 @@ class Nobody:
     """The host of a process that no server runs."""
 
     def masters(self) -> list[int] | None:
-        """None: the process is its own master."""
+        """There are none."""
         return None
 
     def leaving(self) -> bool:
-        """False: the process is never told to leave."""
+        """Nobody tells it."""
         return False
 
 
@@ -41,11 +40,11 @@ _host: Host = Nobody()
 
 
 def run_by(host: Host) -> None:
-    """Name the host of this process; the last call counts."""
+    """Say who runs this process; of several, the last counts."""
     global _host
     _host = host
 
 
 def current() -> Host:
-    """The host of this process, as named by now."""
+    """Who runs this process, as far as has been said by now."""
     return _host
