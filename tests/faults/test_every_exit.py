@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from shmstream import Consumer, Follower, Producer, State, Streams
+from shmstream.cancel_hooks import CancelHooks
 from shmstream.control import request
 from shmstream.control.client import ControlClient
 from shmstream.memory.mappings import Mappings
@@ -41,7 +42,7 @@ pytestmark = [
 
 ENDING = (
     *(Producer._end, Producer._publish, Producer._let_go),
-    *(end_stream, Marker.mark_state),
+    *(end_stream, Marker.mark_state, CancelHooks.clear),
 )
 
 
