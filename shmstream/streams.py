@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -13,29 +11,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
-from shmstream.errors import (
-    LocalError,
-    NoRoom,
-    StreamNotFound,
-    StreamReplaced,
-    SupervisorUnavailable,
-)
+from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
+from shmstream.new_stream import new_stream
 from shmstream.process import host as hosts
 from shmstream.process.attachment import Attachment, attach
 from shmstream.process.host import Host
-from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import DID_NOT_BEGIN, EVENT_STREAM
+from shmstream.stream_end import EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
-
-_SOON_S = 1.5
-"""How long a new stream waits for the memory of one that has just been evicted: longer
-than a process takes to let go of what nobody in it reads."""
-
-_AGAIN_S = 0.05
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -161,33 +147,8 @@ class Streams:
             SupervisorUnavailable: nobody answered within some seconds, or this was
                 closed meanwhile.
         """
-        validate_id(conv_id)
-        attachment = self.attachment
-        process = attachment.process
-        process.connect()
-        lock: io.FileIO | None = None
-        made: list[Producer] = []
-        try:
-            lock = _ask_for_stream(
-                process, owner=owner.hex(), id=conv_id, capacity=capacity
-            )
-            if lock is None:
-                # The kernel drops it when we have no descriptor left.
-                raise NoRoom('no descriptor left for the stream')
-            segment = process.mappings.share_locked(lock.fileno())
-            # By C code into the list: a handler that raises as it returns leaves no
-            # producer that nobody knows.
-            made.extend(map(Producer, (attachment,), (segment,), (lock,)))
-            if not pending:
-                _begin(made[0], content_type)
-            return made[0]
-        except BaseException:
-            # Whoever keeps the exception keeps what these names stand for.
-            if made:
-                made[0].abort(DID_NOT_BEGIN)
-            elif lock is not None:
-                lock.close()
-            raise
+        kind = None if pending else content_type
+        return new_stream(self.attachment, conv_id, kind, capacity, owner)
 
     def open(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
@@ -304,25 +265,6 @@ class Streams:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
         self._attached_now = None
-
-
-def _begin(producer: Producer, content_type: str) -> None:
-    try:
-        producer.begin(content_type)
-    except LocalError as ex:
-        # Nobody else has it: who has ended it closes all that its attachment has.
-        raise SupervisorUnavailable(CLOSED) from ex
-
-
-def _ask_for_stream(process: ThisProcess, **fields: Any) -> io.FileIO | None:
-    give_up_at = time.monotonic() + _SOON_S
-    while True:
-        try:
-            return process.link.client.request('create', **fields)[1]
-        except NoRoom as ex:
-            if not ex.soon or time.monotonic() >= give_up_at:
-                raise
-        time.sleep(_AGAIN_S)
 
 
 def _forget_parents() -> None:
