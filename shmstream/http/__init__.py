@@ -10,6 +10,7 @@
     lookup.py          POST /v1/streams/lookup
     producing.py       what is passed upstream, and the sessions made on the way
     generation.py      a POST's answer on its way from upstream into a ring
+    answer_writer.py   writes the chunks of that answer, at its readers' pace
     sent_body.py       a POST's own response: a follower as a Falcon body
     uploads.py         request bodies that are held, and their bounds
     drain.py           how a worker's generations end when it leaves

@@ -21,6 +21,7 @@ import contextlib
 import logging
 
 from shmstream.errors import ShmstreamError
+from shmstream.http.answer_writer import AnswerWriter
 from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
 from shmstream.serving.problems import Problem
@@ -30,14 +31,12 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
     is_stream,
 )
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -47,16 +46,7 @@ _LOOK_S = 0.25
 _HANDOVER_S = 1.0
 """The least that nobody may listen: between a POST's headers and its first read."""
 
-
 _LEAVING = 'This worker is leaving, ask again'
-
-_SLICE = 64 * 1024
-_SHARE = 4
-"""What is written at once, at most, and which part of the ring: it must not overtake
-this worker's own readers before their turn."""
-
-_ARRIVAL_TURNS = 200
-"""Turns of the loop that the POST's own response has to begin to read."""
 
 
 class Streamed:
@@ -101,7 +91,7 @@ class Generation:
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._awaited = True
+        self._writer = AnswerWriter(streams)
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
@@ -130,8 +120,8 @@ class Generation:
             self._attended = False
 
     def heard(self) -> None:
-        """The POST's own response reads now, or never will: nobody else is due."""
-        self._awaited = False
+        """Note that the POST's own response reads now, or never will."""
+        self._writer.response_reads()
 
     async def abort(self, why: str) -> None:
         """End it now, in-band; for a worker that cannot wait any longer."""
@@ -192,43 +182,7 @@ class Generation:
             stack.callback(answer.close)
             producer.begin(header(answer.headers, 'content-type'))
             self._answer.set_result(Streamed(producer, answer.headers))
-            await self._pump(producer, answer)
-
-    async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
-        fresh = 0
-        try:
-            async for chunk in answer.chunks():
-                for at in range(0, len(chunk), most):
-                    part = chunk[at : at + most]
-                    if fresh + len(part) > most:
-                        # Also between chunks: those that are there already come
-                        # without a turn of the loop.
-                        await self._have_delivered(hub)
-                        fresh = 0
-                    await producer.drain()
-                    if not producer.write(part):
-                        return
-                    fresh += len(part)
-        except UpstreamBroken as ex:
-            log.warning('stream %s: %s', producer.generation, ex)
-            producer.abort(str(ex))
-        else:
-            producer.finish()
-
-    async def _have_delivered(self, hub: LoopHub) -> None:
-        """Let this loop's readers have what has been written.
-
-        Turns, not a wait for anybody: who cannot take it by then is overtaken.
-        """
-        hub.look()
-        await asyncio.sleep(0)
-        for _ in range(_ARRIVAL_TURNS):
-            if not self._awaited:
-                return
-            await asyncio.sleep(0)
-        self._awaited = False
+            await self._writer.write(producer, answer)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
