@@ -26,6 +26,7 @@ from shmstream.http.producing import Gateway
 from shmstream.http.request import FalconRequest
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
+from shmstream.lifecycle import Lifecycle
 from shmstream.serving.core import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
@@ -40,17 +41,19 @@ class Lifespan:
 
     def __init__(
         self,
+        life: Lifecycle,
         streams: Streams,
         source: Source,
         drain: Drain,
     ) -> None:
+        self._life = life
         self._streams = streams
         self._source = source
         self._drain = drain
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect, so that no request has to."""
-        lifecycle.current.hear_signals()
+        self._life.hear_signals()
         try:
             await asyncio.to_thread(self._streams.connect)
         except (ShmstreamError, OSError) as ex:
@@ -86,10 +89,8 @@ def create_app(
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     generations = Generations()
-    drain = Drain(
-        generations, lifecycle.current, settings.drain, lambda: streams.followers
-    )
-    lifespan = Lifespan(streams, source, drain)
+    drain = Drain(generations, life, settings.drain, lambda: streams.followers)
+    lifespan = Lifespan(life, streams, source, drain)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     middleware: list[Any] = [
@@ -116,7 +117,7 @@ def create_app(
     gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
     readers = Readers(settings.send_timeout)
-    return Service(Core(streams), keys, origins, readers, app)
+    return Service(Core(streams), keys, origins, readers, life.hear_word, app)
 
 
 def _source(settings: Settings) -> Source:

@@ -15,7 +15,7 @@ import falcon.asgi
 
 from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
-from shmstream.asgi.other_servers import exchange
+from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.origins import Origins
@@ -36,6 +36,7 @@ class Service:
         keys: say whose a request is.
         origins: say which pages may use the service.
         readers: where the responses under way are kept.
+        listen: is given what to await to learn that the server stops.
         app: Falcon, which answers everything else.
     """
 
@@ -45,6 +46,7 @@ class Service:
         keys: ApiKeys,
         origins: Origins,
         readers: Readers,
+        listen: Listen,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
     ) -> None:
         self._keys = keys
@@ -52,12 +54,15 @@ class Service:
         more = origins.headers if origins.named else None
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
+        self._listen = listen
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer."""
         if scope['type'] == 'http':
-            await exchange(self._answer, self._readers, scope, receive, send)
+            await exchange(
+                self._answer, self._readers, scope, receive, send, self._listen
+            )
         else:
             await self.falcon(scope, receive, send)
 

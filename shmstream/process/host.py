@@ -1,6 +1,6 @@
 """Who runs this process: a server that has workers, or nobody.
 
-The library asks whoever runs the process for two things only (``Host``). A deployment
+The library asks whoever runs the process for three things only (``Host``). A deployment
 says who that is, in each worker, by ``run_by``; so the library knows no server. Without
 it nobody does: the process is its own master, and is never told to leave.
 """
@@ -23,6 +23,9 @@ class Host(Protocol):
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
 
+    def notify(self) -> None:
+        """Tell it that this process is alive, while a request takes its only thread."""
+
 
 class Nobody:
     """The host of a process that no server runs."""
@@ -34,6 +37,9 @@ class Nobody:
     def leaving(self) -> bool:
         """Nobody tells it."""
         return False
+
+    def notify(self) -> None:
+        """Nobody wants to know."""
 
 
 _host: Host = Nobody()
