@@ -1,9 +1,9 @@
 """The service: the serving core answers for streams, Falcon for everything else.
 
-A framework's request, routing, middleware and response would be most of what a small
-answer costs (``python -m bench replay``). A stream, which is asked for most, needs none
-of them: whose request it is, and which origins may see the reply, is decided by the
-same objects that Falcon's middleware asks (``ApiKeys``, ``Origins``).
+Most requests are for streams, and they bypass Falcon, because its request, routing,
+middleware and response would be most of the cost of a small answer
+(``python -m bench replay``). Both sides use the same ``ApiKeys`` and ``Origins`` to
+decide who owns a request and which origins may see the reply.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Service:
     """An ASGI application.
 
     Attributes:
-        falcon: answers everything else; routes of one's own are added to it.
+        falcon: answers everything else; you may add routes of your own to it.
 
     Args:
-        core: answers for streams.
-        keys: say whose a request is.
-        origins: say which pages may use the service.
-        readers: where the responses under way are kept.
-        listen: is given what to await to learn that the server stops.
-        app: Falcon, which answers everything else.
+        core: answers requests for streams.
+        keys: decide who owns a request.
+        origins: decide which pages may use the service.
+        readers: watches the responses under way.
+        listen: is called with a function to await until the server stops.
+        app: the Falcon application that answers everything else.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Service:
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer."""
+        """Answer the request."""
         if scope['type'] == 'http':
             await exchange(
                 self._answer, self._readers, scope, receive, send, self._listen
@@ -75,7 +75,7 @@ class Service:
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':
-            # A preflight comes without a key.
+            # A preflight request has no key.
             preflight = self._origins.preflight(request)
             if preflight is not None:
                 return preflight
