@@ -106,7 +106,7 @@ class Follower:
             if self._cancel_seen_at is None:
                 self._cancel_seen_at = now
             elif now - self._cancel_seen_at > CANCEL_GRACE_S:
-                raise FollowCut(self.offset, 'cancelled, and its producer is silent')
+                raise FollowCut(self.offset, 'cancelled, but its producer is silent')
         return data
 
     @property

@@ -138,8 +138,8 @@ def _warn_if_open(server: Any, settings: Settings) -> None:
     for address in server.cfg.address:
         if isinstance(address, tuple) and not _is_loopback(address[0]):
             server.log.warning(
-                'shmstream: listening at %s without SHMSTREAM_API_KEYS: whoever reaches'
-                ' it can use the upstream, and stop streams whose ids they guess',
+                'shmstream: listening at %s without SHMSTREAM_API_KEYS: anybody who can'
+                ' connect can use the upstream, and stop streams by guessing their ids',
                 address[0],
             )
 

@@ -35,14 +35,14 @@ def parser_in_use(cfg: Any) -> str | None:
     if cfg.worker_class_str == 'asgi' and cfg.proxy_protocol != 'off':
         needs.append('proxy_protocol')
     if not _has_c():
-        why = 'shmstream[fast] brings the one in C'
+        why = 'shmstream[fast] installs the one in C'
     elif needs:
         why = f'{needs[0]} needs it'
     else:
         return 'HTTP parser in C'
     if cfg.http_parser == 'fast':
         raise SettingsError(
-            f"http_parser = 'fast' cannot be: {why}; or set it to 'auto'"
+            f"http_parser = 'fast' cannot be used: {why}; or set it to 'auto'"
         )
     return f'HTTP parser in Python ({why})'
 

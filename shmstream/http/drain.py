@@ -80,7 +80,7 @@ class Drain:
         gunicorn_insides.close_listeners(self._life.worker)
         loop = asyncio.get_running_loop()
         if len(self._generations):
-            log.info('leaving: %d streams run on', len(self._generations))
+            log.info('leaving: %d streams go on', len(self._generations))
         deadline = loop.time() + self._limit_s
         stopping = False
         while len(self._generations):

@@ -212,7 +212,7 @@ class Generation:
                 owner=self._owner,
             )
         except ShmstreamError as ex:
-            log.warning('stream %s is left: %s', producer.generation, ex)
+            log.warning('stream %s is not removed: %s', producer.generation, ex)
         finally:
             producer.cancel()
 

@@ -63,7 +63,7 @@ class Reply:
         headers: names in lower case, and values. ``content-length`` is among them if
             the length is known.
         body: what to send. Empty for HEAD, whatever ``content-length`` says.
-        source: the stream that the reply is about; whoever sends the reply watches it.
+        source: the stream that the reply is about, for the code that sends the reply.
     """
 
     status: int

@@ -131,7 +131,7 @@ class Body:
             ConnectionResetError: the server has to cut the response.
         """
         if self._follower is None:
-            raise _cut('it has been closed')
+            raise _cut('the body has been closed')
         if self._head_waits:
             self._head_waits = False
             return b''
