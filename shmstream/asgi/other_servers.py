@@ -9,7 +9,7 @@ not::
 
     the client leaves            the watcher receives http.disconnect, and cancels the
                                  application's task
-    the server cancels us        (at shutdown, or for a timeout of its own) the
+    the server cancels the call  (at shutdown, or for a timeout of its own) the
                                  application's task is cancelled, too
     the application cancels      (to have the response cut) the server is made to cut
     itself                       the response
@@ -78,8 +78,8 @@ class _Exchange:
         try:
             await asyncio.wait([self._task])
         finally:
-            # The application's task is done by now, unless the server has cancelled us.
-            # The watcher may still wait.
+            # The application's task is done by now, unless the server has cancelled
+            # this call. The watcher may still wait.
             for task in (self._task, self._watcher):
                 if task is not None and not task.done():
                     task.cancel()
