@@ -32,11 +32,10 @@ class Follower:
 
     On an event loop ``deliver`` does the same at a lower cost.
 
-    A follower holds no resource before its first step, so a follower that is never
-    iterated needs no ``close``. The iteration ends only at the stream's end. A step
-    that is cancelled, times out or is interrupted has taken no byte, and the next step
-    goes on at ``offset``. From its first step until the end or ``close`` the follower
-    is counted as one.
+    A follower that is never iterated holds nothing and needs no ``close``. From its
+    first step until the end or ``close`` it is counted. The iteration ends only at the
+    stream's end. A step that is cancelled, times out or is interrupted has taken no
+    byte, and the next step goes on at ``offset``.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
@@ -190,9 +189,8 @@ class Follower:
         except _StreamEnded as ex:
             self._stop(ex)
             raise StopIteration from None
-        # These two lines come last, so that a step that is interrupted before them has
-        # taken nothing. No signal interrupts them: CPython runs signal handlers after
-        # calls, and there is no call here.
+        # These lines come last, so that a step that is interrupted has taken nothing.
+        # No signal comes between them: CPython runs signal handlers after calls only.
         self.delivered = True
         self.offset += len(data)
         return data
