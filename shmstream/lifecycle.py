@@ -1,8 +1,9 @@
-"""What the serving process knows of its own life under gunicorn.
+"""Whether this process has been told to stop, and by whom.
 
-gunicorn tells a worker to stop by clearing ``worker.alive``. The hooks keep the worker
-here; the service asks here. Without gunicorn there is no worker: the process is its own
-master, and never leaves, unless it listens to signals (``hear_signals``).
+gunicorn tells a worker to stop by clearing ``worker.alive``. The hooks store the worker
+in ``Lifecycle.worker``, and the service asks the ``Lifecycle``. Without gunicorn there
+is no worker: then the process is its own master, and learns that it is to stop only
+from signals (``hear_signals``) or from its server (``hear_word``).
 """
 
 from __future__ import annotations
@@ -17,22 +18,27 @@ from types import FrameType
 from typing import Any, Protocol
 
 _GRACEFUL_S = 10.0
-"""What is taken for the patience of who stops us without gunicorn: it is Docker's."""
+"""How long the process may take to stop without gunicorn: Docker kills it after that.
+"""
 
 
 class Worker(Protocol):
-    """The part of a gunicorn worker that matters."""
+    """The part of a gunicorn worker that is used here."""
 
     alive: bool
     ppid: int
     cfg: Any
 
     def notify(self) -> None:
-        """Heart-beat."""
+        """Tell the master that the worker is alive."""
 
 
 class Lifecycle:
-    """This process's worker, if gunicorn runs it."""
+    """The life of this process. It is a ``shmstream.process.host.Host``.
+
+    Attributes:
+        worker: the gunicorn worker that this process is; None without gunicorn.
+    """
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -47,9 +53,10 @@ class Lifecycle:
     def hear_signals(self) -> None:
         """Learn from signals that a server other than gunicorn is to stop.
 
-        ASGI has no word for it before all responses have ended, and those that follow a
-        stream do not. So this listens to what the server itself listens to, before it
-        does; call it once that has set its handlers: in the lifespan's start.
+        An ASGI server tells its application only after all responses have ended, and a
+        response that follows a stream does not end by itself. So this puts a handler of
+        its own before the server's handlers of SIGTERM and SIGINT. Call it when the
+        server has set those: at the lifespan's startup.
         """
         if self.worker is not None:
             return
@@ -60,7 +67,8 @@ class Lifecycle:
     def _hear(self, number: signal.Signals) -> None:
         then = signal.getsignal(number)
         if not callable(then):
-            # It would end the process, or is not to: nobody waits for us.
+            # The signal ends the process at once, or is ignored: in neither case does a
+            # server wait for responses.
             return
 
         def heard(signum: int, frame: FrameType | None) -> None:
@@ -68,15 +76,19 @@ class Lifecycle:
             then(signum, frame)
 
         signal.signal(number, heard)
-        # As asyncio has it.
+        # asyncio sets this for its signals, and ``signal.signal`` has undone it.
         signal.siginterrupt(number, False)
 
     def hear_word(self, wait: Callable[[], Awaitable[object]]) -> None:
-        """Learn of it once this can be awaited; the first that is given is listened to.
+        """Learn from a server's own event that it is to stop.
 
-        hypercorn's workers get no signal, but have a word for it. Without it none of
-        them would end while a stream is followed: from Python 3.12 on closing a server
-        takes until its connections have ended.
+        hypercorn's workers get no signal, but have such an event. Without it no worker
+        would end while a stream is followed: from Python 3.12 on, closing a server
+        waits until its connections have ended.
+
+        Args:
+            wait: what to await until the server stops. All calls but the first have no
+                effect.
         """
         if self._listening is None:
 
@@ -87,10 +99,13 @@ class Lifecycle:
             self._listening = asyncio.ensure_future(listen())
 
     def masters(self) -> list[int] | None:
-        """The master, while it lives: an orphan must not start a supervisor.
+        """Return the pid of the master, as long as the master lives.
+
+        A worker whose master has died gets an empty list: it must not start a
+        supervisor.
 
         Returns:
-            None if there is no master but the process itself.
+            None if the process is its own master.
         """
         if self.worker is None:
             return None
@@ -98,16 +113,16 @@ class Lifecycle:
         return [parent] if parent == self.worker.ppid else []
 
     def share_stop_flag(self) -> None:
-        """Make the flag that ``stopping`` reads; in the master, before it forks."""
+        """Make the flag that ``stopping`` reads. Called in the master, before forks."""
         self._stop_flag = mmap.mmap(-1, 1)
 
     def announce_stop(self) -> None:
-        """Raise the flag; in the master, before it tells its workers to leave."""
+        """Set the flag. Called in the master, before it tells its workers to leave."""
         if self._stop_flag is not None:
             self._stop_flag[0] = 1
 
     def stopping(self) -> bool:
-        """Whether the master is stopping as well, and will kill who takes too long."""
+        """Whether the master stops as well, and will kill a worker that is too slow."""
         return self._told or (self._stop_flag is not None and self._stop_flag[0] == 1)
 
     @property
@@ -118,10 +133,17 @@ class Lifecycle:
         return float(self.worker.cfg.graceful_timeout)
 
     def notify(self) -> None:
-        """Heart-beat: gunicorn's worker does not while it shuts down."""
+        """Tell gunicorn's master that this worker is alive.
+
+        gunicorn's worker does not do so itself while it shuts down, nor while its only
+        thread is in a request.
+        """
         if self.worker is not None:
             self.worker.notify()
 
 
 current = Lifecycle()
-"""Set by the gunicorn hooks, in each worker after its fork."""
+"""The life of this process. In a worker the gunicorn hooks set its ``worker``.
+
+Only the hooks and ``http.app`` use this name; all other code is handed what it needs.
+"""

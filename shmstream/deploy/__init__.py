@@ -1,1 +1,1 @@
-"""Living under gunicorn."""
+"""Running under gunicorn: its hooks, its insides, its parser and its log."""

@@ -1,18 +1,18 @@
-"""The serving core: what a request for a stream is answered with.
+"""The serving core: it decides how a request for a stream is answered.
 
-It knows no framework, no server and no socket: a request comes in, a reply goes out.
-What has to be waited for is a value as well (``Later``), because a thread and an event
-loop wait differently. Beside it stand two writers, ``shmstream.asgi`` and
-``shmstream.wsgi``, which turn what their servers give them into a request, wait, and
-send the reply::
+The core knows no framework, no server and no socket: it takes a request and returns a
+reply. If something has to be waited for first, it returns that as a value (``Later``),
+because a thread and an event loop wait differently. Two other packages,
+``shmstream.asgi`` and ``shmstream.wsgi``, make the request from what their servers give
+them, wait, and send the reply::
 
-    request.py   what is asked: method, target, headers, owner
+    request.py   the request: method, target, headers, owner
     core.py      GET, HEAD, DELETE: from the request to the reply
     lookup.py    which of a client's conversations have a stream
-    reply.py     what is answered: status, headers, body; and what has to be waited for
+    reply.py     the reply: status, headers, body; and what to wait for before it
     headers.py   the headers that describe a stream
-    problems.py  errors as replies, told by who is to blame
-    permit.py    the application's word on who may ask
+    problems.py  errors as replies, sorted by who is to blame
+    permit.py    how an application says who may read and stop a stream
 """
 
 from shmstream.serving.core import Core

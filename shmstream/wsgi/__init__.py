@@ -3,7 +3,7 @@
 ::
 
     application.py  a mountable application: GET, HEAD and DELETE of /{id}
-    body.py         what is left of a stream, as a response's body
+    body.py         the rest of a stream as the body of a response
 """
 
 from shmstream.wsgi.application import Application

@@ -26,6 +26,7 @@ from shmstream.cancel_hooks import CancelHooks
 from shmstream.control import request
 from shmstream.control.client import ControlClient
 from shmstream.memory.mappings import Mappings
+from shmstream.new_stream import new_stream
 from shmstream.process.membership import MembershipHolder
 from shmstream.stream_end import end_stream
 from shmstream.wakeups.producer_side import Marker
@@ -134,7 +135,10 @@ def descriptors() -> int:
 
 
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
-    making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
+    making = (
+        *(Streams.create, new_stream, Producer.__init__, Producer.begin),
+        Mappings.share_locked,
+    )
     asking = (ControlClient.request, request.call, request._receive)
     return making if lines == 'making' else (*asking, ControlClient._ask)
 
