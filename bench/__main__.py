@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 from bench import plotting
-from bench.report import Options, machine, publish
+from bench.machine import machine
+from bench.report import Options, publish
 
 QUESTIONS = {
     'ring': 'what does an append cost, below the ring and at its cap?',

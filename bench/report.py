@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-
-_VERSIONS = (
-    *('shmstream', 'gunicorn', 'gunicorn_h1c', 'falcon', 'uvloop', 'posix-ipc'),
-    *('aiohttp', 'redis', 'hiredis', 'matplotlib'),
-)
 
 
 @dataclass(frozen=True)
@@ -161,34 +149,6 @@ def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def machine() -> dict[str, Any]:
-    """Where and with what this was measured."""
-    cpu = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
-    versions: dict[str, str | None] = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    return {
-        'cpu': cpu[1] if cpu else platform.processor(),
-        'cores': len(os.sched_getaffinity(0)),
-        'kernel': platform.release(),
-        'python': platform.python_version(),
-        'versions': versions,
-        'commit': commit,
-        'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'load_before': os.getloadavg()[0],
-        'command': ' '.join(['python -m bench', *sys.argv[1:]]),
-    }
 
 
 def _json(value: Cell) -> Any:

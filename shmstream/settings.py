@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from shmstream import defaults
 from shmstream.errors import SettingsError
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
-from shmstream.supervisor.config import DEFAULT_CAPACITY, SupervisorConfig
+from shmstream.supervisor.config import SupervisorConfig
 
 PREFIX = 'SHMSTREAM_'
 
@@ -58,12 +59,12 @@ class Settings:
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 600.0
     dir: Path = field(default_factory=default_directory)
-    session_bytes: int = DEFAULT_CAPACITY
-    session_ttl: float = 300.0
-    gc_interval: float = 60.0
-    max_sessions: int = 4096
+    session_bytes: int = defaults.CAPACITY_BYTES
+    session_ttl: float = defaults.TTL_S
+    gc_interval: float = defaults.GC_INTERVAL_S
+    max_sessions: int = defaults.MAX_SESSIONS
     max_memory: int = 0
-    owner_share: float = 0.5
+    owner_share: float = defaults.OWNER_SHARE
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
     api_keys: tuple[str, ...] = field(default=(), repr=False)

@@ -6,6 +6,7 @@
     answering.py      takes a request, asks the core, sends the reply
     writer.py         sends a reply; under gunicorn in a cheaper way than by ``send``
     stalled.py        cuts readers that take nothing
+    keepalive.py      has the kernel find peers that have vanished
     other_servers.py  does for other servers what gunicorn does for a response
 """
 

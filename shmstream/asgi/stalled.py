@@ -44,6 +44,7 @@ import termios
 from collections.abc import Iterator
 from typing import Any
 
+from shmstream.asgi.keepalive import probe
 from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import protocol_of
 
@@ -57,9 +58,6 @@ _LEAST_LOOKS = 4
 
 _AT_ONCE = 256
 """Responses that are looked at in one turn of the event loop."""
-
-_PROBES = 3
-"""Keep-alive probes without an answer after which the kernel closes a connection."""
 
 _INFO_BYTES = 160
 _UNACKED, _ACKED, _NOT_SENT = 24, 120, 144
@@ -161,7 +159,7 @@ class Reader:
         if max(self._idle, self._evicted) <= looks:
             if not self._probed and self._transport is not None:
                 self._probed = True
-                _probe(self._transport.get_extra_info('socket'), probe_s)
+                probe(self._transport.get_extra_info('socket'), probe_s)
             return True
         self._cut(self._idle > looks)
         return False
@@ -194,22 +192,6 @@ class Reader:
             # The connection is closing.
             return size > 0, size
         return size > 0, (size, queued)
-
-
-def _probe(sock: Any, within_s: float) -> None:
-    """Have the kernel probe whether a quiet peer is still there."""
-    idle_s = max(1, round(within_s / 2))
-    every_s = max(1, round(within_s / 2 / _PROBES))
-    if sock is None or sock.family == socket.AF_UNIX:
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    except (OSError, ValueError) as ex:
-        # The connection has closed, so there is no peer to probe.
-        log.debug('no keep-alive: %s', ex)
 
 
 def looks_in(timeout_s: float) -> int:

@@ -34,9 +34,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, NoReturn
 
-from shmstream import lifecycle
 from shmstream.control.request import ask
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import gunicorn_insides, worker_life
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -128,8 +127,8 @@ def on_starting(server: Any) -> None:
     _warn_if_open(server, settings)
     # By this flag workers tell the service's stop from a reload, during which they may
     # take longer.
-    lifecycle.current.share_stop_flag()
-    gunicorn_insides.before_stop(server, lifecycle.current.announce_stop)
+    worker_life.current.share_stop_flag()
+    gunicorn_insides.before_stop(server, worker_life.current.announce_stop)
 
 
 def _warn_if_open(server: Any, settings: Settings) -> None:
@@ -181,8 +180,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Remember the worker, which shows when it has been told to stop."""
-    lifecycle.current.worker = worker
-    run_by(lifecycle.current)
+    worker_life.current.worker = worker
+    run_by(worker_life.current)
     if gunicorn_insides.is_asgi_worker(worker):
         _prepare_asgi_worker(worker)
     _log_with(worker.log)

@@ -11,7 +11,7 @@
     producing.py       passes requests upstream; some of the answers become streams
     generation.py      the task that puts an upstream's answer into a stream
     answer_writer.py   writes the answer's bytes into the ring, at the readers' pace
-    sent_body.py       a POST's own response: a follower as a Falcon body
+    streamed_response.py       a POST's own response: a follower as a Falcon body
     uploads.py         request bodies that are held in memory, and their bounds
     drain.py           ends a worker's generations when the worker leaves
     health.py          GET /healthz

@@ -9,8 +9,9 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream import lifecycle
 from shmstream.asgi.stalled import Readers
+from shmstream.deploy import worker_life
+from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
@@ -26,7 +27,6 @@ from shmstream.http.producing import Gateway
 from shmstream.http.request import FalconRequest
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
-from shmstream.lifecycle import Lifecycle
 from shmstream.serving.core import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
@@ -41,7 +41,7 @@ class Lifespan:
 
     def __init__(
         self,
-        life: Lifecycle,
+        life: WorkerLife,
         streams: Streams,
         source: Source,
         drain: Drain,
@@ -88,7 +88,7 @@ def create_app(
     settings = Settings.from_environment() if settings is None else settings
     # Under gunicorn the hooks have started a supervisor. Under other servers the first
     # process that attaches starts one.
-    life, config = lifecycle.current, settings.supervisor()
+    life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     generations = Generations()

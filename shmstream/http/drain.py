@@ -19,8 +19,8 @@ import logging
 from collections.abc import Callable
 
 from shmstream.deploy import gunicorn_insides
+from shmstream.deploy.worker_life import WorkerLife
 from shmstream.http.generation import Generations
-from shmstream.lifecycle import Lifecycle
 
 log = logging.getLogger('shmstream.http')
 
@@ -45,7 +45,7 @@ class Drain:
     def __init__(
         self,
         generations: Generations,
-        life: Lifecycle,
+        life: WorkerLife,
         limit_s: float,
         followers: Callable[[], int],
     ) -> None:

@@ -16,8 +16,8 @@ from shmstream.http import request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.replies import add_headers
-from shmstream.http.sent_body import SentBody
-from shmstream.http.uploads import Uploads
+from shmstream.http.streamed_response import StreamedResponse
+from shmstream.http.uploads import MAX_BODY, Uploads
 from shmstream.ids import validate_id
 from shmstream.serving.headers import described, location
 from shmstream.serving.problems import Problem
@@ -32,10 +32,6 @@ from shmstream.upstream.source import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-
-MAX_BODY = 64 << 20
-"""The largest body of a POST that begins a stream, because such a body is held in
-memory until the upstream has taken it."""
 
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
 """Headers that are not sent upstream: with them llama.cpp would keep a session of its
@@ -188,7 +184,7 @@ class Gateway:
 
 def _own_response(
     req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
-) -> SentBody:
+) -> StreamedResponse:
     """Return the body of a POST's own response.
 
     Args:
@@ -206,7 +202,7 @@ def _own_response(
         heard()
         follower.close()
 
-    return SentBody(sending, close)
+    return StreamedResponse(sending, close)
 
 
 def _text(value: bytes) -> str:

@@ -30,6 +30,10 @@ import falcon.asgi
 from shmstream.asgi.stalled import looks_in
 from shmstream.serving.problems import Problem
 
+MAX_BODY = 64 << 20
+"""The largest body of a POST that begins a stream, because such a body is held in
+memory until the upstream has taken it."""
+
 _RETRY_S = 5
 
 _PIECE = 64 * 1024

@@ -6,7 +6,8 @@
     isolated.py         runs a module where no other module can shadow its imports
     __main__.py         the process
     server.py           the loop: control socket, timers
-    timers.py           the regular chores
+    periodic_chores.py  what is done again and again, and how often
+    timers.py           runs what is due
     lock_and_socket.py  the lock, and the control socket
     life.py             a life of the deployment: begun, or taken over
     connection.py       the control connection of one worker
@@ -15,7 +16,7 @@
     creation.py         how a session is made, and replaces another
     session.py          one session
     index.py            all sessions, by everything that finds one
-    names.py            finds sessions by the beginning of their ids
+    session_ids.py      finds sessions by the beginning of their ids
     holdings.py         the sessions and the memory of each owner
     shares.py           how owners share the limits
     eviction.py         ended sessions that go to make room

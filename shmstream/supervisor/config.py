@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-log = logging.getLogger('shmstream.supervisor')
+from shmstream import defaults
 
-DEFAULT_CAPACITY = 4 << 20
-"""Bytes, as llama.cpp's ring: some 9,000 tokens of its web UI's verbose events."""
+log = logging.getLogger('shmstream.supervisor')
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class SupervisorConfig:
             once there are several owners.
     """
 
-    capacity: int = DEFAULT_CAPACITY
-    ttl_s: float = 300.0
-    gc_interval_s: float = 60.0
-    max_sessions: int = 4096
+    capacity: int = defaults.CAPACITY_BYTES
+    ttl_s: float = defaults.TTL_S
+    gc_interval_s: float = defaults.GC_INTERVAL_S
+    max_sessions: int = defaults.MAX_SESSIONS
     max_memory: int = 0
-    owner_share: float = 0.5
+    owner_share: float = defaults.OWNER_SHARE
     several_owners: bool = False
 
     def save(self, path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor.deaths import Deaths
 from shmstream.supervisor.holdings import Holdings
-from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
+from shmstream.supervisor.session_ids import SessionIds
 
 
 class Index:
@@ -27,7 +27,7 @@ class Index:
 
     def __init__(self, table: WorkerTable, gone_of: Callable[[bytes], int]) -> None:
         self._sessions: dict[Key, Session] = {}
-        self._names = Names()
+        self._ids = SessionIds()
         self.deaths = Deaths(table)
         self.holdings = Holdings(self.deaths.drop, gone_of)
 
@@ -41,7 +41,7 @@ class Index:
         """Add a session; no other session may have its key."""
         owner, conv_id = session.key
         self._sessions[session.key] = session
-        self._names.add(owner, conv_id)
+        self._ids.add(owner, conv_id)
         self.holdings.add(session)
         self.deaths.add(session)
 
@@ -49,7 +49,7 @@ class Index:
         """Drop a session that is there."""
         owner, conv_id = session.key
         del self._sessions[session.key]
-        self._names.remove(owner, conv_id)
+        self._ids.remove(owner, conv_id)
         self.holdings.drop(session)
         self.deaths.drop(session)
 
@@ -66,4 +66,4 @@ class Index:
 
         The keys are in the order of the ids; each key is returned once.
         """
-        return [(owner, name) for name in self._names.found_by(owner, conv_ids)]
+        return [(owner, name) for name in self._ids.found_by(owner, conv_ids)]

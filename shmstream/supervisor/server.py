@@ -34,6 +34,7 @@ from shmstream.supervisor.life import begin
 from shmstream.supervisor.lock_and_socket import listen, take_lock
 from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.operations import Operations
+from shmstream.supervisor.periodic_chores import ROOM_S, start_chores
 from shmstream.supervisor.process_limits import within_reach
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.timers import Timers
@@ -41,14 +42,8 @@ from shmstream.supervisor.workers import Workers
 
 log = logging.getLogger('shmstream.supervisor')
 
-RECHECK_S = 1.0
-"""Seconds between checks for producers that ended without their process."""
-
 ACCEPT_PAUSE_S = 1.0
 """Seconds without accepting connections, once the descriptors have run out."""
-
-ROOM_S = 0.2
-"""Seconds between measurements of the memory that is left."""
 
 DYING_S = 0.05
 """Seconds that a process may take from the end of its connection to its own end."""
@@ -111,13 +106,14 @@ class Supervisor:
         )
         self._chores = GuardedChores('supervisor')
         self._timers = Timers(self._chores)
-        self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
         self._returned_by = time.monotonic() + RETURN_S
-        self._timers.every('dead producers', RECHECK_S, self._finish_dead)
-        self._timers.every('left streams', RECHECK_S, self._registry.adopt_left)
-        self._timers.every('room', ROOM_S, self._registry.look_at_room)
-        # Timers run first at once: else supervisors that die young would never collect.
-        self._timers.every('expiry', config.gc_interval_s, self._registry.collect)
+        start_chores(
+            self._timers,
+            self._workers,
+            self._registry,
+            self._finish_dead,
+            config.gc_interval_s,
+        )
         self._registry.look_at_room()
         self._operations = Operations(
             config, self._registry, self._workers, self._masters

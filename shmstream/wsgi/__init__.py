@@ -7,6 +7,6 @@
 """
 
 from shmstream.wsgi.application import Application
-from shmstream.wsgi.body import Body, client_left
+from shmstream.wsgi.response_body import Body, client_left
 
 __all__ = ['Application', 'Body', 'client_left']

@@ -18,7 +18,7 @@ from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
-from shmstream.wsgi.body import Body, client_left
+from shmstream.wsgi.response_body import Body, client_left
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.test_leaving import begin
+from tests.deploy.test_leaving import begin
 from tests.support.blocking import WAYS
 from tests.support.client import Client, path
 from tests.support.leaks import wait_until

@@ -27,7 +27,7 @@ _BEYOND = MODEL_SEPARATOR[:-1] + chr(ord(MODEL_SEPARATOR[-1]) + 1)
 """The first text, in order, after all texts that begin with the separator."""
 
 
-class Names:
+class SessionIds:
     """Finds ids by their beginning."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 
-class SentBody:
+class StreamedResponse:
     """A body that sends itself in the first step of its iteration, and yields nothing.
 
     It is an object, not a generator, because a generator that is never started never

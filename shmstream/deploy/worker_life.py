@@ -1,9 +1,9 @@
 """Whether this process has been told to stop, and by whom.
 
 gunicorn tells a worker to stop by clearing ``worker.alive``. The hooks store the worker
-in ``Lifecycle.worker``, and the service asks the ``Lifecycle``. Without gunicorn there
-is no worker: then the process is its own master, and learns that it is to stop only
-from signals (``hear_signals``) or from its server (``hear_word``).
+in ``WorkerLife.worker``, and the service asks the ``WorkerLife``. Without gunicorn
+there is no worker: then the process is its own master, and learns that it is to stop
+only from signals (``hear_signals``) or from its server (``hear_word``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Worker(Protocol):
         """Tell the master that the worker is alive."""
 
 
-class Lifecycle:
+class WorkerLife:
     """The life of this process. It is a ``shmstream.process.host.Host``.
 
     Attributes:
@@ -142,7 +142,7 @@ class Lifecycle:
             self.worker.notify()
 
 
-current = Lifecycle()
+current = WorkerLife()
 """The life of this process. In a worker the gunicorn hooks set its ``worker``.
 
 Only the hooks and ``http.app`` use this name; all other code is handed what it needs.
