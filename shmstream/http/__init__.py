@@ -2,22 +2,22 @@
 
 ::
 
-    app.py             makes the application out of all the other modules
-    service.py         gives streams to the serving core, and the rest to Falcon
-    api_keys.py        the owner of a request, by its API key; tokens for one stream
-    origins.py         which pages of other origins may use the service
-    middleware.py      keys and origins, for the requests that Falcon answers
-    lookup.py          POST /v1/streams/lookup
-    producing.py       passes requests upstream; some of the answers become streams
-    generation.py      the task that puts an upstream's answer into a stream
-    answer_writer.py   writes the answer's bytes into the ring, at the readers' pace
-    streamed_response.py       a POST's own response: a follower as a Falcon body
-    uploads.py         request bodies that are held in memory, and their bounds
-    drain.py           ends a worker's generations when the worker leaves
-    health.py          GET /healthz
-    page.py            the demonstration page
-    openapi.py         the OpenAPI description of the service
-    request.py         what Falcon's own request does not provide
-    replies.py         turns the core's replies into Falcon's responses
-    error_handlers.py  answers every error in the core's form
+    app.py                makes the application out of all the other modules
+    service.py            gives streams to the serving core, and the rest to Falcon
+    api_keys.py           the owner of a request, by its API key; tokens for one stream
+    origins.py            which pages of other origins may use the service
+    middleware.py         keys and origins, for the requests that Falcon answers
+    lookup.py             POST /v1/streams/lookup
+    producing.py          passes requests upstream; some of the answers become streams
+    generation.py         the task that puts an upstream's answer into a stream
+    answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
+    streamed_response.py  a POST's own response: a follower as a Falcon body
+    uploads.py            request bodies that are held in memory, and their bounds
+    drain.py              ends a worker's generations when the worker leaves
+    health.py             GET /healthz
+    page.py               the demonstration page
+    openapi.py            the OpenAPI description of the service
+    request.py            what Falcon's own request does not provide
+    replies.py            turns the core's replies into Falcon's responses
+    error_handlers.py     answers every error in the core's form
 """

@@ -1,4 +1,4 @@
-"""The supervisor's regular chores, each guarded by itself."""
+"""Timers by name: they run what is due, and each is guarded by itself."""
 
 from __future__ import annotations
 

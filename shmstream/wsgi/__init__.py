@@ -2,8 +2,8 @@
 
 ::
 
-    application.py  a mountable application: GET, HEAD and DELETE of /{id}
-    body.py         the rest of a stream as the body of a response
+    application.py    a mountable application: GET, HEAD and DELETE of /{id}
+    response_body.py  the rest of a stream as the body of a response
 """
 
 from shmstream.wsgi.application import Application
