@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from shmstream.asgi.stalled import Reader
 from shmstream.asgi.writer import write
-from shmstream.serving.core import Core, bodiless, failed
+from shmstream.serving.get_head_delete import Core, bodiless, failed
 from shmstream.serving.permit import Grant, Verdict, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request

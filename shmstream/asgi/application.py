@@ -10,7 +10,7 @@ from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
-from shmstream.serving.core import METHODS, Core, nowhere
+from shmstream.serving.get_head_delete import METHODS, Core, nowhere
 from shmstream.serving.request import Request, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams

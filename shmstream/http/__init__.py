@@ -7,7 +7,7 @@
     api_keys.py           the owner of a request, by its API key; tokens for one stream
     origins.py            which pages of other origins may use the service
     middleware.py         keys and origins, for the requests that Falcon answers
-    lookup.py             POST /v1/streams/lookup
+    lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
     generation.py         the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
@@ -17,7 +17,7 @@
     health.py             GET /healthz
     page.py               the demonstration page
     openapi.py            the OpenAPI description of the service
-    request.py            what Falcon's own request does not provide
+    falcon_request.py     what Falcon's own request does not provide
     replies.py            turns the core's replies into Falcon's responses
     error_handlers.py     answers every error in the core's form
 """

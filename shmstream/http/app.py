@@ -16,18 +16,18 @@ from shmstream.errors import ShmstreamError
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
+from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
-from shmstream.http.lookup import LookupResource
+from shmstream.http.lookup_route import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
-from shmstream.http.request import FalconRequest
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -127,6 +127,6 @@ def _source(settings: Settings) -> Source:
     if settings.upstream is None:
         return DemoModel(settings.demo_rate)
     # Imported here, because aiohttp takes long to import and the demo does not use it.
-    from shmstream.upstream.proxied import Upstream
+    from shmstream.upstream.connections import Upstream
 
     return Upstream(settings)

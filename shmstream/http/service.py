@@ -18,9 +18,9 @@ from shmstream.asgi.application import request_of
 from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
 from shmstream.http.origins import Origins
-from shmstream.http.request import READER, STREAM_PATH, FalconRequest
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Verdict
 from shmstream.serving.request import Request
 

@@ -6,16 +6,16 @@ because a thread and an event loop wait differently. Two other packages,
 ``shmstream.asgi`` and ``shmstream.wsgi``, make the request from what their servers give
 them, wait, and send the reply::
 
-    request.py   the request: method, target, headers, owner
-    core.py      GET, HEAD, DELETE: from the request to the reply
-    lookup.py    which of a client's conversations have a stream
-    reply.py     the reply: status, headers, body; and what to wait for before it
-    headers.py   the headers that describe a stream
-    problems.py  errors as replies, sorted by who is to blame
-    permit.py    how an application says who may read and stop a stream
+    request.py          the request: method, target, headers, owner
+    get_head_delete.py  from the request to the reply
+    lookup.py           which of a client's conversations have a stream
+    reply.py            the reply: status, headers, body; and what to wait for before it
+    headers.py          the headers that describe a stream
+    problems.py         errors as replies, sorted by who is to blame
+    permit.py           how an application says who may read and stop a stream
 """
 
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
 from shmstream.serving.problems import Problem, refusal
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply

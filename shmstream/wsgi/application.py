@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
-from shmstream.serving.core import METHODS, Core, bodiless, failed, nowhere
+from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
