@@ -12,7 +12,7 @@ import falcon.asgi
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
-from shmstream.http import request
+from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.replies import add_headers
@@ -111,7 +111,9 @@ class Gateway:
         if resp is None:
             # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it.
             return
-        conv_id = request.conversation_header(req) if req.method == 'POST' else None
+        conv_id = (
+            falcon_request.conversation_header(req) if req.method == 'POST' else None
+        )
         if conv_id is None:
             await self._pass_through(req, resp)
         else:
@@ -156,13 +158,13 @@ class Gateway:
             resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        resp.set_header('Location', location(request.STREAM_PATH, conv_id))
+        resp.set_header('Location', location(falcon_request.STREAM_PATH, conv_id))
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         # The follower has no ``leave``, so this response goes on to its end even if the
         # worker leaves: its client may not know how to resume.
-        request.reads(req, consumer)
+        falcon_request.reads(req, consumer)
         resp.stream = _own_response(req, consumer.follow(0), generation.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
@@ -196,7 +198,7 @@ def _own_response(
 
     def sending() -> Awaitable[None]:
         heard()
-        return send_live(request.send_of(req), follower)
+        return send_live(falcon_request.send_of(req), follower)
 
     def close() -> None:
         heard()
@@ -215,7 +217,7 @@ def _text(value: bytes) -> str:
 
 def _target(req: falcon.asgi.Request) -> str:
     query: bytes = req.scope.get('query_string', b'')
-    target = request.raw_path(req) + (b'?' + query if query else b'')
+    target = falcon_request.raw_path(req) + (b'?' + query if query else b'')
     return target.decode('latin-1')
 
 
