@@ -87,10 +87,10 @@ class WorkerLife:
         waits until its connections have ended.
 
         Args:
-            wait: what to await until the server stops. All calls but the first have no
-                effect.
+            wait: what to await until the server stops. While an event loop listens,
+                further calls have no effect.
         """
-        if self._listening is None:
+        if self._listening is None or self._listening.get_loop().is_closed():
 
             async def listen() -> None:
                 await wait()
