@@ -103,7 +103,7 @@ class Child:
                 return self.hear(LOOK_S)
             except TimeoutError:
                 if patience.look() >= wait_s:
-                    raise
+                    raise TimeoutError(f'nothing said for {wait_s} s') from None
 
     def kill(self) -> None:
         """SIGKILL; returns once it is dead."""
