@@ -9,6 +9,7 @@ from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
 from shmstream.process.attachment import Attachment
+from shmstream.process.host import Host
 from shmstream.ring.state import State
 from shmstream.wakeups.hub_watch import MAX_READ, Watch
 
@@ -86,6 +87,11 @@ class Consumer:
     def evicted(self) -> bool:
         """Whether the stream can no longer be found by its id."""
         return self._segment.evicted
+
+    @property
+    def host(self) -> Host:
+        """The server that runs this process, as ``Streams.attach`` was told."""
+        return self._attachment.process.host
 
     def read(self, offset: int = 0, limit: int = MAX_READ) -> bytes:
         """Return the bytes that are there now from ``offset`` on, at most ``limit``.
