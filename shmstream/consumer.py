@@ -147,7 +147,7 @@ class Consumer:
         try:
             joined.extend(map(hub.join, (self._segment,)))
             # A reader that waits for the first byte counts as a follower, so that the
-            # generation is not cancelled for want of one.
+            # stream is not cancelled for want of one.
             counted.extend(map(followers.count, (self._segment,), (1,)))
             watch = joined[0]
             while True:

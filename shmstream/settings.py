@@ -40,10 +40,10 @@ _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 @dataclass(frozen=True)
 class OnDisconnect:
-    """What happens to a generation that nobody listens to.
+    """What happens to an answer that nobody listens to.
 
     Attributes:
-        grace_s: seconds without a listener after which the generation is cancelled;
+        grace_s: seconds without a listener after which the answer is cancelled;
             None: it goes on to its end.
     """
 

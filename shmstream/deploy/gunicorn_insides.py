@@ -18,7 +18,7 @@ lost::
     closed listeners     ``servers`` of an ASGI worker           a leaving worker still
                                                                  accepts connections
                                                                  for up to a second
-    announced stops      ``stop`` of the arbiter                 at a stop generations
+    announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
                                                                  and are killed
     requests of its own  the module of ``receive``               gunicorn is treated as

@@ -27,8 +27,8 @@ from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 
 TOKEN_S = 24 * 3600
-"""Seconds for which a token is valid: longer than any generation takes, but short
-enough to limit the harm of a leaked token."""
+"""Seconds for which a token is valid: longer than any answer takes, but short enough
+to limit the harm of a leaked token."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32

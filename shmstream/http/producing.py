@@ -13,8 +13,8 @@ from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
+from shmstream.http.answer_task import AnswerTask, AnswerTasks, Streamed
 from shmstream.http.api_keys import ApiKeys
-from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Uploads
@@ -79,7 +79,7 @@ class Gateway:
         streams: the deployment.
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to.
-        generations: the worker's generations, to which new ones are added.
+        answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
     """
@@ -89,7 +89,7 @@ class Gateway:
         streams: Streams,
         source: Source,
         settings: Settings,
-        generations: Generations,
+        answer_tasks: AnswerTasks,
         keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
@@ -98,7 +98,7 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
-        self._generations = generations
+        self._answer_tasks = answer_tasks
 
     async def __call__(
         self,
@@ -146,10 +146,10 @@ class Gateway:
             # The body came in chunks, which not every upstream accepts.
             headers.append(('content-length', str(body.size)))
         asked = UpstreamRequest(req.method, _target(req), headers, body)
-        generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, owner, asked, policy)
+        task = self._answer_tasks.add(
+            AnswerTask(self._streams, self._source, conv_id, owner, asked, policy)
         )
-        answer = await generation.answer()
+        answer = await task.answer()
         if not isinstance(answer, Streamed):
             _hand_on(req, resp, answer)
             return
@@ -165,7 +165,7 @@ class Gateway:
         # The follower has no ``leave``, so this response goes on to its end even if the
         # worker leaves: its client may not know how to resume.
         falcon_request.reads(req, consumer)
-        resp.stream = _own_response(req, consumer.follow(0), generation.heard)
+        resp.stream = _own_response(req, consumer.follow(0), task.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
