@@ -35,7 +35,7 @@ class RoomRequests:
         self._thread: threading.Thread | None = None
 
     def ask_aside(self, now: float, room: RoomShare) -> None:
-        """Start a request, unless one is under way, or got no answer just now.
+        """Start a request, unless one is under way, or the last got no answer just now.
 
         The doorbell's thread calls this, and must not wait: followers depend on it.
 
@@ -66,7 +66,7 @@ class RoomRequests:
         except ShmstreamError as ex:
             log.warning('no answer about room: %s', ex)
         finally:
-            # After any exception too: a writer may wait for this.
+            # This is done after any exception too, because a writer may wait for it.
             if not answered:
                 self._ask_at = time.monotonic() + _RETRY_S
             room.answered(answered)

@@ -84,7 +84,7 @@ class SupervisorLink:
         return True
 
     def look(self) -> None:
-        """Connect again if the supervisor has gone or misses a master; in a thread."""
+        """Connect again, in a thread, if the supervisor has gone or misses a master."""
         if self.client.gone() or self._unknown_masters():
             self._respawner.reconnect(self._reconnect)
 
