@@ -8,7 +8,7 @@ import falcon.asgi
 
 
 class PageResource:
-    """``/_shmstream/``; also ``/`` if no upstream is configured, whose page that is."""
+    """Serves ``/_shmstream/``, and also ``/`` if no upstream has a page there."""
 
     def __init__(self) -> None:
         self._html = files('shmstream.http').joinpath('page.html').read_bytes()
