@@ -268,7 +268,7 @@ class Eviction:
         self._table.publish_room(room)
 
     def _room_of(self, holding: Holding, owners: int, room: int) -> int:
-        """The word for an owner's live streams: bytes + 1; 0: no limit for the owner."""
+        """The word for an owner's live streams: bytes + 1; 0: no limit of its own."""
         rest = self._shares.growth(owners, holding)
         return rest + 1 if rest is not None and rest < room else 0
 
