@@ -52,7 +52,7 @@ class Attachment:
 
     @property
     def closed(self) -> bool:
-        """Whether this is closed: then its producers and followers have to end."""
+        """Whether the attachment is closed: its producers and followers have to end."""
         return self._closed or self.process.closed
 
     def close(self) -> None:

@@ -25,9 +25,9 @@ _RECONNECT_S = 2.0
 
 _AT_ONCE = 3
 _RESTLESS_S = 10.0
-"""Up to ``_AT_ONCE`` successors within this time are started without a pause. After
-that, one is started every ``_RESPAWN_S`` seconds: supervisors that keep dying must not
-be started all the time."""
+"""Up to ``_AT_ONCE`` successors within this time are started without a pause. Further
+ones are started ``_RESPAWN_S`` apart: supervisors that keep dying must not be started
+all the time."""
 
 log = logging.getLogger('shmstream')
 

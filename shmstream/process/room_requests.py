@@ -35,7 +35,7 @@ class RoomRequests:
         self._thread: threading.Thread | None = None
 
     def ask_aside(self, now: float, room: RoomShare) -> None:
-        """Start a request, unless one is under way, or the last got no answer just now.
+        """Start a request, unless one is under way, or got no answer just now.
 
         The doorbell's thread calls this, and must not wait: followers depend on it.
 

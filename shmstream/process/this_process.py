@@ -117,17 +117,25 @@ class ThisProcess:
 
     @property
     def here(self) -> bool:
-        """Whether this runs in the process that it was made in, and not in a fork."""
+        """Whether the caller runs in the process that made this, and not in a fork."""
         return self._pid == os.getpid()
 
     @property
     def bells(self) -> Bells:
-        """The others' bells; ``SupervisorUnavailable`` once the process has left."""
+        """The bells of other processes.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().bells
 
     @property
     def room(self) -> RoomShare:
-        """The memory share; ``SupervisorUnavailable`` once the process has left."""
+        """This process's share of the memory.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().room
 
     def later(self, action: Callable[[], object]) -> None:
@@ -192,8 +200,8 @@ class ThisProcess:
         self._chores.do_later()
         self.holder.stop()
         self._room_requests.join()
-        # The slot is given back before the connection is closed, because the supervisor
-        # then looks whether the slot is free.
+        # The slot is given back before the connection is closed: when the connection
+        # ends, the supervisor looks whether the slot is free.
         self.holder.leave()
         self.mappings.clear()
         self.link.close()
