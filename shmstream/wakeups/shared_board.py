@@ -150,7 +150,7 @@ class Board:
                 self._renew_nap()
 
     def enter(self, placed: Placed, hub: object = None) -> None:
-        """From now on, have every change of a segment marked.
+        """Begin to follow a segment: each change from now on is marked.
 
         Args:
             placed: the watch of the segment.
