@@ -1,11 +1,11 @@
 """Does for other ASGI servers what gunicorn does for a response.
 
 gunicorn's ASGI worker runs each request in a task of its own, and cancels the task when
-the client leaves. The ASGI specification requires neither. When a client leaves, the
-specification has the server make a message of that, and an application gets the message
-only if it calls ``receive``. And a server need not run the application in a task
-(granian does not). So this module runs the application in a task. While the application
-does not receive, a second task, the watcher, receives messages instead::
+the client leaves. The ASGI specification requires neither. There, a client that leaves
+becomes a message, which an application gets only if it calls ``receive``. And a server
+need not run the application in a task (granian does not). So this module runs the
+application in a task. While the application does not receive, a second task, the
+watcher, receives messages instead::
 
     the client leaves            the watcher receives http.disconnect, and cancels the
                                  application's task
