@@ -8,7 +8,7 @@
     origins.py            which pages of other origins may use the service
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup.py             POST /v1/streams/lookup
-    producing.py          passes requests on to the upstream, makes streams of answers
+    producing.py          passes requests upstream; some of the answers become streams
     generation.py         the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
