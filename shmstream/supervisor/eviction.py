@@ -3,7 +3,7 @@
 ``shares`` decides which owner loses its oldest session. Of that owner's sessions, those
 that nobody maps are removed first, because they give their memory back at once. A
 mapped session becomes gone (``gone``), and holds its memory until it is mapped no more.
-So mapped sessions are evicted only until their bytes are as many as are short.
+So mapped sessions are evicted only until they hold as many bytes as are short.
 
 Only an attempt to remove a session shows whether it is mapped, and costs some ten
 system calls. So one pass tries at most ``_PROBES`` mapped sessions in vain, and the

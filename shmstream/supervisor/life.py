@@ -57,8 +57,8 @@ def begin(
     """
     found = _adopt(directory)
     if isinstance(found, WorkerTable):
-        # The settings that were decided when this life began count. The process that
-        # started this successor may have given others.
+        # The settings that this life began with stay valid, even if the process that
+        # started this successor has given others.
         config = SupervisorConfig.load(directory.settings, given)
         try:
             config.save(directory.settings)
