@@ -92,7 +92,7 @@ class Streams:
 
     @property
     def attachment(self) -> Attachment:
-        """The attachment to this process's part; a fork makes its own at its first use."""
+        """The attachment to this process's part; a fork makes its own at first use."""
         with self._lock:
             if self._attached_now is None:
                 attachment = self._attach()
