@@ -25,7 +25,7 @@ def _checked(offset: int) -> int:
 class Consumer:
     """One stream as its readers see it. Made by ``Streams.open``; changes nothing.
 
-    A consumer keeps its stream, also when a newer stream takes over the id.
+    A consumer stays with its stream, even when a newer stream takes over the id.
     """
 
     def __init__(self, attachment: Attachment, segment: Segment) -> None:

@@ -88,7 +88,7 @@ class Streams:
 
     @property
     def attachment(self) -> Attachment:
-        """The claim to this process's part; taken at the first use after a fork."""
+        """The attachment to this process's part; a fork makes its own at first use."""
         with self._lock:
             if self._attached_now is None:
                 attachment = self._attach()
@@ -135,7 +135,7 @@ class Streams:
             content_type: the media type of the stream's bytes.
             pending: leave the stream pending and without a type, until
                 ``Producer.begin`` is called.
-            capacity: bytes of the ring, default as the deployment is set.
+            capacity: bytes of the ring; by default the deployment's setting.
             owner: the name space.
 
         Raises:
@@ -206,12 +206,12 @@ class Streams:
     def lookup(
         self, conv_ids: list[str], *, owner: bytes = NOBODY
     ) -> list[dict[str, Any]]:
-        """Describe the streams of these ids, and those whose id is ``ID::`` and more.
+        """Describe each stream whose id is one of these or begins with one and ``::``.
 
         Returns:
             For each stream: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
-            generation. In the order of ``conv_ids``, no stream twice.
+            generation. The order is that of ``conv_ids``; no stream comes twice.
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
@@ -223,7 +223,7 @@ class Streams:
         return sessions
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools only: clients must not see it.
+        """Describe all streams of all owners. For tools: no client may see this list.
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
@@ -242,7 +242,7 @@ class Streams:
         return self.process.link.client.request('status')[0]
 
     def close(self) -> None:
-        """Abort the producers that this has made, and let its followers go.
+        """Abort the producers that this ``Streams`` has made, and let its followers go.
 
         The process also ends its threads and leaves the deployment, unless another
         ``Streams`` in it is attached to the same directory.

@@ -2,9 +2,8 @@
 
 gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it.
 Announced stops are checked when the master starts (``before_stop``), all other uses
-when a worker starts (``missing``). If gunicorn differs, one line in the log says which
-of them is off. Answers are correct all the same: only what the last column says is
-lost::
+when a worker starts (``missing``). If gunicorn differs, a line in the log names each
+use that is off. Answers are correct all the same; the last column says what is lost::
 
     what for             what of gunicorn 27                     without it
     direct writes        the cells of the ``send`` that          an event costs a third
@@ -51,8 +50,8 @@ _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 def is_asgi_worker(worker: Any) -> bool:
     """Whether this is gunicorn's own ASGI worker."""
-    # The module is imported if there is a worker of this class. It need not be imported
-    # to find out that there is none.
+    # If there is a worker of this class, its module has been imported. So the module is
+    # not imported here.
     module = sys.modules.get('gunicorn.workers.gasgi')
     return module is not None and isinstance(worker, module.ASGIWorker)
 
@@ -249,7 +248,7 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
 class DirectWriter:
     """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
 
-    ``send`` takes a message, a coroutine and the framing of a chunk for each reader,
+    For each reader ``send`` needs a message, a coroutine and the framing of a chunk,
     which is a third of the cost of delivering a small event. And it copies all bytes.
     So this class writes to the transport itself, but only under the conditions under
     which ``send`` would do so. It adds what it wrote to the count that ``send`` keeps.

@@ -1,8 +1,8 @@
 """An answer task: it puts an upstream's answer into a stream.
 
 The task does not belong to the request that began it: if the client leaves, the task
-goes on. It ends when the upstream's answer or the process ends, when the
-stream is cancelled or replaced, and, if its policy says so, when nobody listens.
+goes on. It ends when the upstream's answer or the process ends, when the stream
+is cancelled or replaced, and, if its policy says so, when nobody listens.
 
 ::
 
@@ -41,7 +41,7 @@ from shmstream.upstream.source import (
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.25
-"""How often an answer task looks for listeners, if it ends without any."""
+"""How often an answer task looks for listeners, if it has to end without listeners."""
 
 _HANDOVER_S = 1.0
 """The shortest time without a listener after which an answer task ends. There is no
@@ -97,7 +97,8 @@ class AnswerTask:
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
-        # A task that is cancelled before its first step runs none of its code.
+        # A task that is cancelled before its first step runs none of its code, so the
+        # failure is set here.
         self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
 
     async def answer(self) -> Streamed | Answer:
@@ -127,7 +128,8 @@ class AnswerTask:
 
     async def abort(self, why: str) -> None:
         """Abort the stream, for a worker that cannot wait any longer."""
-        # Not "request cancelled": nobody cancelled it, and the client may ask again.
+        # The error is not "request cancelled": nobody has cancelled the request, and
+        # the client may ask again.
         self._fail(Problem(503, _LEAVING, 2))
         if self._producer is not None:
             self._producer.abort(why)
@@ -147,16 +149,16 @@ class AnswerTask:
 
     def _let_go_of_body(self) -> None:
         # The exception's traceback would keep the part of the request body that the
-        # upstream has not taken. Not called if an answer comes before the whole body is
-        # sent: then the rest is still sent.
+        # upstream has not taken. If an answer comes before the whole body is sent, this
+        # is not called, because the rest of the body is still sent then.
         if isinstance(self._asked.body, Upload):
             self._asked.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            # Retrieve the exception: if the client has left, nobody else does, and
-            # asyncio would log that as a mistake.
+            # The exception is retrieved here: if the client has left, nobody else
+            # retrieves it, and asyncio would log that as a mistake.
             self._answer.exception()
         elif not isinstance(error, Problem):
             log.error('answer task failed', exc_info=error)
@@ -203,8 +205,8 @@ class AnswerTask:
         """Remove the stream, because there is nothing to resume."""
         producer.ignore_cancel()
         try:
-            # The stream is evicted before it ends: otherwise a reader that waits for it
-            # to begin would take its end for an answer.
+            # The stream is evicted before it ends: otherwise a reader that waits for
+            # the stream to begin would take the stream's end for an answer.
             await asyncio.to_thread(
                 self._streams.evict,
                 self._conv_id,

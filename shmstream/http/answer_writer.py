@@ -1,7 +1,8 @@
 """Writes an upstream's answer into a ring, at the pace of this worker's readers.
 
-An upstream that hands over a lot at once could overtake readers of the same event loop
-before they have had a turn. So the writer lets them read after each part of the ring.
+An upstream that hands over a lot at once could overtake readers on the same event loop
+before they have had a turn. So the writer lets the readers read after each part of the
+ring.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _MOST_AT_ONCE = 64 * 1024
 """Bytes that are written without giving this worker's readers a turn, at most."""
 
 _PART_OF_RING = 4
-"""At most a quarter of the ring is written without giving them a turn."""
+"""At most a quarter of the ring is written without giving the readers a turn."""
 
 _ARRIVAL_TURNS = 200
-"""Turns of the event loop that the POST's own response has to begin to read."""
+"""Turns of the event loop in which the POST's own response has to begin to read."""
 
 
 class AnswerWriter:
@@ -40,7 +41,8 @@ class AnswerWriter:
     def response_reads(self) -> None:
         """Note that the POST's own response reads now, or never will.
 
-        Until then the writer gives it time to begin, so that it misses no byte.
+        Until then the writer gives the response time to begin, so that it misses no
+        byte.
         """
         self._response_due = False
 

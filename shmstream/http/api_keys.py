@@ -75,7 +75,7 @@ class ApiKeys:
         """Return the owner of a request, by its key.
 
         Raises:
-            Problem: 401, the request has no key, or none of these.
+            Problem: 401, the request has no key, or a key that is not known.
         """
         if not self._keys:
             return NOBODY
@@ -106,7 +106,8 @@ class ApiKeys:
         """Return the owner that this key stands for; None if the key is unknown."""
         digest = hashlib.sha256(key).digest()
         found = None
-        # Every key is compared, and in constant time, so that the time tells nothing.
+        # Every key is compared, and each in constant time, so that the time that this
+        # takes tells a client nothing.
         for known in self._keys:
             if hmac.compare_digest(known.digest, digest):
                 found = known.owner

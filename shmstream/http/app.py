@@ -57,8 +57,8 @@ class Lifespan:
         try:
             await asyncio.to_thread(self._streams.connect)
         except (ShmstreamError, OSError) as ex:
-            # Go on all the same: a failed startup would stop all of gunicorn, and each
-            # request tries to connect again.
+            # The worker goes on all the same: a failed startup would stop all of
+            # gunicorn, and each request tries to connect again.
             log.error('%s', ex)
         await self._source.open()
         self._drain.start()
@@ -104,7 +104,7 @@ def create_app(
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
         request_type=FalconRequest, middleware=middleware
     )
-    # Otherwise Falcon would give a type to an upstream's answer that has none.
+    # Otherwise Falcon would add a content type to an upstream's answer without one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     error_handlers.install(app)
 

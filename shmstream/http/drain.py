@@ -9,7 +9,7 @@
       answer tasks       go on, as do the responses of the POSTs that began them; the
                          worker tells its master that it is alive
         after the drain limit, or, if the master itself is stopping, shortly before it
-        kills its workers: they are aborted, and readers are told (``stream_end``)
+        kills its workers: the tasks are aborted, and readers are told (``stream_end``)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEAVE_LOOK_S = 0.2
 _LAST_BYTES_S = 2.0
 _BEFORE_KILL = 0.8
 """The part of the graceful timeout after which answer tasks are aborted. The rest of
-it is for sending the last bytes."""
+the timeout is for sending the last bytes."""
 
 
 class Drain:
@@ -84,7 +84,7 @@ class Drain:
         deadline = loop.time() + self._limit_s
         stopping = False
         while len(self._answer_tasks):
-            # gunicorn's worker does not do this itself while it shuts down.
+            # gunicorn's worker does not notify its master itself while it shuts down.
             self._life.notify()
             now = loop.time()
             if not stopping and self._life.stopping():

@@ -34,8 +34,8 @@ from shmstream.upstream.source import (
 )
 
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
-"""Headers that are not sent upstream: with them llama.cpp would keep a session of its
-own, and go on generating after the service has hung up."""
+"""Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
+its own, and go on generating after the service has hung up."""
 
 _SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
 
@@ -232,7 +232,7 @@ async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
     async for chunk in req.stream:
         yield chunk
     if getattr(req, 'gone', False):
-        # The upstream must not take the part that it has for the whole body.
+        # The upstream must not believe that the part that it has is the whole body.
         raise ConnectionResetError('the client left within its request')
 
 
@@ -251,7 +251,7 @@ def _hand_on(
 
 def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
     for name, value in headers:
-        # The service decides which other origins may use it, not the upstream: a
-        # llama.cpp would allow every page that the user has open.
+        # The service and not the upstream decides which other origins may use the
+        # service: llama.cpp would allow every page that the user has open.
         if not name.lower().startswith('access-control-'):
             resp.append_header(name, value)

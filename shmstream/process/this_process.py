@@ -36,7 +36,8 @@ class ThisProcess:
         directory: the runtime directory.
         config, masters: as for ``SupervisorLink``.
         host: the server that runs this process.
-        leave: closes this if it has no attachments; called in a thread of its own.
+        leave: closes this process's part if it has no attachments; called in a thread
+            of its own.
 
     Attributes:
         host: the server that runs this process.
@@ -118,21 +119,29 @@ class ThisProcess:
 
     @property
     def here(self) -> bool:
-        """Whether this is still the process that this was made in, and not a fork."""
+        """Whether the caller runs in the process that made this, and not in a fork."""
         return self._pid == os.getpid()
 
     @property
     def bells(self) -> Bells:
-        """The bells of others; raises ``SupervisorUnavailable`` once this has left."""
+        """The bells of other processes.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().bells
 
     @property
     def room(self) -> RoomShare:
-        """The memory share; raises ``SupervisorUnavailable`` once this has left."""
+        """This process's share of the memory.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().room
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have the doorbell's thread run ``action``; may be called by ``__del__``."""
+        """Make the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._chores.later(action)
 
     # -- leaving ---------------------------------------------------------------------
@@ -146,8 +155,8 @@ class ThisProcess:
         return self._chores.on_wake()
 
     def _leave_unused(self) -> None:
-        # In another thread: leaving waits for the end of the doorbell's thread, which
-        # calls this.
+        # The process leaves in another thread: leaving waits for the end of the
+        # doorbell's thread, which calls this method.
         if self._closed:
             return
         if not self.attachments and self._leaving_now is None:
@@ -175,7 +184,7 @@ class ThisProcess:
     def close(self) -> None:
         """Leave the deployment; abort all producers that have not ended.
 
-        Returns when that is done, be it by another thread.
+        Returns when the process has left, also if another thread makes it leave.
         """
         self._closed = True
         with self._closing:
@@ -193,8 +202,8 @@ class ThisProcess:
         self._chores.do_later()
         self.holder.stop()
         self._room_requests.join()
-        # Before the connection is closed, which makes the supervisor look whether the
-        # slot is free.
+        # The slot is given back before the connection is closed: when the connection
+        # ends, the supervisor looks whether the slot is free.
         self.holder.leave()
         self.mappings.clear()
         self.link.close()

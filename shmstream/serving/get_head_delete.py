@@ -50,7 +50,7 @@ class Core:
         self._streams = streams
 
     def answer(self, request: Request) -> Reply | Later:
-        """Return the reply, or what to wait for before it. This does not wait."""
+        """Return the reply, or what to wait for first. Does not wait itself."""
         try:
             match request.method:
                 case 'GET' | 'HEAD':
@@ -93,8 +93,8 @@ class Core:
         if only is not None and only != consumer.generation:
             # The request has a token for a stream that has been replaced since.
             raise StreamNotFound
-        # The order matters: if the stream has ended, the state that is read after that
-        # is final.
+        # ``finished`` is read first: if it is true, the state that is read after it is
+        # final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
@@ -168,8 +168,9 @@ def bodiless(request: Request, reply: Reply) -> Reply:
 
 
 def _checked(owner: bytes) -> bytes:
-    # A ``TypeError``, so 500: this is the application's mistake. ``digest`` would raise
-    # ``InvalidConversationId`` for it, so 400, which blames the client.
+    # A wrong owner is the application's mistake. A ``TypeError`` becomes 500, which
+    # says so. ``digest`` would raise ``InvalidConversationId``, which becomes 400 and
+    # blames the client.
     if len(owner) != OWNER_BYTES:
         raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
     return owner

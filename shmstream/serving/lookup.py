@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 20
 
 
 def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
-    """Describe the streams of the ids, and those whose id is ``ID::`` and more.
+    """Describe each stream whose id is asked for, or begins with such an id and ``::``.
 
     Args:
         streams: the deployment.
@@ -59,7 +59,8 @@ def asked_ids(body: bytes) -> list[str]:
     """Return the ids that a body asks for, each once.
 
     Raises:
-        Problem: 400, the body is not of this form; 413, it has too many ids.
+        Problem: 400, the body is not an object with a list ``conversation_ids``; 413,
+            it has too many ids.
     """
     try:
         asked = json.loads(body)
