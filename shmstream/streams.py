@@ -172,6 +172,25 @@ class Streams:
             raise StreamReplaced(segment.generation)
         return Consumer(attachment, segment)
 
+    def consumer_of(self, producer: Producer) -> Consumer:
+        """Return a consumer of a stream that this process produces.
+
+        It is of that very stream, also when a newer stream takes over the id.
+        """
+        return Consumer(self.attachment, producer.segment)
+
+    async def reader_turn(self) -> Callable[[], None]:
+        """Return a function that gives this event loop's followers the new bytes.
+
+        A producer on the same loop calls it between two writes, and gives the loop a
+        turn (``await asyncio.sleep(0)``), so that the followers get the bytes before
+        the ring drops them. The function must be called on this loop.
+
+        Raises:
+            SupervisorUnavailable: there is no supervisor.
+        """
+        return (await self.process.followers.loop_hub()).look
+
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from shmstream.producer import Producer
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -52,8 +52,8 @@ class AnswerWriter:
         Returns early when the stream is cancelled. An answer that breaks off aborts the
         stream.
         """
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_MOST_AT_ONCE, producer.segment.reader.capacity // _PART_OF_RING)
+        let_read = await self._streams.reader_turn()
+        most = min(_MOST_AT_ONCE, producer.capacity // _PART_OF_RING)
         unread = 0
         try:
             async for chunk in answer.chunks():
@@ -62,7 +62,7 @@ class AnswerWriter:
                     # Small chunks are counted together: the loop has no turn between
                     # chunks that have already arrived.
                     if unread + len(part) > most:
-                        await self._let_readers_read(hub)
+                        await self._let_readers_read(let_read)
                         unread = 0
                     await producer.drain()
                     if not producer.write(part):
@@ -74,13 +74,13 @@ class AnswerWriter:
         else:
             producer.finish()
 
-    async def _let_readers_read(self, hub: LoopHub) -> None:
+    async def _let_readers_read(self, let_read: Callable[[], None]) -> None:
         """Let the readers of this event loop have what has been written.
 
         The writer gives turns and waits for nobody: a reader that cannot take the bytes
         within its turns is overtaken by the ring.
         """
-        hub.look()
+        let_read()
         await asyncio.sleep(0)
         for _ in range(_ARRIVAL_TURNS):
             if not self._response_due:

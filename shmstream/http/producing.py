@@ -10,7 +10,6 @@ import falcon
 import falcon.asgi
 
 from shmstream.asgi.writer import send_live
-from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.answer_task import AnswerTask, AnswerTasks, Streamed
@@ -19,8 +18,10 @@ from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Uploads
 from shmstream.ids import validate_id
-from shmstream.serving.headers import described, location
+from shmstream.serving.get_head_delete import from_the_beginning
+from shmstream.serving.headers import location
 from shmstream.serving.problems import Problem
+from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.source import (
@@ -153,19 +154,21 @@ class Gateway:
         if not isinstance(answer, Streamed):
             _hand_on(req, resp, answer)
             return
-        consumer = Consumer(self._streams.attachment, answer.producer.segment)
+        consumer = self._streams.consumer_of(answer.producer)
+        # This response goes on to its end even if the worker leaves, because its client
+        # may not know how to resume.
+        reply = from_the_beginning(consumer, leave=lambda: False)
+        assert isinstance(reply.body, Live)
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
-        add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
+        add_headers(reply.headers, resp)
         resp.set_header('Location', location(falcon_request.STREAM_PATH, conv_id))
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
-        # The follower has no ``leave``, so this response goes on to its end even if the
-        # worker leaves: its client may not know how to resume.
         falcon_request.reads(req, consumer)
-        resp.stream = _own_response(req, consumer.follow(0), task.heard)
+        resp.stream = _own_response(req, reply.body.follow(), task.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
