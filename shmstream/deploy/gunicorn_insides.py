@@ -12,8 +12,8 @@ use that is off. Answers are correct all the same; the last column says what is 
                          ``_flow_control``, ``_closed``,
                          ``transport`` of an ``ASGIProtocol``
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
-                         ``_response_buffer``, ``_safe_write``   stream gets no headers
-                                                                 before its first byte
+                         ``_response_buffer``, ``_safe_write``,  stream gets no headers
+                         ``worker``                              before its first byte
     closed listeners     ``servers`` of an ASGI worker           a leaving worker still
                                                                  accepts connections
                                                                  for up to a second
@@ -25,9 +25,9 @@ use that is off. Answers are correct all the same; the last column says what is 
     sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
     empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
-                         head for an empty part, too (PEP 3333   stream gets no headers
-                         says that a server must not; those      before its first byte
-                         that do not ignore the part)
+                         head for an empty part, too. PEP 3333   stream gets no headers
+                         asks a server to wait for the first     before its first byte
+                         byte; such a server ignores the part
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _has_direct_writes(protocol: Any) -> bool:
 def _has_early_headers(protocol: Any) -> bool:
     return callable(getattr(protocol, '_send_response_start', None)) and _used_by(
         protocol
-    ).issuperset({'_response_buffer', '_safe_write'})
+    ).issuperset({'_response_buffer', '_safe_write', 'worker'})
 
 
 def _used_by(protocol: Any) -> set[str]:
