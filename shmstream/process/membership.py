@@ -4,9 +4,9 @@ The supervisor gives a slot when the process first says hello. A ``Membership`` 
 complete or absent: it has the slot, the doorbell that others ring, with its thread, the
 bells of other processes, and a share of the memory.
 
-If the process was away for too long, its next hello gets another slot, and it has
-another membership from then on. The hubs and their board, which followers rely on, move
-to the new slot. If that fails, the thread of the new doorbell tries it again.
+If a later hello of the process gets another slot, the process has another membership
+from then on. The hubs and their board, which followers rely on, move to the new slot.
+If that fails, the thread of the new doorbell tries it again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Membership:
         lock: the lock on the slot.
         doorbell: the doorbell by which others ring this process.
         hubs: the hubs of this process.
-        want_room: has the supervisor asked for room; does not wait.
+        want_room: makes another thread ask the supervisor for room; does not wait.
         before: the membership that the process had before.
 
     Attributes:
@@ -109,8 +109,8 @@ class Membership:
         return found
 
     def ring(self) -> None:
-        """Have the doorbell's thread do its chores soon."""
-        # The thread itself need not ring: it is doing them already.
+        """Make the doorbell's thread do its chores soon."""
+        # The thread itself need not ring: it is doing its chores already.
         if not self.doorbell.current:
             self.doorbell.ring()
 
@@ -186,8 +186,8 @@ class MembershipHolder:
             LocalError: no doorbell can wait in the threads of this process.
             Whatever a move raises, after the process has taken the slot.
         """
-        # All steps that a membership needs come first: half a membership would leave
-        # followers asleep.
+        # All steps that a membership needs come first, because half a membership would
+        # leave followers asleep.
         table = WorkerTable.attach(self._directory.table)
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
@@ -209,8 +209,8 @@ class MembershipHolder:
         except BaseException:
             now = self.now
             if doorbell is not None and (now is None or doorbell is not now.doorbell):
-                # The process keeps the membership that it had, with its thread, which
-                # has the process say hello again.
+                # The process keeps the membership that it had. The thread of that
+                # membership makes the process say hello again.
                 doorbell.stop()
             if now is None or lock is not now.lock:
                 lock.release()
@@ -222,7 +222,7 @@ class MembershipHolder:
     def go_on_moving(self, mapped: Callable[[], Iterable[Segment]]) -> None:
         """Move all that is still at the slot before; for the doorbell's thread.
 
-        Does nothing while another thread does so: that may wait for this thread.
+        Does nothing while another thread moves: that thread may wait for this one.
 
         Args:
             mapped: as for ``take``.
@@ -238,10 +238,7 @@ class MembershipHolder:
                 self._moving.release()
 
     def _move(self, mapped: Callable[[], Iterable[Segment]]) -> None:
-        """Move all to the present slot; can be repeated if it fails midway.
-
-        The process was away for too long: the supervisor takes it for a new one.
-        """
+        """Move all to the present slot; can be repeated if it fails midway."""
         now = self.now
         if now is None or now.before is None:
             return
@@ -252,7 +249,8 @@ class MembershipHolder:
         now.hubs.loops.move(pipe_path(now.table, now.epoch))
         for segment in mapped():
             segment.followers.add(now.slot, now.epoch, 0)
-        # Last, because until here this process has written words of these slots.
+        # The old slots are released last, because until here this process has written
+        # words of those slots.
         for before in all_before:
             if before.lock is not now.lock:
                 before.lock.release()
@@ -280,7 +278,7 @@ class MembershipHolder:
         self.ring()
 
     def ring(self) -> None:
-        """Have the doorbell's thread do its chores soon, if there is a membership."""
+        """Make the doorbell's thread do its chores soon, if there is a membership."""
         now = self.now
         if now is not None:
             now.ring()

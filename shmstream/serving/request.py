@@ -22,8 +22,8 @@ class Request:
 
     Attributes:
         method: GET, HEAD, DELETE or another.
-        path: the part of the path after the path of all streams and the slash that
-            follows it. Percent-encoded, as the client sent it.
+        path: the rest of the request's path after the path of all streams and one
+            slash. Percent-encoded, as the client sent it.
         query: the query string as the client sent it.
         headers: names in lower case, and values.
         owner: the request sees this owner's streams only.
@@ -60,7 +60,7 @@ class Request:
         self.environment = {} if environment is None else environment
 
     def __str__(self) -> str:
-        # Without the query, which may hold a token.
+        # The query is left out, because it may hold a token.
         return f'{self.method} {self.path.decode("latin-1") or "/"}'
 
     def header(self, name: bytes) -> bytes | None:
