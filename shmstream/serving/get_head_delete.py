@@ -11,6 +11,10 @@
     HEAD    the same without a body, and with the stream's counts
     DELETE  the supervisor evicts the stream (``Blocking``); 204, also if there is none
     other   OPTIONS says which methods there are; all others get 405
+
+A request that may see one generation only (``Grant``) may only read: every method but
+GET and HEAD gets 403. If its stream has been replaced, it gets 404, and learns nothing
+of the newer stream.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import functools
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
-from shmstream.errors import OffsetLost, StreamNotFound
+from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.headers import described
@@ -55,6 +59,8 @@ class Core:
             match request.method:
                 case 'GET' | 'HEAD':
                     return self._read(request)
+                case _ if request.generation is not None:
+                    raise Problem(403, 'This request may only read its stream')
                 case 'DELETE':
                     return self._delete(request)
                 case 'OPTIONS':
@@ -84,15 +90,15 @@ class Core:
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
         offset = request.offset()
-        consumer = self._streams.open(
-            conv_id,
-            generation=request.asked_generation(),
-            owner=_checked(request.owner),
-        )
-        only = request.generation
-        if only is not None and only != consumer.generation:
-            # The request has a token for a stream that has been replaced since.
+        asked, only = request.asked_generation(), request.generation
+        consumer = self._streams.open(conv_id, owner=_checked(request.owner))
+        generation = consumer.generation
+        # ``only`` is compared before ``asked``: ``StreamReplaced`` would tell the
+        # generation of a stream that this request may not see.
+        if only is not None and only != generation:
             raise StreamNotFound
+        if asked is not None and asked != generation:
+            raise StreamReplaced(generation)
         # The order matters: if the stream has ended, the state that is read after that
         # is final.
         ended, state = consumer.finished, consumer.state

@@ -27,7 +27,8 @@ class Request:
         query: the query string as the client sent it.
         headers: names in lower case, and values.
         owner: the request sees this owner's streams only.
-        generation: the request sees a stream of this generation only; None: of any.
+        generation: the request sees a stream of this generation only, and may only
+            read it; None: the request sees streams of any generation.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
     """

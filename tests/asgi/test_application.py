@@ -8,7 +8,7 @@ import pytest
 
 from shmstream import Streams, owner_of
 from shmstream.asgi import Application, Permit
-from shmstream.serving import Request, refusal
+from shmstream.serving import Grant, Request, refusal
 from tests.asgi.in_process import call, scope
 
 
@@ -113,6 +113,20 @@ def test_the_application_says_whose_streams_are_seen(
     assert call(app, scope(target, x_user='alice'))[2] == b'hers'
     assert call(app, scope(target, 'DELETE', x_user='alice'))[0] == 204
     assert call(app, scope(target, x_user='alice'))[0] == 404
+
+
+def test_a_grant_reads_one_stream_and_stops_none(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id, owner=owner_of('alice')) as producer:
+        producer.write(b'hers')
+    with streams.create(f'{conv_id}-other', owner=owner_of('alice')):
+        pass
+    grant = Grant(owner_of('alice'), producer.generation)
+    app = Application(streams, lambda _: grant)
+    for target, status in [(f'/{conv_id}', 200), (f'/{conv_id}-other', 404)]:
+        assert call(app, scope(target, 'DELETE'))[0] == 403
+        assert call(app, scope(target))[0] == status
 
 
 def test_who_may_cannot_be_found_out_is_500_and_opens_no_door(

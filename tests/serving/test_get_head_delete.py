@@ -183,6 +183,47 @@ def test_a_request_that_may_see_one_generation_sees_no_other(
         assert reply.status == status
 
 
+@pytest.mark.parametrize('method', ['DELETE', 'POST', 'PUT', 'PROPFIND'])
+def test_a_request_that_may_read_one_stream_may_do_nothing_else(
+    streams: Streams, conv_id: str, method: str
+) -> None:
+    finished(streams, conv_id, 10)
+    generation = streams.open(conv_id).generation
+    for granted in (generation, '0' * 16):
+        for query in (b'', b'generation=' + generation.encode()):
+            request = Request(method, conv_id.encode(), query)
+            request.generation = granted
+            told = error(Core(streams).answer(request))
+            assert told['code'] == 403
+            assert generation not in str(told)
+    assert reply_to(streams, conv_id).status == 200
+
+
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+@pytest.mark.parametrize('pending', [False, True])
+def test_a_request_that_may_see_one_generation_learns_of_no_other(
+    streams: Streams, conv_id: str, method: str, pending: bool
+) -> None:
+    """Whichever generation it asks for, the answer is that of a missing stream."""
+    with streams.create(conv_id, pending=pending):
+        generation = streams.open(conv_id).generation
+        queries = [b'', b'generation=%016x' % 1, b'generation=' + generation.encode()]
+        for query in queries:
+            replies = []
+            for path in (conv_id, 'nobody'):
+                request = Request(method, path.encode(), query)
+                request.generation = '0' * 16
+                replies.append(Core(streams).answer(request))
+            assert replies[0] == replies[1]
+            assert isinstance(replies[0], Reply)
+            assert replies[0].status == 404
+        request = Request(method, conv_id.encode(), b'generation=%016x' % 1)
+        request.generation = generation
+        replaced = Core(streams).answer(request)
+        assert isinstance(replaced, Reply)
+        assert replaced.status == 409, 'its own generation is no secret'
+
+
 def test_another_owner_s_streams_are_not_there(streams: Streams, conv_id: str) -> None:
     alice, bob = owner_of('alice'), owner_of('bob')
     with streams.create(conv_id, owner=alice) as producer:
