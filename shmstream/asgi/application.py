@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
-from shmstream.serving.request import Request, path_below
+from shmstream.serving.request import Request, decoded, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
 
@@ -81,35 +81,27 @@ def request_of(scope: Any, prefix: str) -> Request | None:
         prefix: the path of the streams, below the path of the mount.
     """
     path: str = scope['path']
-    raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
     root: str = scope.get('root_path', '')
-    if root:
-        path, raw = _below(root, path, raw)
+    # Some servers and routers leave the mount's path in ``path``, in ``raw_path``, or
+    # in both.
+    if root and (path == root or path.startswith(root + '/')):
+        path = path[len(root) :]
     size = len(prefix)
     if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
         return None
-    if not raw.startswith(b'/'):
+    mount = prefix
+    raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
+    # Servers decode in this way, too.
+    sent = decoded(raw).decode('utf-8', 'replace')
+    if sent == root + path:
+        mount = root + prefix
+    elif sent != path:
+        # The server has no ``raw_path``, or somebody has rewritten ``path`` only.
         raw = quote(path).encode()
     return Request(
         scope['method'],
-        path_below(raw, prefix.encode()),
+        path_below(raw, mount.encode()),
         scope.get('query_string', b''),
         scope['headers'],
         environment=scope,
     )
-
-
-def _below(root: str, path: str, raw: bytes) -> tuple[str, bytes]:
-    """Return a path and its encoded form without the path of the mount.
-
-    Some servers and routers leave the mount's path in ``path``, in ``raw_path``, or in
-    both.
-    """
-    decoded = unquote_to_bytes(raw)
-    below = path
-    if path == root or path.startswith(root + '/'):
-        below = path[len(root) :]
-    if decoded == (root + below).encode():
-        tail = path_below(raw, root.encode())
-        return below, b'/' + tail
-    return below, raw if decoded == below.encode() else b''

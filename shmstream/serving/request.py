@@ -15,6 +15,8 @@ Header = tuple[bytes, bytes]
 
 _MAX_DIGITS = len(str(MAX_OFFSET))
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
+_ENCODED = re.compile(rb'%[0-9A-Fa-f]{2}|.', re.DOTALL)
+"""One byte of a percent-encoded path, encoded or not."""
 
 
 class Request:
@@ -81,7 +83,7 @@ class Request:
         Raises:
             Problem: 400, there is no id, or it is not UTF-8.
         """
-        raw = _decoded(self.path) or self.parameter(b'conv_id')
+        raw = decoded(self.path) or self.parameter(b'conv_id')
         if not raw:
             raise Problem(400, 'Missing conversation id in path')
         try:
@@ -129,25 +131,27 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
         return None
     for part in query.split(b'&'):
         key, _, value = part.partition(b'=')
-        if key == name or _decoded(key) == name:
-            return _decoded(value.replace(b'+', b' '))
+        if key == name or decoded(key) == name:
+            return decoded(value.replace(b'+', b' '))
     return None
 
 
-def _decoded(raw: bytes) -> bytes:
+def decoded(raw: bytes) -> bytes:
+    """Decode percent-encoding."""
     # ``unquote_to_bytes`` is slow even if there is nothing to decode.
     return unquote_to_bytes(raw) if b'%' in raw else raw
 
 
 def path_below(path: bytes, mount: bytes) -> bytes:
-    """Return the part of a percent-encoded path after the path of a mount.
+    """Return the part of a percent-encoded path after a mount's path and the slash.
 
     Args:
-        path: a path below the mount, as the client sent it.
-        mount: such as ``/v1/stream``, without a slash at its end.
+        path: a path as the client sent it. When it is decoded, it begins with the
+            mount's path, and ends there or has a slash next.
+        mount: such as ``/v1/stream``, decoded, and without a slash at its end.
     """
-    if path.startswith(mount):
-        return path[len(mount) + 1 :]
-    # The client has percent-encoded the mount's path as well.
-    parts = path.split(b'/', mount.count(b'/') + 1)
-    return parts[-1] if len(parts) == mount.count(b'/') + 2 else b''
+    size = len(mount)
+    if path.startswith(mount) and path[size : size + 1] == b'/':
+        return path[size + 1 :]
+    # The client has percent-encoded the slash after the mount's path, or more of it.
+    return b''.join(_ENCODED.findall(path)[size + 1 :])

@@ -101,14 +101,15 @@ class Application:
 
 def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
     """Return the request for a stream; None if the path is not one of a stream."""
-    path: str = environ.get('PATH_INFO', '')
-    size = len(prefix)
-    if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
+    # A WSGI server decodes the path: first percent-encoding, then as latin-1.
+    path = environ.get('PATH_INFO', '').encode('latin-1')
+    mount = prefix.encode()
+    size = len(mount)
+    if not path.startswith(mount) or path[size : size + 1] not in (b'', b'/'):
         return None
     return Request(
         environ['REQUEST_METHOD'],
-        # A WSGI server decodes the path: first percent-encoding, then as latin-1.
-        quote_from_bytes(path[size + 1 :].encode('latin-1')).encode(),
+        quote_from_bytes(path[size + 1 :]).encode(),
         environ.get('QUERY_STRING', '').encode('latin-1'),
         _headers(environ),
         environment=environ,
