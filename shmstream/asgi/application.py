@@ -31,8 +31,11 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests, those that are not
-            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        otherwise: the application that answers all other requests: those that are not
+            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. A slash
+            in the path's ID has to be percent-encoded then, because ``{prefix}/ID/...``
+            is ``otherwise``'s. Without ``otherwise`` all that follows the prefix is the
+            id, and other requests get 400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
@@ -59,7 +62,9 @@ class Application:
         if scope['type'] == 'http':
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
-                request is not None and scope['method'] in METHODS
+                request is not None
+                and request.method in METHODS
+                and request.has_plain_id()
             ):
                 await exchange(self._answer, self._readers, scope, receive, send)
                 return

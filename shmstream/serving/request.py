@@ -91,6 +91,16 @@ class Request:
         except UnicodeDecodeError:
             raise Problem(400, 'conversation id is not valid UTF-8') from None
 
+    def has_plain_id(self) -> bool:
+        """Return whether the path is an id without a slash, or ``?conv_id=`` has an id.
+
+        An application that has streams at ``/chats/ID`` may have addresses of its own
+        at ``/chats`` and ``/chats/ID/title``.
+        """
+        if self.path:
+            return b'/' not in self.path
+        return bool(self.parameter(b'conv_id'))
+
     def offset(self) -> int:
         """Return the offset in ``?from=``; 0 if there is none.
 

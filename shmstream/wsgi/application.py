@@ -43,8 +43,12 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests, those that are not
-            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        otherwise: the application that answers all other requests: those that are not
+            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. An ID
+            with a slash has to come as ``?conv_id=`` then, because ``{prefix}/ID/...``
+            is ``otherwise``'s, and WSGI servers decode an encoded slash. Without
+            ``otherwise`` all that follows the prefix is the id, and other requests get
+            400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
@@ -71,7 +75,9 @@ class Application:
         """Answer the request, or pass it on to ``otherwise``."""
         request = request_of(environ, self._prefix)
         if self._otherwise is not None and (
-            request is None or request.method not in METHODS
+            request is None
+            or request.method not in METHODS
+            or not request.has_plain_id()
         ):
             return self._otherwise(environ, start_response)
         if request is None:

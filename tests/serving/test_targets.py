@@ -9,10 +9,11 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 
 from shmstream.asgi import application as asgi
+from shmstream.serving import refusal
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 from shmstream.wsgi import application as wsgi
-from tests.asgi.in_process import scope
+from tests.asgi.in_process import call, scope
 
 NO_STREAM = None
 MISSING = 'Missing conversation id in path'
@@ -104,6 +105,78 @@ def test_a_target_names_the_same_id_everywhere(
         asked['path'] = in_path + decoded.decode('utf-8', 'replace')
         asked['raw_path'] = (quote(in_raw) + path).encode()
         assert understood(asgi.request_of(asked, prefix)) == expected
+
+
+# Before another application: what follows the prefix, and whether it is handed on.
+HANDED_ON = [
+    ('', True),
+    ('/', True),
+    ('?page=2', True),
+    ('/?page=2', True),
+    ('?conv_id=', True),
+    ('/7/title', True),
+    ('/7/', True),
+    ('//7', True),
+    ('/7/title?conv_id=7', True),
+    ('/7', False),
+    ('/7?page=2', False),
+    ('%2F7', False),
+    ('?conv_id=7', False),
+    ('/?conv_id=7', False),
+    ('?conv_id=7%2Ftitle', False),
+    ('/%ff', False),
+]
+
+
+@pytest.mark.parametrize(('below', 'handed_on'), HANDED_ON)
+@pytest.mark.parametrize('prefix', ['/chats', ''])
+@pytest.mark.parametrize('method', ['GET', 'HEAD', 'DELETE'])
+def test_before_an_application_only_what_names_a_stream_is_taken(
+    below: str, handed_on: bool, prefix: str, method: str
+) -> None:
+    target = prefix + below
+    if not target.startswith('/'):
+        target = f'/{target}'.replace('/%2F', '/')
+    seen: list[str] = []
+
+    async def asgi_app(_scope: Any, _receive: Any, send: Any) -> None:
+        seen.append('asgi')
+        await send({'type': 'http.response.start', 'status': 299, 'headers': []})
+        await send({'type': 'http.response.body', 'body': b''})
+
+    def wsgi_app(_environ: Any, _start_response: Any) -> list[bytes]:
+        seen.append('wsgi')
+        return []
+
+    def permit(_: Request) -> Any:
+        return refusal(403, 'taken')
+
+    streams: Any = None
+    status = call(
+        asgi.Application(streams, permit, prefix=prefix, otherwise=asgi_app),
+        scope(target, method),
+    )[0]
+    assert status == (299 if handed_on else 403)
+    path, _, query = target.partition('?')
+    environ = {
+        'REQUEST_METHOD': method,
+        'PATH_INFO': unquote_to_bytes(path).decode('latin-1'),
+        'QUERY_STRING': query,
+    }
+    app = wsgi.Application(streams, permit, prefix=prefix, otherwise=wsgi_app)
+    app(environ, lambda *_: None)
+    assert seen == (['asgi', 'wsgi'] if handed_on else [])
+
+
+def test_a_slash_in_an_id_is_encoded_before_an_application() -> None:
+    """A WSGI server decodes it: there such an id can be named by ``?conv_id=`` only."""
+    asked = asgi.request_of(scope('/chats/a%2Fb'), '/chats')
+    assert asked is not None
+    assert asked.has_plain_id()
+    environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/chats/a/b'}
+    same = wsgi.request_of(environ, '/chats')
+    assert same is not None
+    assert not same.has_plain_id()
 
 
 @pytest.mark.parametrize('slash', ['/', '%2F', '%2f'])
