@@ -1,4 +1,8 @@
-"""A request for a stream. All that a client sends in a target is checked here."""
+"""A request for a stream, and what its target says: id, offset and generation.
+
+Offset and generation are checked here. Of the id only its UTF-8 is; ``ids.validate_id``
+checks its length and its characters.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,11 @@ class Request:
     Attributes:
         method: GET, HEAD, DELETE or another.
         path: the part of the path after the path of all streams and the slash that
-            follows it. Percent-encoded, as the client sent it.
+            follows it, percent-encoded. Under ASGI it is as the client sent it; WSGI
+            servers decode the path, and it is encoded anew, but for slashes.
         query: the query string as the client sent it.
-        headers: names in lower case, and values.
+        headers: names in lower case, and values. Under ASGI a header that the client
+            has sent twice is here twice; WSGI servers join its values by a comma.
         owner: the request sees this owner's streams only.
         generation: the request sees a stream of this generation only, and may only
             read it; None: the request sees streams of any generation.
@@ -67,7 +73,11 @@ class Request:
         return f'{self.method} {self.path.decode("latin-1") or "/"}'
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the first header of this lower-case name; None if there is none."""
+        """Return the first header of this lower-case name; None if there is none.
+
+        If the client has sent the header several times, this is the first value under
+        ASGI, and under WSGI all values, joined by commas.
+        """
         for key, value in self.headers:
             if key == name:
                 return value

@@ -22,6 +22,9 @@ from shmstream.wsgi.response_body import Body, client_left
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
+_WITHOUT_HTTP = {'CONTENT_TYPE': b'content-type', 'CONTENT_LENGTH': b'content-length'}
+"""Headers that CGI, and so WSGI, gives without ``HTTP_`` before their names."""
+
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -123,11 +126,15 @@ def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
 
 
 def _headers(environ: dict[str, Any]) -> list[Header]:
-    return [
+    headers = [
         (name[5:].lower().replace('_', '-').encode(), value.encode('latin-1'))
         for name, value in environ.items()
-        if name.startswith('HTTP_')
+        if name.startswith('HTTP_') and name[5:] not in _WITHOUT_HTTP
     ]
+    for name, header in _WITHOUT_HTTP.items():
+        if environ.get(name):
+            headers.append((header, environ[name].encode('latin-1')))
+    return headers
 
 
 def _settled(later: Later, request: Request) -> Reply:

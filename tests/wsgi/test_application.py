@@ -12,6 +12,7 @@ import pytest
 from shmstream import Streams, owner_of
 from shmstream.serving import Request, refusal
 from shmstream.wsgi import Application
+from shmstream.wsgi.application import request_of
 from tests.support.leaks import wait_until
 
 
@@ -153,6 +154,29 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(streams: Streams) -> Non
         assert call(app, target, method)[0] == '299 Other'
     alone = Application(streams, prefix='/chats')
     assert call(alone, '/chatsx/a')[0] == '404 Not Found'
+
+
+def test_headers_that_cgi_names_otherwise_are_headers() -> None:
+    environ = {
+        'REQUEST_METHOD': 'GET',
+        'PATH_INFO': '/a',
+        'CONTENT_TYPE': 'text/plain',
+        'CONTENT_LENGTH': '3',
+        'HTTP_X_USER': 'alice,bob',
+        # As some servers translate ``Content_Length``.
+        'HTTP_CONTENT_LENGTH': '4',
+    }
+    request = request_of(environ, '')
+    assert request is not None
+    assert sorted(request.headers) == [
+        (b'content-length', b'3'),
+        (b'content-type', b'text/plain'),
+        (b'x-user', b'alice,bob'),
+    ]
+    empty = {'CONTENT_TYPE': '', 'CONTENT_LENGTH': ''}
+    request = request_of(environ | empty, '')
+    assert request is not None
+    assert list(request.headers) == [(b'x-user', b'alice,bob')]
 
 
 def test_the_application_says_whose_streams_are_seen(
