@@ -10,6 +10,7 @@ from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
+from shmstream.errors import LocalError
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
 from shmstream.serving.request import Request, decoded, path_below
 from shmstream.settings import send_timeout
@@ -58,7 +59,13 @@ class Application:
         self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer the request, or pass it on to ``otherwise``."""
+        """Answer the request, or pass it on to ``otherwise``.
+
+        Raises:
+            CancelledError: the server has to cut the response, or has cancelled it.
+            LocalError: nothing is known of scopes of this type.
+            Whatever ``otherwise``, ``receive`` or ``send`` raises.
+        """
         if scope['type'] == 'http':
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
@@ -70,12 +77,39 @@ class Application:
                 return
         if self._otherwise is not None:
             await self._otherwise(scope, receive, send)
+        else:
+            await _answer_no_request(scope['type'], receive, send)
 
     def _answer(self, scope: Any, _receive: Any, reader: Reader) -> Awaitable[None]:
         request = request_of(scope, self._prefix)
         if request is not None:
             return self._answering.answer(request, reader)
         return write(nowhere(scope['method']), reader, [])
+
+
+async def _answer_no_request(kind: str, receive: Any, send: Any) -> None:
+    """Answer what a server asks of every application that it serves.
+
+    Args:
+        kind: the type of the scope.
+        receive: the server's.
+        send: the server's.
+
+    Raises:
+        LocalError: nothing is known of scopes of this type.
+    """
+    if kind == 'lifespan':
+        # There is nothing to start or to stop: the application makes its ``Streams``.
+        while (event := (await receive())['type']) != 'lifespan.shutdown':
+            await send({'type': f'{event}.complete'})
+        await send({'type': 'lifespan.shutdown.complete'})
+    elif kind == 'websocket':
+        if (await receive())['type'] == 'websocket.connect':
+            # A close before the handshake is a refusal: the client gets 403.
+            await send({'type': 'websocket.close'})
+    else:
+        # The ASGI specification asks for an exception.
+        raise LocalError(f'a scope of type {kind!r} cannot be answered')
 
 
 def request_of(scope: Any, prefix: str) -> Request | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from shmstream import Streams, owner_of
+from shmstream import LocalError, Streams, owner_of
 from shmstream.asgi import Application, Permit
 from shmstream.serving import Grant, Request, refusal
 from tests.asgi.in_process import call, scope
@@ -83,6 +84,36 @@ def test_without_another_application_the_rest_is_404_and_405(
     assert call(app, scope(f'/chats/{there}', 'POST'))[0] == 405
     assert call(app, scope('/other'))[0] == 404
     assert call(app, scope('/other', 'DELETE'))[0] == 404
+
+
+def spoken(app: Application, kind: str, *events: str) -> list[dict[str, Any]]:
+    """What is sent on a scope that is no request, as these events are received."""
+    left = list(events)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {'type': left.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app({'type': kind, 'path': '/a'}, receive, send))
+    assert not left
+    return sent
+
+
+def test_alone_it_answers_what_is_no_request(streams: Streams) -> None:
+    app = Application(streams)
+    assert spoken(app, 'lifespan', 'lifespan.startup', 'lifespan.shutdown') == [
+        {'type': 'lifespan.startup.complete'},
+        {'type': 'lifespan.shutdown.complete'},
+    ]
+    assert spoken(app, 'websocket', 'websocket.connect') == [
+        {'type': 'websocket.close'}
+    ]
+    assert spoken(app, 'websocket', 'websocket.disconnect') == []
+    with pytest.raises(LocalError, match='other'):
+        spoken(app, 'other')
 
 
 async def by_header(request: Request) -> Any:
