@@ -117,8 +117,7 @@ class Core:
         try:
             if error is not None:
                 raise error
-            if consumer.evicted:
-                raise StreamNotFound
+            # A stream is cancelled before it is evicted: its state tells both.
             ended, state = consumer.finished, consumer.state
             if state is State.PENDING:
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)

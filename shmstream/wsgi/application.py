@@ -151,7 +151,7 @@ def _settled(later: Later, request: Request) -> Reply:
 def _wait_until_begun(
     consumer: Consumer, wait_s: float, environ: dict[str, Any]
 ) -> None:
-    """Wait until a stream begins or is evicted, the time is over or the client leaves.
+    """Wait until a stream begins or is stopped, the time is over or the client leaves.
 
     A follower does the waiting: it wakes up at each change, and is let go when one of
     these is the case. What it reads is not lost for other readers.
@@ -161,7 +161,6 @@ def _wait_until_begun(
     def enough() -> bool:
         return (
             consumer.state is not State.PENDING
-            or consumer.evicted
             or time.monotonic() >= deadline
             or client_left(environ)
         )

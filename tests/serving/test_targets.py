@@ -179,6 +179,12 @@ def test_a_slash_in_an_id_is_encoded_before_an_application() -> None:
     assert not same.has_plain_id()
 
 
+def test_a_path_that_was_rewritten_counts_rather_than_the_one_that_was_sent() -> None:
+    asked = scope('/tenant/chats/c')
+    asked['path'] = '/chats/a b'
+    assert understood(asgi.request_of(asked, '/chats')) == 'a b'
+
+
 @pytest.mark.parametrize('slash', ['/', '%2F', '%2f'])
 def test_the_path_of_the_mount_may_be_encoded_as_well(slash: str) -> None:
     for mount in ('/api', '/%61pi', '%2Fapi'):

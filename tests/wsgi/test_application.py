@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from shmstream import Streams, owner_of
 from shmstream.serving import Request, refusal
 from shmstream.wsgi import Application
 from shmstream.wsgi.application import request_of
+from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until
 
 
@@ -133,6 +135,37 @@ def test_what_does_not_begin_is_503(
         assert status == '503 Service Unavailable'
         assert headers['retry-after'] == '2'
         assert producer.followers == 0
+
+
+def test_a_client_that_leaves_is_not_waited_for(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread comes back long before the wait for the stream's begin is over."""
+    monkeypatch.setattr('shmstream.serving.get_head_delete.PENDING_S', 3600.0)
+    ours, theirs = socket.socketpair()
+    done = threading.Event()
+    statuses: list[str] = []
+
+    def ask() -> None:
+        environ = {
+            'REQUEST_METHOD': 'GET',
+            'PATH_INFO': '/a',
+            'gunicorn.socket': ours,
+        }
+        Application(streams)(environ, lambda status, _: statuses.append(status))
+        done.set()
+
+    with ours, theirs, streams.create('a', pending=True) as producer:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert wait_until(lambda: producer.followers == 1)
+        assert not done.is_set()
+        theirs.close()
+        left = done.wait(TIMEOUT_S)
+        producer.finish()
+        thread.join()
+    assert left
+    assert statuses == ['503 Service Unavailable']
 
 
 def test_errors_and_delete(streams: Streams) -> None:
