@@ -1,10 +1,10 @@
 """The clocks, and which one is used for what.
 
-**Time since boot** decides what has expired and which of two is older. This clock goes
-on through a suspend, nobody can set it, and all processes of a time namespace read the
-same time; the supervisor refuses a process of another time namespace at its hello. A
-reboot starts this clock anew, so a stamp that may outlive a reboot is stored together
-with the boot's id.
+**Time since boot** decides what has expired and which of two streams is older. This
+clock goes on through a suspend, nobody can set it, and all processes of a time
+namespace read the same time; the supervisor refuses a process of another time namespace
+at its hello. A reboot starts this clock anew, so a time that may be read after a reboot
+is stored together with the boot's id.
 
 **The wall clock** can be set by hours at any moment. It is for showing, for what leaves
 the machine (tokens), and for the age of what an earlier boot has left.
@@ -41,8 +41,8 @@ def _time_space() -> int:
 # Both are read at import: an event loop that ends a stream must not read files.
 BOOT: Final = _boot()
 """Half of the id of this boot: 64 random bits. It is 0 where the kernel does not show
-the id (``/proc`` with ``subset=pid``). There, what an earlier boot has left on a disk
-seems to be of this boot, and may be kept for one more TTL."""
+the id (``/proc`` with ``subset=pid``). There, streams that an earlier boot has left on
+a disk seem to be of this boot, and may be kept for one more TTL."""
 
 TIME_SPACE: Final = _time_space()
 """The inode number of this process's time namespace; 0 if the kernel has none."""

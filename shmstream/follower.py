@@ -20,7 +20,7 @@ CANCEL_GRACE_S = 0.5
 """How long followers wait for the producer of a cancelled stream to end it."""
 
 _CANCEL_LOOK_S = 0.1
-"""How often they look whether that time is over."""
+"""How often these followers look whether that time is over."""
 
 
 class _StreamEnded(Exception):
@@ -32,10 +32,10 @@ class Follower:
 
     On an event loop ``deliver`` does the same at a lower cost.
 
-    A follower that is never iterated holds nothing and needs no ``close``. From its
-    first step until the end or ``close`` it is counted. The iteration ends only at the
-    stream's end. A step that is cancelled, times out or is interrupted has taken no
-    byte, and the next step goes on at ``offset``.
+    A follower that is never iterated holds nothing and needs no ``close``. It counts as
+    a follower of the stream from its first step until the end or ``close``. The
+    iteration ends only at the stream's end. A step that is cancelled, times out or is
+    interrupted has taken no byte, and the next step goes on at ``offset``.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
@@ -143,7 +143,7 @@ class Follower:
         self._leave_hub()
 
     def _stop(self, why: _StreamEnded | ShmstreamError) -> None:
-        # A copy, because an exception that was raised keeps all its frames alive.
+        # A copy is kept, because an exception that was raised keeps its frames alive.
         self._over = copy.copy(why)
         self._leave_hub()
 
@@ -242,10 +242,10 @@ class Follower:
 
         Bytes that have been handed to ``send`` count as delivered, also if ``send``
         raises or is cancelled, and are never handed over again. When this method
-        returns or raises, the follower is no longer counted. Called again, it goes on
-        at ``offset``.
+        returns or raises, the follower is no longer counted. A further call goes on at
+        ``offset``.
 
-        At the live edge the hub calls ``send`` from its own turn of the event loop,
+        For bytes that come live the hub calls ``send`` in its own turn of the loop,
         outside of this task, and steps the coroutine once. So a delivery for which
         ``send`` has nothing to wait for costs neither a future nor a task switch. If
         ``send`` has to wait, this task takes it over. Hence ``send`` must not depend
@@ -254,8 +254,8 @@ class Follower:
 
         Args:
             send: takes the next bytes; in order, and one call at a time.
-            write: is tried before ``send`` at the live edge; returns False if it has
-                done nothing.
+            write: is tried before ``send`` for bytes that come live; returns False if
+                it has written nothing.
 
         Raises:
             As the iteration, and whatever ``send`` raises.

@@ -10,7 +10,7 @@ from typing import TypeVar
 log = logging.getLogger('shmstream')
 
 REPORT_S = 60.0
-"""A chore's failure is logged at most once in this time, per type of exception."""
+"""A chore's failure is logged at most once in this time for each type of exception."""
 
 T = TypeVar('T')
 

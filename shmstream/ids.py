@@ -1,4 +1,4 @@
-"""Conversation ids and owners: what is allowed, and the file name of their segment."""
+"""Conversation ids and owners: which are allowed, and what their segment is called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 from shmstream.errors import InvalidConversationId
 
 MAX_ID_BYTES = 512
-"""Every proxy passes on a URL path segment of this length; ids carry model names."""
+"""Every proxy passes on a URL path segment of this length, and an id may need it: it
+may contain the name of a model."""
 
 OWNER_BYTES = 32
 NOBODY = bytes(OWNER_BYTES)

@@ -32,10 +32,10 @@ def new_stream(
     """Make a stream and return its producer.
 
     Args:
-        attachment: what the producer holds of this process's part.
+        attachment: the attachment that the producer will hold.
         conv_id: the conversation id, not checked yet.
         content_type: the media type of the bytes; None leaves the stream pending.
-        capacity: bytes of the ring; None: as the deployment is set.
+        capacity: bytes of the ring; None: the deployment's setting.
         owner: the name space.
 
     Raises:
@@ -51,7 +51,8 @@ def new_stream(
             process, owner=owner.hex(), id=conv_id, capacity=capacity
         )
         if lock is None:
-            # The kernel drops a passed descriptor when this process can open no more.
+            # The kernel drops a passed descriptor if this process has no descriptor
+            # left.
             raise NoRoom('no descriptor left for the stream')
         segment = process.mappings.share_locked(lock.fileno())
         # C code puts the producer into the list: a signal handler that raises while

@@ -59,7 +59,7 @@ class Producer:
             self._marker = Marker(segment, process.bells)
             self._on_cancel = CancelHooks(segment)
             self._make_lock()
-            # First: once it is added, another thread may end the stream.
+            # Set before ``add``: after that, another thread may end the stream.
             self._ended = False
             process.producers.add(self)
         except BaseException:
@@ -86,6 +86,11 @@ class Producer:
     def segment(self) -> Segment:
         """The mapped segment, for consumers in the same process."""
         return self._segment
+
+    @property
+    def capacity(self) -> int:
+        """The bytes that the stream's ring holds."""
+        return self._segment.reader.capacity
 
     @property
     def state(self) -> State:
@@ -194,7 +199,7 @@ class Producer:
 
         On an event loop ``write`` never waits. When memory is short, the supervisor
         needs a moment to evict ended sessions, and a stream that is written faster than
-        that runs out of memory. Waits up to 250 ms, only if the process has asked.
+        that runs out of memory. Waits 250 ms at most, and only if an answer is due.
         """
         if self._room.asked:
             await asyncio.to_thread(self._room.wait)
@@ -202,8 +207,8 @@ class Producer:
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
 
-        The process's doorbell thread calls it, whether or not anybody writes; it must
-        return quickly. If the stream has been cancelled already, it is called now.
+        The doorbell's thread calls the hook, whether or not anybody writes; the hook
+        must return quickly. If the stream is cancelled already, the hook is called now.
         """
         self._on_cancel.add(hook)
 
@@ -238,8 +243,8 @@ class Producer:
         self._file.close()
 
     def _end(self, state: State, error: str | None = None) -> None:
-        # Let go twice: an exception (of a signal handler) may cut one of the two short
-        # at any point, and either may be repeated.
+        # ``_let_go`` is called twice: an exception (of a signal handler) may interrupt
+        # one of the two calls at any point, and to repeat the call does no harm.
         try:
             try:
                 self._publish(state, error)
@@ -287,7 +292,7 @@ class Producer:
             else:
                 self.abort(f'the producer failed: {kind.__name__}')
         finally:
-            # A signal handler may have interrupted those before they did anything.
+            # A signal handler may have interrupted both before they did anything.
             self._let_go()
 
     def __del__(self) -> None:

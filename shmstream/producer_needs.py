@@ -23,7 +23,7 @@ class Process(Protocol):
 
     @property
     def here(self) -> bool:
-        """Whether this is still that process, and not a fork of it."""
+        """Whether the caller still runs in that process, and not in a fork of it."""
 
     @property
     def bells(self) -> Bells:
@@ -35,14 +35,14 @@ class Process(Protocol):
 
     @property
     def producers(self) -> LiveProducers:
-        """The process's producers: told to look for cancels, aborted when it leaves."""
+        """The process's producers: told of cancels, aborted when the process leaves."""
 
     @property
     def followers(self) -> Followers:
         """Counts followers."""
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have a thread of the process run ``action``; for a ``__del__``."""
+        """Make a thread of the process run ``action``; a ``__del__`` may call this."""
 
 
 class Attached(Protocol):
@@ -50,7 +50,7 @@ class Attached(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether the attachment has been closed: it may have no streams any more."""
+        """Whether the attachment is closed: then it must have no streams any more."""
 
     @property
     def process(self) -> Process:

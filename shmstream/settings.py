@@ -2,8 +2,8 @@
 
 The variable of a field is ``SHMSTREAM_`` and the field's name in capitals. A value that
 cannot be used raises a ``SettingsError`` of one line that names the variable. A blank
-value counts as unset. For API keys it is an error instead: a variable that is empty by
-mistake must not let everybody in.
+value counts as unset. But for API keys a blank value is an error: a variable that is
+empty by mistake must not let everybody in.
 
 This module parses by hand, because pydantic-settings costs each worker too much for
 these few fields: its import adds 11 MiB, 7 MiB of them private, to a worker's 31 MiB,
@@ -40,10 +40,10 @@ _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 @dataclass(frozen=True)
 class OnDisconnect:
-    """What happens to a generation that nobody listens to.
+    """What happens to an answer that nobody listens to.
 
     Attributes:
-        grace_s: seconds without a listener after which the generation is cancelled;
+        grace_s: seconds without a listener after which the answer is cancelled;
             None: it goes on to its end.
     """
 
@@ -98,7 +98,7 @@ class Settings:
 
         Args:
             environ: the environment.
-            user: the id of the user that the deployment runs as, default this user's.
+            user: the id of the user that the deployment runs as; None: this user.
 
         Raises:
             SettingsError: one line that says which setting, and what is wrong with it.

@@ -1,4 +1,4 @@
-"""How a stream ends: the last event of one that failed, and the final state."""
+"""How a stream ends: the last event of a stream that failed, and the final state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DROPPED = 'the producer was dropped'
 SHUTTING_DOWN = 'the producer is shutting down'
 NO_ROOM = 'no room left for this stream'
 DID_NOT_BEGIN = 'the stream could not begin'
-"""The message in the error event of an aborted stream, by the reason of its end."""
+"""Messages in the error events of aborted streams: one for each reason of the end."""
 
 
 def is_event_stream(content_type: str) -> bool:

@@ -15,9 +15,8 @@ from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.new_stream import new_stream
-from shmstream.process import host as hosts
 from shmstream.process.attachment import Attachment, attach
-from shmstream.process.host import Host
+from shmstream.process.host import Host, Named
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
 from shmstream.stream_end import EVENT_STREAM
@@ -68,7 +67,8 @@ class Streams:
                 times, the first settings count. Under gunicorn the hooks have started a
                 supervisor, which stops with the master.
             host: the server that runs this process; by default the one that
-                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn.
+                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn. If a
+                process attaches several times, the first host counts.
 
         Raises:
             SettingsError: ``$SHMSTREAM_DIR`` is used and is not an absolute path.
@@ -76,23 +76,19 @@ class Streams:
         path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
         config = SupervisorConfig() if supervise is True else supervise or None
+        run_by = Named() if host is None else host
 
-        # The host is looked up at each call, because an application may attach before
-        # its worker is forked, and only the worker knows its host.
         def masters() -> list[int]:
-            found = (host or hosts.current()).masters()
+            found = run_by.masters()
             if found is not None:
                 return found
             return [os.getpid()] if supervise else []
 
-        def leaving() -> bool:
-            return (host or hosts.current()).leaving()
-
-        return cls(lambda: attach(where, config, masters, leaving))
+        return cls(lambda: attach(where, config, masters, run_by))
 
     @property
     def attachment(self) -> Attachment:
-        """The claim to this process's part; taken at the first use after a fork."""
+        """The attachment to this process's part; a fork makes its own at first use."""
         with self._lock:
             if self._attached_now is None:
                 attachment = self._attach()
@@ -113,7 +109,7 @@ class Streams:
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop; for ``follow(leave=...)``."""
-        return self.process.leaving()
+        return self.process.host.leaving()
 
     def connect(self) -> None:
         """Connect to the supervisor now rather than at the first request.
@@ -139,7 +135,7 @@ class Streams:
             content_type: the media type of the stream's bytes.
             pending: leave the stream pending and without a type, until
                 ``Producer.begin`` is called.
-            capacity: bytes of the ring, default as the deployment is set.
+            capacity: bytes of the ring; by default the deployment's setting.
             owner: the name space.
 
         Raises:
@@ -176,6 +172,25 @@ class Streams:
             raise StreamReplaced(segment.generation)
         return Consumer(attachment, segment)
 
+    def consumer_of(self, producer: Producer) -> Consumer:
+        """Return a consumer of a stream that this process produces.
+
+        It is of that very stream, also when a newer stream takes over the id.
+        """
+        return Consumer(self.attachment, producer.segment)
+
+    async def reader_turn(self) -> Callable[[], None]:
+        """Return a function that gives this event loop's followers the new bytes.
+
+        A producer on the same loop calls it between two writes, and gives the loop a
+        turn (``await asyncio.sleep(0)``), so that the followers get the bytes before
+        the ring drops them. The function must be called on this loop.
+
+        Raises:
+            SupervisorUnavailable: there is no supervisor.
+        """
+        return (await self.process.followers.loop_hub()).look
+
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
@@ -210,12 +225,12 @@ class Streams:
     def lookup(
         self, conv_ids: list[str], *, owner: bytes = NOBODY
     ) -> list[dict[str, Any]]:
-        """Describe the streams of these ids, and those whose id is ``ID::`` and more.
+        """Describe each stream whose id is one of these or begins with one and ``::``.
 
         Returns:
             For each stream: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
-            generation. In the order of ``conv_ids``, no stream twice.
+            generation. The order is that of ``conv_ids``; no stream comes twice.
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
@@ -227,7 +242,7 @@ class Streams:
         return sessions
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools only: clients must not see it.
+        """Describe all streams of all owners. For tools: no client may see this list.
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
@@ -246,7 +261,7 @@ class Streams:
         return self.process.link.client.request('status')[0]
 
     def close(self) -> None:
-        """Abort the producers that this has made, and let its followers go.
+        """Abort the producers that this ``Streams`` has made, and let its followers go.
 
         The process also ends its threads and leaves the deployment, unless another
         ``Streams`` in it is attached to the same directory.

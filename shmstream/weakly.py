@@ -14,8 +14,9 @@ def weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
     """Return a function that calls the method, but does not keep its object alive.
 
     Once the object is gone, the function returns ``gone``. The parts of ``ThisProcess``
-    call it back through this: with no reference cycle, the object and its descriptors
-    go with the last reference, and need no garbage collection.
+    call methods of ``ThisProcess`` through such functions. So there is no reference
+    cycle: the object and its descriptors go with the last reference, and need no
+    garbage collection.
     """
     reference = weakref.WeakMethod(method)
 

@@ -41,7 +41,7 @@ class Application:
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that variable has a value that cannot be used.
+        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
     """
 
     def __init__(

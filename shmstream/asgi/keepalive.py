@@ -1,4 +1,4 @@
-"""TCP keep-alive: by it the kernel finds out that a quiet peer has vanished."""
+"""TCP keep-alive: the kernel probes quiet peers, and finds those that have vanished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 log = logging.getLogger('shmstream.asgi')
 
 _PROBES = 3
-"""Keep-alive probes without an answer after which the kernel closes a connection."""
+"""The kernel closes a connection after this many keep-alive probes without an answer.
+"""
 
 
 def probe(sock: Any, within_s: float) -> None:

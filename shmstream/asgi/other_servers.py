@@ -1,11 +1,11 @@
 """Does for other ASGI servers what gunicorn does for a response.
 
 gunicorn's ASGI worker runs each request in a task of its own, and cancels the task when
-the client leaves. The ASGI specification asks for neither. It turns a client's leaving
-into a message, which an application gets only if it receives; and a server need not run
-the application in a task (granian does not). So this module runs the application in a
-task, and receives messages in a second task, the watcher, when the application does
-not::
+the client leaves. The ASGI specification requires neither. There, a client that leaves
+becomes a message, which an application gets only if it calls ``receive``. And a server
+need not run the application in a task (granian does not). So this module runs the
+application in a task. While the application does not receive, a second task, the
+watcher, receives messages instead::
 
     the client leaves            the watcher receives http.disconnect, and cancels the
                                  application's task
@@ -15,12 +15,12 @@ not::
     itself                       the response
 
 A GET or HEAD has no body, as a rule, and the application does not read the body if
-there is one. The watcher drops that body from the moment the answer begins, because
-``http.disconnect`` comes after it.
+there is one. From the moment the answer begins, the watcher drops that body, because
+``http.disconnect`` comes after the body.
 
-ASGI has no message that cuts a response, that is, closes the connection without the
-closing chunk. Every server does so when the application fails with ``CancelledError``.
-For uvicorn there is a way that logs no error (``_cut_quietly``).
+To cut a response is to close the connection without the closing chunk. ASGI has no
+message for that, but every server cuts a response when the application fails with
+``CancelledError``. For uvicorn there is a way that logs no error (``_cut_quietly``).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
 """An application that sends with ``Reader.send`` and sets ``Reader.source``."""
 
 _TURNS = 100
-"""Turns of the event loop in which uvicorn is to notice a closed connection. It takes
-two, as a rule."""
+"""Turns of the event loop in which uvicorn has to notice a closed connection. uvicorn
+needs two, as a rule."""
 
 
 class _Exchange:
     """One request and its response.
 
     Args:
-        scope: the request's.
-        receive: the server's.
-        send: the server's.
+        scope: the ASGI scope of the request.
+        receive: the server's ``receive``.
+        send: the server's ``send``.
     """
 
     def __init__(self, scope: Any, receive: Receive, send: Any) -> None:
@@ -92,7 +92,8 @@ class _Exchange:
             raise asyncio.CancelledError
 
     def _sending(self) -> Any:
-        # The server's own ``send`` wherever possible, so that a delivery costs no more.
+        # The application gets the server's own ``send`` wherever possible, so that a
+        # delivery costs nothing extra.
         return self.send if self._asks and not self._bodyless else self._send
 
     @property
@@ -101,7 +102,10 @@ class _Exchange:
         return getattr(getattr(self._send, '__self__', None), 'transport', None)
 
     async def send(self, message: Any) -> None:
-        """Send, for a GET or HEAD with a body, which the application may not read."""
+        """Send a message of the response to a GET or HEAD that has a body.
+
+        If the application has not begun to read that body, the watcher drops it.
+        """
         await self._send(message)
         if self._watcher is None and not self._read:
             self._watch()
@@ -130,14 +134,14 @@ class _Exchange:
 
     async def _wait_until_left(self) -> None:
         while (await self._receive())['type'] != 'http.disconnect':
-            # This was an empty body, or a part of a body that nobody reads.
+            # The message was an empty body, or a part of a body that nobody reads.
             pass
         self._left = True
         self._task.cancel()
 
 
 def _listen_to_hypercorn(send: Any, listen: Listen) -> None:
-    """Pass on hypercorn's event for its end, if this ``send`` is hypercorn's."""
+    """If this ``send`` is hypercorn's, call ``listen`` with the wait for its end."""
     context = getattr(getattr(send, '__self__', None), 'context', None)
     terminated = getattr(context, 'terminated', None)
     if terminated is not None:
@@ -166,18 +170,18 @@ def exchange(
     Args:
         handler: answers the request.
         readers: watches the responses under way.
-        scope: the request's.
-        receive: the server's.
-        send: the server's.
-        listen: is called with a function to await until the server stops, if the server
-            offers one. It may be called again for each request.
+        scope: the ASGI scope of the request.
+        receive: the server's ``receive``.
+        send: the server's ``send``.
+        listen: if the server offers a function that can be awaited until the server
+            stops, ``listen`` is called with that function, for each request anew.
 
     Raises:
         As ``_Exchange.run``.
     """
     if gunicorn_insides.is_its_own(receive):
-        # Not a coroutine function: this is called for every request, and a coroutine
-        # more would cost.
+        # ``exchange`` is called for every request, so it is no coroutine function: one
+        # more coroutine for each request would cost time.
         return _attended(handler, readers, scope, receive, send)
     if listen is not None:
         _listen_to_hypercorn(send, listen)
@@ -199,14 +203,15 @@ async def _cut_quietly(send: Any) -> bool:
     """Cut a response of uvicorn without an error in its log.
 
     uvicorn logs an error for a response that fails, unless its connection was lost
-    before. So this closes the connection, and waits until uvicorn has noticed.
+    before. So this function closes the connection, and waits until uvicorn notices.
 
     Returns:
         False if the server is not uvicorn, or did not notice.
     """
     cycle: Any = getattr(send, '__self__', None)
     transport: Any = getattr(cycle, 'transport', None)
-    # By the attributes, because uvloop's transports are not of asyncio's classes.
+    # The attributes are checked, because uvloop's transports are not of asyncio's
+    # classes.
     if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
         return False
     if transport.get_write_buffer_size():

@@ -2,8 +2,9 @@
 
 A response whose client does not read still holds the mapping of its stream. The stream
 may have been evicted long ago, but its memory is in use until the last mapping is gone.
-Dead mobile connections do that every day. So each worker looks at its responses a few
-times per timeout. Between two looks nothing is checked, so a delivery costs no more.
+Dead mobile connections cause this every day. So each worker looks at its responses a
+few times per timeout. Between two looks nothing is checked, so that a delivery costs
+nothing extra.
 
 ::
 
@@ -24,11 +25,11 @@ that does not read: a socket becomes writable again only when a third of its buf
 often a megabyte, is free.
 
 The timeout counts looks, not seconds: if the client or this process is suspended, the
-client loses none of its time. A reader of an evicted stream has as many looks in all,
-however fast it reads. If a peer vanishes while there is nothing to send, the kernel's
-keep-alive probes find out within about the same time; until then the peer counts as a
-listener. ``TCP_USER_TIMEOUT`` would do a part of this, but would also cut slow readers
-with small windows.
+client loses none of its time. A reader of an evicted stream is cut after the same
+number of looks, however fast it reads. If a peer vanishes while there is nothing to
+send, the kernel's keep-alive probes find that out within about the same time; until
+then the peer counts as a listener. ``TCP_USER_TIMEOUT`` would do a part of this work,
+but would also cut slow readers with small windows.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _AT_ONCE = 256
 
 _INFO_BYTES = 160
 _UNACKED, _ACKED, _NOT_SENT = 24, 120, 144
-"""Offsets in the kernel's ``struct tcp_info``, an interface that only grows."""
+"""Offsets in the kernel's ``struct tcp_info``; newer kernels only append to it."""
 
 
 def transport_of(send: Any) -> tuple[Any | None, bool]:
@@ -131,7 +132,11 @@ class Reader:
             self._sent += 1
 
     def leave(self) -> bool:
-        """Note that the application is done; False if bytes of it are still queued."""
+        """Note that the application is done.
+
+        Returns:
+            False if bytes of the response are still queued.
+        """
         self._over = True
         return not self._own or not self._size()
 
@@ -142,7 +147,8 @@ class Reader:
         """Look at the response; False if no further look is needed.
 
         Args:
-            looks: the response is cut after more than so many looks without progress.
+            looks: the response is cut after more than this number of looks without
+                progress.
             probe_s: seconds in which the kernel is to notice that a quiet peer has
                 vanished.
         """
@@ -228,8 +234,8 @@ class Readers:
     def leave(self, reader: Reader) -> None:
         """Remove a response when its application is done and no byte is queued.
 
-        A response with queued bytes is watched until they are gone. Otherwise a client
-        could hold a mapping by the last bytes of a response.
+        A response with queued bytes is watched until the bytes are gone. Otherwise a
+        client could hold a mapping by not reading the last bytes of a response.
         """
         if reader.leave():
             self._drop(reader)

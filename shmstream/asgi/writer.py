@@ -34,7 +34,7 @@ _TURN = 1 << 20
 """Bytes after which other tasks have a turn, however fast the client reads."""
 
 _COPIED = 64 * 1024
-"""Bytes that are copied at once: so few stay in the processor's cache."""
+"""Bytes that are copied at once: few enough to stay in the processor's cache."""
 
 
 _END = {'type': 'http.response.body', 'body': b'', 'more_body': False}
@@ -80,8 +80,8 @@ async def send_live(send: AsgiSend, follower: Follower) -> None:
     The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
 
     Raises:
-        CancelledError: the client has to resume at another worker, or, if the ring
-            overtook it, begin anew.
+        CancelledError: the client has to resume at another worker. If the ring overtook
+            the client, the client has to begin anew.
     """
 
     def send_body(data: bytes) -> Awaitable[None]:
@@ -106,7 +106,7 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
     mapping, because nobody changes them any more, and a view keeps the mapping alive.
 
     Args:
-        send: the server's, after the response has been started.
+        send: the server's ``send``, after the response has been started.
         body: the rest of the stream.
 
     Raises:

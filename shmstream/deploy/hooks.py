@@ -125,8 +125,8 @@ def on_starting(server: Any) -> None:
     except ShmstreamError as ex:
         _exit(str(ex))
     _warn_if_open(server, settings)
-    # By this flag workers tell the service's stop from a reload, during which they may
-    # take longer.
+    # This flag tells workers whether the whole service stops, or only reloads: at a
+    # reload they may take longer.
     worker_life.current.share_stop_flag()
     gunicorn_insides.before_stop(server, worker_life.current.announce_stop)
 
@@ -147,7 +147,7 @@ def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        # A host name. Only this one is sure to stand for a loopback address.
+        # This is a host name. Only ``localhost`` is sure to be a loopback address.
         return host == 'localhost'
 
 
@@ -179,23 +179,19 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Remember the worker, which shows when it has been told to stop."""
+    """Remember the worker: it shows later whether it has been told to stop."""
     worker_life.current.worker = worker
     run_by(worker_life.current)
+    for line in gunicorn_insides.missing(worker):
+        worker.log.warning('shmstream: %s', line)
     if gunicorn_insides.is_asgi_worker(worker):
-        _prepare_asgi_worker(worker)
+        gunicorn_insides.send_headers_early()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:
         _hear_signals()
     else:
         loop.call_soon(_hear_signals)
-
-
-def _prepare_asgi_worker(worker: Any) -> None:
-    for line in gunicorn_insides.missing(worker):
-        worker.log.warning('shmstream: %s', line)
-    gunicorn_insides.send_headers_early()
 
 
 def _hear_signals() -> None:
@@ -211,7 +207,7 @@ def _log_with(log: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Leave the supervisor. The last master waits until it has cleaned up."""
+    """Leave the supervisor. The last master waits for the supervisor's clean-up."""
     directory = RuntimeDirectory(_settings(_account(server)).dir)
     try:
         ask(directory, 'leave', pid=os.getpid())
@@ -223,7 +219,7 @@ def on_exit(server: Any) -> None:
 
 
 def install(config: dict[str, Any]) -> None:
-    """Add the hooks to a configuration. Its own hooks stay, and are called first.
+    """Add the hooks to a configuration, whose own hooks stay, and are called first.
 
     Args:
         config: the ``globals()`` of a ``gunicorn.conf.py``.

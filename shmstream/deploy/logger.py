@@ -1,4 +1,4 @@
-"""gunicorn's access log, with paths that cannot forge lines of it."""
+"""gunicorn's access log, in which no request path can forge a line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gunicorn.glogging import Logger
 class RequestLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger, but ``%(U)s`` is the path as the client sent it, undecoded.
 
-    A decoded path may hold line breaks, and could so forge lines of the log. ``%(r)s``
-    is no alternative: it holds the query, in which a stream's token may be.
+    A decoded path may hold line breaks, and so could forge lines of the log. ``%(r)s``
+    is no alternative, because it holds the query, which may contain a stream's token.
     """
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> Any:

@@ -1,8 +1,8 @@
 """Which HTTP parser gunicorn 27 uses: the one in C, if it is installed, or its own.
 
-gunicorn decides for each connection, and does not log its decision; if it must use a
-parser that it does not have, every request fails. So this module makes the same
-decision once, at the start.
+gunicorn decides for each connection, and does not log its decision. If the
+configuration demands a parser that is not installed, every request fails. So this
+module makes the same decision once, at the start.
 """
 
 from __future__ import annotations

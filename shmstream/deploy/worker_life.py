@@ -53,10 +53,11 @@ class WorkerLife:
     def hear_signals(self) -> None:
         """Learn from signals that a server other than gunicorn is to stop.
 
-        An ASGI server tells its application only after all responses have ended, and a
-        response that follows a stream does not end by itself. So this puts a handler of
-        its own before the server's handlers of SIGTERM and SIGINT. Call it when the
-        server has set those: at the lifespan's startup.
+        An ASGI server tells its application of its end only after all responses have
+        ended, and a response that follows a stream does not end by itself. So this
+        method puts a handler of its own before the server's handlers of SIGTERM and
+        SIGINT. Call it after the server has set its handlers: at the lifespan's
+        startup.
         """
         if self.worker is not None:
             return
@@ -76,7 +77,8 @@ class WorkerLife:
             then(signum, frame)
 
         signal.signal(number, heard)
-        # asyncio sets this for its signals, and ``signal.signal`` has undone it.
+        # asyncio sets this to False for its signals, and ``signal.signal`` has set it
+        # to True again.
         signal.siginterrupt(number, False)
 
     def hear_word(self, wait: Callable[[], Awaitable[object]]) -> None:
@@ -87,8 +89,8 @@ class WorkerLife:
         waits until its connections have ended.
 
         Args:
-            wait: what to await until the server stops. All calls but the first have no
-                effect.
+            wait: returns an awaitable that ends when the server stops. Only the first
+                call of ``hear_word`` has an effect.
         """
         if self._listening is None:
 
@@ -145,5 +147,6 @@ class WorkerLife:
 current = WorkerLife()
 """The life of this process. In a worker the gunicorn hooks set its ``worker``.
 
-Only the hooks and ``http.app`` use this name; all other code is handed what it needs.
+Only the hooks and ``http.app`` use this name; all other code gets what it needs as
+arguments.
 """

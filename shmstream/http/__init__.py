@@ -9,11 +9,11 @@
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
-    generation.py         the task that puts an upstream's answer into a stream
+    answer_task.py        the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
-    drain.py              ends a worker's generations when the worker leaves
+    drain.py              ends a worker's answer tasks when the worker leaves
     health.py             GET /healthz
     page.py               the demonstration page
     openapi.py            the OpenAPI description of the service

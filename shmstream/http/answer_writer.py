@@ -1,18 +1,19 @@
 """Writes an upstream's answer into a ring, at the pace of this worker's readers.
 
-An upstream that hands over a lot at once could overtake readers of the same event loop
-before they have had a turn. So the writer lets them read after each part of the ring.
+An upstream that hands over a lot at once could overtake readers on the same event loop
+before they have had a turn. So the writer lets the readers read after each part of the
+ring.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from shmstream.producer import Producer
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -20,10 +21,10 @@ _MOST_AT_ONCE = 64 * 1024
 """Bytes that are written without giving this worker's readers a turn, at most."""
 
 _PART_OF_RING = 4
-"""At most a quarter of the ring is written without giving them a turn."""
+"""At most a quarter of the ring is written without giving the readers a turn."""
 
 _ARRIVAL_TURNS = 200
-"""Turns of the event loop that the POST's own response has to begin to read."""
+"""Turns of the event loop in which the POST's own response has to begin to read."""
 
 
 class AnswerWriter:
@@ -40,7 +41,8 @@ class AnswerWriter:
     def response_reads(self) -> None:
         """Note that the POST's own response reads now, or never will.
 
-        Until then the writer gives it time to begin, so that it misses no byte.
+        Until then the writer gives the response time to begin, so that it misses no
+        byte.
         """
         self._response_due = False
 
@@ -50,8 +52,8 @@ class AnswerWriter:
         Returns early when the stream is cancelled. An answer that breaks off aborts the
         stream.
         """
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_MOST_AT_ONCE, producer.segment.reader.capacity // _PART_OF_RING)
+        let_read = await self._streams.reader_turn()
+        most = min(_MOST_AT_ONCE, producer.capacity // _PART_OF_RING)
         unread = 0
         try:
             async for chunk in answer.chunks():
@@ -60,7 +62,7 @@ class AnswerWriter:
                     # Small chunks are counted together: the loop has no turn between
                     # chunks that have already arrived.
                     if unread + len(part) > most:
-                        await self._let_readers_read(hub)
+                        await self._let_readers_read(let_read)
                         unread = 0
                     await producer.drain()
                     if not producer.write(part):
@@ -72,13 +74,13 @@ class AnswerWriter:
         else:
             producer.finish()
 
-    async def _let_readers_read(self, hub: LoopHub) -> None:
+    async def _let_readers_read(self, let_read: Callable[[], None]) -> None:
         """Let the readers of this event loop have what has been written.
 
         The writer gives turns and waits for nobody: a reader that cannot take the bytes
         within its turns is overtaken by the ring.
         """
-        hub.look()
+        let_read()
         await asyncio.sleep(0)
         for _ in range(_ARRIVAL_TURNS):
             if not self._response_due:

@@ -27,8 +27,8 @@ from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 
 TOKEN_S = 24 * 3600
-"""Seconds for which a token is valid: longer than any generation takes, but short
-enough to limit the harm of a leaked token."""
+"""Seconds for which a token is valid: longer than any answer takes, but short enough
+to limit the harm of a leaked token."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -75,7 +75,7 @@ class ApiKeys:
         """Return the owner of a request, by its key.
 
         Raises:
-            Problem: 401, the request has no key, or none of these.
+            Problem: 401, the request has no key, or a key that is not known.
         """
         if not self._keys:
             return NOBODY
@@ -106,7 +106,8 @@ class ApiKeys:
         """Return the owner that this key stands for; None if the key is unknown."""
         digest = hashlib.sha256(key).digest()
         found = None
-        # Every key is compared, and in constant time, so that the time tells nothing.
+        # Every key is compared, and each in constant time, so that the time that this
+        # takes tells a client nothing.
         for known in self._keys:
             if hmac.compare_digest(known.digest, digest):
                 found = known.owner

@@ -14,10 +14,10 @@ from shmstream.deploy import worker_life
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.http import error_handlers
+from shmstream.http.answer_task import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
-from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup_route import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
@@ -57,8 +57,8 @@ class Lifespan:
         try:
             await asyncio.to_thread(self._streams.connect)
         except (ShmstreamError, OSError) as ex:
-            # Go on all the same: a failed startup would stop all of gunicorn, and each
-            # request tries to connect again.
+            # The worker goes on all the same: a failed startup would stop all of
+            # gunicorn, and each request tries to connect again.
             log.error('%s', ex)
         await self._source.open()
         self._drain.start()
@@ -68,7 +68,7 @@ class Lifespan:
         gc.freeze()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
-        """Let the generations run to their end, then leave."""
+        """Let the answer tasks run to their end, then leave."""
         await self._drain.finish()
         await self._source.close()
         await asyncio.to_thread(self._streams.close)
@@ -91,8 +91,8 @@ def create_app(
     life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
-    generations = Generations()
-    drain = Drain(generations, life, settings.drain, lambda: streams.followers)
+    answer_tasks = AnswerTasks()
+    drain = Drain(answer_tasks, life, settings.drain, lambda: streams.followers)
     lifespan = Lifespan(life, streams, source, drain)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
@@ -104,7 +104,7 @@ def create_app(
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
         request_type=FalconRequest, middleware=middleware
     )
-    # Otherwise Falcon would give a type to an upstream's answer that has none.
+    # Otherwise Falcon would add a content type to an upstream's answer without one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     error_handlers.install(app)
 
@@ -117,7 +117,7 @@ def create_app(
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    gateway = Gateway(streams, source, settings, generations, keys, uploads)
+    gateway = Gateway(streams, source, settings, answer_tasks, keys, uploads)
     app.add_sink(gateway, '/')
     readers = Readers(settings.send_timeout)
     return Service(Core(streams), keys, origins, readers, life.hear_word, app)

@@ -19,8 +19,8 @@ READER = 'shmstream.reader'
 class FalconRequest(falcon.asgi.Request):
     """A request that knows whether its client left before the whole body had arrived.
 
-    Falcon's body stream just ends in that case, so that half of a chunked body would
-    look like a whole body.
+    If the client leaves, Falcon's body stream just ends, so that half of a chunked body
+    would look like a whole body.
 
     Attributes:
         gone: whether the client has left.

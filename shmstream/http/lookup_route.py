@@ -22,7 +22,7 @@ class LookupResource:
     async def on_post(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        """Describe the streams of the ids, and those whose id is ``ID::`` and more."""
+        """Describe the streams that are asked for; see ``serving.lookup.look_up``."""
         body = (await self._uploads.read(req, MAX_BYTES)).whole()
         reply = look_up(self._streams, body, req.context.owner)
         put(reply if isinstance(reply, Reply) else await settled(reply), resp)

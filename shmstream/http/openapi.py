@@ -1,7 +1,7 @@
 """``/_shmstream/openapi.json``: the service's own routes, for tools and fuzzers.
 
-The upstream has to describe its own routes. Only one of them is described here, the
-POST that begins a stream.
+The upstream has to describe its own routes. Only one of the upstream's routes is
+described here: the POST that begins a stream.
 """
 
 from __future__ import annotations

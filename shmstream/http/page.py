@@ -8,7 +8,10 @@ import falcon.asgi
 
 
 class PageResource:
-    """``/_shmstream/``; also ``/`` if no upstream is configured, whose page that is."""
+    """Serves ``/_shmstream/``; if no upstream is configured, it serves ``/`` as well.
+
+    With an upstream, ``/`` is the upstream's own page.
+    """
 
     def __init__(self) -> None:
         self._html = files('shmstream.http').joinpath('page.html').read_bytes()

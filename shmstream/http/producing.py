@@ -10,17 +10,18 @@ import falcon
 import falcon.asgi
 
 from shmstream.asgi.writer import send_live
-from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
+from shmstream.http.answer_task import AnswerTask, AnswerTasks, Streamed
 from shmstream.http.api_keys import ApiKeys
-from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Uploads
 from shmstream.ids import validate_id
-from shmstream.serving.headers import described, location
+from shmstream.serving.get_head_delete import from_the_beginning
+from shmstream.serving.headers import location
 from shmstream.serving.problems import Problem
+from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.source import (
@@ -34,8 +35,8 @@ from shmstream.upstream.source import (
 )
 
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
-"""Headers that are not sent upstream: with them llama.cpp would keep a session of its
-own, and go on generating after the service has hung up."""
+"""Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
+its own, and go on generating after the service has hung up."""
 
 _SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
 
@@ -79,7 +80,7 @@ class Gateway:
         streams: the deployment.
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to.
-        generations: the worker's generations, to which new ones are added.
+        answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
     """
@@ -89,7 +90,7 @@ class Gateway:
         streams: Streams,
         source: Source,
         settings: Settings,
-        generations: Generations,
+        answer_tasks: AnswerTasks,
         keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
@@ -98,7 +99,7 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
-        self._generations = generations
+        self._answer_tasks = answer_tasks
 
     async def __call__(
         self,
@@ -146,26 +147,28 @@ class Gateway:
             # The body came in chunks, which not every upstream accepts.
             headers.append(('content-length', str(body.size)))
         asked = UpstreamRequest(req.method, _target(req), headers, body)
-        generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, owner, asked, policy)
+        task = self._answer_tasks.add(
+            AnswerTask(self._streams, self._source, conv_id, owner, asked, policy)
         )
-        answer = await generation.answer()
+        answer = await task.answer()
         if not isinstance(answer, Streamed):
             _hand_on(req, resp, answer)
             return
-        consumer = Consumer(self._streams.attachment, answer.producer.segment)
+        consumer = self._streams.consumer_of(answer.producer)
+        # This response goes on to its end even if the worker leaves, because its client
+        # may not know how to resume.
+        reply = from_the_beginning(consumer, leave=lambda: False)
+        assert isinstance(reply.body, Live)
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
-        add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
+        add_headers(reply.headers, resp)
         resp.set_header('Location', location(falcon_request.STREAM_PATH, conv_id))
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
-        # The follower has no ``leave``, so this response goes on to its end even if the
-        # worker leaves: its client may not know how to resume.
         falcon_request.reads(req, consumer)
-        resp.stream = _own_response(req, consumer.follow(0), generation.heard)
+        resp.stream = _own_response(req, reply.body.follow(), task.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
@@ -232,7 +235,7 @@ async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
     async for chunk in req.stream:
         yield chunk
     if getattr(req, 'gone', False):
-        # The upstream must not take the part that it has for the whole body.
+        # The upstream must not believe that the part that it has is the whole body.
         raise ConnectionResetError('the client left within its request')
 
 
@@ -251,7 +254,7 @@ def _hand_on(
 
 def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
     for name, value in headers:
-        # The service decides which other origins may use it, not the upstream: a
-        # llama.cpp would allow every page that the user has open.
+        # The service and not the upstream decides which other origins may use the
+        # service: llama.cpp would allow every page that the user has open.
         if not name.lower().startswith('access-control-'):
             resp.append_header(name, value)

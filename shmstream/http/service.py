@@ -29,14 +29,14 @@ class Service:
     """An ASGI application.
 
     Attributes:
-        falcon: answers everything else; you may add routes of your own to it.
+        falcon: the Falcon application; you may add routes of your own to it.
 
     Args:
         core: answers requests for streams.
         keys: decide who owns a request.
         origins: decide which pages may use the service.
         readers: watches the responses under way.
-        listen: is called with a function to await until the server stops.
+        listen: is called with a function that can be awaited until the server stops.
         app: the Falcon application that answers everything else.
     """
 

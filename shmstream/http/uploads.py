@@ -5,16 +5,16 @@ that a client that leaves during its request begins no stream. Then the body is 
 upstream piece by piece, and each piece is dropped when it is sent. So while the answer
 is generated, nothing of the body is left in memory.
 
-The bytes that have arrived count against the bound, not the announced length, so that a
-client cannot take up room without sending. A body is refused before it is read if its
-announced length does not fit, and in the middle if it turns out not to fit. A client
-must also keep sending, or its body is dropped::
+Only the bytes that have arrived count against the bound, and not the announced length,
+so that a client cannot take up room without sending. A body is refused before it is
+read if its announced length does not fit. It is refused while it is read if more bytes
+arrive than fit. A client must also keep sending, or its body is dropped::
 
     time that a body has left      at first and at most      the send timeout
                                    for each 16 KiB received  a second more
 
-If there are several owners, none of them can hold more than its share, so that no owner
-can keep out the bodies of another. ``supervisor.shares`` does the same for streams and
+If there are several owners, no owner can hold more than its share, so that no owner can
+keep out the bodies of another. ``supervisor.shares`` does the same for streams and
 memory.
 """
 
@@ -37,7 +37,7 @@ memory until the upstream has taken it."""
 _RETRY_S = 5
 
 _PIECE = 64 * 1024
-"""Smaller pieces are joined, because a client may send one byte per chunk."""
+"""Pieces of fewer bytes are joined, because a client may send one byte per chunk."""
 
 LEAST_RATE = 16 * 1024
 """Bytes per second. A body that comes more slowly than this runs out of time."""
@@ -58,7 +58,7 @@ class Pace:
         self._look_s = timeout_s / looks_in(timeout_s)
 
     def came(self, size: int) -> None:
-        """Add the time for so many bytes, which have arrived."""
+        """Add the time for ``size`` bytes, which have arrived."""
         self._left_s = min(self._left_s + size / LEAST_RATE, self._timeout_s)
 
     def look(self) -> bool:
@@ -170,20 +170,20 @@ class Uploads:
         self._held_of: Counter[bytes] = Counter()
 
     def check(self, owner: bytes, size: int) -> None:
-        """Raise ``Problem`` as ``read`` if so many more bytes do not fit now."""
+        """Raise ``Problem`` as ``read`` if ``size`` more bytes do not fit now."""
         if self._held_of[owner] + size > self._share or self._held + size > self._limit:
             raise Problem(
                 503, 'Too many request bodies are under way, retry later', _RETRY_S
             )
 
     def hold(self, owner: bytes, size: int) -> None:
-        """Count so many more bytes. Raises ``Problem`` as ``read``, and counts none."""
+        """Count ``size`` more bytes, or raise ``Problem`` as ``read``."""
         self.check(owner, size)
         self._held += size
         self._held_of[owner] += size
 
     def let_go(self, owner: bytes, size: int) -> None:
-        """Count so many bytes less."""
+        """Count ``size`` bytes less."""
         self._held -= size
         self._held_of[owner] -= size
 

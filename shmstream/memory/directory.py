@@ -102,7 +102,7 @@ class RuntimeDirectory:
         return self.sessions / digest
 
     def gone(self, generation: str) -> Path:
-        """Return the path of this generation's segment once it is no session."""
+        """Return the path of this generation's segment after its session has gone."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
 
     @property
@@ -110,9 +110,9 @@ class RuntimeDirectory:
         """Whether ``make`` made the directory, and not the operator.
 
         The directory's sticky bit says so; the bit has no other effect, because only
-        the owner may write there. It is kept on the directory because two supervisors
-        may begin at once, or one while the other ends, and then one of them has to
-        remove what the other made.
+        the owner may write there. A supervisor cannot remember this by itself: two
+        supervisors may begin at once, or one while the other ends, and then one of them
+        has to remove what the other one made.
         """
         try:
             return bool(os.lstat(self.path).st_mode & stat.S_ISVTX)
@@ -148,7 +148,7 @@ class RuntimeDirectory:
 
         Args:
             user: the future owner of the directory; None: this user. Whether another
-                user may make it shows only when that user tries.
+                user may make the directory cannot be known before that user tries.
         """
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise DirectoryRefused(

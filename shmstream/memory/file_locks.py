@@ -1,9 +1,10 @@
 """Locks on bytes of a file that belong to an open file description (``F_OFD_SETLK``).
 
-The kernel drops such a lock when the last descriptor or mapping of the description is
-gone, forked children's included, however the processes ended. So a lock never outlives
-its holder. Nobody ever waits for one. The contents of the locked bytes do not matter,
-and a ``flock`` on the same file is independent of these locks.
+The kernel drops such a lock when the last descriptor and the last mapping of the
+description are gone, also those of forked children, however the processes ended. So a
+lock never outlives its holders. Nobody ever waits for such a lock. The contents of the
+locked bytes do not matter, and a ``flock`` on the same file is independent of these
+locks.
 """
 
 from __future__ import annotations

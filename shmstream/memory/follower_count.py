@@ -1,7 +1,7 @@
 """How many followers a segment has: each worker publishes its own count in the header.
 
-Each word carries a tag of its worker's epoch (``ring.layout``), so that the count that
-a dead worker has left is not counted.
+Each word carries a tag of its worker's epoch (``ring.layout``), so that a count that a
+dead worker has left is ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class FollowerCount:
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._here = 0
-        # Reentrant: a garbage collection while it is held may close a follower.
+        # Reentrant: while the lock is held, a garbage collection may close a follower.
         self._lock = threading.RLock()
 
     def add(self, slot: int, epoch: int, step: int) -> None:

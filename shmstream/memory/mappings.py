@@ -25,7 +25,7 @@ _MAX_RECENT = 64
 """At most this many mappings that nobody uses are kept."""
 
 _LOOKS = 3
-"""How many times a name is looked up while its file goes or changes in between."""
+"""How often a name is looked up, at most: its file may go or change in between."""
 
 
 class Mappings:
@@ -95,7 +95,7 @@ class Mappings:
             os.close(fd)
 
     def share(self, fd: int) -> Segment:
-        """Return the mapping of this descriptor's segment; map it if nobody has.
+        """Return the mapping of this descriptor's segment; map it if it is not mapped.
 
         Raises:
             StreamNotFound: the segment is just being removed.

@@ -55,8 +55,8 @@ def reserve_extent(fd: int, reserved: int, target: int) -> None:
 _RUN_OUT = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
-"""Out of: file system (ENOSPC, EDQUOT), descriptors (EMFILE, ENFILE), memory or
-mappings (ENOMEM)."""
+"""What has run out: the file system (ENOSPC, EDQUOT), descriptors (EMFILE, ENFILE), or
+memory or mappings (ENOMEM)."""
 
 
 def no_room(ex: OSError) -> Exception:

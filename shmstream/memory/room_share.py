@@ -3,8 +3,8 @@
 The supervisor knows how much memory all segments hold. A few times a second it evicts
 what it can, and publishes how many bytes are left (``WorkerTable.room``, here called
 the figure). Producers of different processes cannot count together without a lock, so
-each process may spend its share of the figure until the next one comes. All shares
-together are what is left, so the memory limit holds.
+each process may spend its share of the figure until the next figure comes. All shares
+together are no more than what is left, so the memory limit holds.
 
 * A process that has spent half of its share asks the supervisor, in another thread, to
   publish a new figure. ``take`` itself never waits for it.
@@ -12,12 +12,13 @@ together are what is left, so the memory limit holds.
   the most), without its stream's lock. A writer on an event loop waits only if it
   awaits ``Producer.drain`` between writes.
 * On an event loop, ``take`` may exceed the share by one extent, out of what other
-  processes leave of theirs. If several processes do so within one figure, the limit may
-  be exceeded by one extent each; a single process never exceeds it.
+  processes have not spent of their shares. If several processes do so within one
+  figure, the limit may be exceeded by one extent for each of them; a single process
+  never exceeds it.
 * An extent that is taken while the supervisor measures is counted from the next figure
   on (``supervisor.eviction``).
 * When no answer comes, only the file system is the limit, until the next figure shows
-  that there is a supervisor: writing does not need one.
+  that there is a supervisor: writing does not need a supervisor.
 
 While several owners share the memory, the supervisor also publishes a figure for each
 owner (``supervisor.shares``), in the segments of the owner's live streams. A process
@@ -41,7 +42,7 @@ class _Purse:
 
     Attributes:
         spent: bytes spent since the last figure.
-        since: those of them that were spent since the next measurement began.
+        since: the part of ``spent`` since the measurement of the next figure began.
         left: bytes that the figure says are left for all processes.
         share: bytes of ``left`` that are this process's.
     """
@@ -53,7 +54,7 @@ class _Purse:
         self.share = 0
 
     def see(self, left: int, workers: int) -> None:
-        """Note how many bytes are left. The figure may also shrink before the next."""
+        """Note how many bytes are left. A figure may also shrink before the next."""
         self.left = left
         self.share = left // max(workers, 1)
 
@@ -67,7 +68,8 @@ class _Purse:
 
         Args:
             measured: whether this process saw the measurement of this figure begin.
-                Then the figure may miss the bytes spent since, and they stay spent.
+                Then the figure may miss the bytes that were spent since then, so these
+                bytes stay spent.
         """
         self.spent, self.since = self.since * measured, 0
 
@@ -76,7 +78,7 @@ class _Purse:
         return self.spent + size > self.share
 
     def can_lend(self, size: int) -> bool:
-        """Whether ``size`` fits if ``left`` may lend the share one extent."""
+        """Whether ``size`` fits in the share and one extent more, and in ``left``."""
         return self.spent + size <= min(self.left, self.share + MAX_EXTENT)
 
     @property
@@ -90,9 +92,9 @@ class RoomShare:
 
     Args:
         table: the worker table, where the supervisor publishes the figure.
-        ask: has the supervisor asked to evict what it can and to publish a new figure;
-            must not wait for the answer. ``answered`` is called with the answer, or
-            when there will be none.
+        ask: makes another thread ask the supervisor to evict what it can and to publish
+            a new figure; must not wait for the answer. After that ``answered`` is
+            called, also if no answer comes.
     """
 
     ANSWER_S = 0.25
@@ -138,7 +140,7 @@ class RoomShare:
 
     @property
     def asked(self) -> bool:
-        """Whether an answer is under way: a writer that can wait for it should."""
+        """Whether an answer is under way: a writer that can wait for it should wait."""
         # Without the lock: this is called for every piece that is written.
         return self._asked and not self._unanswered
 

@@ -14,7 +14,7 @@ Its life::
 The lock is never free between creation and the producer's end: it belongs to the open
 file description, which is kept by the message in the control socket on its way from the
 supervisor to the producer. Segments are never reused, so a mapping can only ever show
-the session that it was made for (I4).
+the session that it was made for.
 
 ``hold`` takes another lock (``file_locks``), which says that a process maps the file: a
 shared lock on the first byte, which stands for the whole file. The mapping keeps the
@@ -121,8 +121,8 @@ class Segment:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise LayoutMismatch('not a regular file of this user')
-        # The size is checked before mapping: touching bytes beyond the file's end is a
-        # SIGBUS.
+        # The size is checked before mapping, because to touch bytes beyond the file's
+        # end causes a SIGBUS.
         if not HEADER_BYTES < found.st_size <= HEADER_BYTES + MAX_CAPACITY:
             raise LayoutMismatch(f'no segment has {found.st_size} bytes')
         segment = cls(fd, found.st_size)
@@ -183,7 +183,7 @@ class Segment:
         self.words[W_TYPE_LENGTH] = len(raw)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
-        """Publish the place on this worker's board for marks; None: no marks any more.
+        """Publish the place on this worker's board for marks; None: no place any more.
 
         The word is tagged with the epoch (``ring.layout``), so that the word of a dead
         worker differs from every word of the slot's next worker.
@@ -215,7 +215,7 @@ class Segment:
 
     @property
     def asked(self) -> Moment:
-        """When the producer asked for the segment: it decides which of two is newer."""
+        """When the producer asked for the segment; of two, the later one is newer."""
         words = self.words
         return Moment(words[W_CREATED], words[W_ASKED], words[W_ASKED_BOOT])
 

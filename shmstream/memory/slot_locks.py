@@ -1,8 +1,8 @@
 """Whether a slot's worker lives: it locks one byte of the worker table's file.
 
-A pid would not do: pids are reused, soonest in a container, and stand for another
-process in another pid namespace. The kernel drops a lock (``file_locks``) when its
-holder dies::
+A pid cannot tell whether a worker lives: pids are reused, soonest in a container,
+and stand for another process in another pid namespace. The kernel drops a lock
+(``file_locks``) when its holder dies::
 
     worker                                  supervisor
     hello                        ------->   slot's epoch = a new one; while this
@@ -43,8 +43,8 @@ _opening = threading.RLock()
 
 
 def _open(path: Path) -> int:
-    # An open file description of its own: a mapping would keep a shared one, and the
-    # lock with it.
+    # The lock gets an open file description of its own. If it shared the description of
+    # the table's mapping, the mapping would keep the description, and so the lock.
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
@@ -88,13 +88,13 @@ class SlotLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's copy of the descriptor; the lock is its parent's."""
+        """Close this process's copy of the descriptor, without unlocking the slot."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
-        # An exception may drop a lock that nobody has closed.
+        # After an exception a lock may be dropped that nobody has closed.
         self.abandon()
 
 
@@ -116,7 +116,9 @@ class SlotLocks:
 
     @contextlib.contextmanager
     def vacant(self, slot: int, count: int = 1) -> Iterator[bool]:
-        """Yield whether no worker lives in these slots; none can take one in the block.
+        """Yield whether no worker lives in these slots.
+
+        If so, no worker can take one of the slots before the ``with`` block ends.
 
         Args:
             slot: the first slot.

@@ -74,7 +74,7 @@ class TableHead:
     """The first words of a worker table, the same in every version.
 
     Attributes:
-        blank: whether all of them are 0, as when a disk has lost them in a crash.
+        blank: whether all words are 0, as when a disk has lost them in a crash.
         magic: ``TABLE_MAGIC`` if the file is a worker table.
         format_word: the versions of table and segments.
         token: part of the semaphores' names.
@@ -147,7 +147,8 @@ class WorkerTable:
         table.words[_MADE] = int(made_directory)
         table.words[_LIMIT] = limit
         table.words[_MAGIC] = TABLE_MAGIC
-        # Renamed once it is whole: a half made table would pass for a foreign file.
+        # The table gets its name when it is whole: a half made table would look like a
+        # file that is not of shmstream.
         os.rename(aside, path)
         return table
 
@@ -164,7 +165,7 @@ class WorkerTable:
         except FileNotFoundError:
             raise SupervisorUnavailable('there is no worker table yet') from None
         try:
-            # Before the size, which differs between versions.
+            # The head is checked before the size, which differs between versions.
             head = read_head(fd)
             if not head.is_table:
                 raise LayoutMismatch('not a worker table')
@@ -215,7 +216,7 @@ class WorkerTable:
 
     def measure_room(self) -> None:
         """Publish that the next figure is being measured; supervisor only."""
-        # Not +1: a supervisor that died while it measured has left the word odd.
+        # Not ``+= 1``: if a supervisor died while it measured, the word is odd already.
         self.words[_ROOM_SEQUENCE] |= 1
 
     def publish_room(self, room: int) -> None:

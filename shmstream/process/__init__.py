@@ -12,6 +12,6 @@
                         |--> Mappings           the segments that are mapped here
                         '--> DoorbellChores     the work of the doorbell's thread
 
-All is made lazily and after fork: importing or attaching starts nothing. All work in
-the background is done or started by one thread: the doorbell's.
+Everything is made at its first use, after a fork: importing or attaching starts
+nothing. All work in the background is done or started by one thread, the doorbell's.
 """

@@ -1,8 +1,8 @@
-"""Attachments: a ``Streams`` and all objects that it makes hold one to ``ThisProcess``.
+"""Attachments to ``ThisProcess``: a ``Streams`` and each object that it makes have one.
 
 There is one ``ThisProcess`` per process and directory, however often the process
-attaches, because each costs a thread, descriptors and one of the 64 slots of the
-deployment. It stays as long as any object holds an attachment to it::
+attaches, because each ``ThisProcess`` costs a thread, descriptors and one of the 64
+slots of the deployment. It stays as long as any object holds an attachment to it::
 
     Streams ------.
     Producer ------+--> Attachment --> ThisProcess <-- doorbell thread
@@ -10,8 +10,8 @@ deployment. It stays as long as any object holds an attachment to it::
     Follower                '-- token --> attachments
 
 An attachment that is dropped only takes its token back, because the garbage collector
-may find it in any thread, under any lock. The doorbell's thread then sees that there
-are no tokens left, and has the process leave.
+may drop it in any thread, under any lock. When no token is left, the doorbell's thread
+sees that, and makes the process leave.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable
 
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.process.host import Host
 from shmstream.process.this_process import ThisProcess
 from shmstream.supervisor.config import SupervisorConfig
 
@@ -52,20 +53,20 @@ class Attachment:
 
     @property
     def closed(self) -> bool:
-        """Whether it has been closed: then its producers and followers have to end."""
+        """Whether the attachment is closed: its producers and followers have to end."""
         return self._closed or self.process.closed
 
     def close(self) -> None:
-        """Abort its producers, and let its followers go. Idempotent.
+        """Abort the attachment's producers, and let its followers go. Idempotent.
 
-        Closing the last attachment has the process leave, and returns when that is
-        done.
+        If this is the last attachment, the process leaves, and ``close`` returns when
+        the process has left.
         """
         self._closed = True
         self.process.producers.abort(self)
         with _lock:
-            # Under one lock, so that of two attachments that close at the same time one
-            # finds that it is the last.
+            # Both steps are under one lock: if two attachments close at the same time,
+            # one of them finds that it is the last.
             self._give_back()
             last = _withdrawn(self.process)
         if last:
@@ -78,7 +79,7 @@ def attach(
     directory: RuntimeDirectory,
     config: SupervisorConfig | None,
     masters: Callable[[], list[int]],
-    leaving: Callable[[], bool],
+    host: Host,
 ) -> Attachment:
     """Return an attachment to this process's part in the deployment of a directory.
 
@@ -87,7 +88,7 @@ def attach(
     """
     where = os.path.realpath(directory.path)
     with _lock:
-        attachment = Attachment(_process_of(where, directory, config, masters, leaving))
+        attachment = Attachment(_process_of(where, directory, config, masters, host))
     if config is not None:
         attachment.process.supervise(config, masters)
     return attachment
@@ -98,7 +99,7 @@ def _process_of(
     directory: RuntimeDirectory,
     config: SupervisorConfig | None,
     masters: Callable[[], list[int]],
-    leaving: Callable[[], bool],
+    host: Host,
 ) -> ThisProcess:
     global _made
     for known_as, entry in list(_processes.items()):
@@ -109,10 +110,11 @@ def _process_of(
         process = _known(where)
         if process is not None:
             return process
-        process = ThisProcess(directory, config, masters, leaving, _leave)
+        process = ThisProcess(directory, config, masters, host, _leave)
         entry = weakref.ref(process)
-        # If ``_made`` has changed, a signal handler has made one meanwhile. None can
-        # run between the next three lines, because they call nothing.
+        # If ``_made`` has changed, a signal handler has made a ``ThisProcess``
+        # meanwhile. No handler can run between the next three lines, because they call
+        # nothing.
         if _made == number:
             _made += 1
             _processes[where] = entry
@@ -132,7 +134,7 @@ def _known(where: str) -> ThisProcess | None:
 
 
 def _leave(process: ThisProcess) -> None:
-    """Have the process leave, unless it has attachments."""
+    """Make the process leave, unless it has attachments."""
     if _withdrawn(process):
         process.close()
 

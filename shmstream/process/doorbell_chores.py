@@ -34,8 +34,8 @@ class Wake:
     Attributes:
         occasions: the sum of the occasions of this wake-up.
         look_at_all: whether hubs have to look also at watches that are not marked.
-        everybody: whether to wake all followers: since the last wake-up the process has
-            been told to leave.
+        everybody: whether to wake all followers, because the process has been told to
+            leave since the last wake-up.
         wait_s: seconds to wait until the next wake-up.
     """
 
@@ -60,13 +60,13 @@ class DoorbellChores:
     """Runs the chores; an exception in one of them does not stop the others.
 
     Args:
-        holder: holds the process's membership; without one no chore is run.
+        holder: holds the process's membership; without a membership no chore is run.
         producers: the live producers of this process.
         mappings: the segments that are mapped here.
         room_requests: asks the supervisor for room.
         leaving: returns whether this process has been told to stop serving.
         keep_supervisor: starts a supervisor, and connects to it, if there is none.
-        leave_unused: has the process leave if it has no attachments.
+        leave_unused: makes the process leave if it has no attachments.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class DoorbellChores:
         if membership is None:
             return NET_S
         wake = Wake(membership, time.monotonic())
-        # Not by ``GuardedChores.do``: the followers wait for this, and caches are cold.
+        # Chores are called directly and not by ``GuardedChores.do``: followers wait for
+        # them, and after a sleep each further call is slow, as the caches are cold.
         for name, occasion, chore in CHORES:
             if occasion & wake.occasions:
                 try:
@@ -112,8 +113,8 @@ class DoorbellChores:
 
     def _see(self, wake: Wake) -> None:
         cancels, looks = wake.membership.news()
-        # By the clock, and not when a wait ends without a ring: under steady traffic
-        # rings never stop.
+        # The clock decides, because under steady traffic no wait ever ends without a
+        # ring.
         due = wake.now >= self._net_at
         if due:
             self._net_at = wake.now + NET_S
@@ -148,28 +149,28 @@ class DoorbellChores:
         self._mappings.forget_unused(wake.now)
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have the doorbell's thread run ``action``; may be called by ``__del__``."""
+        """Make the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._later.put(action)
         self._ring()
 
     def look_soon(self) -> None:
-        """Have the chores of ``NET`` run at once; from any thread."""
+        """Make the thread run the chores of ``NET`` at once; from any thread."""
         self._net_at = 0.0
         self._ring()
 
     def _ring(self) -> None:
         now = self._holder.now
         if now is not None:
-            # Also if this is the doorbell's thread: an action that a chore has deferred
-            # is then run soon, and not only after the next wait.
+            # The doorbell's thread rings too: then an action that one of its chores has
+            # deferred runs soon, and not only after the next wait.
             now.doorbell.ring()
 
     def do_later(self) -> None:
         """Run the actions that ``later`` has deferred."""
         while not self._later.empty():
             try:
-                # Without waiting: a thread that has the process leave calls this too,
-                # and may have taken the last action.
+                # This must not wait: a thread that makes the process leave calls
+                # ``do_later`` too, and may have taken the last action.
                 action = self._later.get_nowait()
             except queue.Empty:
                 return
@@ -177,7 +178,7 @@ class DoorbellChores:
 
 
 CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
-    # The board comes first, because followers wait for this.
+    # The board comes first, because followers wait for it.
     ('the board', WAKE, DoorbellChores._collect),
     ('the table', WAKE, DoorbellChores._see),
     ('leaving', WAKE, DoorbellChores._see_leaving),

@@ -1,9 +1,9 @@
 """The host of this process: the server that runs it as a worker, or nobody.
 
 The library asks the host two questions only (``Host``), and tells it that the process
-is alive. A deployment names the host, in each worker, by ``run_by``, so the library
-itself knows no server. Without a host the process is its own master, and is never told
-to leave.
+is alive. The deployment calls ``run_by`` in each worker to name the host, so the
+library itself knows no server. Without a host the process is its own master, and is
+never told to leave.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Host(Protocol):
         """Whether this process has been told to stop serving."""
 
     def notify(self) -> None:
-        """Tell the host that this process is alive, while a request has its thread."""
+        """Tell the host that this process is alive while a request has its thread."""
 
 
 class Nobody:
@@ -53,6 +53,21 @@ def run_by(host: Host) -> None:
     _host = host
 
 
-def current() -> Host:
-    """The host of this process, as named by now."""
-    return _host
+class Named:
+    """The host that ``run_by`` has named, looked up at each call.
+
+    An application may attach before its worker is forked, and only the worker knows its
+    host.
+    """
+
+    def masters(self) -> list[int] | None:
+        """As the named host says."""
+        return _host.masters()
+
+    def leaving(self) -> bool:
+        """As the named host says."""
+        return _host.leaving()
+
+    def notify(self) -> None:
+        """Tell the named host."""
+        _host.notify()

@@ -1,4 +1,4 @@
-"""The live producers of a process: told of cancels, and aborted when it leaves."""
+"""The live producers of a process: told of cancels, aborted when the process leaves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Attached(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether the attachment has been closed: it may have no streams any more."""
+        """Whether the attachment is closed: then it must have no streams any more."""
 
 
 class Producing(Protocol):
@@ -50,8 +50,9 @@ class LiveProducers:
     def add(self, producer: Producing) -> None:
         """Add a producer, before its first write.
 
-        An attachment is closed first, and ``abort`` is called then. So a producer is
-        either added in time, and ``abort`` finds it, or it is refused here.
+        ``Attachment.close`` first marks the attachment as closed, and then calls
+        ``abort``. So a producer is either added in time, and ``abort`` finds it, or it
+        is refused here.
 
         Raises:
             SupervisorUnavailable: the producer's attachment has been closed.

@@ -22,7 +22,7 @@ class LocalFollowers:
     Args:
         holder: holds the process's membership.
         connect: gets a membership if there is none.
-        later: has the doorbell's thread run an action.
+        later: makes the doorbell's thread run an action.
 
     Attributes:
         number: the number of followers.
@@ -44,8 +44,8 @@ class LocalFollowers:
         """Return the hub of all threads.
 
         Raises:
-            SupervisorUnavailable: as ``SupervisorLink.connect``, or the process has
-                left.
+            SupervisorUnavailable: as ``SupervisorLink.connect``, or because the process
+                has left.
         """
         self._connect()
         return self._holder.require().hubs.threads
@@ -76,11 +76,11 @@ class LocalFollowers:
         return 0 if now is None else segment.followers.everywhere(now.table.epoch)
 
     def drop(self, hub: Hub, watch: Watch, counted: bool) -> None:
-        """Forget a follower that was dropped without ``close``; for a ``__del__``.
+        """Forget a follower that was dropped without ``close``; ``__del__`` calls this.
 
         Args:
             hub: the hub of the follower.
-            watch: the watch that it shared.
+            watch: the watch of the follower's segment.
             counted: whether ``count`` has counted it.
         """
         self._later(functools.partial(self._forget, hub, watch, counted))
@@ -95,7 +95,8 @@ class LocalFollowers:
         now = self._holder.now
         if now is not None:
             now.hubs.loops.look_soon(False, True)
-            # In the doorbell's thread, which needs to know when to look next.
+            # The doorbell's thread looks itself, because it has to know when the next
+            # look is due.
             self._later(functools.partial(now.hubs.threads.look, everybody=True))
 
     def abandon(self) -> None:

@@ -4,9 +4,8 @@ The supervisor gives a slot when the process first says hello. A ``Membership`` 
 complete or absent: it has the slot, the doorbell that others ring, with its thread, the
 bells of other processes, and a share of the memory.
 
-If the process was away for too long, its next hello gets another slot, and it has
-another membership from then on. The hubs and their board, which followers rely on, move
-to the new slot.
+If a later hello of the process gets another slot, the process has another membership
+from then on. The hubs and their board, which followers rely on, move to the new slot.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Membership:
         lock: the lock on the slot.
         doorbell: the doorbell by which others ring this process.
         hubs: the hubs of this process.
-        want_room: has the supervisor asked for room; does not wait.
+        want_room: makes another thread ask the supervisor for room; does not wait.
 
     Attributes:
         bells: the bells of other processes.
@@ -95,8 +94,8 @@ class Membership:
         return (slot, epoch) == (self.slot, self.epoch) and self.alive
 
     def ring(self) -> None:
-        """Have the doorbell's thread do its chores soon."""
-        # The thread itself need not ring: it is doing them already.
+        """Make the doorbell's thread do its chores soon."""
+        # The thread itself need not ring: it is doing its chores already.
         if not self.doorbell.current:
             self.doorbell.ring()
 
@@ -170,8 +169,8 @@ class MembershipHolder:
             SupervisorUnavailable: this process has left meanwhile.
             LocalError: no doorbell can wait in the threads of this process.
         """
-        # All steps that can fail come first: half a membership would leave followers
-        # asleep.
+        # All steps that can fail come first, because half a membership would leave
+        # followers asleep.
         table = WorkerTable.attach(self._directory.table)
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
@@ -192,14 +191,15 @@ class MembershipHolder:
                     slot, epoch, table, lock, doorbell, hubs, want_room
                 )
             if before is not None:
-                # This process was away too long: the supervisor takes it for a new one.
+                # This process had a slot before: its hubs move to the new slot.
                 before.doorbell.stop()
                 hubs.board.move(table, slot, epoch)
                 hubs.loops.move(pipe_path(table, epoch))
                 for segment in mapped():
                     segment.followers.add(slot, epoch, 0)
         except BaseException:
-            # The next hello begins anew: without its thread, no membership is alive.
+            # A membership whose thread has ended is not alive, so the next hello begins
+            # anew.
             if doorbell is not None:
                 doorbell.stop()
             if before is not None:
@@ -208,7 +208,8 @@ class MembershipHolder:
                 lock.release()
             raise
         if before is not None and before.lock is not lock:
-            # Last, because until here this process has written words of the old slot.
+            # The old slot is released last, because until here this process has written
+            # words of that slot.
             before.lock.release()
 
     def _open_hubs(
@@ -233,7 +234,7 @@ class MembershipHolder:
         self.ring()
 
     def ring(self) -> None:
-        """Have the doorbell's thread do its chores soon, if there is a membership."""
+        """Make the doorbell's thread do its chores soon, if there is a membership."""
         now = self.now
         if now is not None:
             now.ring()

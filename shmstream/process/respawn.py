@@ -1,4 +1,4 @@
-"""Respawning the supervisor: each worker that sees that it has gone starts another."""
+"""Respawning: each worker that sees that the supervisor has gone starts another one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _RECONNECT_S = 2.0
 
 _AT_ONCE = 3
 _RESTLESS_S = 10.0
-"""Up to ``_AT_ONCE`` successors within this time are started without a pause. More come
-``_RESPAWN_S`` apart: supervisors that keep dying must not be started all the time."""
+"""Up to ``_AT_ONCE`` successors within this time are started without a pause. Further
+ones are started ``_RESPAWN_S`` apart: supervisors that keep dying must not be started
+all the time."""
 
 log = logging.getLogger('shmstream')
 
 
 class Respawner:
-    """Starts supervisors and has a process connect again, neither of them too often.
+    """Starts supervisors and makes the process connect again, but neither too often.
 
     Args:
         directory: the runtime directory.
@@ -41,8 +42,8 @@ class Respawner:
             none, no supervisor is started.
 
     Attributes:
-        had_one: whether this process has ever been connected to a supervisor: then the
-            log says that it has gone.
+        had_one: whether this process has ever been connected to a supervisor. Only then
+            does the log say that the supervisor has gone.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Respawner:
             if ended is None:
                 return
             if ended == REFUSED and now - self._spawned_at < _FAILED_S:
-                # It has logged why it cannot start, and the reason will not go within
-                # seconds.
+                # The supervisor has logged why it cannot start, and that reason will
+                # not go away within seconds.
                 return
         masters = self._masters()
         if not masters:
@@ -106,8 +107,9 @@ class Respawner:
     def _lost(self, now: float) -> bool:
         """Whether the supervisor that was started just now has served, or was killed.
 
-        Then another is started at once, because followers may wait for it: if a worker
-        died together with the supervisor, the next one ends the worker's streams.
+        Then another one is started at once, unless too many were started within
+        ``_RESTLESS_S``. Followers may wait for it: if a worker died together with the
+        supervisor, the next supervisor ends the worker's streams.
         """
         killed = self._spawned is not None and (self._spawned.poll() or 0) < 0
         if not (self._served or killed):

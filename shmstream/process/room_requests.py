@@ -66,7 +66,7 @@ class RoomRequests:
         except ShmstreamError as ex:
             log.warning('no answer about room: %s', ex)
         finally:
-            # After any exception too: a writer may wait for this.
+            # This is done after any exception too, because a writer may wait for it.
             if not answered:
                 self._ask_at = time.monotonic() + _RETRY_S
             room.answered(answered)

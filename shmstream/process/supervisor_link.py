@@ -84,7 +84,10 @@ class SupervisorLink:
         return True
 
     def look(self) -> None:
-        """Connect again if the supervisor has gone or misses a master; in a thread."""
+        """Connect again, in a thread of its own, if that is necessary.
+
+        It is if the supervisor has gone, or does not know one of the masters.
+        """
         if self.client.gone() or self._unknown_masters():
             self._respawner.reconnect(self._reconnect)
 

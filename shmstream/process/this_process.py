@@ -13,6 +13,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.room_share import RoomShare
 from shmstream.process.doorbell_chores import DoorbellChores
+from shmstream.process.host import Host
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.local_followers import LocalFollowers
 from shmstream.process.membership import MembershipHolder
@@ -34,10 +35,12 @@ class ThisProcess:
     Args:
         directory: the runtime directory.
         config, masters: as for ``SupervisorLink``.
-        leaving: whether this process has been told to stop serving.
-        leave: closes this if it has no attachments; called in a thread of its own.
+        host: the server that runs this process.
+        leave: closes this process's part if it has no attachments; called in a thread
+            of its own.
 
     Attributes:
+        host: the server that runs this process.
         attachments: one token for each attachment; without any, the process leaves.
         link: the connection to the supervisor.
         holder: holds the membership, once there is one.
@@ -51,11 +54,11 @@ class ThisProcess:
         directory: RuntimeDirectory,
         config: SupervisorConfig | None,
         masters: Callable[[], list[int]],
-        leaving: Callable[[], bool],
+        host: Host,
         leave: Callable[[ThisProcess], object],
     ) -> None:
         self.directory = directory
-        self.leaving = leaving
+        self.host = host
         self.attachments: set[object] = set()
         self._leave = leave
         self._leaving_now: threading.Thread | None = None
@@ -72,7 +75,7 @@ class ThisProcess:
             self.producers,
             self.mappings,
             self._room_requests,
-            leaving,
+            host.leaving,
             weakly(self.link.look, None),
             weakly(self._leave_unused, None),
         )
@@ -116,21 +119,29 @@ class ThisProcess:
 
     @property
     def here(self) -> bool:
-        """Whether this is still the process that this was made in, and not a fork."""
+        """Whether the caller runs in the process that made this, and not in a fork."""
         return self._pid == os.getpid()
 
     @property
     def bells(self) -> Bells:
-        """The bells of others; raises ``SupervisorUnavailable`` once this has left."""
+        """The bells of other processes.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().bells
 
     @property
     def room(self) -> RoomShare:
-        """The memory share; raises ``SupervisorUnavailable`` once this has left."""
+        """This process's share of the memory.
+
+        Raises:
+            SupervisorUnavailable: this process has left.
+        """
         return self.holder.require().room
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have the doorbell's thread run ``action``; may be called by ``__del__``."""
+        """Make the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._chores.later(action)
 
     # -- leaving ---------------------------------------------------------------------
@@ -144,8 +155,8 @@ class ThisProcess:
         return self._chores.on_wake()
 
     def _leave_unused(self) -> None:
-        # In another thread: leaving waits for the end of the doorbell's thread, which
-        # calls this.
+        # The process leaves in another thread: leaving waits for the end of the
+        # doorbell's thread, which calls this method.
         if self._closed:
             return
         if not self.attachments and self._leaving_now is None:
@@ -173,7 +184,7 @@ class ThisProcess:
     def close(self) -> None:
         """Leave the deployment; abort all producers that have not ended.
 
-        Returns when that is done, be it by another thread.
+        Returns when the process has left, also if another thread makes it leave.
         """
         self._closed = True
         with self._closing:
@@ -191,8 +202,8 @@ class ThisProcess:
         self._chores.do_later()
         self.holder.stop()
         self._room_requests.join()
-        # Before the connection is closed, which makes the supervisor look whether the
-        # slot is free.
+        # The slot is given back before the connection is closed: when the connection
+        # ends, the supervisor looks whether the slot is free.
         self.holder.leave()
         self.mappings.clear()
         self.link.close()

@@ -1,1 +1,1 @@
-"""The bytes: layout, states, fence and ring. Knows no file, process or event loop."""
+"""A stream's bytes: layout, states, fence, ring. No file, process or event loop."""

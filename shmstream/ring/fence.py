@@ -1,4 +1,4 @@
-"""The full memory barrier between "I published" and "who sleeps?".
+"""The full memory barrier between publishing bytes and asking which processes nap.
 
 Producer and follower run Dekker's handshake over two words::
 
@@ -8,8 +8,9 @@ Producer and follower run Dekker's handshake over two words::
     load nap  -> post if set          load mark  -> do not nap if there is one
 
 x86 keeps store-store and load-load order, but lets a load pass an earlier store.
-Without a fence both sides can read the old value, and the follower sleeps although
-bytes are there: measured 6 times in 9 million rounds, and never with the fence.
+Without a fence both sides can read the old value, and then the follower sleeps although
+bytes are there. Without the fence this was measured 6 times in 9 million rounds, and
+with the fence never.
 
 CPython has no function for a fence, but releasing a lock and then acquiring it is one.
 On x86 each of the two is a locked instruction, a full barrier by itself. On arm64 the
@@ -18,7 +19,7 @@ nothing before the release passes anything after the acquire. Acquiring first an
 releasing would *not* be a fence on arm64: the accesses on both sides may move into the
 critical section. The fence costs 0.1 us.
 
-This module is the only place that native code may replace.
+If native code ever replaces a part of shmstream, it may replace only this module.
 """
 
 from __future__ import annotations

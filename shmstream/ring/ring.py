@@ -12,8 +12,8 @@ PRODUCER                                    READER at ``offset``
 Why no lock: bytes below head never change until the dropped prefix has passed them, and
 the prefix is published *before* they are overwritten. A reader that saw a byte change
 therefore also sees the prefix beyond it (x86 keeps load-load and store-store order).
-Validating against head instead would accept torn copies: 109,729 in 8 seconds,
-measured.
+A check against head instead would accept torn copies: 109,729 of them were measured in
+8 seconds.
 
 SIGKILL may come after any step. After step 1, the ring has dropped a few bytes early.
 After step 2, the copied bytes are beyond head, so nobody reads them. After step 3, the
@@ -46,7 +46,7 @@ TAIL_ROOM = 1024
 """Bytes reserved beyond every append, for an error event when the memory runs out."""
 
 _ALL = 1 << 64
-"""Stands for "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
+"""This means "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
 
 Reserve = Callable[[int], int]
 """Backs the first n bytes of the ring with memory, or raises. Returns how many bytes
@@ -113,9 +113,9 @@ class RingWriter:
         if head + TAIL_ROOM > self._reserved:
             self._extend(min(head + TAIL_ROOM, self.capacity))
         if head - capacity > self._dropped:
-            # Kept in ``_dropped`` too: if the copy below fails (no memory), a shorter
-            # append must not lower the word again, because the bytes that it dropped
-            # may be half overwritten.
+            # The prefix is kept in ``_dropped`` too: if the copy below fails (no
+            # memory), a shorter append must not lower the word again, because the bytes
+            # that this append has dropped may be half overwritten.
             self._words[W_DROPPED] = self._dropped = head - capacity
         at = start % capacity
         end = at + size
@@ -224,8 +224,8 @@ class RingReader:
         try:
             return STATES[self._words[W_STATE]]
         except IndexError:
-            # The word was checked when the segment was mapped, so it has been damaged
-            # since.
+            # The word was valid when the segment was mapped, so it has been damaged
+            # since then.
             return State.ABORTED
 
     @property
@@ -259,7 +259,7 @@ class RingReader:
         return copy
 
     def views(self, offset: int) -> list[memoryview]:
-        """Return views of all bytes from ``offset`` on; only once nobody writes.
+        """Return views of all bytes from ``offset`` on. Nobody may write any more.
 
         Raises:
             OffsetLost: the ring has dropped the byte at ``offset``.

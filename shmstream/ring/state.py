@@ -1,4 +1,4 @@
-"""Session states. Everything that decides a session's state is here.
+"""The states of a session. Everything that decides a session's state is here.
 
 The producer writes one word (``State``), the supervisor another (cancelled), and the
 state that a reader is told is a pure function of the two::

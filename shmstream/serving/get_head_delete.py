@@ -20,17 +20,18 @@ of the newer stream.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
 from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
+from shmstream.serving.deployment import Deployment
 from shmstream.serving.headers import described
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
-from shmstream.streams import Streams
 
 PENDING_S = 5.0
 """How long a GET waits for a stream to begin."""
@@ -47,14 +48,14 @@ class Core:
     """Answers requests for the streams of a deployment. Raises nothing.
 
     Args:
-        streams: the deployment.
+        streams: the deployment: ``Streams``, or what has its methods.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Deployment) -> None:
         self._streams = streams
 
     def answer(self, request: Request) -> Reply | Later:
-        """Return the reply, or what to wait for before it. This does not wait."""
+        """Return the reply, or what to wait for first. Does not wait itself."""
         try:
             match request.method:
                 case 'GET' | 'HEAD':
@@ -99,8 +100,8 @@ class Core:
             raise StreamNotFound
         if asked is not None and asked != generation:
             raise StreamReplaced(generation)
-        # The order matters: if the stream has ended, the state that is read after that
-        # is final.
+        # ``finished`` is read first: if it is true, the state that is read after it is
+        # final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
@@ -157,6 +158,18 @@ class Core:
         return Reply(200, headers, rest, consumer)
 
 
+def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
+    """Return the reply to the request that has made a stream: all of it, live.
+
+    Args:
+        consumer: the stream, which is no longer pending.
+        leave: returns whether the follower is to be let go.
+    """
+    # ``finished`` is read before ``state``: the state is then final if it is true.
+    headers = described(consumer, 0, consumer.finished, consumer.state)
+    return Reply(200, headers, Live(consumer, 0, leave), consumer)
+
+
 def failed(request: Request, error: Exception) -> Reply:
     """Return the reply to a request whose handling has raised this error."""
     return bodiless(request, problem_of(error, str(request)).reply())
@@ -173,8 +186,9 @@ def bodiless(request: Request, reply: Reply) -> Reply:
 
 
 def _checked(owner: bytes) -> bytes:
-    # A ``TypeError``, so 500: this is the application's mistake. ``digest`` would raise
-    # ``InvalidConversationId`` for it, so 400, which blames the client.
+    # A wrong owner is the application's mistake. A ``TypeError`` becomes 500, which
+    # says so. ``digest`` would raise ``InvalidConversationId``, which becomes 400 and
+    # blames the client.
     if len(owner) != OWNER_BYTES:
         raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
     return owner

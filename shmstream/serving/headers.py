@@ -10,7 +10,8 @@ from shmstream.ring.state import State
 from shmstream.stream_end import EVENT_STREAM
 
 _ALWAYS = [
-    # No transform: if a proxy compressed the body, nobody could resume at an offset.
+    # ``no-transform``, because nobody could resume at an offset in a body that a proxy
+    # has compressed.
     (b'cache-control', b'no-store, no-transform'),
     (b'x-accel-buffering', b'no'),
     (b'x-content-type-options', b'nosniff'),

@@ -10,17 +10,17 @@ import json
 
 from shmstream.errors import InvalidConversationId
 from shmstream.ids import validate_id
+from shmstream.serving.deployment import Deployment
 from shmstream.serving.problems import JSON, Problem, problem_of
 from shmstream.serving.reply import Blocking, Reply
-from shmstream.streams import Streams
 
 MAX_IDS = 10_000
 MAX_BYTES = 1 << 20
 """The largest body of a request."""
 
 
-def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
-    """Describe the streams of the ids, and those whose id is ``ID::`` and more.
+def look_up(streams: Deployment, body: bytes, owner: bytes) -> Reply | Blocking:
+    """Describe each stream whose id is asked for, or begins with such an id and ``::``.
 
     Args:
         streams: the deployment.
@@ -59,7 +59,8 @@ def asked_ids(body: bytes) -> list[str]:
     """Return the ids that a body asks for, each once.
 
     Raises:
-        Problem: 400, the body is not of this form; 413, it has too many ids.
+        Problem: 400, the body is not an object with a list ``conversation_ids``; 413,
+            it has too many ids.
     """
     try:
         asked = json.loads(body)

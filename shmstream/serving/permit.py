@@ -28,20 +28,21 @@ class Grant:
 Verdict = bytes | Grant | Reply
 """What the client may do.
 
-Either an owner, whose streams the client may read and stop; or a grant; or a reply that
-refuses the request.
+A verdict is either an owner, whose streams the client may read and stop; or a grant; or
+a reply that refuses the request.
 """
 Permit = Callable[[Request], Verdict]
-"""Returns what the client of a request may do.
+"""A function that returns what the client of a request may do.
 
-It may raise ``Problem``; any other exception is answered with 500. It is called before
-the request is looked at. It must not block, because on an event loop all other requests
-would wait for it. ``shmstream.asgi`` takes a coroutine function as well.
+The function may raise ``Problem``; any other exception is answered with 500. It is
+called before anything in the request is checked. It must not block, because on an event
+loop all other requests would wait for it. ``shmstream.asgi`` takes a coroutine function
+as well.
 """
 
 
 def apply(verdict: Verdict, request: Request) -> Reply | None:
-    """Set the owner and generation of the request; return the refusal, if it is one."""
+    """Set the request's owner and generation; return the verdict if it is a refusal."""
     if isinstance(verdict, bytes):
         request.owner = verdict
     elif isinstance(verdict, Reply):

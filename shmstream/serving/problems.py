@@ -47,7 +47,8 @@ _TYPES = {
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 
 RETRY_S = 2
-"""``Retry-After`` in seconds by default: llama.cpp's web UI also retries after 2."""
+"""The default of ``Retry-After``, in seconds: llama.cpp's web UI also retries after 2.
+"""
 
 
 class Problem(Exception):

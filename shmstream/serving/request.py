@@ -28,9 +28,9 @@ class Request:
 
     Attributes:
         method: GET, HEAD, DELETE or another.
-        path: the part of the path after the path of all streams and the slash that
-            follows it, percent-encoded. Under ASGI it is as the client sent it; WSGI
-            servers decode the path, and it is encoded anew, but for slashes.
+        path: the rest of the request's path after the path of all streams and one
+            slash, percent-encoded. Under ASGI it is as the client sent it; WSGI servers
+            decode the path, and it is encoded anew, but for slashes.
         query: the query string as the client sent it.
         headers: names in lower case, and values. Under ASGI a header that the client
             has sent twice is here twice; WSGI servers join its values by a comma.
@@ -69,7 +69,7 @@ class Request:
         self.environment = {} if environment is None else environment
 
     def __str__(self) -> str:
-        # Without the query, which may hold a token.
+        # The query is left out, because it may hold a token.
         return f'{self.method} {self.path.decode("latin-1") or "/"}'
 
     def header(self, name: bytes) -> bytes | None:

@@ -19,7 +19,7 @@
     session_ids.py      finds sessions by the beginning of their ids
     holdings.py         the sessions and the memory of each owner
     shares.py           how owners share the limits
-    eviction.py         ended sessions that go to make room
+    eviction.py         removes ended sessions to make room
     segment_words.py    the words that cancel and evict a session
     adoption.py         sessions that a predecessor has left
     deaths.py           which live sessions to check for a dead producer
@@ -31,6 +31,6 @@
     config.py           limits and times, handed on to a successor
     process_limits.py   what the kernel allows the supervisor's process
 
-No byte of a stream passes through it: without a supervisor, streams go on, but no new
-stream can begin.
+No byte of a stream passes through the supervisor: without one, streams go on, but no
+new stream can begin.
 """

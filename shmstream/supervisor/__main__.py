@@ -37,7 +37,8 @@ def main() -> int:
         '--master', type=int, action='append', default=[], help='pid to work for'
     )
     args = parser.parse_args()
-    # The signal mask is inherited, and gunicorn's workers boot with these blocked.
+    # The signal mask is inherited, and gunicorn's workers boot with these signals
+    # blocked.
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
     )

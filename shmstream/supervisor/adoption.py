@@ -6,14 +6,16 @@
                wrong name
     .new-*     a session that was never completed: removed
     .gone-*    an evicted or replaced segment: counted while it is mapped. If it still
-               has its first name too, it was not replaced: only this name is removed
+               has its first name too, it was not replaced: only the name .gone-* is
+               removed
     others     not a file of shmstream: left alone, and logged
 
 A predecessor may have mapped more sessions than this supervisor has descriptors or
 mappings for. Then ended sessions are evicted, the oldest first. If none has ended, the
-rest is left for now: producers and readers of such a session go on, but it cannot be
-cancelled, counted, or ended for a producer that dies. Each second its adoption is tried
-again; until then requests for it are refused for want of room.
+remaining sessions are left for now. Producers and readers of such a session go on, but
+the supervisor cannot cancel or count it, and cannot end it if its producer dies. Each
+second its adoption is tried again; until it succeeds, requests for the session are
+refused for want of room.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ class Adoption:
                 self._try(path)
             else:
                 log.warning('%s is not a file of shmstream: left alone', path)
-        # Only now is the oldest ended session known, which has to go first.
+        # The oldest ended session has to go first, and only now is it known.
         self.adopt_left()
         for ex in list(self._left.values())[:1]:
             log.error(
@@ -127,7 +129,8 @@ class Adoption:
             else:
                 self._adopt_session(path)
         except OSError as ex:
-            # A new error: the one raised keeps objects of its traceback alive.
+            # A new exception is stored, because the one that was raised keeps the
+            # objects of its traceback alive.
             self._left[path] = OSError(ex.errno, ex.strerror)
             return False
         self._left.pop(path, None)

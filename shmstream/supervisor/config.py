@@ -28,8 +28,8 @@ class SupervisorConfig:
             has free when the deployment begins.
         owner_share: the part of ``max_sessions`` and of ``max_memory`` that one owner
             may have while there are several owners, 0 to 1 (``supervisor.shares``).
-        several_owners: whether to apply the shares from the start; if not, they apply
-            once there are several owners.
+        several_owners: whether the shares apply from the start; if not, they apply as
+            soon as there are several owners.
     """
 
     capacity: int = defaults.CAPACITY_BYTES
@@ -52,8 +52,8 @@ class SupervisorConfig:
     def load(cls, path: Path, default: SupervisorConfig | None = None) -> Self:
         """Read the settings that a predecessor saved; never fails.
 
-        Of a file of another version, the settings that this version knows are used. A
-        damaged file is ignored: an error would leave the deployment without a
+        From a file of another version, only the settings that this version knows are
+        used. A damaged file is ignored: an error would leave the deployment without a
         supervisor.
 
         Args:

@@ -14,7 +14,7 @@ from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
 
 @dataclass(frozen=True)
 class _Passed:
-    """A descriptor that is sent with a reply, and what to call if it cannot be."""
+    """A descriptor that is sent with a reply, and what to call if it cannot be sent."""
 
     fd: int
     undelivered: Callable[[], None]
@@ -43,7 +43,7 @@ class Connection:
         self.out.append((memoryview(encode(reply)), None))
 
     def send_pieces(self, pieces: Iterator[str]) -> None:
-        """Queue a reply of several frames, each made once the one before it is sent.
+        """Queue a reply of several frames; each is made when the one before is sent.
 
         The first frame is made now, so that an error in it can be the reply. The others
         are made one per turn of the loop, so that other connections are served between
@@ -58,7 +58,7 @@ class Connection:
         Args:
             reply: the reply.
             fd: the descriptor that is sent with it.
-            undelivered: called if the descriptor was never sent, once it is closed.
+            undelivered: called after the descriptor is closed, if it was never sent.
         """
         self.out.append((memoryview(encode(reply)), _Passed(fd, undelivered)))
 

@@ -101,8 +101,8 @@ class Creation:
         try:
             replaced, kept = self._link_aside(key)
             if replaced is not None:
-                # Cancelled before it is replaced: if the supervisor dies in between, no
-                # producer is left running that nobody can reach any more.
+                # The old session is cancelled before it is replaced: if the supervisor
+                # dies in between, no producer goes on that nobody can reach any more.
                 self._words.cancel(replaced)
             os.rename(aside, self._directory.segment(name))
         except BaseException:
@@ -119,7 +119,7 @@ class Creation:
             self._gone.keep(kept, owner)
         session = Session(key, name, segment)
         self._index.add(session)
-        # The room is reduced before the producer has the session and takes of it.
+        # The room is reduced before the producer gets the session and takes memory.
         self._eviction.made(session)
         return session, locked
 

@@ -2,10 +2,10 @@
 
 A check tries the lock of the segment's file: some ten system calls. When a worker dies,
 the kernel ends its connection, and its sessions are checked at once. But its locks may
-be released a moment later than its connection, and a producer may end without its
-process (an exception while it ends). So a slice of all live sessions is checked each
-second: with up to ``SLICE`` live sessions all of them, and with more, each session
-within as many seconds as there are slices.
+be released a moment later than its connection. And a producer may end while its process
+lives on, if an exception interrupts the producer's end. So a slice of all live sessions
+is checked each second. Up to ``SLICE`` live sessions are all checked each second. If
+there are more, each session is checked within as many seconds as there are slices.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ class Deaths:
         return list(self._by_epoch.get(epoch, ()))
 
     def due(self) -> list[Session]:
-        """The sessions to check in this turn: of workers that have gone, and of all."""
+        """The sessions to check in this turn.
+
+        That is a slice of the sessions of each worker that has gone, and a slice of all
+        sessions.
+        """
         due: dict[Session, None] = {}
         for epoch, sessions in self._by_epoch.items():
             if self._table.slot_of(epoch) is None:
@@ -63,7 +67,7 @@ class Deaths:
 def _slice(sessions: dict[Session, None]) -> dict[Session, None]:
     first = dict.fromkeys(islice(sessions, SLICE))
     if len(first) < len(sessions):
-        # Moved to the end of the queue.
+        # The sessions of this slice move to the end of the queue.
         for session in first:
             del sessions[session]
         sessions.update(first)

@@ -3,15 +3,16 @@
 ``shares`` decides which owner loses its oldest session. Of that owner's sessions, those
 that nobody maps are removed first, because they give their memory back at once. A
 mapped session becomes gone (``gone``), and holds its memory until it is mapped no more.
-So mapped sessions are evicted only until their bytes cover what is short.
+So mapped sessions are evicted only until they hold as many bytes as are short.
 
-Whether a session is mapped can only be found by trying, with some ten system calls. So
-one pass tries at most ``_PROBES`` mapped sessions in vain, and the next pass goes on
-from there. The oldest session is tried first, and one that was found mapped is tried
-again after all others.
+Only an attempt to remove a session shows whether it is mapped, and costs some ten
+system calls. So one pass tries at most ``_PROBES`` mapped sessions in vain, and the
+next pass goes on from there. The oldest session is tried first, and one that was found
+mapped is tried again after all others.
 
-Live streams may take the published room at any moment, which shows only when they are
-measured again. So a part of the room is not published, but kept for new sessions::
+Live streams may take the published room at any moment, and the supervisor sees that
+only when it measures them again. So a part of the room is not published, but kept for
+new sessions::
 
     limit   |   measured   |     published: live streams    | kept |
                                                               new sessions
@@ -61,7 +62,7 @@ class Eviction:
         holdings: the sessions and the memory of each owner.
         gone: the gone segments.
         evict: evicts an ended session, and drops it from the holdings.
-        forget: drops a session whose file has been removed from the holdings.
+        forget: drops from the holdings a session whose file has been removed.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Eviction:
     def refused(self, why: str) -> NoRoom:
         """Return the refusal; its ``soon`` says whether to ask again in a moment."""
         error = NoRoom(why)
-        # If this pass could not try all sessions, the next one goes on.
+        # If this pass could not try all sessions, the next pass goes on from there.
         error.soon = self._gone.soon or not self._probes
         return error
 
@@ -162,7 +163,7 @@ class Eviction:
         return self._holdings.memory + self._gone.memory
 
     def _owners(self, asker: bytes | None = None) -> int:
-        """The number of owners with sessions or gone segments; the asker is one."""
+        """The number of owners with sessions or gone segments, the asker included."""
         others = self._gone.owners if asker is None else {*self._gone.owners, asker}
         return len(self._holdings) + sum(o not in self._holdings for o in others)
 
@@ -223,13 +224,13 @@ class Eviction:
         return self._shares.refusal(self._owners(owner), live, firm)
 
     def made(self, session: Session) -> None:
-        """Note a new session: the published room is less by what it holds."""
+        """Note a new session: the published room shrinks by the bytes that it holds."""
         self._table.reduce_room(session.held)
         self._kept = max(self._kept - session.held, 0)
         holding = self._holdings.of(session.key[0])
         word = self._room_of(holding, self._owners(), self._table.room)
-        # Once the kept part is used up, the new session takes of the room that was
-        # published for its owner's other live streams: publish that anew.
+        # Once the kept part is used up, the new session takes from the room that was
+        # published for its owner's other live streams. So that room is published anew.
         for told in holding.live if self._kept < _NEED else (session,):
             told.words[W_OWNER_ROOM] = word
         holding.bound = holding.bound or bool(word)
@@ -256,8 +257,8 @@ class Eviction:
         room = max(min(limit - self._used, free), 0)
         self._kept = room // _KEPT
         room -= self._kept
-        # Before the room is published: a process that sees the new room begins to count
-        # anew, for each owner too.
+        # The owners' rooms are written before the room is published: a process that
+        # sees the new room begins to count anew, for each owner too.
         for holding in self._holdings.all():
             word = self._room_of(holding, owners, room)
             if word or holding.bound:

@@ -21,7 +21,7 @@ from shmstream.supervisor.session import Session
 
 
 class Finishing:
-    """Ends streams without a producer.
+    """Ends the streams of producers that have died.
 
     Args:
         directory: the runtime directory.
@@ -56,7 +56,7 @@ class Finishing:
         return aborted
 
     def finish(self, session: Session) -> bool:
-        """End a session's stream if its producer has died; return whether it had.
+        """End a session's stream if its producer has died; return whether it has died.
 
         Raises:
             OSError: the segment's file cannot be opened.

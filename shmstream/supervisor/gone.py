@@ -4,8 +4,8 @@ A file that is unlinked while it is mapped takes memory that nobody can see. So 
 another name first, and its bytes are counted until it can be removed::
 
     evict     if nobody maps it: unlink; else rename to .gone-<generation>
-    replace   link to .gone-<generation>, then rename the new segment over its name
-    look      a few times a second: remove those that nobody maps any more
+    replace   link to .gone-<generation>, then rename the new segment over the old name
+    look      a few times a second: remove the files that nobody maps any more
 
 Each process that maps a segment holds a shared lock on it, through the open file
 description that its mapping keeps (``segment.hold``), so the kernel knows of every
@@ -107,7 +107,7 @@ class Gone:
             log.warning('%s was removed by somebody else', session.digest)
             return None
         except FileExistsError:
-            # An earlier replacement that did not complete has left the name.
+            # The name was left by an earlier replacement that did not complete.
             pass
         return aside
 
@@ -124,8 +124,8 @@ class Gone:
             gone = remove(path)
             self._forget(path)
             if not gone:
-                # Counted anew, as its producer may have written meanwhile; and moved
-                # to the end, so that the next look tries others first.
+                # The file is counted anew, as its producer may have written meanwhile.
+                # It moves to the end, so that the next look tries others first.
                 self._count(path, owner)
             found = found or gone
         return found
@@ -174,8 +174,9 @@ def remove(path: Path) -> bool:
         log.warning('%s cannot be looked at: %s', path.name, ex.strerror)
         return False
     try:
-        # The producer's lock first: its holder may still take the shared lock, to map
-        # the segment. Once the producer's lock is free, nobody takes it again.
+        # The producer's lock comes first, because its holder may still take the shared
+        # lock to map the segment. Once the producer's lock is free, nobody takes it
+        # again.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hold_alone(fd)
         os.unlink(path)

@@ -44,7 +44,7 @@ class Holding:
         self.to_try: OrderedDict[Session, None] = OrderedDict()
         self.memory = 0
         self.live_memory = 0
-        # A predecessor may have published one.
+        # An earlier supervisor may have published a limit.
         self.bound = True
 
     @property

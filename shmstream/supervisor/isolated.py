@@ -18,9 +18,9 @@ def main() -> None:
     """Run the module ``sys.argv[2]``, with its dependencies in ``sys.argv[1]``."""
     dependencies, module = sys.argv[1:3]
     del sys.argv[1:3]
-    # At the end, so that nothing in that folder shadows the standard library.
+    # The folder goes last, so that nothing in it shadows the standard library.
     sys.path.append(dependencies)
-    # This package, and not another version that comes first on the path.
+    # Load this package, and not another version that comes first on the path.
     root = str(Path(__file__).resolve().parents[2])
     spec = PathFinder.find_spec('shmstream', [root])
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""Removing what a deployment leaves; one line is logged of what cannot be removed."""
+"""Removing what a deployment leaves; one log line says what cannot be removed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Leftovers:
         self._remove_if(path, lambda mode: not stat.S_ISDIR(mode))
 
     def _remove_if(self, path: Path, fits: Callable[[int], bool]) -> None:
-        # One action, so that a file that goes at any moment is no error.
+        # Both steps are one action: if the file goes at any moment, that is no error.
         def look_and_unlink() -> None:
             if fits(os.lstat(path).st_mode):
                 os.unlink(path)
@@ -49,7 +49,7 @@ class Leftovers:
     def remove_bells(self, directory: RuntimeDirectory, token: int) -> None:
         """Remove all pipes, and all semaphores of the table with this token.
 
-        They are found by their names and not in the table, which may be damaged.
+        They are found by their names, not through the table, which may be damaged.
 
         Args:
             directory: the runtime directory.

@@ -57,8 +57,8 @@ def begin(
     """
     found = _adopt(directory)
     if isinstance(found, WorkerTable):
-        # The settings were decided when this life began, and the process that started
-        # this successor may have given others.
+        # The settings that this life began with stay valid, even if the process that
+        # started this successor has given others.
         config = SupervisorConfig.load(directory.settings, given)
         try:
             config.save(directory.settings)
@@ -77,7 +77,7 @@ def begin(
 
 
 def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
-    """Return the table if it is in use; otherwise its first words, or None without one.
+    """Return the table if it is in use, else its first words; None: there is no table.
 
     Raises:
         DirectoryRefused: as ``begin``.
@@ -105,7 +105,8 @@ def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
         else:
             if not nobody:
                 return table
-            # A worker that has just got a slot in this table finds its epoch gone.
+            # If a worker has just got a slot in this table, it will find that its epoch
+            # is no longer there.
             for slot in range(MAX_SLOTS):
                 table.free(slot)
         return head

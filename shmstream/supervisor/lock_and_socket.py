@@ -34,8 +34,8 @@ def take_lock(directory: RuntimeDirectory) -> int:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A supervisor that ends removes the file: this may have locked a file that
-            # has no name any more.
+            # A supervisor that ends removes the file: this process may have locked a
+            # file that has no name any more.
             if os.fstat(fd).st_ino == os.stat(directory.lock).st_ino:
                 return fd
         except BlockingIOError:

@@ -19,9 +19,9 @@ class MasterWatch:
     Args:
         selector: watches the pidfds.
         all_gone: called when no master is left.
-        bound: whether the supervisor is started for masters. One that is not works on
-            without any, until it is told to stop; but once a master has joined, it ends
-            when no master is left.
+        bound: whether the supervisor was started for masters. If not, it works without
+            masters until it is told to stop. But as soon as a master has joined, the
+            supervisor ends when no master is left.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MasterWatch:
         try:
             fd = os.pidfd_open(pid)
         except (OSError, OverflowError) as ex:
-            # EINVAL or ENOENT: the number is a thread's by now, so the master has gone.
+            # EINVAL or ENOENT: a thread has this number now, so the master has gone.
             gone = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
             if isinstance(ex, OSError) and ex.errno not in gone:
                 raise

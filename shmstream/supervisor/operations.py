@@ -97,7 +97,7 @@ class Operations:
         connection.slot, connection.epoch = self._workers.hello(
             int(request['pid']), request.get('slot'), request.get('epoch')
         )
-        # Each worker's share becomes smaller.
+        # With one more worker, each worker's share becomes smaller.
         self._registry.look_at_room()
         connection.send(
             {'ok': True, 'slot': connection.slot, 'epoch': connection.epoch}
@@ -162,7 +162,8 @@ class Operations:
         connection.send_pieces(self._described(self._registry.everything()))
 
     def _described(self, keys: list[Key]) -> Iterator[str]:
-        # By their keys, so that a peer that reads slowly keeps no segment mapped.
+        # Only keys are kept while the reply is sent, so that a peer that reads slowly
+        # keeps no segment mapped.
         for at in range(0, max(len(keys), 1), PIECE):
             piece = ','.join(self._registry.describe(keys[at : at + PIECE]))
             more = 'true' if at + PIECE < len(keys) else 'false'
@@ -194,6 +195,7 @@ def _owner(request: Message) -> bytes:
 
 
 def _asked(request: Message) -> int:
-    # Never later than now: the stream would seem newer than one that is asked for next.
+    # The time is never later than now, because the stream would then seem newer than a
+    # stream that is asked for after it.
     now_ns = clock.now_ns()
     return max(min(int(request.get('asked', now_ns)), now_ns), 0)

@@ -9,7 +9,7 @@ from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
 
 RECHECK_S = 1.0
-"""Seconds between checks for producers that ended without their process."""
+"""Seconds between two checks of slots, of dead producers, and of streams to adopt."""
 
 ROOM_S = 0.2
 """Seconds between measurements of the memory that is left."""
@@ -24,7 +24,8 @@ def start_chores(
 ) -> None:
     """Set a timer for each of the chores.
 
-    Each timer runs first at once: else supervisors that die young would never collect.
+    Each chore runs at once for the first time: otherwise, if supervisors keep dying
+    early, none of them would ever collect.
 
     Args:
         timers: the supervisor's timers.

@@ -78,7 +78,9 @@ class Registry:
         self._adoption.adopt_left()
 
     def _evict_oldest(self) -> bool:
-        """Evict the oldest ended session of the owner with most; False if none ended.
+        """Evict the oldest ended session of the owner with most sessions.
+
+        Returns False if no session has ended.
 
         The owner of the session that needs the place is not known: its segment cannot
         be mapped yet.
@@ -164,7 +166,7 @@ class Registry:
             self._unlink(session)
 
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
-        """Find each session whose id is one of these or begins with it and ``::``.
+        """Find each session whose id is one of these or begins with one and ``::``.
 
         The keys are in the order of the ids; each session is found once.
         """
@@ -175,7 +177,7 @@ class Registry:
         return [session.key for session in self._index.all()]
 
     def describe(self, keys: Iterable[Key]) -> list[str]:
-        """Describe the sessions with these keys (JSON texts), but not removed ones."""
+        """Describe the sessions with these keys, as JSON texts; skip removed ones."""
         there = map(self._index.get, keys)
         return [session.describe() for session in there if session is not None]
 

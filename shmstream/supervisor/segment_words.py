@@ -1,7 +1,7 @@
 """The supervisor's own words in a segment: cancelled, and evicted.
 
-After it has written one, it rings the processes that follow, and on a cancel the
-producer's process too.
+After the supervisor has written one, it rings the processes that follow the stream, and
+on a cancel the producer's process too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shmstream.wakeups.ring_others import Bells
 
 
 class SegmentWords:
-    """Writes these words, and rings the processes that have to see them.
+    """Writes these two words, and rings the processes that have to see them.
 
     Args:
         table: the worker table.
@@ -35,7 +35,7 @@ class SegmentWords:
         self._mark(session, cancel=False, evict=True)
 
     def cancel_and_evict(self, session: Session) -> None:
-        """Do both, with one ring."""
+        """Do both; the processes that follow are rung only once."""
         self._mark(session, cancel=True, evict=True)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:

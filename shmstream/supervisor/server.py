@@ -74,7 +74,8 @@ class Supervisor:
     ) -> None:
         self._directory = directory
         self._stopping = False
-        # The lock comes first: without it, this must make nothing in the directory.
+        # The lock comes first: without it, a process must make nothing in the
+        # directory.
         self._lock = take_lock(directory)
         try:
             # A predecessor that just ended may have removed the folder of sessions.
@@ -98,7 +99,8 @@ class Supervisor:
         self._connections: set[Connection] = set()
         self._listener = listen(directory)
         self._listen_on()
-        # A signal writes to one end, and so wakes the loop, which waits on the other.
+        # A signal writes to one end, and so wakes the loop, which waits on the other
+        # end.
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._selector.register(
@@ -206,7 +208,8 @@ class Supervisor:
         except BlockingIOError:
             return
         except OSError as ex:
-            # Out of descriptors: the socket stays readable, so ignore it for a while.
+            # There are no descriptors left. The listening socket stays readable, so it
+            # is ignored for a while.
             log.error('cannot accept: %s', ex)
             self._selector.unregister(listener)
             self._timers.once('accepting', ACCEPT_PAUSE_S, self._listen_on)

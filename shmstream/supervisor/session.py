@@ -72,7 +72,8 @@ class Session:
     def asked_for_after(self, asked_ns: int) -> bool:
         """Whether its producer asked for it after this moment, in ns since boot."""
         asked = self.segment.asked
-        # A moment in the future is of an earlier boot, also where boots have no ids.
+        # A moment in the future belongs to an earlier boot. This test works also where
+        # boots have no ids.
         of_this_boot = asked.boot == clock.BOOT and asked.now_ns <= clock.now_ns()
         return of_this_boot and asked.now_ns > asked_ns
 
@@ -103,6 +104,7 @@ class Session:
             f',"generation":"{self.segment.generation}"}}'
         )
         if final:
-            # Kept, as nothing of it changes any more, and a look-up may find thousands.
+            # The text is kept, because nothing in it changes any more, and a look-up
+            # may find thousands of sessions.
             self._described = text
         return text

@@ -1,19 +1,19 @@
 """The ids of all sessions, sorted for each owner.
 
 In a sorted list all ids that begin with ``a::`` stand side by side, and a look-up cuts
-them out. Each id is in the list once. An entry for every ``::`` in an id would be five
-hundred entries for an id of colons.
+them out. Each id is in the list once. (With an entry for every ``::`` in an id, an id
+of colons only would need five hundred entries.)
 
 A client chooses both the ids of its sessions and up to ten thousand ids of a look-up.
-If these begin with each other, many of them find the same sessions::
+If some of these ids are beginnings of others, many of them find the same sessions::
 
     asked     a::b    a    a    a::c
     ids       a  a::b  a::b::1  a::b::2  a::c  a::d  b
     found         ------------------                        by a::b
               --                         ----------         by a: the rest
 
-So a session that has been found is skipped from then on: a look-up costs as much as
-there are sessions, however many ids find each.
+So a session that has been found is skipped from then on: the cost of a look-up depends
+on the number of sessions, and not on how many ids find each of them.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class SessionIds:
     def found_by(self, owner: bytes, asked: Iterable[str]) -> list[str]:
         """Return the ids that were asked for, and those that begin with one and ``::``.
 
-        They are returned in the order asked, each once. An empty id finds nothing,
-        because no session has one.
+        Each id is returned once, in the order in which they were asked for. An empty id
+        finds nothing, because no session has an empty id.
         """
         ids = self._ids.get(owner, [])
         found: list[str] = []
         taken = bytearray(len(ids))
 
         def take(first: int, end: int) -> None:
-            # Both searches are memchr: even five hundred nested ranges over all ids
-            # cost less than to describe some of the sessions.
+            # Both calls of ``find`` use memchr: even five hundred nested ranges over
+            # all ids cost less than describing some of the sessions.
             while (first := taken.find(0, first, end)) >= 0:
                 stop = taken.find(1, first, end)
                 stop = end if stop < 0 else stop

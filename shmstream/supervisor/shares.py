@@ -2,14 +2,14 @@
 
 An owner is what an API key stands for, or the ``owner`` of the library. The shares
 apply as soon as there are two owners; a single owner may use everything. They cannot
-wait until the second owner needs room: no stream may be stopped to make room (I8), and
-no memory can be taken from a reader that maps it.
+wait until the second owner needs room: no stream may be stopped to make room, and no
+memory can be taken from a reader that maps it.
 
-The memory that an owner holds is of three kinds. Live sessions keep theirs until their
-producers end them. Ended sessions can be evicted; but if a reader maps one, its memory
-becomes the third kind: gone (``gone``). That is freed when the last reader lets go:
-readers of an evicted session are cut, but not at once. So gone memory counts as its
-owner's, whoever the readers are::
+The memory that an owner holds is of three kinds. Live sessions keep their memory until
+their producers end them. Ended sessions can be evicted; but if a reader maps one, its
+memory becomes the third kind: gone (``gone``). Gone memory is freed when the last
+reader lets go: readers of an evicted session are cut, but not at once. So gone memory
+counts as the memory of the session's owner, whoever the readers are::
 
     |     live     |     gone     |     ended     |
     |<----------- firm ---------->|
@@ -17,29 +17,30 @@ owner's, whoever the readers are::
 
 * **Memory** is divided. An owner may hold no more than its share of the limit, and its
   firm memory may be no more than its share of seven eighths of the limit. An owner that
-  would exceed this is refused, and no other owner is. When an owner holds more than its
-  share of the seven eighths, its ended sessions are evicted, the oldest first. No owner
-  may use another's share, not even for ended sessions, because these may be mapped when
-  the other owner needs it. Each live stream is told how much of its owner's share is
-  left, so that streams cannot outgrow it (``memory.room_share``).
+  would exceed these bounds is refused, and no other owner is. When an owner holds more
+  than its share of the seven eighths, its ended sessions are evicted, the oldest first.
+  No owner may use another owner's share, not even for ended sessions, because these may
+  be mapped when the other owner needs its share. Each live stream is told how much of
+  its owner's share is left, so that streams cannot outgrow the share
+  (``memory.room_share``).
 * **Sessions**: evicting a session frees its place at once, even if it is mapped. So the
   bound is on an owner's live sessions only, and ended sessions may fill all places that
   nobody needs.
 
 The last eighth is for live streams to grow in, before ended sessions are evicted.
 
-So with two owners and a share of a half each, an owner that keeps within its share (of
-seven eighths, for what it holds) loses nothing to the other owner. It is never refused
-for what the other holds or maps, and none of its live streams is aborted for want of
-memory.
+So with two owners and a share of a half each, an owner that holds no more memory than
+its share of seven eighths loses nothing to the other owner. An owner within its share
+is never refused for what the other owner holds or maps, and none of its live streams is
+aborted for want of memory.
 
 If the shares add up to more than the limit (three owners with a half each, or a share
 of one), not every owner can have its share: they are served in the order in which they
 ask. For an owner that asks, its own ended sessions are evicted first. Then those of
 the owner that holds most are evicted, as long as that owner holds more than an equal
-part, and no less than the asker would hold. So an owner within an equal part loses
-nothing to another, and an asker may be refused while the others' memory is firm, or
-within their equal parts.
+part, and no less than the asker would hold. So an owner that holds no more than an
+equal part loses nothing to another owner. And an asker may be refused: if the others'
+memory is firm, or if each of them holds no more than an equal part.
 """
 
 from __future__ import annotations
@@ -120,14 +121,14 @@ class Shares:
         return max(held - self._most, 0) if self.several(owners) else 0
 
     def growth(self, owners: int, holding: Holding) -> int | None:
-        """Bytes that an owner's live streams may still take; None: no such bound."""
+        """Bytes that an owner's live streams may still take; None: no bound applies."""
         if not self.several(owners):
             return None
         rest = min(self._memory - holding.firm, self._most - holding.held)
         return max(rest, 0)
 
     def shortage(self, sessions: int, memory: int) -> str | None:
-        """Say which limit this many sessions or bytes exceed; None if they do not."""
+        """Say which limit so many sessions or bytes exceed; None if they fit."""
         if sessions > self._config.max_sessions:
             return f'{self._config.max_sessions} sessions'
         if memory > self._config.max_memory:
@@ -148,7 +149,7 @@ class Shares:
             owners: the number of owners.
             asker: the owner that needs memory; it loses first.
             holdings: of all owners.
-            need: bytes that it needs.
+            need: bytes that the asker needs.
             there: bytes that all owners share.
         """
         least = max(self._sure(owners, there) + 1, asker.held + need)

@@ -1,9 +1,9 @@
 """Starting a supervisor process, if there is none yet.
 
-No module of the application can shadow what its interpreter imports::
+No module of the application can shadow a module that the supervisor imports::
 
     -P                  no modules from the working directory
-    no PYTHONPATH       no modules from there before the standard library
+    no PYTHONPATH       no modules from that path before the standard library
     isolated.py         this package, from where it was loaded here
     end of sys.path     the folder that ``posix_ipc`` was loaded from
     cwd /               keeps no other file system busy
@@ -64,8 +64,8 @@ class Account:
     def of(cls, uid: int, gid: int, initgroups: bool) -> Account:
         """The account of a worker with these settings of gunicorn.
 
-        As in gunicorn, 0 means no change, and the supplementary groups stay the
-        master's without ``initgroups``.
+        As in gunicorn, 0 means no change, and without ``initgroups`` the supplementary
+        groups are those of the master.
         """
         groups = None
         if gid and uid and initgroups:
@@ -92,7 +92,7 @@ ME = Account()
 
 
 class SupervisorRefused(SupervisorUnavailable):
-    """The supervisor ended at once; the reason is on stderr, its own or Python's."""
+    """The supervisor ended at once; it or Python has written the reason to stderr."""
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -128,8 +128,8 @@ def spawn(
     for pid in masters:
         command += ['--master', str(pid)]
     # The supervisor gets its settings as arguments, and needs no secrets (API keys).
-    # Other PYTHON* variables than PYTHONPATH stay: the interpreter may need them, such
-    # as PYTHONHOME.
+    # All PYTHON* variables but PYTHONPATH stay: the interpreter may need them (such as
+    # PYTHONHOME).
     env = {
         name: value
         for name, value in os.environ.items()
@@ -187,7 +187,8 @@ def start(
                 ) from ex
         time.sleep(_POLL_S)
         if ended == 0:
-            # It ended because of another supervisor, but that one is just leaving.
+            # It ended because there was another supervisor. But that one does not
+            # answer, because it is just leaving.
             process = spawn(directory, config, masters, account)
 
 

@@ -1,4 +1,4 @@
-"""Timers by name: they run what is due, and each is guarded by itself."""
+"""Timers by name: they run what is due; a failure of one stops no other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timers:
         self._timers: dict[str, _Timer] = {}
 
     def every(self, name: str, every_s: float, action: Callable[[], object]) -> None:
-        """Run an action as soon as possible, and every ``every_s`` seconds then."""
+        """Run an action as soon as possible, and then every ``every_s`` seconds."""
         self._timers[name] = _Timer(action, every_s, time.monotonic())
 
     def once(self, name: str, in_s: float, action: Callable[[], object]) -> None:
@@ -36,7 +36,7 @@ class Timers:
         self._timers[name] = _Timer(action, None, time.monotonic() + in_s)
 
     def hasten(self, name: str, in_s: float) -> None:
-        """Have the timer of this name run in ``in_s`` seconds at the latest."""
+        """Make the timer of this name run in ``in_s`` seconds at the latest."""
         timer = self._timers[name]
         timer.due = min(timer.due, time.monotonic() + in_s)
 

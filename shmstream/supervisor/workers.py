@@ -23,7 +23,7 @@ log = logging.getLogger('shmstream')
 class Workers:
     """Gives out slots, and makes and unlinks their bells.
 
-    A slot is a worker's while the worker is connected, or holds the slot's lock
+    A slot belongs to a worker while the worker is connected, or holds the slot's lock
     (``memory.slot_locks``).
 
     Args:
@@ -73,7 +73,8 @@ class Workers:
             raise NoRoom(f'no room for a board: {ex.strerror}') from ex
         epoch = random_bits(63) | 1
         try:
-            # Into the table first, because a clean-up after a crash goes by the table.
+            # The table comes first: if the supervisor dies after this line, its
+            # successor finds the epoch in the table and unlinks the bells.
             self._table.take(slot, epoch, pid)
             self._make_bells(slot, epoch)
         except BaseException:
@@ -117,7 +118,8 @@ class Workers:
                 with contextlib.suppress(OSError):
                     pipe_path(self._table, epoch).unlink()
         finally:
-            # Last, because a clean-up after a crash goes by the table.
+            # The slot is freed last: if the supervisor dies before this line, its
+            # successor finds the epoch in the table and unlinks the bells.
             self._table.free(slot)
 
     def drop_absent(self) -> None:

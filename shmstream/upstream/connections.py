@@ -104,8 +104,8 @@ class Upstream:
         self._base = settings.upstream
         self._key = settings.upstream_api_key
         self._first_byte_s = settings.upstream_first_byte_timeout
-        # The whole answer has no time limit, because a generation may take hours. Only
-        # silence has a limit.
+        # The whole answer has no time limit, because it may take hours. Only silence
+        # has a limit.
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=None,

@@ -104,8 +104,9 @@ class GreenletDoorbell(Doorbell):
         return True
 
     def ring(self) -> None:
-        """As ``Doorbell.ring``; from any thread, also one that gevent does not know."""
-        with contextlib.suppress(BlockingIOError, ValueError):  # full; or closed
+        """As ``Doorbell.ring``; from any thread, even one that gevent does not know."""
+        # The pipe may be full of rings, or closed.
+        with contextlib.suppress(BlockingIOError, ValueError):
             os.write(self._pipe.fileno(), b'!')
 
     def stop(self) -> None:

@@ -12,8 +12,8 @@ from shmstream.guarded_chores import GuardedChores
 from shmstream.wakeups.semaphore import SteadyWait, post
 
 NET_S = 0.2
-"""The longest time that anything sleeps without looking: the safety net. llama.cpp
-wakes at this interval too."""
+"""The safety net: nothing sleeps for longer than this without looking. llama.cpp wakes
+at this interval too."""
 
 _MAX_DRAIN = 100_000
 
@@ -68,9 +68,9 @@ class Doorbell:
     def _wait(self, wait_s: float) -> bool:
         try:
             rung = self._acquire(wait_s)
-            # Drained before ``on_wake`` looks: a post that is drained after the look
-            # would be lost. The value is asked first, because an acquire in vain
-            # raises, and that costs a lot.
+            # The semaphore is drained before ``on_wake`` looks: a post that is drained
+            # after the look would be lost. The value is read first, because an acquire
+            # that finds no post raises an exception, and that costs a lot.
             for _ in range(_MAX_DRAIN):
                 if not rung or not self._semaphore.value or not self._acquire(0):
                     break
@@ -83,8 +83,8 @@ class Doorbell:
 
     def _acquire(self, wait_s: float) -> bool:
         if wait_s > 0 and self._steady is not None:
-            # By a clock that nobody sets back: a wait by the wall clock would last
-            # longer by as much as that is set back.
+            # This waits by a clock that nobody can set. A wait by the wall clock would
+            # last longer if somebody set that clock back.
             return self._steady.acquire(wait_s)
         try:
             self._semaphore.acquire(wait_s)
@@ -121,8 +121,8 @@ class Doorbell:
         # If the ring fails, the thread wakes up by itself within ``NET_S``.
         self.ring()
         if self._thread.ident is not None:
-            # ``join`` alone is not enough: once a signal handler has interrupted it, it
-            # takes the thread for ended.
+            # ``join`` alone is not enough: if a signal handler interrupts it, Python
+            # regards the thread as ended from then on.
             self._ended.wait()
             self._thread.join()
         if self._steady is not None:

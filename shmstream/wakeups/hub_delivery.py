@@ -49,10 +49,11 @@ class _Iterated:
 
 
 class _Begun:
-    """The rest of a coroutine whose first step the hub has made, and that now waits.
+    """A coroutine whose first step the hub has made, and that now waits.
 
-    Awaiting this goes on as if the awaiting task had made the first step too: the
-    coroutine sees first that its wait failed, or that the task is cancelled.
+    The task that awaits this object makes all further steps, as if it had made the
+    first one too. If the wait fails or the task is cancelled, the coroutine gets that
+    exception where it waits.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Delivery:
         watch: the watch of the segment that it follows.
         cursor: the follower's offset.
         send: sends bytes to the reader.
-        write: tried before ``send``; None: there is no such way.
+        write: tried before ``send``; None: there is no such function.
     """
 
     def __init__(
@@ -146,20 +147,22 @@ class Delivery:
             await self._begun
 
     def wake(self) -> None:
-        """Have the task go on: something else than new bytes has happened."""
+        """Make the task go on: something other than new bytes has happened."""
         if not self._parked.done():
             self._parked.set_result(None)
 
     def take(self, at: int, data: bytes) -> None:
-        """Hand on ``data``, which begins at ``at``, unless the task wakes up anyway."""
+        """Hand on ``data``, of offset ``at``, unless the task will wake up anyway."""
         parked, cursor = self._parked, self._cursor
         if parked.done():
             return
         if cursor.offset != at:
-            # The follower's next byte is not the first of ``data``: its task looks.
+            # The follower's next byte is not the first of ``data``, so the follower's
+            # task has to look.
             parked.set_result(None)
             return
-        # Moved before the bytes are sent: even after an error none may be sent twice.
+        # The offset moves before the bytes are sent, so that no byte is sent twice, not
+        # even after an error.
         cursor.offset = at + len(data)
         cursor.delivered = True
         try:
@@ -174,8 +177,8 @@ class Delivery:
             self._begun = _Begun(sending, waits_for)
             parked.set_result(None)
         except asyncio.CancelledError:
-            # No exception may leave this method: all other takers have their turn in
-            # the same call of the hub.
+            # No exception may leave this method, because the other takers have their
+            # turn in the same call of the hub.
             parked.cancel()
         except Exception as ex:
             parked.set_exception(ex)

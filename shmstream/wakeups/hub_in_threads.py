@@ -17,7 +17,7 @@ from shmstream.wakeups.shared_board import Board
 
 
 class _LockWaiter:
-    """A lock that is held until the wake: cheaper than an ``Event``."""
+    """Holds a lock until ``wake`` releases it; this is cheaper than an ``Event``."""
 
     __slots__ = ('lock',)
 
@@ -44,7 +44,7 @@ class ThreadHub:
         self._hub = FollowHub(board, ring)
         if by_pipe:
             board.ring_by_pipe(self._hub)
-        # Reentrant: a garbage collection while it is held may close a follower.
+        # Reentrant: while the lock is held, a garbage collection may close a follower.
         self._lock = threading.RLock()
 
     def look(self, look_at_all: bool = False, everybody: bool = False) -> float:
@@ -61,11 +61,12 @@ class ThreadHub:
                 self._hub.look_at_all()
             if self._hub.awake:
                 self._hub.tick()
-            # After the tick, in which the hub may have gone to sleep and collected new
-            # marks.
+            # The look comes after the tick, because in the tick the hub may have gone
+            # to sleep and collected new marks.
             self._hub.look(time.monotonic())
             if self._hub.pending:
-                # Marks that were collected on the way to a nap: no ring comes for them.
+                # These marks were collected on the way to a nap: no ring comes for
+                # them.
                 return 0.0
             return TICK_S if self._hub.awake else NET_S
 
@@ -91,7 +92,8 @@ class ThreadHub:
 
         Args:
             watch: the watch of the segment.
-            seen: the header's snapshot, taken *before* there was nothing to read.
+            seen: the header's snapshot, taken *before* the caller found nothing to
+                read.
             wait_s: return after this many seconds in any case; None: ``NET_S``.
         """
         waiter = _LockWaiter()

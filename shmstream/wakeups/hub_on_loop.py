@@ -66,7 +66,8 @@ class LoopHub:
             look_at_all: look also at watches that are not marked.
             everybody: wake all followers, whatever has happened to their streams.
         """
-        # Set before ``_look_is_due`` is read: the turn that clears it acts on these.
+        # Both flags are set before ``_look_is_due`` is read, so the turn of the loop
+        # that clears ``_look_is_due`` acts on them.
         if look_at_all:
             self._all = True
         if everybody:
@@ -85,7 +86,7 @@ class LoopHub:
 
     @property
     def behind(self) -> bool:
-        """Whether a segment has changed that the hub has not seen; from any thread."""
+        """Whether a segment has changed since the hub's last look; from any thread."""
         return self._hub.behind
 
     @property
@@ -96,7 +97,7 @@ class LoopHub:
     def on_its_thread(self, action: Callable[[], None]) -> None:
         """Run ``action`` on the loop's thread, or here if no thread runs the loop."""
         if self.loop.is_running() and _running() is not self.loop:
-            with contextlib.suppress(RuntimeError):  # it has closed
+            with contextlib.suppress(RuntimeError):  # the loop has closed
                 self.loop.call_soon_threadsafe(action)
                 return
         action()
@@ -109,8 +110,8 @@ class LoopHub:
     def look(self) -> None:
         """Look at the marked watches now, in the loop's thread.
 
-        A producer calls this before it writes more than the ring can hold beyond what
-        was delivered.
+        A producer on this loop calls this between two writes, so that the loop's
+        followers get the bytes before the ring drops them.
         """
         self._look_now()
 
@@ -135,7 +136,7 @@ class LoopHub:
             self._bell = PipeBell(self.loop, path, self._on_ring)
         except (OSError, RuntimeError) as ex:
             # A NotImplementedError (which is a RuntimeError) says that this loop cannot
-            # wait for descriptors; any other RuntimeError, that it is closed.
+            # wait for descriptors; any other RuntimeError says that the loop is closed.
             log.warning(
                 'the pipe cannot ring the event loop, the doorbell thread does: %s', ex
             )
@@ -155,8 +156,8 @@ class LoopHub:
         self._hub.close()
 
     def _on_ring(self) -> None:
-        # Set, so that the marks collected here schedule no other turn of the loop: the
-        # look below sees them.
+        # This is set, so that the marks collected here schedule no other turn of the
+        # loop: the look below sees these marks.
         self._look_is_due = True
         try:
             self._board.collect_on_ring()
@@ -186,11 +187,11 @@ class LoopHub:
         try:
             self._hub.tick()
         finally:
-            # Even after an exception: while a hub is awake, nobody rings, so its ticks
-            # must go on.
+            # The ticks go on even after an exception, because nobody rings while a hub
+            # is awake.
             self._ticking = self._hub.awake
             if self._ticking:
-                # The loop comes late because it is busy: tick less often.
+                # The loop is late because it is busy: tick less often.
                 now = self.loop.time()
                 due = now + min(TICK_S + (now - due), MAX_TICK_S)
                 self.loop.call_at(due, self._on_tick, due)
@@ -223,7 +224,8 @@ class LoopHub:
 
         Args:
             watch: the watch of the segment.
-            seen: the header's snapshot, taken *before* there was nothing to read.
+            seen: the header's snapshot, taken *before* the caller found nothing to
+                read.
             wait_s: return after this many seconds in any case; None: no limit (cancel,
                 abort and shutdown wake the waiter too).
         """

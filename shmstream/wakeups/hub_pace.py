@@ -1,12 +1,12 @@
 """The pace of a hub: when it is awake, and what it looks at.
 
-Sans-I/O: it never sleeps and never calls a clock. ``hub_on_loop`` and
+A hub does no I/O, never sleeps and never reads a clock. ``hub_on_loop`` and
 ``hub_in_threads`` drive it::
 
             rung, again within SOON_S            QUIET_TICKS without a mark
     asleep  ------------------------->  awake  ---------------------------->  asleep
      |  ^                                |  ^
-     '--' rung: looks, and naps on       '--' tick, every TICK_S
+     '--' rung: looks, naps again        '--' tick, every TICK_S
 
 While a hub is awake it has the board collect the marks at every tick: several appends
 are delivered together, and no producer pays for a ring. While appends are rare, a ring
@@ -34,7 +34,8 @@ QUIET_TICKS = 3
 """A hub goes to sleep after this many ticks in a row that bring nothing."""
 
 SOON_S = 0.002
-"""A hub stays awake after two rings within this time: then ticks cost less."""
+"""A hub stays awake after two rings within this time: then ticks cost less than rings.
+"""
 
 
 class FollowHub:
@@ -42,10 +43,10 @@ class FollowHub:
 
     Args:
         board: the process's board.
-        look_soon: has the driver of this hub call ``look`` soon; from any thread.
-        look_soon_here: the same after a producer of this process has marked a watch,
-            also while the hub is awake; it may wait for a tick. None: ``look_soon``,
-            and only while the hub is asleep.
+        look_soon: makes the driver of this hub call ``look`` soon; from any thread.
+        look_soon_here: called instead when a producer of this process has marked a
+            watch, also while the hub is awake; the look may come a tick later. None:
+            ``look_soon`` is called then too, and only while the hub is asleep.
 
     Attributes:
         awake: whether the hub ticks, so that nobody has to ring.
@@ -85,21 +86,22 @@ class FollowHub:
             watch = Watch(segment, self._on_mark)
             self._board.enter(watch, self)
             watch.last = watch.reader.snapshot()
-            # Last: the next follower that finds the watch relies on its place.
+            # The watch is stored last, because the next follower that finds it relies
+            # on its place.
             self._watches[segment.identity] = watch
         watch.followers += 1
         return watch
 
     def leave(self, watch: Watch) -> None:
-        """Count one follower less; when there is none any more, drop the watch."""
+        """Count one follower less; when no follower is left, drop the watch."""
         watch.followers -= 1
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch, self)
             if not self._watches:
-                # Go to sleep, and drop marks that a look is under way for: the loop may
-                # end now without another turn, and an awake hub that never ticks would
-                # keep others from ringing.
+                # Go to sleep, and drop the marks that still wait for a look: the loop
+                # may end now without another turn, and an awake hub that never ticks
+                # would keep others from ringing.
                 self._marked.clear()
                 self.awake = False
                 self._board.nap(self)
@@ -170,7 +172,7 @@ class FollowHub:
         try:
             self._look()
         finally:
-            # Asked again, because a ring may have come since the first ``naps`` above.
+            # ``naps`` is read again, because a ring may have come meanwhile.
             if not self.awake and not self._board.naps:
                 self._board.nap(self)
 
@@ -192,7 +194,8 @@ class FollowHub:
             self.awake = False
             self._board.nap(self)
             if self._marked:
-                # Another hub collected these while this one was awake; no ring comes.
+                # Another hub collected these marks while this one was awake: no ring
+                # comes for them.
                 self._look_soon()
 
     def _look(self) -> bool:
@@ -200,7 +203,8 @@ class FollowHub:
         # A watch that is marked again meanwhile waits for the next look.
         for _ in range(len(self._marked)):
             watch = self._marked.popleft()
-            # Cleared before the look: a mark from now on needs another look.
+            # The flag is cleared before the look, because a mark that comes from now on
+            # needs another look.
             watch.marked = False
             found |= watch.changed()
         return found

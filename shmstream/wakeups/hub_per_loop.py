@@ -23,7 +23,8 @@ class LoopHubs:
         self._pipe = pipe
         self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self._pipe_hub: LoopHub | None = None
-        # Reentrant: a signal handler may interrupt its holder and need it too.
+        # Reentrant: a signal handler may interrupt code that holds the lock, and take
+        # the lock too.
         self._lock = threading.RLock()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
@@ -45,14 +46,14 @@ class LoopHubs:
             return list(self._hubs.values())
 
     def look_soon(self, look_at_all: bool, everybody: bool) -> None:
-        """Have the hubs look that have a reason to; forget those with a closed loop.
+        """Make hubs look if they have a reason to; forget hubs whose loop is closed.
 
         Args:
             look_at_all: look also at watches that are not marked.
             everybody: wake all followers, whatever has happened to their streams.
         """
         for hub in self._all():
-            # ``behind`` is asked from this thread: that costs less than to wake a loop.
+            # ``behind`` is read in this thread, which costs less than waking a loop.
             if everybody or (look_at_all and hub.behind):
                 hub.look_soon(look_at_all, everybody)
             if hub.closed:

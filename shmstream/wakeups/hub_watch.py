@@ -35,7 +35,7 @@ class Taker(Protocol):
     """Something that is handed the bytes of a segment as they come."""
 
     def take(self, at: int, data: bytes) -> None:
-        """Take new bytes, at least one, of offset ``at``; in the hub's thread."""
+        """Take new bytes, at least one, which begin at ``at``; in the hub's thread."""
 
     def wake(self) -> None:
         """Look: something else has changed, or too many bytes have come."""
@@ -50,7 +50,7 @@ class Watch:
         followers: how many followers share the watch.
         last: the snapshot of the header at the last look.
         marked: whether it is marked, and has not been looked at since.
-        asked_at: when a producer of this process last had the hub look at once;
+        asked_at: when a producer of this process last made the hub look at once;
             seconds on the monotonic clock.
         waiters: woken once at the next change.
         takers: handed the bytes of every change.
@@ -122,7 +122,8 @@ class Watch:
     def _hand_over(self, at: int, head: int) -> None:
         if head == at:
             # Only the dropped prefix has moved, and the bytes are not published yet. An
-            # empty chunk must not be handed over: it would be taken for the end.
+            # empty chunk must not be handed over, because a taker would think that it
+            # is the end.
             return
         if head - at > _MAX_HAND_OVER:
             self.wake_takers()
@@ -133,7 +134,7 @@ class Watch:
             # Each taker reads for itself, and reports its own error.
             self.wake_takers()
             return
-        # A copy, because a taker may leave ``takers`` while it takes.
+        # ``takers`` is copied, because a taker may leave it while it takes bytes.
         for taker in list(self.takers):
             taker.take(at, data)
 
@@ -144,7 +145,7 @@ class Watch:
             waiter.wake()
 
     def wake_takers(self) -> None:
-        """Have all takers look."""
+        """Make all takers look."""
         for taker in list(self.takers):
             taker.wake()
 

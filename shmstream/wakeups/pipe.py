@@ -1,4 +1,4 @@
-"""The pipe of a process: others ring its event loop by it, with no thread in between.
+"""A process's pipe, by which others ring its event loop without a thread in between.
 
 An event loop cannot wait on a semaphore. The doorbell's thread could wait instead, but
 it would have to wake the loop by a descriptor, and two wake-ups in a row cost about
@@ -29,8 +29,9 @@ def pipe_path(table: WorkerTable, epoch: int) -> Path:
 def open_pipe(path: Path | str) -> int:
     """Open a FIFO for reading or writing, without waiting for the other end.
 
-    The descriptor is opened for both, so that a writer gets no SIGPIPE when the reader
-    has gone, and a reader gets no end-of-file when there are no writers.
+    The descriptor is opened for reading and writing, so that a writer gets no SIGPIPE
+    when the reader has gone, and a reader gets no end-of-file when there are no
+    writers.
 
     Raises:
         OSError: there is no such FIFO, or no descriptor is left.
@@ -59,7 +60,8 @@ class PipeBell:
             raise
 
     def _on_readable(self) -> None:
-        # Read before ``on_ring`` looks: a ring that is read after the look is lost.
+        # The pipe is read before ``on_ring`` looks: a ring that is read after the look
+        # would be lost.
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, DRAIN)
         self._on_ring()

@@ -1,7 +1,7 @@
-"""The producer's side: it marks the boards of processes that follow, and rings them.
+"""The producer's side: a producer marks the boards of the processes that follow.
 
-It rings only processes that nap. The supervisor leaves no marks: it rings all processes
-that follow.
+Then it rings those of the processes that nap. The supervisor leaves no marks: it rings
+all processes that follow.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ class Marker:
         self._copy_places: Callable[[], bytes] = segment.view[B_PLACES].tobytes
         self._known = bytes(WORD * MAX_SLOTS)
         self._fence = fence_after_release()
-        # Different for each segment, so that a place which goes from one segment to
-        # another changes with the first mark of the new one.
+        # Each segment has another salt: when a place goes from one segment to another,
+        # the first mark of the new segment changes the word.
         self._salt: int = segment.words[W_GENERATION]
         self.marks: list[int] = []
         self._naps: list[tuple[int, int, int]] = []
         self._here: list[int] = []
         self._followed = False
         self._rung_naps = bells.rung_naps
-        # Reentrant: a signal handler may end the stream while ``_learn`` holds it.
+        # Reentrant: a signal handler may end the stream while ``_learn`` holds the
+        # lock.
         self._learning = threading.RLock()
 
     def mark(self, head: int) -> None:
@@ -86,13 +87,14 @@ class Marker:
 
     def mark_state(self, state: int) -> None:
         """Mark and ring after a state has been published; under the lock."""
-        # As a mark this differs from all heads, which are smaller.
+        # This mark differs from the mark of every head, because heads are smaller.
         self.mark((1 << 64) - 1 - state)
         make_fence()()
         self.ring()
 
     def _learn(self) -> None:
-        # One thread at a time, so that the lists below are all of one copy.
+        # One thread at a time, so that all lists below are made from the same copy of
+        # the places.
         with self._learning:
             places = self._copy_places()
             table = self._bells.table
@@ -100,20 +102,20 @@ class Marker:
             self._followed = bool(found)
             own = self._bells.own_slot
             here = None if own is None else found.pop(own, None)
-            # In this order, because another thread may mark or ring meanwhile.
+            # The order matters, because another thread may mark or ring meanwhile.
             self._here = [] if here is None else [here]
             self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
             self._naps = [(s, table.nap_at(s), table.epoch(s)) for s in found]
             for place in self.marks:
-                # A random mark, unlike any that the place has had before, also if it
-                # was this segment's already.
+                # The first mark is random, so that it differs from every mark that the
+                # place has had before, even from this segment's own.
                 self._words[place] = random_bits(64)
             make_fence()()
             self._known = places
 
 
 def ring_everybody(segment: Segment, bells: Bells) -> None:
-    """Have all processes that follow look at all their streams; supervisor only.
+    """Make all processes that follow look at all their streams; supervisor only.
 
     Call it after storing the words that they have to see.
     """

@@ -100,10 +100,11 @@ class Bells:
 
 
 class _Bell:
-    """One worker's semaphore, and its pipe once it has been rung by that."""
+    """One worker's semaphore, and its pipe, which is opened at the first ring by it."""
 
     def __init__(self, table: WorkerTable, epoch: int) -> None:
-        # First: ``__del__`` runs even if there is no such semaphore.
+        # ``_fd`` is set first, because ``__del__`` runs even if there is no such
+        # semaphore.
         self._fd = -1
         self.epoch = epoch
         self._pipe = pipe_path(table, epoch)

@@ -5,9 +5,9 @@ table, so that a clean-up after a crash finds every semaphore that can exist.
 
 ``posix_ipc`` waits by ``sem_timedwait``, whose deadline is a time of the wall clock. If
 somebody sets that clock back by an hour, a wait of 200 ms lasts an hour longer. So this
-module waits by ``sem_clockwait``, which glibc has since 2.30. A libc without it (musl)
-waits by the wall clock: there, setting the clock back by an hour makes the safety net
-an hour late, but not the rings.
+module waits by ``sem_clockwait``, which glibc has since 2.30. If the libc lacks that
+function (musl), the wait is by the wall clock: there, setting the clock back by an hour
+makes the safety net an hour late, but it does not delay rings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def semaphore_prefix(token: int) -> str:
 
 
 def semaphore_name(token: int, epoch: int) -> str:
-    """Return a worker's semaphore name, from the table's token and its epoch."""
+    """Return the name of a worker's semaphore, from the table's token and the epoch."""
     return f'/{semaphore_prefix(token)}{epoch:016x}'
 
 

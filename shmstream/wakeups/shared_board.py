@@ -19,8 +19,8 @@ of the process (one word in the worker table), where the segment's producer leav
   process that naps is rung once per nap by each process that produces.
 * A mark is only a hint that the segment has changed. Only the segment's producer writes
   it, and nobody clears it: the board remembers the last value that it saw.
-* A nap ends when the nap word becomes 0 or a newer number. It ends after every ring, so
-  that no number stays that producers have already rung for.
+* A nap ends when the nap word becomes 0 or a newer number. That happens after every
+  ring: a producer rings only once for a number, so no number may stay after its ring.
 
 All hubs of a process share its board. The process naps when none of its hubs is awake.
 An awake hub collects for all hubs; the hubs whose streams have changed then look.
@@ -82,7 +82,7 @@ class Placed(Protocol):
 
 
 class Board:
-    """One process's board. Thread-safe; a method only ever waits for another method.
+    """One process's board. Thread-safe: a method waits only while another one runs.
 
     Args:
         table: the worker table.
@@ -91,7 +91,7 @@ class Board:
     """
 
     def __init__(self, table: WorkerTable, slot: int, epoch: int) -> None:
-        # Reentrant: a garbage collection while it is held may close a follower.
+        # Reentrant: while the lock is held, a garbage collection may close a follower.
         self._lock = threading.RLock()
         self._fence = make_fence()
         self._awake: set[object] = set()
@@ -101,7 +101,8 @@ class Board:
         self._pipe_hub: object = None
         self._following: Counter[object] = Counter()
         self._place_of: dict[tuple[int, int], int] = {}
-        # Lowest place first, because only the blocks up to the last used are compared.
+        # The lowest place goes first, because only the blocks up to the last one in use
+        # are compared.
         self._free = list(range(_CROWD))
         self._in_block = [0] * (PLACES // _BLOCK)
         self._top = 0
@@ -121,8 +122,8 @@ class Board:
         ]
         self._seen = [block() for block in self._blocks]
         if not self._awake:
-            # The nap word still holds 0 or a number of the slot's last worker, for
-            # which nobody would ring.
+            # The nap word still holds 0, or a number of the slot's last worker: nobody
+            # would ring for either.
             self._renew_nap()
 
     def move(self, table: WorkerTable, slot: int, epoch: int) -> None:
@@ -149,7 +150,7 @@ class Board:
                 self._renew_nap()
 
     def enter(self, placed: Placed, hub: object = None) -> None:
-        """Have all changes of a segment from now on marked.
+        """Begin to follow a segment: each change from now on is marked.
 
         Args:
             placed: the watch of the segment.
@@ -159,8 +160,8 @@ class Board:
         with self._lock:
             self._following[hub] += 1
             if hub is not self._pipe_hub and self._words[self._nap_at] & BY_PIPE:
-                # Now another hub follows too, and the loop on the pipe may be busy: be
-                # rung by the semaphore.
+                # Now another hub follows too, and the loop on the pipe may be busy. So
+                # others have to ring by the semaphore.
                 self._renew_nap()
             place = self._place_of.get(segment.identity)
             if place is None:
@@ -203,7 +204,7 @@ class Board:
             self._words[self._nap_at] = 0
 
     def nap(self, hub: object) -> None:
-        """Note that this hub collects no more; if it was the last, nap.
+        """Note that this hub collects no more; if no other hub is awake, begin a nap.
 
         Marks that have come by now are collected.
         """
@@ -214,7 +215,7 @@ class Board:
 
     @property
     def naps(self) -> bool:
-        """Whether the process naps: a nap number stands that producers ring for."""
+        """Whether the process naps: the nap word has a number to ring for."""
         return bool(self._words[self._nap_at])
 
     def mark_here(self, place: int) -> None:

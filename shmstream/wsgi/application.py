@@ -56,7 +56,7 @@ class Application:
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that variable has a value that cannot be used.
+        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
     """
 
     def __init__(
@@ -153,8 +153,9 @@ def _wait_until_begun(
 ) -> None:
     """Wait until a stream begins or is stopped, the time is over or the client leaves.
 
-    A follower does the waiting: it wakes up at each change, and is let go when one of
-    these is the case. What it reads is not lost for other readers.
+    A follower does the waiting: it wakes up at each change of the stream, and is let go
+    when one of these four things has happened. The bytes that the follower reads are
+    not lost for other readers.
     """
     deadline = time.monotonic() + wait_s
 

@@ -12,8 +12,9 @@ and the body looks at this socket while it waits, at least every 200 ms::
                         or the stream has been gone for the send timeout
 
 A stream that is gone (deleted, replaced, expired) takes up memory until its last reader
-lets go. So a client that reads such a stream slowly is cut as well. The timeout counts
-looks, not seconds: if the process is suspended, the client loses none of its time.
+lets go of it. So a client that reads such a stream slowly is cut as well. The timeout
+counts looks, not seconds: if the process is suspended, the client loses none of its
+time.
 
 A client that has shut down its sending side counts as gone, because on a quiet stream
 it looks the same as a client that has left. nginx and gunicorn's ASGI worker decide in
@@ -37,7 +38,6 @@ from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
-from shmstream.process import host as hosts
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
@@ -57,7 +57,8 @@ def client_left(environ: dict[str, Any]) -> bool:
     sock = socket_of(environ)
     if sock is None:
         return False
-    # gevent's own ``poll`` does not report that a client has hung up.
+    # The original ``poll``, because gevent's own does not report that a client has hung
+    # up.
     poll = original('select', 'poll')()
     try:
         poll.register(sock, select.POLLRDHUP)
@@ -74,14 +75,15 @@ class Body:
         environ: the request's.
         consumer: the stream.
         offset: the first byte to send.
-        leave: returns whether this process is to stop serving; by default the process's
-            host is asked, which is gunicorn where its hooks are installed.
+        leave: returns whether this process is to stop serving. By default the process's
+            host is asked: the one that ``Streams.attach`` was given, or gunicorn if
+            shmstream's hooks are installed.
         timeout_s: seconds for which the client may read nothing, and for which it may
             go on reading a stream that is gone; by default
             ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that variable has a value that cannot be used.
+        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Body:
         timeout_s: float | None = None,
     ) -> None:
         self._environ = environ
-        self._host = hosts.current()
+        self._host = consumer.host
         self._leave = self._host.leaving if leave is None else leave
         self._consumer: Consumer | None = consumer
         self._looks = math.ceil(
@@ -102,14 +104,14 @@ class Body:
         self._looked_at = time.monotonic()
         self._gone_looks = 0.0
         # A worker with one thread cannot tell its master that it is alive while this
-        # body has the thread, so the body does.
+        # body has the thread, so the body tells the master.
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         self._read = b''
         self._at = 0
-        # gunicorn sends a response's head with the first part of the body, also if that
-        # part is empty. If the stream is quiet now, an empty part sends the head.
+        # If the stream is quiet now, an empty part makes gunicorn send the response's
+        # head (``deploy.gunicorn_insides``). Other servers ignore an empty part.
         self._head_waits = consumer.total_bytes <= offset
 
     def _lets_go(self) -> bool:
@@ -162,8 +164,8 @@ class Body:
         sock = socket_of(self._environ)
         if sock is None:
             return
-        # This is gevent's ``poll`` if gevent has patched it: then other greenlets run
-        # while this one waits.
+        # If gevent has patched ``select``, this is gevent's ``poll``: then other
+        # greenlets run while this one waits.
         poll = select.poll()
         try:
             poll.register(sock, select.POLLOUT)

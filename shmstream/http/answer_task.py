@@ -1,8 +1,8 @@
-"""A generation: the task that puts an upstream's answer into a stream.
+"""An answer task: it puts an upstream's answer into a stream.
 
-The task does not belong to the request that began it: if the client leaves, the
-generation goes on. It ends when the upstream's answer or the process ends, when the
-stream is cancelled or replaced, and, if its policy says so, when nobody listens.
+The task does not belong to the request that began it: if the client leaves, the task
+goes on. It ends when the upstream's answer or the process ends, when the stream
+is cancelled or replaced, and, if its policy says so, when nobody listens.
 
 ::
 
@@ -41,10 +41,10 @@ from shmstream.upstream.source import (
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.25
-"""How often a generation looks for listeners, if it ends without any."""
+"""How often an answer task looks for listeners, if it has to end without listeners."""
 
 _HANDOVER_S = 1.0
-"""The shortest time without a listener after which a generation ends. There is no
+"""The shortest time without a listener after which an answer task ends. There is no
 listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
@@ -55,7 +55,7 @@ class Streamed:
 
     Attributes:
         producer: the stream's producer. It is for reading the stream's segment: only
-            the generation writes.
+            the answer task writes.
         headers: the upstream's headers.
     """
 
@@ -64,8 +64,8 @@ class Streamed:
         self.headers = headers
 
 
-class Generation:
-    """One POST with a conversation id.
+class AnswerTask:
+    """The task of one POST with a conversation id.
 
     Args:
         streams: the deployment.
@@ -97,13 +97,14 @@ class Generation:
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
-        # A task that is cancelled before its first step runs none of its code.
+        # A task that is cancelled before its first step runs none of its code, so the
+        # failure is set here.
         self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
 
     async def answer(self) -> Streamed | Answer:
         """Wait for the answer to the POST. The caller has to close an ``Answer``.
 
-        If the wait is cancelled, the generation goes on.
+        If the wait is cancelled, the task goes on.
 
         Raises:
             Problem: the error to answer with.
@@ -127,7 +128,8 @@ class Generation:
 
     async def abort(self, why: str) -> None:
         """Abort the stream, for a worker that cannot wait any longer."""
-        # Not "request cancelled": nobody cancelled it, and the client may ask again.
+        # The error is not "request cancelled": nobody has cancelled the request, and
+        # the client may ask again.
         self._fail(Problem(503, _LEAVING, 2))
         if self._producer is not None:
             self._producer.abort(why)
@@ -147,19 +149,19 @@ class Generation:
 
     def _let_go_of_body(self) -> None:
         # The exception's traceback would keep the part of the request body that the
-        # upstream has not taken. Not called if an answer comes before the whole body is
-        # sent: then the rest is still sent.
+        # upstream has not taken. If an answer comes before the whole body is sent, this
+        # is not called, because the rest of the body is still sent then.
         if isinstance(self._asked.body, Upload):
             self._asked.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            # Retrieve the exception: if the client has left, nobody else does, and
-            # asyncio would log that as a mistake.
+            # The exception is retrieved here: if the client has left, nobody else
+            # retrieves it, and asyncio would log that as a mistake.
             self._answer.exception()
         elif not isinstance(error, Problem):
-            log.error('generation failed', exc_info=error)
+            log.error('answer task failed', exc_info=error)
 
     async def _generate(self) -> None:
         producer = await asyncio.to_thread(
@@ -167,7 +169,7 @@ class Generation:
         )
         self._producer = producer
         with contextlib.ExitStack() as stack:
-            stack.callback(producer.abort, 'the generation was interrupted')
+            stack.callback(producer.abort, 'the answer task was interrupted')
             producer.on_cancel(self._stop_threadsafe)
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
@@ -203,8 +205,8 @@ class Generation:
         """Remove the stream, because there is nothing to resume."""
         producer.ignore_cancel()
         try:
-            # The stream is evicted before it ends: otherwise a reader that waits for it
-            # to begin would take its end for an answer.
+            # The stream is evicted before it ends: otherwise a reader that waits for
+            # the stream to begin would take the stream's end for an answer.
             await asyncio.to_thread(
                 self._streams.evict,
                 self._conv_id,
@@ -243,27 +245,27 @@ class Generation:
                 return
 
 
-class Generations:
-    """The generations of this worker."""
+class AnswerTasks:
+    """The answer tasks of this worker."""
 
     def __init__(self) -> None:
-        self._running: set[Generation] = set()
+        self._running: set[AnswerTask] = set()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def add(self, generation: Generation) -> Generation:
-        """Keep a generation until it ends, and return it."""
-        self._running.add(generation)
-        generation.task.add_done_callback(lambda _: self._running.discard(generation))
-        return generation
+    def add(self, task: AnswerTask) -> AnswerTask:
+        """Keep an answer task until it ends, and return it."""
+        self._running.add(task)
+        task.task.add_done_callback(lambda _: self._running.discard(task))
+        return task
 
     async def wait(self, wait_s: float) -> None:
-        """Wait until all generations have ended, at most ``wait_s`` seconds."""
+        """Wait until all answer tasks have ended, at most ``wait_s`` seconds."""
         if self._running:
-            await asyncio.wait([g.task for g in self._running], timeout=wait_s)
+            await asyncio.wait([task.task for task in self._running], timeout=wait_s)
 
     async def abort_all(self) -> None:
-        """Abort all generations that still run."""
-        for generation in list(self._running):
-            await generation.abort('the producing worker has shut down')
+        """Abort all answer tasks that still run."""
+        for task in list(self._running):
+            await task.abort('the producing worker has shut down')
