@@ -15,8 +15,10 @@ from shmstream.errors import ShmstreamError
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
+from shmstream.http.gate import Gate
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
+from shmstream.http.host_names import HostNames
 from shmstream.http.lookup import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
@@ -116,7 +118,8 @@ def create_app(
     gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
     readers = Readers(settings.send_timeout)
-    return Service(Core(streams), keys, origins, readers, app)
+    gate = Gate(HostNames(settings.hosts), origins)
+    return Service(Core(streams), keys, origins, readers, gate, app)
 
 
 def _source(settings: Settings) -> Source:

@@ -15,11 +15,12 @@ from shmstream.follower import Follower
 from shmstream.http import request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
+from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.sent_body import SentBody
 from shmstream.http.uploads import Uploads
 from shmstream.ids import validate_id
-from shmstream.serving.headers import described, location
+from shmstream.serving.headers import addresses, described
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
@@ -159,7 +160,8 @@ class Gateway:
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        resp.set_header('Location', location(request.STREAM_PATH, conv_id))
+        mount = prefix_of(req.scope) + request.STREAM_PATH
+        add_headers(addresses(mount, conv_id, answer.headers), resp)
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
@@ -172,8 +174,8 @@ class Gateway:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
         headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
         # Our own keys are not for the upstream to see.
-        drop = _OWN_HEADERS | ({'authorization'} if self._keys.restricted else set())
-        return [(n, v) for n, v in headers if n not in drop]
+        headers = self._keys.for_upstream(headers)
+        return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
         text = req.get_header('Stream-On-Disconnect')
