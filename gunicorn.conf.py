@@ -35,11 +35,12 @@ timeout = 30
 # queries of their own.
 limit_request_line = 8190
 
-# Idle connections hold up a worker that wants to leave.
-keepalive = 2
+# Longer than the minute for which balancers keep idle connections: who closes first is
+# never in the middle of the other's request. A worker that leaves closes them itself.
+keepalive = 75
 
 # A shared memory file system: heart-beats on a slow disk can block a worker.
-worker_tmp_dir = '/dev/shm'
+worker_tmp_dir = hooks.worker_tmp_dir()
 
 # Off, as gunicorn's own: `--access-logfile -` turns it on. One line per response then,
 # written at its end: which stream, from where, by which worker.

@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 
 from shmstream import lifecycle
 from shmstream.control.request import ask
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import control_socket, gunicorn_insides
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -57,6 +57,7 @@ MAX_WORKERS = MAX_SLOTS // 2
 """A reload has twice as many for a while, and each needs a slot."""
 
 _TAKEOVER_S = 1.0
+_SHM = '/dev/shm'
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -122,6 +123,7 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))
+    control_socket.place(server.cfg, directory, bool(_predecessor()))
     _warn_if_open(server, settings)
     # Workers tell a reload, where they may take their time, from the end.
     lifecycle.current.share_stop_flag()
@@ -193,6 +195,7 @@ def _prepare_asgi_worker(worker: Any) -> None:
     for line in gunicorn_insides.missing(worker):
         worker.log.warning('shmstream: %s', line)
     gunicorn_insides.send_headers_early()
+    gunicorn_insides.note_connections()
 
 
 def _hear_signals() -> None:
@@ -217,6 +220,14 @@ def on_exit(server: Any) -> None:
         status = None
     if status is None or not status['masters']:
         wait_gone(directory, LEAVE_S)
+
+
+def worker_tmp_dir() -> str | None:
+    """Return where workers heart-beat: in shared memory, if there is any to write to.
+
+    None: in the system's temporary directory, which may be a slow disk.
+    """
+    return _SHM if os.access(_SHM, os.W_OK | os.X_OK) else None
 
 
 def install(config: dict[str, Any]) -> None:

@@ -175,6 +175,9 @@ class Supervisor:
         leftovers = Leftovers()
         self._listener.close()
         leftovers.remove_file(self._directory.socket)
+        for path in self._directory.control_sockets:
+            # Of masters that were killed; of others they have gone with them.
+            leftovers.remove_file(path)
         self._registry.close(leftovers)
         for connection in list(self._connections):
             connection.close()
