@@ -10,6 +10,7 @@ send the reply::
     core.py      GET, HEAD, DELETE: from the request to the reply
     lookup.py    which of a client's conversations have a stream
     reply.py     what is answered: status, headers, body; and what has to be waited for
+    last_event.py  where a client goes on that names the last event it has
     headers.py   the headers that describe a stream
     problems.py  errors as replies, told by who is to blame
     permit.py    the application's word on who may ask

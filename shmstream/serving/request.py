@@ -104,6 +104,12 @@ class Request:
                 return offset
         raise Problem(400, "Invalid 'from' offset")
 
+    def last_event_id(self) -> bytes | None:
+        """Return ``Last-Event-ID``; None without it, or if there is a ``from``."""
+        if self.parameter(b'from') is not None:
+            return None
+        return self.header(b'last-event-id') or None
+
     def asked_generation(self) -> str | None:
         """Return ``?generation=``, None without it.
 
