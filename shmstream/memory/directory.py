@@ -8,6 +8,7 @@
     gunicorn.ctl        gunicorn's control socket (``deploy.control_socket``)
     workers             the worker table (``worker_table``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
+    bell-<epoch>-posts  the one that stands in for its semaphore, if there can be none
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    one that is none any more, and that somebody may still map

@@ -16,6 +16,7 @@ from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import pipe_path
 from shmstream.wakeups.semaphore import semaphore_name
+from shmstream.wakeups.stand_in import posts_path
 
 log = logging.getLogger('shmstream')
 
@@ -87,7 +88,10 @@ class Workers:
                 semaphore_name(self._table.token, epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
         except (OSError, posix_ipc.Error) as ex:
-            raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
+            try:
+                os.mkfifo(posts_path(self._table, epoch), 0o600)
+            except OSError:
+                raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
@@ -112,8 +116,9 @@ class Workers:
                 # What cannot go now goes, or is told of, when the table does.
                 with contextlib.suppress(OSError, posix_ipc.Error):
                     posix_ipc.unlink_semaphore(semaphore_name(self._table.token, epoch))
-                with contextlib.suppress(OSError):
-                    pipe_path(self._table, epoch).unlink()
+                for pipe in (pipe_path, posts_path):
+                    with contextlib.suppress(OSError):
+                        pipe(self._table, epoch).unlink()
         finally:
             # Last: what is in the table is cleaned up after a crash.
             self._table.free(slot)

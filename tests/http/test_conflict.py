@@ -1,4 +1,4 @@
-"""F99: a client that meets our 409 does not ask again."""
+"""F93: a client that meets our 409 does not ask again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.cutting import Cutting
 from tests.support.service import Service
 
 
-def test_f99_openai_s_client_asks_once_for_what_has_been_replaced(
+def test_f93_openai_s_client_asks_once_for_what_has_been_replaced(
     demo: Service,
 ) -> None:
     client = demo.client()
