@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
@@ -19,6 +20,11 @@ from shmstream.wakeups.semaphore import semaphore_name
 from shmstream.wakeups.stand_in import posts_path
 
 log = logging.getLogger('shmstream')
+
+_EXHAUSTED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+"""There may be semaphores again: whoever asks once more gets one."""
 
 
 class Workers:
@@ -88,15 +94,21 @@ class Workers:
                 semaphore_name(self._table.token, epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
         except (OSError, posix_ipc.Error) as ex:
-            try:
-                os.mkfifo(posts_path(self._table, epoch), 0o600)
-            except OSError:
+            if getattr(ex, 'errno', None) in _EXHAUSTED or not self._stand_in(epoch):
                 raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
             # Not every file system has them. Others ring a loop by its thread then.
             log.warning('no pipe for slot %d: %s', slot, ex)
+
+    def _stand_in(self, epoch: int) -> bool:
+        """Make the pipe that stands in for a semaphore; False if it cannot be."""
+        try:
+            os.mkfifo(posts_path(self._table, epoch), 0o600)
+        except OSError:
+            return False
+        return True
 
     def left(self, slot: int) -> None:
         """The connection of the process in this slot has ended: free it, or later.
