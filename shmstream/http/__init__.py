@@ -5,7 +5,11 @@
     app.py             all of it put together
     service.py         streams by the serving core, everything else by Falcon
     api_keys.py        whose a request is; tokens for one stream
+    gate.py            what is refused first: foreign pages, foreign host names
+    host_names.py      the names that are served
     origins.py         which pages of other origins may use the service
+    origin_patterns.py how origins are named, and which are
+    prefix.py          the path that the service is found below
     middleware.py      keys and origins, for what Falcon answers
     lookup.py          POST /v1/streams/lookup
     producing.py       what is passed upstream, and the sessions made on the way
