@@ -49,6 +49,7 @@ from shmstream.supervisor.spawn import (
     start,
     wait_gone,
 )
+from shmstream.url_prefix import clean_prefix
 
 LEAVE_S = 5.0
 """How long a master waits for the supervisor to have cleaned up."""
@@ -80,12 +81,19 @@ def _exit(line: str) -> NoReturn:
     sys.exit(1)
 
 
+def _check_prefix(setting: str, text: str) -> None:
+    if text.strip('/') and not clean_prefix(text):
+        _exit(f'{setting}: must be a path like /chat, not {text!r}')
+
+
 def on_starting(server: Any) -> None:
     """Start the supervisor, or join the one of the master that we succeed."""
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
     raise_descriptor_limit()
+    _check_prefix('SCRIPT_NAME', os.environ.get('SCRIPT_NAME', ''))
+    _check_prefix('root_path', getattr(server.cfg, 'root_path', ''))
     if server.cfg.workers > MAX_WORKERS:
         _exit(f'{server.cfg.workers} workers, at most {MAX_WORKERS} are supported')
     try:

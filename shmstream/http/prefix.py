@@ -21,17 +21,14 @@ nobody else's: answers that hold one are not stored by caches.
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from shmstream.serving.request import path_below
+from shmstream.url_prefix import clean_prefix
 
 PREFIX = 'shmstream.prefix'
 """Where a scope keeps it."""
-
-_CLEAN = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
-_MAX = 512
 
 
 def prefix_of(scope: Any) -> str:
@@ -44,7 +41,7 @@ class Prefix:
     """Finds the prefix of each request, and takes it off."""
 
     def __init__(self) -> None:
-        self._own = _clean(os.environ.get('SCRIPT_NAME', ''))
+        self._own = clean_prefix(os.environ.get('SCRIPT_NAME', ''))
 
     def cut(self, scope: Any) -> Any:
         """Return the scope with paths below the prefix; the same one if there is none.
@@ -56,9 +53,11 @@ class Prefix:
         for name, value in scope['headers']:
             if name == b'x-forwarded-prefix':
                 # The proxy that is nearest to the client comes first.
-                forwarded = _clean(value.decode('latin-1').partition(',')[0].strip())
+                forwarded = clean_prefix(
+                    value.decode('latin-1').partition(',')[0].strip()
+                )
                 break
-        own = _clean(scope.get('root_path', '')) or self._own
+        own = clean_prefix(scope.get('root_path', '')) or self._own
         if not forwarded and not own:
             return scope
         # A proxy that has it from us may say it again, or put its own before it.
@@ -70,15 +69,6 @@ class Prefix:
             if part and _take_off(cut, part):
                 break
         return cut
-
-
-def _clean(text: str) -> str:
-    """Return what a text says as a prefix; '' if it says none that can be one."""
-    text = text.rstrip('/')
-    if len(text) > _MAX or not _CLEAN.fullmatch(text):
-        return ''
-    names = unquote_to_bytes(text).split(b'/')
-    return '' if b'.' in names or b'..' in names else text
 
 
 def _take_off(scope: Any, prefix: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,22 @@ def test_f95_what_cannot_be_one_is_none(demo: Service, prefix: str) -> None:
     with demo.client().post('none', ASKED, **headers) as post:
         post.rest()
     assert post.headers['location'] == '/v1/stream/none'
+
+
+@pytest.mark.parametrize(
+    'how',
+    [
+        {'environment': {'SCRIPT_NAME': 'pre'}},
+        {'environment': {'SCRIPT_NAME': '//evil.example'}},
+        {'arguments': ('--root-path', 'https://x/pre')},
+    ],
+)
+def test_f95_nor_does_it_start_below_one(tmp_path: Path, how: dict[str, Any]) -> None:
+    service = Service(tmp_path / 'log', **how)
+    service.spawn()
+    assert service.wait() == 1
+    (line,) = (x for x in service.text().splitlines() if '[INFO]' not in x)
+    assert 'must be a path like /chat' in line
 
 
 def cut(target: str, root: str = '', **headers: str) -> tuple[str, str, bytes]:
