@@ -57,7 +57,8 @@ class Prefix:
                     value.decode('latin-1').partition(',')[0].strip()
                 )
                 break
-        own = clean_prefix(scope.get('root_path', '')) or self._own
+        root = scope.get('root_path')
+        own = (clean_prefix(root) if root else '') or self._own
         if not forwarded and not own:
             return scope
         # A proxy that has it from us may say it again, or put its own before it.
