@@ -1,17 +1,17 @@
-"""A generation: one answer on its way from upstream into a ring.
+"""A generation: the task that puts an upstream's answer into a stream.
 
-A task of its own, not part of the request that began it: the client may leave, the
-generation goes on. Only a cancel, a replacement, its policy (nobody listens), the end
-of its source or the end of its process stop it.
+The task does not belong to the request that began it: if the client leaves, the
+generation goes on. It ends when the upstream's answer or the process ends, when the
+stream is cancelled or replaced, and, if its policy says so, when nobody listens.
 
 ::
 
-    run():  create session (pending)
-              |  upstream answers
-              |-- streamed 2xx --> begin, answer = STREAM, chunks into the ring, finish
-              |-- other ---------> evict the session, answer = the upstream's own
-              |-- unreachable ---> evict the session, answer = 502 / 504
-              '-- cancelled -----> answer = 400 "request cancelled"
+    create the stream (pending)
+      |  the upstream answers
+      |-- streamed 2xx --> begin, answer with the stream, chunks into the ring, finish
+      |-- other ---------> evict the stream, answer with the upstream's own answer
+      |-- unreachable ---> evict the stream, answer with 502 or 504
+      '-- cancelled -----> answer with 400 "request cancelled"
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import contextlib
 import logging
 
 from shmstream.errors import ShmstreamError
+from shmstream.http.answer_writer import AnswerWriter
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
@@ -31,40 +32,31 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
     is_stream,
 )
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.25
-"""How often a generation that may be cancelled looks for listeners."""
+"""How often a generation looks for listeners, if it ends without any."""
 
 _HANDOVER_S = 1.0
-"""The least that nobody may listen: between a POST's headers and its first read."""
-
+"""The shortest time without a listener after which a generation ends. There is no
+listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
-
-_SLICE = 64 * 1024
-_SHARE = 4
-"""What is written at once, at most, and which part of the ring: it must not overtake
-this worker's own readers before their turn."""
-
-_ARRIVAL_TURNS = 200
-"""Turns of the loop that the POST's own response has to begin to read."""
 
 
 class Streamed:
     """The upstream's answer has become a stream.
 
     Attributes:
-        producer: its producer, for its segment; only the generation writes.
+        producer: the stream's producer. It is for reading the stream's segment: only
+            the generation writes.
         headers: the upstream's headers.
     """
 
@@ -78,9 +70,9 @@ class Generation:
 
     Args:
         streams: the deployment.
-        source: what answers.
-        conv_id: the id, valid.
-        owner: whose it is.
+        source: answers the request: the upstream, or the demo model.
+        conv_id: the conversation id, which is valid.
+        owner: the owner of the stream.
         asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
     """
@@ -102,7 +94,7 @@ class Generation:
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._awaited = True
+        self._writer = AnswerWriter(streams)
         self._producer: Producer | None = None
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
@@ -110,13 +102,13 @@ class Generation:
         self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
 
     async def answer(self) -> Streamed | Answer:
-        """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
+        """Wait for the answer to the POST. The caller has to close an ``Answer``.
 
-        Cancelling the wait leaves the generation running.
+        If the wait is cancelled, the generation goes on.
 
         Raises:
             Problem: the error to answer with.
-            NoRoom, SupervisorUnavailable: no session could be made.
+            NoRoom, SupervisorUnavailable: no stream could be made.
         """
         try:
             return await asyncio.shield(self._answer)
@@ -131,12 +123,12 @@ class Generation:
             self._attended = False
 
     def heard(self) -> None:
-        """The POST's own response reads now, or never will: nobody else is due."""
-        self._awaited = False
+        """Note that the POST's own response reads now, or never will."""
+        self._writer.response_reads()
 
     async def abort(self, why: str) -> None:
-        """End it now, in-band; for a worker that cannot wait any longer."""
-        # Nobody cancelled the request: who still waits for its answer may ask again.
+        """Abort the stream, for a worker that cannot wait any longer."""
+        # Not "request cancelled": nobody cancelled it, and the client may ask again.
         self._fail(Problem(503, _LEAVING, 2))
         if self._producer is not None:
             self._producer.abort(why)
@@ -147,7 +139,7 @@ class Generation:
         try:
             await self._generate()
         except asyncio.CancelledError:
-            # Ours: a cancel of the stream, or the worker's end.
+            # The stream was cancelled, or the worker ends.
             self._let_go_of_body()
             self._fail(Problem(400, 'request cancelled'))
         except Exception as ex:
@@ -155,15 +147,17 @@ class Generation:
             self._fail(ex)
 
     def _let_go_of_body(self) -> None:
-        # The traceback would keep what the upstream has not taken. An answer that came
-        # before all of it was sent is another matter: the rest goes on.
+        # The exception's traceback would keep the part of the request body that the
+        # upstream has not taken. Not called if an answer comes before the whole body is
+        # sent: then the rest is still sent.
         if isinstance(self._asked.body, Upload):
             self._asked.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            # Its client may have left: that nobody asks for it is no mistake.
+            # Retrieve the exception: if the client has left, nobody else does, and
+            # asyncio would log that as a mistake.
             self._answer.exception()
         elif not isinstance(error, Problem):
             log.error('generation failed', exc_info=error)
@@ -194,43 +188,7 @@ class Generation:
             kept = to_keep(answer.headers)
             producer.begin(header(answer.headers, 'content-type'), kept)
             self._answer.set_result(Streamed(producer, answer.headers))
-            await self._pump(producer, answer)
-
-    async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
-        fresh = 0
-        try:
-            async for chunk in answer.chunks():
-                for at in range(0, len(chunk), most):
-                    part = chunk[at : at + most]
-                    if fresh + len(part) > most:
-                        # Also between chunks: those that are there already come
-                        # without a turn of the loop.
-                        await self._have_delivered(hub)
-                        fresh = 0
-                    await producer.drain()
-                    if not producer.write(part):
-                        return
-                    fresh += len(part)
-        except UpstreamBroken as ex:
-            log.warning('stream %s: %s', producer.generation, ex)
-            producer.abort(str(ex))
-        else:
-            producer.finish()
-
-    async def _have_delivered(self, hub: LoopHub) -> None:
-        """Let this loop's readers have what has been written.
-
-        Turns, not a wait for anybody: who cannot take it by then is overtaken.
-        """
-        hub.look()
-        await asyncio.sleep(0)
-        for _ in range(_ARRIVAL_TURNS):
-            if not self._awaited:
-                return
-            await asyncio.sleep(0)
-        self._awaited = False
+            await self._writer.write(producer, answer)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
@@ -244,10 +202,11 @@ class Generation:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Leave no session behind: there is nothing to resume."""
+        """Remove the stream, because there is nothing to resume."""
         producer.ignore_cancel()
         try:
-            # Evicted before it ends: who waits for it must not take it for an answer.
+            # The stream is evicted before it ends: otherwise a reader that waits for it
+            # to begin would take its end for an answer.
             await asyncio.to_thread(
                 self._streams.evict,
                 self._conv_id,
@@ -255,7 +214,7 @@ class Generation:
                 owner=self._owner,
             )
         except ShmstreamError as ex:
-            log.warning('stream %s is left: %s', producer.generation, ex)
+            log.warning('stream %s is not removed: %s', producer.generation, ex)
         finally:
             producer.cancel()
 
@@ -264,7 +223,8 @@ class Generation:
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        # Now, not when the task has unwound: followers wait for the final state.
+        # The stream ends here and not when the task has ended, because followers wait
+        # for the final state.
         if self._producer is not None:
             self._producer.finish()
         self.task.cancel()
@@ -295,17 +255,17 @@ class Generations:
         return len(self._running)
 
     def add(self, generation: Generation) -> Generation:
-        """Keep it until it ends."""
+        """Keep a generation until it ends, and return it."""
         self._running.add(generation)
         generation.task.add_done_callback(lambda _: self._running.discard(generation))
         return generation
 
     async def wait(self, wait_s: float) -> None:
-        """Wait until all have ended, or for so many seconds."""
+        """Wait until all generations have ended, at most ``wait_s`` seconds."""
         if self._running:
             await asyncio.wait([g.task for g in self._running], timeout=wait_s)
 
     async def abort_all(self) -> None:
-        """Abort, in-band, what still runs."""
+        """Abort all generations that still run."""
         for generation in list(self._running):
             await generation.abort('the producing worker has shut down')

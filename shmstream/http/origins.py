@@ -50,7 +50,7 @@ class Origins:
         return self._patterns.names(origin)
 
     def preflight(self, request: Request) -> Reply | None:
-        """Return the reply to a preflight request; None if it is none.
+        """Return the reply to a preflight request; None if the request is not one.
 
         A page of a named origin is granted what it asks for: which headers a client
         sends is its own affair (``x-stainless-os``, ``traceparent``), and which methods
@@ -73,7 +73,7 @@ class Origins:
         return Reply(204, headers, b'')
 
     def headers(self, request: Request) -> list[Header]:
-        """Return the headers that say whether the page that asked may see a reply."""
+        """Return the headers that say whether the requesting page may see a reply."""
         if not self.some:
             return []
         headers = [(b'vary', b'Origin')]

@@ -1,4 +1,4 @@
-"""Everything that is not ours goes upstream; what is streamed becomes a session."""
+"""Passes requests upstream. A streamed answer to a POST with an id becomes a stream."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import falcon.asgi
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
-from shmstream.http import request
+from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
-from shmstream.http.sent_body import SentBody
-from shmstream.http.uploads import Uploads
+from shmstream.http.streamed_response import StreamedResponse
+from shmstream.http.uploads import MAX_BODY, Uploads
 from shmstream.ids import validate_id
 from shmstream.serving.headers import addresses, described
 from shmstream.serving.problems import Problem
@@ -34,18 +34,15 @@ from shmstream.upstream.source import (
     UpstreamUnreachable,
 )
 
-MAX_BODY = 64 << 20
-"""Of a POST that becomes a session: what the upstream has not taken is held."""
-
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
-"""Not sent upstream: a llama.cpp behind us would keep a session of its own, and go on
-generating after we have hung up."""
+"""Headers that are not sent upstream: with them llama.cpp would keep a session of its
+own, and go on generating after the service has hung up."""
 
-_SET_BY_US = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
+_SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
 
 
 class UpstreamBody:
-    """An upstream's answer as a response body, passed through as it comes."""
+    """An upstream's answer as the body of a response, passed on as it arrives."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -58,16 +55,16 @@ class UpstreamBody:
         try:
             return await self._chunks.__anext__()
         except UpstreamBroken as ex:
-            # As in ``asgi.writer``: the client must not take it for a whole answer.
+            # Cut the response, as ``asgi.writer`` does: the answer is not whole.
             raise asyncio.CancelledError from ex
 
     async def close(self) -> None:
-        """Hang up on the upstream unless it has been read to its end."""
+        """Hang up on the upstream if the answer was not read to its end."""
         self._answer.close()
 
 
 class Nothing:
-    """An empty body that Falcon does not measure."""
+    """An empty body to which Falcon adds no ``content-length``."""
 
     def __aiter__(self) -> Self:
         return self
@@ -81,11 +78,11 @@ class Gateway:
 
     Args:
         streams: the deployment.
-        source: what answers.
-        settings: for what happens to a stream that nobody listens to.
-        generations: where the ones that begin here are kept.
-        keys: for the tokens of the sessions that are made.
-        uploads: bounds the bodies that are held.
+        source: answers the requests: the upstream, or the demo model.
+        settings: say what happens to a stream that nobody listens to.
+        generations: the worker's generations, to which new ones are added.
+        keys: make the tokens for new streams.
+        uploads: bounds the request bodies that are held in memory.
     """
 
     def __init__(
@@ -111,11 +108,13 @@ class Gateway:
         ws: object = None,
         **_: Any,
     ) -> None:
-        """Answer the request with the upstream's answer."""
+        """Answer the request with the upstream's answer, or with a stream of it."""
         if resp is None:
-            # A WebSocket (``ws``): Falcon refuses what has not been accepted.
+            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it.
             return
-        conv_id = request.conversation_header(req) if req.method == 'POST' else None
+        conv_id = (
+            falcon_request.conversation_header(req) if req.method == 'POST' else None
+        )
         if conv_id is None:
             await self._pass_through(req, resp)
         else:
@@ -141,11 +140,11 @@ class Gateway:
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
-        # Uncompressed: an offset into gzip is of no use to anybody.
+        # The answer must not be compressed: nobody could resume it at an offset.
         headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
         body = await self._uploads.read(req, MAX_BODY)
         if not any(name == 'content-length' for name, _ in headers):
-            # It came in chunks, and not every upstream takes those.
+            # The body came in chunks, which not every upstream accepts.
             headers.append(('content-length', str(body.size)))
         asked = UpstreamRequest(req.method, _target(req), headers, body)
         generation = self._generations.add(
@@ -157,23 +156,23 @@ class Gateway:
             return
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
-            resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
+            resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        mount = prefix_of(req.scope) + request.STREAM_PATH
+        mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
         add_headers(addresses(mount, conv_id, answer.headers), resp)
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
-        # It goes on to its end when the worker leaves: the client may be one that
-        # knows nothing of resuming.
-        request.reads(req, consumer)
+        # The follower has no ``leave``, so this response goes on to its end even if the
+        # worker leaves: its client may not know how to resume.
+        falcon_request.reads(req, consumer)
         resp.stream = _own_response(req, consumer.follow(0), generation.heard)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
         headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
-        # Our own keys are not for the upstream to see.
+        # The upstream must not see the service's own keys.
         headers = self._keys.for_upstream(headers)
         return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
 
@@ -189,28 +188,29 @@ class Gateway:
 
 def _own_response(
     req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
-) -> SentBody:
+) -> StreamedResponse:
     """Return the body of a POST's own response.
 
     Args:
         req: the POST.
-        follower: what is sent.
-        heard: called in the turn in which it begins to read, or will not any more.
+        follower: reads what is sent.
+        heard: called in the turn of the event loop in which the response begins to
+            read, or when it is clear that it never will.
     """
 
     def sending() -> Awaitable[None]:
         heard()
-        return send_live(request.send_of(req), follower)
+        return send_live(falcon_request.send_of(req), follower)
 
     def close() -> None:
         heard()
         follower.close()
 
-    return SentBody(sending, close)
+    return StreamedResponse(sending, close)
 
 
 def _text(value: bytes) -> str:
-    # The client encodes what we give it as UTF-8.
+    # aiohttp encodes header values as UTF-8.
     try:
         return value.decode('utf-8')
     except UnicodeDecodeError:
@@ -219,7 +219,7 @@ def _text(value: bytes) -> str:
 
 def _target(req: falcon.asgi.Request) -> str:
     query: bytes = req.scope.get('query_string', b'')
-    target = request.raw_path(req) + (b'?' + query if query else b'')
+    target = falcon_request.raw_path(req) + (b'?' + query if query else b'')
     return target.decode('latin-1')
 
 
@@ -234,7 +234,7 @@ async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
     async for chunk in req.stream:
         yield chunk
     if getattr(req, 'gone', False):
-        # The upstream must not take what it has for all there is.
+        # The upstream must not take the part that it has for the whole body.
         raise ConnectionResetError('the client left within its request')
 
 
@@ -244,7 +244,7 @@ def _hand_on(
     resp.status = answer.status
     _copy_headers(resp, answer.headers)
     if req.method == 'HEAD' or answer.status in (204, 304):
-        # Falcon does not touch the body of such an answer, nor closes it.
+        # Falcon neither reads nor closes the body of such an answer.
         answer.close()
         resp.stream = Nothing()
     else:
@@ -253,7 +253,7 @@ def _hand_on(
 
 def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
     for name, value in headers:
-        # Which other origins may use the service is ours to say, not the upstream's: a
-        # llama.cpp behind us would let in every page that the user has open.
+        # The service decides which other origins may use it, not the upstream: a
+        # llama.cpp would allow every page that the user has open.
         if not name.lower().startswith('access-control-'):
             resp.append_header(name, value)

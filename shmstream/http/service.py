@@ -1,9 +1,9 @@
 """The service: the serving core answers for streams, Falcon for everything else.
 
-A framework's request, routing, middleware and response would be most of what a small
-answer costs (``python -m bench replay``). A stream, which is asked for most, needs none
-of them: whose request it is, and which origins may see the reply, is decided by the
-same objects that Falcon's middleware asks (``ApiKeys``, ``Origins``).
+Most requests are for streams, and they bypass Falcon, because its request, routing,
+middleware and response would be most of the cost of a small answer
+(``python -m bench replay``). Both sides use the same ``ApiKeys`` and ``Origins`` to
+decide who owns a request and which origins may see the reply.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import falcon.asgi
 
 from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
-from shmstream.asgi.other_servers import exchange
+from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
 from shmstream.http.gate import Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import Prefix
-from shmstream.http.request import READER, STREAM_PATH, FalconRequest
-from shmstream.serving.core import Core, bodiless
+from shmstream.serving.get_head_delete import Core, bodiless
 from shmstream.serving.permit import Verdict
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
@@ -33,15 +33,16 @@ class Service:
     """An ASGI application.
 
     Attributes:
-        falcon: answers everything else; routes of one's own are added to it.
+        falcon: answers everything else; you may add routes of your own to it.
 
     Args:
-        core: answers for streams.
-        keys: say whose a request is.
-        origins: say which pages may use the service.
-        readers: where the responses under way are kept.
-        gate: what is refused before that.
-        app: Falcon, which answers everything else.
+        core: answers requests for streams.
+        keys: decide who owns a request.
+        origins: decide which pages may use the service.
+        readers: watches the responses under way.
+        listen: is called with a function to await until the server stops.
+        gate: refuses requests before anything is looked at.
+        app: the Falcon application that answers everything else.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Service:
         keys: ApiKeys,
         origins: Origins,
         readers: Readers,
+        listen: Listen,
         gate: Gate,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
     ) -> None:
@@ -58,15 +60,18 @@ class Service:
         more = origins.headers if origins.some else None
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
+        self._listen = listen
         self._gate = gate
         self._prefix = Prefix()
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer."""
+        """Answer the request."""
         if scope['type'] == 'http':
             scope = self._prefix.cut(scope)
-            await exchange(self._answer, self._readers, scope, receive, send)
+            await exchange(
+                self._answer, self._readers, scope, receive, send, self._listen
+            )
         elif scope['type'] == 'websocket':
             if self._gate.refusal(scope) is None:
                 await self.falcon(self._prefix.cut(scope), receive, send)
@@ -94,7 +99,7 @@ class Service:
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':
-            # A preflight comes without a key.
+            # A preflight request has no key.
             preflight = self._origins.preflight(request)
             if preflight is not None:
                 return preflight

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shmstream import Consumer, OffsetLost, Streams
 from shmstream.serving import last_event
 from shmstream.serving.reply import Blocking, Ended, Live, Reply
-from tests.serving.test_core import ask, error, reply_to, sent
+from tests.serving.test_get_head_delete import ask, error, reply_to, sent
 
 
 class Text:

@@ -1,4 +1,4 @@
-"""What Falcon's own request does not know of a request."""
+"""What Falcon's own request does not provide."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ STREAM_PATH = '/v1/stream'
 CONVERSATION_HEADER = 'X-Conversation-Id'
 
 READER = 'shmstream.reader'
-"""Where a scope keeps the ``Reader``, whose ``send`` is the server's."""
+"""The key of the ``Reader`` in an ASGI scope. Responses go out by ``Reader.send``."""
 
 
 class FalconRequest(falcon.asgi.Request):
-    """A request that knows whether its client left before its body had come.
+    """A request that knows whether its client left before the whole body had arrived.
 
-    Falcon's body stream just ends then: half a chunked body would pass for a whole one.
+    Falcon's body stream just ends in that case, so that half of a chunked body would
+    look like a whole body.
+
+    Attributes:
+        gone: whether the client has left.
     """
 
     def __init__(self, scope: Any, receive: Any, *args: Any, **options: Any) -> None:
@@ -40,15 +44,15 @@ def send_of(req: falcon.asgi.Request) -> Any:
 
 
 def reads(req: falcon.asgi.Request, source: Consumer) -> None:
-    """Note the stream that the response reads from: see ``stalled``."""
+    """Note the stream that the response sends, for ``asgi.stalled``."""
     req.scope[READER].source = source
 
 
 def check_target(req: falcon.asgi.Request) -> None:
     """Refuse a request target that is not a path.
 
-    What does not begin with a slash could be put together with the upstream's address
-    into another host's.
+    A target without a slash at its beginning, appended to the upstream's address, could
+    make the address of another host.
 
     Raises:
         Problem: 400.
@@ -64,18 +68,19 @@ def raw_path(req: falcon.asgi.Request) -> bytes:
 
 
 def conversation_header(req: falcon.asgi.Request) -> str | None:
-    """Return the id from ``X-Conversation-Id``; None without it or when it is empty.
+    """Return the id in ``X-Conversation-Id``; None if the header is missing or empty.
 
     Raises:
-        Problem: 400, it is not UTF-8.
+        Problem: 400, the id is not UTF-8.
     """
     value = req.get_header(CONVERSATION_HEADER)
-    # Not strip(): in latin-1, where we are here, A0 and 85 are white space, too.
+    # Not ``strip()``: the value is latin-1 text here, in which ``strip()`` would also
+    # remove the bytes A0 and 85, which may be parts of UTF-8 characters.
     value = value.strip(' \t') if value is not None else ''
     if not value:
         return None
     try:
-        # ASGI servers hand header bytes on as latin-1.
+        # Falcon decodes header bytes as latin-1.
         return value.encode('latin-1').decode('utf-8')
     except UnicodeError:
         raise Problem(400, f'{CONVERSATION_HEADER} is not valid UTF-8') from None
