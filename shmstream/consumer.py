@@ -48,6 +48,11 @@ class Consumer:
         return self._segment.content_type
 
     @property
+    def kept_headers(self) -> bytes:
+        """The headers that replays have: see ``shmstream.kept_headers``."""
+        return self._segment.kept_headers
+
+    @property
     def total_bytes(self) -> int:
         """Bytes that have been written to the stream, dropped ones included."""
         return self._reader.total_bytes

@@ -107,8 +107,14 @@ class Producer:
         """Followers of this stream in all live workers, at this moment."""
         return self._process.followers.everywhere(self._segment)
 
-    def begin(self, content_type: str = EVENT_STREAM) -> None:
+    def begin(
+        self, content_type: str = EVENT_STREAM, kept_headers: bytes = b''
+    ) -> None:
         """Go from pending to live: the stream begins, and is of this type.
+
+        Args:
+            content_type: the media type of its bytes.
+            kept_headers: the headers that replays have: ``kept_headers.to_keep``.
 
         Raises:
             LocalError: the stream is live already, or over.
@@ -117,6 +123,7 @@ class Producer:
             if self._ended or self._ring.state is not State.PENDING:
                 raise LocalError(f'stream is {self._ring.state.label}, not pending')
             self._segment.set_content_type(content_type)
+            self._segment.set_kept_headers(kept_headers)
             self._ring.go_live()
             self._marker.mark_state(State.LIVE)
 

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 from shmstream import defaults
 from shmstream.errors import SettingsError
+from shmstream.http.host_names import check_host
+from shmstream.http.origin_patterns import check_pattern
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
@@ -69,6 +71,7 @@ class Settings:
     on_disconnect: OnDisconnect = OnDisconnect()
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     demo_rate: float = 20.0
     send_timeout: float = 60.0
     max_uploads: int = 256 << 20
@@ -223,17 +226,14 @@ def _keys_file(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(part.strip() for part in text.split(',') if part.strip())
-    for origin in origins:
-        url = urlsplit(origin)
-        if (
-            url.scheme not in ('http', 'https')
-            or f'{url.scheme}://{url.netloc}' != origin
-        ):
-            raise ValueError(
-                f'must be origins like https://example.org, not {origin!r}'
-            )
-    return origins
+    return tuple(check_pattern(p.strip()) for p in text.split(',') if p.strip())
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(check_host(part.strip()) for part in text.split(',') if part.strip())
+    if not hosts:
+        raise ValueError('must name at least one host')
+    return hosts
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
@@ -253,6 +253,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'API_KEYS': _keys,
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,
+    'HOSTS': _hosts,
     'DEMO_RATE': _seconds(0.1, 100_000),
     'SEND_TIMEOUT': _seconds(1, 86400),
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),

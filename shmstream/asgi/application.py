@@ -90,9 +90,12 @@ def request_of(scope: Any, prefix: str) -> Request | None:
         return None
     if not raw.startswith(b'/'):
         raw = quote(path).encode()
+    below = path_below(raw, prefix.encode())
+    if below is None:
+        return None
     return Request(
         scope['method'],
-        path_below(raw, prefix.encode()),
+        below,
         scope.get('query_string', b''),
         scope['headers'],
         environment=scope,
@@ -111,5 +114,5 @@ def _below(root: str, path: str, raw: bytes) -> tuple[str, bytes]:
         below = path[len(root) :]
     if decoded == (root + below).encode():
         tail = path_below(raw, root.encode())
-        return below, b'/' + tail
+        return below, b'' if tail is None else b'/' + tail
     return below, raw if decoded == below.encode() else b''

@@ -17,6 +17,11 @@ that is off. Answers are correct all the same; the last column says what is lost
     closed listeners     ``servers`` of an ASGI worker           a leaving worker still
                                                                  accepts connections
                                                                  for up to a second
+    idle connections     ``connection_made``,                    a leaving worker waits
+                         ``_awaiting_request``,                  for them, up to
+                         ``_finishing_calls``, ``req_count``,    ``graceful_timeout``
+                         ``_keepalive_timeout`` of an
+                         ``ASGIProtocol``
     announced stops      ``stop`` of the arbiter                 at a stop generations
                                                                  run on as in a reload,
                                                                  and are killed
@@ -34,6 +39,7 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any, Self
 
+from shmstream.deploy import idle_connections
 from shmstream.wakeups.hub_delivery import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
@@ -60,6 +66,9 @@ def missing(worker: Any) -> list[str]:
         'direct writes': _has_direct_writes(ASGIProtocol),
         'early headers': _has_early_headers(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
+        'closed idle connections': idle_connections.known(
+            ASGIProtocol, _used_by(ASGIProtocol)
+        ),
     }
     return [
         f'{name} are off: this gunicorn is not as version 27 is known'
@@ -127,6 +136,14 @@ def send_headers_early() -> None:
             protocol.worker.loop.call_soon(flush, protocol)
 
     ASGIProtocol._send_response_start = start
+
+
+def note_connections() -> None:
+    """Have this process's ASGI worker know its connections: ``idle_connections``."""
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    if idle_connections.known(ASGIProtocol, _used_by(ASGIProtocol)):
+        idle_connections.note_connections(ASGIProtocol)
 
 
 def close_listeners(worker: Any) -> None:

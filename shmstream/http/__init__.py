@@ -5,7 +5,11 @@
     app.py                makes the application out of all the other modules
     service.py            gives streams to the serving core, and the rest to Falcon
     api_keys.py           the owner of a request, by its API key; tokens for one stream
+    gate.py               refuses pages of other sites, and foreign host names
+    host_names.py         the host names that are served
     origins.py            which pages of other origins may use the service
+    origin_patterns.py    how origins are named, and which are
+    prefix.py             the path that the service is found below
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams

@@ -1,6 +1,7 @@
 """API keys, the owners that they stand for, and tokens for one stream.
 
-If keys are set, every route but ``/healthz`` needs ``Authorization: Bearer KEY``. A
+If keys are set, every route but ``/healthz`` needs one: ``Authorization: Bearer KEY``,
+or ``x-api-key`` or ``api-key``, as the client libraries of other makers send them. A
 stream belongs to the key that made it. Memory and segments hold only digests of a key.
 A client that cannot set a header (``EventSource``) can use a token for one stream::
 
@@ -19,16 +20,20 @@ import hashlib
 import hmac
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shmstream.ids import NOBODY
 from shmstream.serving.permit import Grant, Verdict
 from shmstream.serving.problems import Problem
-from shmstream.serving.request import Request
+from shmstream.serving.request import Header, Request
 
 TOKEN_S = 24 * 3600
 """Seconds for which a token is valid: longer than any generation takes, but short
 enough to limit the harm of a leaked token."""
+
+_KEY_HEADERS = frozenset({b'x-api-key', b'api-key'})
+_KEY_NAMES = frozenset(name.decode() for name in _KEY_HEADERS)
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -79,11 +84,25 @@ class ApiKeys:
         """
         if not self._keys:
             return NOBODY
-        key = _key_of(request)
-        owner = None if key is None else self.owner_of_key(key)
-        if owner is None:
-            raise Problem(401, 'Invalid API Key')
-        return owner
+        for key in _keys_of(request.headers):
+            owner = self.owner_of_key(key)
+            if owner is not None:
+                return owner
+        raise Problem(401, 'Invalid API Key')
+
+    def for_upstream(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return a request's headers without what is not for the upstream to see.
+
+        That is our own keys, and any ``Authorization`` where we have keys.
+        """
+        if not self._keys:
+            return headers
+        return [
+            (name, value)
+            for name, value in headers
+            if name != 'authorization'
+            and not (name in _KEY_NAMES and self.owner_of_key(_raw(value)))
+        ]
 
     def verdict(self, request: Request) -> Verdict:
         """Return what the client of a request may do, by its key or its token.
@@ -94,7 +113,7 @@ class ApiKeys:
         if self._keys and request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
             # If there is a key as well, the token is not looked at.
-            if token is not None and _key_of(request) is None:
+            if token is not None and not _keys_of(request.headers):
                 grant = self.check_token(
                     token.decode('latin-1'), request.conversation_id()
                 )
@@ -143,10 +162,18 @@ class ApiKeys:
         return Grant(found, f'{generation:016x}')
 
 
-def _key_of(request: Request) -> bytes | None:
-    """Return the key in ``Authorization: Bearer KEY``; None if there is none."""
-    value = request.header(b'authorization')
-    if value is None:
-        return None
-    scheme, _, key = value.partition(b' ')
-    return key.strip() if scheme.lower() == b'bearer' else None
+def _keys_of(headers: Iterable[Header]) -> list[bytes]:
+    """Return the keys that come with a request, in whatever header."""
+    keys = []
+    for name, value in headers:
+        if name == b'authorization':
+            scheme, _, key = value.partition(b' ')
+            if scheme.lower() == b'bearer':
+                keys.append(key.strip())
+        elif name in _KEY_HEADERS:
+            keys.append(value.strip())
+    return keys
+
+
+def _raw(value: str) -> bytes:
+    return value.strip().encode('utf-8', 'replace')

@@ -17,8 +17,10 @@ from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
+from shmstream.http.gate import Gate
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
+from shmstream.http.host_names import HostNames
 from shmstream.http.lookup_route import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
@@ -120,7 +122,8 @@ def create_app(
     gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
     readers = Readers(settings.send_timeout)
-    return Service(Core(streams), keys, origins, readers, life.hear_word, app)
+    gate = Gate(HostNames(settings.hosts), origins)
+    return Service(Core(streams), keys, origins, readers, life.hear_word, gate, app)
 
 
 def _source(settings: Settings) -> Source:

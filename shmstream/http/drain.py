@@ -4,6 +4,7 @@
 
     told to leave (HUP, max_requests, TTOU, TERM, ...)
       new connections    go to the other workers
+      idle connections   are closed (``deploy.idle_connections``)
       readers            are let go at once, and resume at another worker
                          (``leave`` of ``Consumer.follow``)
       generations        go on, as do the responses of the POSTs that began them; the
@@ -18,7 +19,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import gunicorn_insides, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.http.generation import Generations
 
@@ -54,6 +55,7 @@ class Drain:
         self._life = life
         self._limit_s = limit_s
         self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch whether the worker leaves."""
@@ -73,11 +75,15 @@ class Drain:
             if not self._followers():
                 break
             await asyncio.sleep(_LOOK_S)
+        if self._closing is not None:
+            self._closing.cancel()
 
     async def _run(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
         gunicorn_insides.close_listeners(self._life.worker)
+        # Until the loop ends: who is busy now may be idle later.
+        self._closing = asyncio.create_task(idle_connections.close_idle())
         loop = asyncio.get_running_loop()
         if len(self._generations):
             log.info('leaving: %d streams go on', len(self._generations))

@@ -23,6 +23,7 @@ import logging
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import AnswerWriter
 from shmstream.http.uploads import Upload
+from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
@@ -186,7 +187,8 @@ class Generation:
                 await self._hand_on(producer, answer)
                 return
             stack.callback(answer.close)
-            producer.begin(header(answer.headers, 'content-type'))
+            kept = to_keep(answer.headers)
+            producer.begin(header(answer.headers, 'content-type'), kept)
             self._answer.set_result(Streamed(producer, answer.headers))
             await self._writer.write(producer, answer)
 

@@ -15,11 +15,12 @@ from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.generation import Generation, Generations, Streamed
+from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Uploads
 from shmstream.ids import validate_id
-from shmstream.serving.headers import described, location
+from shmstream.serving.headers import addresses, described
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
@@ -158,7 +159,8 @@ class Gateway:
             resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        resp.set_header('Location', location(falcon_request.STREAM_PATH, conv_id))
+        mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
+        add_headers(addresses(mount, conv_id, answer.headers), resp)
         token = self._keys.token(owner, conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
@@ -171,8 +173,8 @@ class Gateway:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
         headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
         # The upstream must not see the service's own keys.
-        drop = _OWN_HEADERS | ({'authorization'} if self._keys.restricted else set())
-        return [(n, v) for n, v in headers if n not in drop]
+        headers = self._keys.for_upstream(headers)
+        return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
         text = req.get_header('Stream-On-Disconnect')

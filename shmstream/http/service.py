@@ -17,11 +17,15 @@ from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
 from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
+from shmstream.http.gate import Gate
 from shmstream.http.origins import Origins
-from shmstream.serving.get_head_delete import Core
+from shmstream.http.prefix import Prefix
+from shmstream.serving.get_head_delete import Core, bodiless
 from shmstream.serving.permit import Verdict
+from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 
 
@@ -37,6 +41,7 @@ class Service:
         origins: decide which pages may use the service.
         readers: watches the responses under way.
         listen: is called with a function that can be awaited until the server stops.
+        gate: refuses requests before anything is looked at.
         app: the Falcon application that answers everything else.
     """
 
@@ -47,31 +52,50 @@ class Service:
         origins: Origins,
         readers: Readers,
         listen: Listen,
+        gate: Gate,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
     ) -> None:
         self._keys = keys
         self._origins = origins
-        more = origins.headers if origins.named else None
+        more = origins.headers if origins.some else None
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
         self._listen = listen
+        self._gate = gate
+        self._prefix = Prefix()
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
+            scope = self._prefix.cut(scope)
             await exchange(
                 self._answer, self._readers, scope, receive, send, self._listen
             )
+        elif scope['type'] == 'websocket':
+            if self._gate.refusal(scope) is None:
+                await self.falcon(self._prefix.cut(scope), receive, send)
+            else:
+                # Before it is accepted: the server makes it a 403.
+                await receive()
+                await send({'type': 'websocket.close', 'code': 1008})
         else:
             await self.falcon(scope, receive, send)
 
     def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
+        refusal = self._gate.refusal(scope)
+        if refusal is not None:
+            return self._refuse(refusal, scope, reader)
         request = request_of(scope, STREAM_PATH)
         if request is not None:
             return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
+
+    def _refuse(self, why: Problem, scope: Any, reader: Reader) -> Awaitable[None]:
+        asked = Request(scope['method'], b'', headers=scope['headers'])
+        more = self._origins.headers(asked)
+        return write(bodiless(asked, why.reply()), reader, more)
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':

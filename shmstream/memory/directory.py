@@ -5,8 +5,10 @@
     supervisor.lock     flock held by the live supervisor
     supervisor.sock     its control socket
     supervisor.json     its settings, for the process that starts its successor
+    gunicorn.ctl        gunicorn's control socket (``deploy.control_socket``)
     workers             the worker table (``worker_table``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
+    bell-<epoch>-posts  the one that stands in for its semaphore, if there can be none
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    a segment that is no session any more, but may still be mapped
@@ -81,6 +83,11 @@ class RuntimeDirectory:
     def socket(self) -> Path:
         """The supervisor's control socket."""
         return self.path / 'supervisor.sock'
+
+    @property
+    def control_sockets(self) -> tuple[Path, Path]:
+        """Where gunicorn's control socket is, and that of a master's successor."""
+        return self.path / 'gunicorn.ctl', self.path / 'gunicorn-2.ctl'
 
     @property
     def settings(self) -> Path:

@@ -44,6 +44,7 @@ from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
     B_ID,
+    B_KEPT,
     B_OWNER,
     B_TYPE,
     EPOCH_TAG,
@@ -52,6 +53,7 @@ from shmstream.ring.layout import (
     MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
+    MAX_KEPT,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
@@ -60,6 +62,7 @@ from shmstream.ring.layout import (
     W_EVICTED,
     W_GENERATION,
     W_ID_LENGTH,
+    W_KEPT_LENGTH,
     W_MAGIC,
     W_PLACES,
     W_STATE,
@@ -141,6 +144,8 @@ class Segment:
             raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
         if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
             raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
+        if words[W_KEPT_LENGTH] > MAX_KEPT:
+            raise LayoutMismatch(f'kept headers of {words[W_KEPT_LENGTH]} bytes')
         if words[W_STATE] >= len(STATES):
             raise LayoutMismatch(f'no such state: {words[W_STATE]}')
         return segment
@@ -181,6 +186,17 @@ class Segment:
         raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
+
+    @property
+    def kept_headers(self) -> bytes:
+        """The headers that replays have, as ``shmstream.kept_headers`` writes them."""
+        length = min(self.words[W_KEPT_LENGTH], MAX_KEPT)
+        return bytes(self.view[B_KEPT : B_KEPT + length])
+
+    def set_kept_headers(self, lines: bytes) -> None:
+        """Store them: the producer, once, before going live."""
+        self.view[B_KEPT : B_KEPT + len(lines)] = lines
+        self.words[W_KEPT_LENGTH] = len(lines)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
         """Publish the place on this worker's board for marks; None: no place any more.

@@ -40,6 +40,9 @@ writer has cache lines of its own::
     ------  ---------------------  --------------------------------------------- 2048 --
       2048  producer, before live  type length      bytes
       2056  producer, before live  content type     ASCII, up to 256 bytes
+      2312  producer, before live  kept length      bytes
+      2320  producer, before live  kept headers     lines of the answer's headers that
+                                                    replays have too, up to 752 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
       3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
     ------  ---------------------  --------------------------------------------- 4096 --
@@ -63,7 +66,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -72,6 +75,7 @@ MAX_SLOTS: Final = 64
 MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
 MAX_CONTENT_TYPE: Final = 256
+MAX_KEPT: Final = 752
 
 # Indices into the header seen as u64 words.
 W_MAGIC: Final = 0
@@ -98,6 +102,7 @@ W_OWNER_ROOM: Final = 18
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
+W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
@@ -108,5 +113,6 @@ B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
 B_TYPE: Final = 2056
+B_KEPT: Final = 2320
 B_CHANGES: Final = slice(64, 144)
 """All words that a waiting reader waits for: the producer's and the supervisor's."""

@@ -10,6 +10,7 @@ them, wait, and send the reply::
     get_head_delete.py  from the request to the reply
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
+    last_event.py       where a client goes on that names the last event it has
     headers.py          the headers that describe a stream
     problems.py         errors as replies, sorted by who is to blame
     permit.py           how an application says who may read and stop a stream

@@ -5,7 +5,8 @@
     GET     is the stream there?  -- no --> 404; 409 if it is of another generation;
               |                             503 if memory or descriptors are used up
               | has it begun?     -- no --> wait (``Pending``), then 404 or 503
-              | is the offset still there? -- no --> 400, with ``dropped_prefix``
+              | is the offset (or the last event) still there?
+              |                   -- no --> 400, with ``dropped_prefix``
               | has it ended?     -- yes -> its bytes, with their length
               '-- no: what a follower reads, without a length
     HEAD    the same without a body, and with the stream's counts
@@ -23,6 +24,7 @@ from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.headers import described
+from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -99,7 +101,17 @@ class Core:
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
             return Pending(consumer, PENDING_S, go_on)
+        if request.last_event_id() is not None and to_search(consumer) > AT_ONCE:
+            # Megabytes, as a rule: not on an event loop.
+            return Blocking(lambda: self._looked_for(request, consumer))
         return self._begun(request, consumer, offset, ended, state)
+
+    def _looked_for(self, request: Request, consumer: Consumer) -> Reply:
+        try:
+            ended, state = consumer.finished, consumer.state
+            return self._begun(request, consumer, 0, ended, state)
+        except Exception as ex:
+            return failed(request, ex)
 
     def _go_on(
         self,
@@ -130,6 +142,9 @@ class Core:
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
+        event_id = request.last_event_id()
+        if event_id is not None:
+            offset = offset_after(consumer, event_id)
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)

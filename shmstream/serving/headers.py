@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from shmstream.consumer import Consumer
+from shmstream.kept_headers import kept
 from shmstream.ring.state import State
 from shmstream.stream_end import EVENT_STREAM
 
@@ -42,7 +44,28 @@ def described(
         (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),
         (b'stream-worker', b'%d' % os.getpid()),
+        *kept(consumer.kept_headers),
     ]
+
+
+def addresses(
+    mount: str, conv_id: str, answered: Iterable[tuple[str, str]]
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say where the stream of a POST is found.
+
+    ``Content-Location`` always does. ``Location`` does unless the upstream has one of
+    its own, by which its clients come back to it.
+
+    Args:
+        mount: the address that streams are mounted at.
+        conv_id: the stream's id.
+        answered: the headers of the upstream's answer.
+    """
+    ours = location(mount, conv_id).encode()
+    found: list[tuple[bytes, bytes]] = [(b'content-location', ours)]
+    if not any(name.lower() == 'location' for name, _ in answered):
+        found.append((b'location', ours))
+    return found
 
 
 def location(mount: str, conv_id: str) -> str:

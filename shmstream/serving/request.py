@@ -104,6 +104,12 @@ class Request:
                 return offset
         raise Problem(400, "Invalid 'from' offset")
 
+    def last_event_id(self) -> bytes | None:
+        """Return ``Last-Event-ID``; None without it, or if there is a ``from``."""
+        if self.parameter(b'from') is not None:
+            return None
+        return self.header(b'last-event-id') or None
+
     def asked_generation(self) -> str | None:
         """Return the generation in ``?generation=``; None if there is none.
 
@@ -138,15 +144,22 @@ def _decoded(raw: bytes) -> bytes:
     return unquote_to_bytes(raw) if b'%' in raw else raw
 
 
-def path_below(path: bytes, mount: bytes) -> bytes:
+def path_below(path: bytes, mount: bytes) -> bytes | None:
     """Return the part of a percent-encoded path after the path of a mount.
 
     Args:
-        path: a path below the mount, as the client sent it.
+        path: as the client sent it.
         mount: such as ``/v1/stream``, without a slash at its end.
+
+    Returns:
+        None if the path does not lead there, name by name: a router that has found it
+        there has read the path in another way, and an id cannot be told from it.
     """
-    if path.startswith(mount):
+    if path.startswith(mount) and path[len(mount) : len(mount) + 1] in (b'', b'/'):
         return path[len(mount) + 1 :]
-    # The client has percent-encoded the mount's path as well.
-    parts = path.split(b'/', mount.count(b'/') + 1)
-    return parts[-1] if len(parts) == mount.count(b'/') + 2 else b''
+    # The client may have percent-encoded the address itself, too.
+    names = mount.split(b'/')
+    parts = path.split(b'/', len(names))
+    if [_decoded(p) for p in parts[: len(names)]] != [_decoded(n) for n in names]:
+        return None
+    return parts[-1] if len(parts) > len(names) else b''

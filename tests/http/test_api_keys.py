@@ -56,7 +56,8 @@ def post(client: Client, conv_id: str, key: str, tokens: int = 5) -> Live:
         {'Authorization': f'Bearer {KEY}x'},
         {'Authorization': f'Bearer {KEY[:-1]}'},
         {'Authorization': 'Bearer \xff\xfe'},
-        {'X-Api-Key': KEY},
+        {'X-Api-Key': f'{KEY}x'},
+        {'X-Key': KEY},
     ],
 )
 @pytest.mark.parametrize(
@@ -161,7 +162,8 @@ def test_only_named_origins_may_use_it(service: Service) -> None:
     reply = client.call('OPTIONS', '/v1/chat/completions', headers=preflight)
     assert reply.status == 204
     assert reply.headers['access-control-allow-origin'] == PAGE
-    assert 'X-Conversation-Id' in reply.headers['access-control-allow-headers']
+    asked = preflight['Access-Control-Request-Headers']
+    assert reply.headers['access-control-allow-headers'] == asked
     reply = client.get('/v1/models', **bearer(KEY), Origin=PAGE)
     assert reply.headers['access-control-allow-origin'] == PAGE
     assert 'Stream-Offset' in reply.headers['access-control-expose-headers']

@@ -1,0 +1,148 @@
+"""The origins that ``SHMSTREAM_CORS_ORIGINS`` names.
+
+::
+
+    *                          every origin, and ``null``
+    null                       pages without one: sandboxed frames, local files
+    https://chat.example.org   that one; schemes of applications (``app://``) as well
+    https://*.example.org      every name below that, not the name itself
+    http://localhost:*         every port, and none
+    https://*                  every host
+
+Browsers write an origin in one way only: lower case, without the port that the scheme
+has anyway, without a slash at its end. What is written otherwise would be compared in
+vain for ever, so it is refused, and the reason says how it is written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+ANY = '*'
+NULL = 'null'
+
+MAX_ORIGIN = 512
+"""Bytes of an ``Origin`` header that are looked at; host names have 253 at the most."""
+
+_SHAPE = re.compile(r'([a-z][a-z0-9+.-]*)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::(.*))?')
+_LABEL = r'[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?'
+_NAME = re.compile(rf'{_LABEL}(\.{_LABEL})*\.?')
+_NUMBER = re.compile(r'[0-9]+|0x[0-9a-f]*')
+_PORT = re.compile(r'0|[1-9][0-9]{0,4}')
+_USUAL_PORTS = {'http': '80', 'https': '443'}
+_NO_PAGES = frozenset({'about', 'blob', 'data', 'javascript', 'ws', 'wss'})
+_MAX_NAME = 253
+
+
+class OriginPatterns:
+    """A set of origins, by name and by pattern.
+
+    Args:
+        patterns: as ``check_pattern`` takes them.
+
+    Attributes:
+        some: whether there are any.
+    """
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self.some = bool(patterns)
+        self._all = ANY in patterns
+        self._exact = frozenset(p.encode() for p in patterns if '*' not in p)
+        wild = [_compiled(p) for p in patterns if '*' in p and p != ANY]
+        self._wild = [re.compile(p.encode()) for p in wild]
+
+    def names(self, origin: bytes | None) -> bool:
+        """Whether this ``Origin`` header's value is of an origin that is named."""
+        if self._all:
+            return True
+        if origin is None or len(origin) > MAX_ORIGIN:
+            return False
+        return origin in self._exact or any(p.fullmatch(origin) for p in self._wild)
+
+
+def _compiled(pattern: str) -> str:
+    scheme, host, port = _parts(pattern)
+    found = rf'{re.escape(scheme)}://'
+    if host == '*':
+        found += r'(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)'
+    elif host.startswith('*.'):
+        found += r'(?:[a-z0-9_-]+\.)+' + re.escape(host[2:])
+    else:
+        found += re.escape(host)
+    if port == '*':
+        return found + r'(?::[0-9]{1,5})?'
+    return found + ('' if port is None else f':{port}')
+
+
+def _parts(pattern: str) -> tuple[str, str, str | None]:
+    match = _SHAPE.fullmatch(pattern)
+    if match is None:
+        raise ValueError(
+            'must be origins like https://example.org, with no path after them,'
+            f' not {pattern!r}'
+        )
+    return match[1], match[2], match[3]
+
+
+def check_pattern(pattern: str) -> str:
+    """Return the pattern.
+
+    Raises:
+        ValueError: no browser sends an origin that it matches; the text says why.
+    """
+    if pattern in (ANY, NULL):
+        return pattern
+    if pattern != pattern.lower():
+        raise ValueError(f'browsers write origins in lower case, not {pattern!r}')
+    scheme, host, port = _parts(pattern)
+    if scheme in _NO_PAGES:
+        raise ValueError(f'no page has an origin that begins with {scheme}://')
+    if scheme == 'file':
+        if pattern != 'file://':
+            raise ValueError('the origin of a local file is null, or file:// alone')
+        return pattern
+    _check_host(host, pattern)
+    _check_port(scheme, port, pattern)
+    return pattern
+
+
+def _check_host(host: str, pattern: str) -> None:
+    if host == '*':
+        return
+    if host.startswith('['):
+        if _written_out(host[1:-1], 6) != host[1:-1]:
+            raise ValueError(f'not an IPv6 address as browsers write it: {pattern!r}')
+        return
+    name = host.removeprefix('*.')
+    if '*' in name:
+        raise ValueError(
+            'a * may stand for the whole host, for its first names (*.example.org)'
+            f' or for the port, not as in {pattern!r}'
+        )
+    if not name.isascii():
+        raise ValueError(f'browsers write names in ASCII (xn--...), not {pattern!r}')
+    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+        raise ValueError(f'must be origins like https://example.org, not {pattern!r}')
+    # What ends in a number is an address, in one of many ways to write it.
+    in_numbers = _NUMBER.fullmatch(name.rstrip('.').rpartition('.')[2])
+    if in_numbers and (host != name or _written_out(name, 4) != name):
+        raise ValueError(f'not an IPv4 address as browsers write it: {pattern!r}')
+
+
+def _written_out(address: str, version: int) -> str | None:
+    """The address as it is written in short; None if it is none of this version."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return str(found) if found.version == version else None
+
+
+def _check_port(scheme: str, port: str | None, pattern: str) -> None:
+    if port is None or port == '*':
+        return
+    if not _PORT.fullmatch(port) or int(port) > 65535:
+        raise ValueError(f'not a port from 0 to 65535, or *: {pattern!r}')
+    if _USUAL_PORTS.get(scheme) == port:
+        raise ValueError(f'browsers leave :{port} out after {scheme}://: leave it out')

@@ -1,0 +1,124 @@
+"""Where a client goes on that names the last event it has (``Last-Event-ID``).
+
+By the stream's own ids, which its producer wrote (LangGraph's servers do): the replay
+begins after the event that holds the line ``id: X``::
+
+    event: values
+    id: 1700000-3           <- the line
+    data: {...}
+                            <- a blank line, the event's end
+    event: values           <- the replay begins here
+
+A line begins after a line's end (CR, LF or both), so what is left of a line at the
+beginning of a ring that has dropped the rest of it is none. If an id is there several
+times, the first one counts: that may repeat events, and loses none. Of an event without
+its end its beginning is meant: no client has all of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from shmstream.consumer import Consumer
+from shmstream.errors import OffsetLost
+from shmstream.stream_end import EVENT_STREAM
+
+AT_ONCE = 256 * 1024
+"""Bytes that are searched on an event loop; more of them are searched aside."""
+
+_PIECE = 256 * 1024
+_TRIES = 3
+
+_BLANK = re.compile(rb'\r\n(?:\r\n|\n|\r)|\n(?:\r\n|\n|\r)|\r\r\n?')
+_LONGEST_BLANK = 4
+
+
+def to_search(consumer: Consumer) -> int:
+    """Return how many bytes have to be looked at, at the most."""
+    return consumer.total_bytes - consumer.dropped_prefix
+
+
+def offset_after(consumer: Consumer, event_id: bytes) -> int:
+    """Return the offset at which the event ends that has this id.
+
+    Args:
+        consumer: the stream.
+        event_id: what a client sends as ``Last-Event-ID``.
+
+    Raises:
+        OffsetLost: no such event is left, or it is being overwritten.
+    """
+    if consumer.content_type.partition(';')[0].strip().lower() == EVENT_STREAM:
+        for _ in range(_TRIES):
+            try:
+                found = _search(consumer, event_id.strip(b' \t'))
+            except OffsetLost:
+                # The ring has dropped what was being looked at. What is left of it?
+                continue
+            if found is not None:
+                return found
+            break
+    raise OffsetLost(0, consumer.dropped_prefix, consumer.total_bytes)
+
+
+def _search(consumer: Consumer, event_id: bytes) -> int | None:
+    dropped, end = consumer.dropped_prefix, consumer.total_bytes
+    # What comes before the first byte of a stream ends a line as well.
+    window, first = (b'\n', -1) if dropped == 0 else (b'', dropped)
+    line = re.compile(rb'[\r\n]id: ?' + re.escape(event_id) + rb'[ \t]*[\r\n]')
+    at = dropped
+    while at < end:
+        piece = consumer.read(at, min(_PIECE, end - at))
+        if not piece:
+            return None
+        at += len(piece)
+        window += piece
+        match = _find(window, event_id, line)
+        if match >= 0:
+            return _end_of_event(consumer, first + match, end)
+        # What may be the beginning of the line is looked at again, with what follows.
+        keep = len(event_id) + 16
+        first += max(len(window) - keep, 0)
+        window = window[-keep:]
+    return None
+
+
+def _find(window: bytes, event_id: bytes, line: re.Pattern[bytes]) -> int:
+    """Return where in the window the line begins; -1 if it is not there."""
+    found = []
+    for needle in (b'id: ' + event_id, b'id:' + event_id):
+        # By find, which is faster than any pattern: there are megabytes, and few ids.
+        at = window.find(needle, 1)
+        while at >= 0:
+            if line.match(window, at - 1):
+                found.append(at)
+                break
+            at = window.find(needle, at + 1)
+    return min(found, default=-1)
+
+
+def _end_of_event(consumer: Consumer, line: int, end: int) -> int:
+    """Return the offset after the event that has its ``id`` line here."""
+    window, at = b'', line
+    while at < end:
+        piece = consumer.read(at, min(_PIECE, end - at))
+        if not piece:
+            break
+        window = window[-_LONGEST_BLANK:] + piece
+        at += len(piece)
+        match = _BLANK.search(window)
+        # One that ends with the window may have another byte.
+        if match is not None and (match.end() < len(window) or at >= end):
+            return at - len(window) + match.end()
+    return _begin_of_event(consumer, line)
+
+
+def _begin_of_event(consumer: Consumer, line: int) -> int:
+    first = max(consumer.dropped_prefix, line - _PIECE)
+    before = consumer.read(first, line - first) if line > first else b''
+    begin = 0 if first == 0 else None
+    for match in _BLANK.finditer(before):
+        begin = match.end()
+    if begin is None:
+        raise OffsetLost(first, consumer.dropped_prefix, consumer.total_bytes)
+    return first + begin
