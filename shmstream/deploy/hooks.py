@@ -196,6 +196,7 @@ def _prepare_asgi_worker(worker: Any) -> None:
     for line in gunicorn_insides.missing(worker):
         worker.log.warning('shmstream: %s', line)
     gunicorn_insides.send_headers_early()
+    gunicorn_insides.note_bare_queries()
 
 
 def _hear_signals() -> None:

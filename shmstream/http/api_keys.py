@@ -1,8 +1,10 @@
 """API keys, the owners that they stand for, and tokens for one stream.
 
-If keys are set, every route but ``/healthz`` needs ``Authorization: Bearer KEY``. A
-stream belongs to the key that made it. Memory and segments hold only digests of a key.
-A client that cannot set a header (``EventSource``) can use a token for one stream::
+If keys are set, every route but ``/healthz`` needs one. It is sent as
+``Authorization: Bearer KEY``, ``x-api-key: KEY`` or ``api-key: KEY``, because SDKs
+differ. A stream belongs to the key that made it. Memory and segments hold only digests
+of a key. A client that cannot set a header (``EventSource``) can use a token for one
+stream::
 
     token = base64url( expiry u64 | generation u64 | HMAC-SHA256(key', ... | id) )
                        unix s       of the stream     key' is derived from the API key
@@ -24,11 +26,14 @@ from dataclasses import dataclass
 from shmstream.ids import NOBODY
 from shmstream.serving.permit import Grant, Verdict
 from shmstream.serving.problems import Problem
-from shmstream.serving.request import Request
+from shmstream.serving.request import Header, Request
 
 TOKEN_S = 24 * 3600
 """Seconds for which a token is valid: longer than any generation takes, but short
 enough to limit the harm of a leaked token."""
+
+_KEY_HEADERS = (b'x-api-key', b'api-key')
+"""Headers in which the SDKs of Anthropic and Azure send a key."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -79,11 +84,11 @@ class ApiKeys:
         """
         if not self._keys:
             return NOBODY
-        key = _key_of(request)
-        owner = None if key is None else self.owner_of_key(key)
-        if owner is None:
-            raise Problem(401, 'Invalid API Key')
-        return owner
+        for key in _keys_of(request):
+            owner = self.owner_of_key(key)
+            if owner is not None:
+                return owner
+        raise Problem(401, 'Invalid API Key')
 
     def verdict(self, request: Request) -> Verdict:
         """Return what the client of a request may do, by its key or its token.
@@ -94,13 +99,27 @@ class ApiKeys:
         if self._keys and request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
             # If there is a key as well, the token is not looked at.
-            if token is not None and _key_of(request) is None:
+            if token is not None and not _keys_of(request):
                 grant = self.check_token(
                     token.decode('latin-1'), request.conversation_id()
                 )
                 if grant is not None:
                     return grant
         return self.owner(request)
+
+    def without_keys(self, headers: list[Header]) -> list[Header]:
+        """Return a request's headers without those that must not go upstream.
+
+        If keys are set, these are ``Authorization`` and every key of the service.
+        """
+        if not self._keys:
+            return headers
+        return [
+            (name, value)
+            for name, value in headers
+            if name != b'authorization'
+            and (name not in _KEY_HEADERS or self.owner_of_key(value.strip()) is None)
+        ]
 
     def owner_of_key(self, key: bytes) -> bytes | None:
         """Return the owner that this key stands for; None if the key is unknown."""
@@ -142,10 +161,16 @@ class ApiKeys:
         return Grant(found, f'{generation:016x}')
 
 
-def _key_of(request: Request) -> bytes | None:
-    """Return the key in ``Authorization: Bearer KEY``; None if there is none."""
+def _keys_of(request: Request) -> list[bytes]:
+    """Return all values that are sent as keys, in any way in which SDKs send one."""
+    found = []
     value = request.header(b'authorization')
-    if value is None:
-        return None
-    scheme, _, key = value.partition(b' ')
-    return key.strip() if scheme.lower() == b'bearer' else None
+    if value is not None:
+        scheme, _, key = value.partition(b' ')
+        if scheme.lower() == b'bearer':
+            found.append(key.strip())
+    for name in _KEY_HEADERS:
+        value = request.header(name)
+        if value is not None:
+            found.append(value.strip())
+    return found

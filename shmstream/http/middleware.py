@@ -6,7 +6,7 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream.http import request
+from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.origins import Origins
 from shmstream.http.replies import put
@@ -16,7 +16,9 @@ from shmstream.serving.request import Request
 
 def _asked(req: falcon.asgi.Request) -> Request:
     """Return the request in the form that keys and origins check."""
-    return Request(req.method, request.raw_path(req), headers=req.scope['headers'])
+    return Request(
+        req.method, falcon_request.raw_path(req), headers=req.scope['headers']
+    )
 
 
 class KeysMiddleware:
@@ -45,7 +47,7 @@ class OriginsMiddleware:
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
         """Answer a preflight request here, because it has no key."""
-        request.check_target(req)
+        falcon_request.check_target(req)
         if req.method == 'OPTIONS':
             preflight = self._origins.preflight(_asked(req))
             if preflight is not None:

@@ -17,9 +17,11 @@ from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
 from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.targets import in_origin_form
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
 from shmstream.http.origins import Origins
+from shmstream.http.websockets import WebSockets
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Verdict
 from shmstream.serving.request import Request
@@ -38,6 +40,7 @@ class Service:
         readers: watches the responses under way.
         listen: is called with a function to await until the server stops.
         app: the Falcon application that answers everything else.
+        web_sockets: relays WebSockets.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Service:
         readers: Readers,
         listen: Listen,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
+        web_sockets: WebSockets,
     ) -> None:
         self._keys = keys
         self._origins = origins
@@ -55,14 +59,18 @@ class Service:
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
         self._listen = listen
+        self._web_sockets = web_sockets
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
+            scope = in_origin_form(scope)
             await exchange(
                 self._answer, self._readers, scope, receive, send, self._listen
             )
+        elif scope['type'] == 'websocket':
+            await self._web_sockets(in_origin_form(scope), receive, send)
         else:
             await self.falcon(scope, receive, send)
 
