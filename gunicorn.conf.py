@@ -35,6 +35,11 @@ timeout = 30
 # the upstream may have long queries.
 limit_request_line = 8190
 
+# Header names with underscores (session_id) must reach the upstream. They are dangerous
+# in a WSGI environment, in which X_Forwarded_For and X-Forwarded-For have one name. The
+# service has no such environment, and passes on no name that imitates one of its own.
+header_map = 'dangerous'
+
 # Longer than the minute for which balancers keep idle connections: who closes first is
 # never in the middle of the other's request. A worker that leaves closes them itself.
 keepalive = 75

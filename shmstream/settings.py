@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from shmstream import defaults
 from shmstream.errors import SettingsError
@@ -29,6 +28,8 @@ from shmstream.http.origin_patterns import check_pattern
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.upstream.address import Address
+from shmstream.upstream.proxies import BadProxy, proxy_for
 
 PREFIX = 'SHMSTREAM_'
 
@@ -56,8 +57,10 @@ class OnDisconnect:
 class Settings:
     """Everything that can be set; the README explains each."""
 
-    upstream: str | None = None
+    upstream: str | None = field(default=None, repr=False)
     upstream_api_key: str | None = field(default=None, repr=False)
+    upstream_key_header: str = 'Authorization'
+    upstream_proxy: str | None = field(default=None, repr=False)
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 600.0
     dir: Path = field(default_factory=default_directory)
@@ -129,6 +132,12 @@ class Settings:
                 raise SettingsError(f'{variable}: {ex}') from None
         from_file = values.pop('api_keys_file', ())
         values['api_keys'] = values.get('api_keys', ()) + from_file
+        if 'upstream' in values:
+            address = Address.parse(values['upstream'])
+            try:
+                values['upstream_proxy'] = proxy_for(address, environ)
+            except BadProxy as ex:
+                raise SettingsError(str(ex)) from None
         return cls(**values)
 
 
@@ -187,14 +196,17 @@ def _share(text: str) -> float:
     return number
 
 
-def _url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ('http', 'https') or not url.hostname:
-        raise ValueError(f'must be an http:// or https:// URL, not {text!r}')
-    if url.query or url.fragment or url.username:
-        raise ValueError('must have no query, fragment or user name')
-    _ = url.port  # raises ValueError if the port is not a number from 0 to 65535
-    return text.rstrip('/')
+def _upstream(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+def _key_header(text: str) -> str:
+    names = ('Authorization', 'api-key', 'x-api-key')
+    for name in names:
+        if text.lower() == name.lower():
+            return name
+    raise ValueError(f'must be one of {", ".join(names)}, not {text!r}')
 
 
 def _key(text: str) -> str:
@@ -237,8 +249,9 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    'UPSTREAM': _url,
+    'UPSTREAM': _upstream,
     'UPSTREAM_API_KEY': _key,
+    'UPSTREAM_KEY_HEADER': _key_header,
     'UPSTREAM_CONNECT_TIMEOUT': _seconds(0.001, 3600),
     'UPSTREAM_FIRST_BYTE_TIMEOUT': _seconds(0.001, 86400),
     'DIR': parse_directory,

@@ -14,6 +14,9 @@ that is off. Answers are correct all the same; the last column says what is lost
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
                          ``_response_buffer``, ``_safe_write``   stream gets no headers
                                                                  before its first byte
+    bare queries         ``ASGIProtocol._build_http_scope``      the question mark of an
+                         and ``_build_http2_scope``, whose       empty query does not
+                         request has a ``uri``                   reach the upstream
     closed listeners     ``servers`` of an ASGI worker           a leaving worker still
                                                                  accepts connections
                                                                  for up to a second
@@ -44,6 +47,11 @@ from shmstream.wakeups.hub_delivery import Write
 
 _CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
 _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
+_SCOPES = ('_build_http_scope', '_build_http2_scope')
+
+BARE_QUERY = 'shmstream.bare_query'
+"""Key of a scope; true if the request target has a question mark and no query."""
+
 _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 
@@ -65,6 +73,7 @@ def missing(worker: Any) -> list[str]:
     checks = {
         'direct writes': _has_direct_writes(ASGIProtocol),
         'early headers': _has_early_headers(ASGIProtocol),
+        'bare queries': _has_scopes(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
         'closed idle connections': idle_connections.known(
             ASGIProtocol, _used_by(ASGIProtocol)
@@ -92,6 +101,12 @@ def _has_early_headers(protocol: Any) -> bool:
     return callable(getattr(protocol, '_send_response_start', None)) and _used_by(
         protocol
     ).issuperset({'_response_buffer', '_safe_write'})
+
+
+def _has_scopes(protocol: Any) -> bool:
+    return all(callable(getattr(protocol, name, None)) for name in _SCOPES) and (
+        'uri' in _used_by(protocol)
+    )
 
 
 def _used_by(protocol: Any) -> set[str]:
@@ -144,6 +159,27 @@ def note_connections() -> None:
 
     if idle_connections.known(ASGIProtocol, _used_by(ASGIProtocol)):
         idle_connections.note_connections(ASGIProtocol)
+
+
+def note_bare_queries() -> None:
+    """Have this process's ASGI worker note in the scope if ``/x?`` was asked for."""
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    if not _has_scopes(ASGIProtocol):
+        return
+
+    def noting(build: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(build)
+        def built(protocol: Any, request: Any, *args: Any) -> Any:
+            scope = build(protocol, request, *args)
+            if not request.query and request.uri.endswith('?'):
+                scope[BARE_QUERY] = True
+            return scope
+
+        return built
+
+    for name in _SCOPES:
+        setattr(ASGIProtocol, name, noting(getattr(ASGIProtocol, name)))
 
 
 def close_listeners(worker: Any) -> None:

@@ -208,6 +208,7 @@ def _prepare_asgi_worker(worker: Any) -> None:
         worker.log.warning('shmstream: %s', line)
     gunicorn_insides.send_headers_early()
     gunicorn_insides.note_connections()
+    gunicorn_insides.note_bare_queries()
 
 
 def _hear_signals() -> None:

@@ -1,9 +1,10 @@
 """API keys, the owners that they stand for, and tokens for one stream.
 
-If keys are set, every route but ``/healthz`` needs one: ``Authorization: Bearer KEY``,
-or ``x-api-key`` or ``api-key``, as the client libraries of other makers send them. A
-stream belongs to the key that made it. Memory and segments hold only digests of a key.
-A client that cannot set a header (``EventSource``) can use a token for one stream::
+If keys are set, every route but ``/healthz`` needs one. It is sent as
+``Authorization: Bearer KEY``, ``x-api-key: KEY`` or ``api-key: KEY``, because SDKs
+differ. A stream belongs to the key that made it. Memory and segments hold only digests
+of a key. A client that cannot set a header (``EventSource``) can use a token for one
+stream::
 
     token = base64url( expiry u64 | generation u64 | HMAC-SHA256(key', ... | id) )
                        unix s       of the stream     key' is derived from the API key
@@ -32,8 +33,8 @@ TOKEN_S = 24 * 3600
 """Seconds for which a token is valid: longer than any generation takes, but short
 enough to limit the harm of a leaked token."""
 
-_KEY_HEADERS = frozenset({b'x-api-key', b'api-key'})
-_KEY_NAMES = frozenset(name.decode() for name in _KEY_HEADERS)
+_KEY_HEADERS = (b'x-api-key', b'api-key')
+"""Headers in which the SDKs of Anthropic and Azure send a key."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -90,20 +91,6 @@ class ApiKeys:
                 return owner
         raise Problem(401, 'Invalid API Key')
 
-    def for_upstream(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return a request's headers without what is not for the upstream to see.
-
-        That is our own keys, and any ``Authorization`` where we have keys.
-        """
-        if not self._keys:
-            return headers
-        return [
-            (name, value)
-            for name, value in headers
-            if name != 'authorization'
-            and not (name in _KEY_NAMES and self.owner_of_key(_raw(value)))
-        ]
-
     def verdict(self, request: Request) -> Verdict:
         """Return what the client of a request may do, by its key or its token.
 
@@ -120,6 +107,20 @@ class ApiKeys:
                 if grant is not None:
                     return grant
         return self.owner(request)
+
+    def without_keys(self, headers: list[Header]) -> list[Header]:
+        """Return a request's headers without those that must not go upstream.
+
+        If keys are set, these are ``Authorization`` and every key of the service.
+        """
+        if not self._keys:
+            return headers
+        return [
+            (name, value)
+            for name, value in headers
+            if name != b'authorization'
+            and (name not in _KEY_HEADERS or self.owner_of_key(value.strip()) is None)
+        ]
 
     def owner_of_key(self, key: bytes) -> bytes | None:
         """Return the owner that this key stands for; None if the key is unknown."""
@@ -173,7 +174,3 @@ def _keys_of(headers: Iterable[Header]) -> list[bytes]:
         elif name in _KEY_HEADERS:
             keys.append(value.strip())
     return keys
-
-
-def _raw(value: str) -> bytes:
-    return value.strip().encode('utf-8', 'replace')

@@ -26,9 +26,10 @@ from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
-from shmstream.http.producing import Gateway
+from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
+from shmstream.http.websockets import WebSockets
 from shmstream.serving.get_head_delete import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
@@ -47,11 +48,13 @@ class Lifespan:
         streams: Streams,
         source: Source,
         drain: Drain,
+        web_sockets: WebSockets,
     ) -> None:
         self._life = life
         self._streams = streams
         self._source = source
         self._drain = drain
+        self._web_sockets = web_sockets
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect to the supervisor, so that the first request need not."""
@@ -72,6 +75,7 @@ class Lifespan:
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
         """Let the generations run to their end, then leave."""
         await self._drain.finish()
+        await self._web_sockets.leave()
         await self._source.close()
         await asyncio.to_thread(self._streams.close)
 
@@ -95,9 +99,11 @@ def create_app(
     source = _source(settings)
     generations = Generations()
     drain = Drain(generations, life, settings.drain, lambda: streams.followers)
-    lifespan = Lifespan(life, streams, source, drain)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
+    readers = Readers(settings.send_timeout)
+    web_sockets = WebSockets(source, keys, readers, settings.send_timeout, OWN_HEADERS)
+    lifespan = Lifespan(life, streams, source, drain, web_sockets)
     middleware: list[Any] = [
         lifespan,
         OriginsMiddleware(origins),
@@ -121,9 +127,10 @@ def create_app(
         app.add_route('/', page)
     gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
-    readers = Readers(settings.send_timeout)
     gate = Gate(HostNames(settings.hosts), origins)
-    return Service(Core(streams), keys, origins, readers, life.hear_word, gate, app)
+    return Service(
+        Core(streams), keys, origins, readers, life.hear_word, gate, app, web_sockets
+    )
 
 
 def _source(settings: Settings) -> Source:

@@ -71,8 +71,12 @@ def conversation_header(req: falcon.asgi.Request) -> str | None:
     """Return the id in ``X-Conversation-Id``; None if the header is missing or empty.
 
     Raises:
-        Problem: 400, the id is not UTF-8.
+        Problem: 400, the id is not UTF-8, or there are several ids.
     """
+    raw = CONVERSATION_HEADER.lower().encode()
+    if sum(name == raw for name, _ in req.scope['headers']) > 1:
+        # Falcon would make one id of both.
+        raise Problem(400, f'There is more than one {CONVERSATION_HEADER}')
     value = req.get_header(CONVERSATION_HEADER)
     # Not ``strip()``: the value is latin-1 text here, in which ``strip()`` would also
     # remove the bytes A0 and 85, which may be parts of UTF-8 characters.

@@ -11,7 +11,8 @@ it from doing so. That is needed beside CORS, which decides who may read the ans
 may still be a link to a page here, which is a GET that navigates.
 
 Of a WebSocket not all browsers say it, and CORS does not apply to those at all: there
-the ``Origin`` has to be this service's own, or named.
+the ``Origin`` has to be named, or this service's own: of its ``Host``, or of the
+``X-Forwarded-Host`` of a proxy, which no page can set.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ class Gate:
         Args:
             scope: of an ASGI request or WebSocket.
         """
-        host = origin = site = mode = None
+        host = known_as = origin = site = mode = None
         hosts = 0
         for name, value in scope['headers']:
             if name == b'host':
                 host, hosts = value, hosts + 1
+            elif name == b'x-forwarded-host':
+                known_as = value
             elif name == b'origin':
                 origin = value
             elif name == b'sec-fetch-site':
@@ -58,7 +61,8 @@ class Gate:
                 return Problem(421, 'This host name is not served (SHMSTREAM_HOSTS)')
         if scope['type'] == 'websocket':
             foreign = origin is not None and (
-                site == b'cross-site' or not _is_of(origin, host)
+                site == b'cross-site'
+                or not (_is_of(origin, host) or _is_of(origin, known_as))
             )
         else:
             foreign = site == b'cross-site' and not (

@@ -36,7 +36,7 @@ from shmstream.upstream.source import (
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
-    is_stream,
+    why_no_stream,
 )
 
 log = logging.getLogger('shmstream.http')
@@ -57,11 +57,13 @@ class Streamed:
     Attributes:
         producer: the stream's producer. It is for reading the stream's segment: only
             the generation writes.
+        status: the upstream's, a 2xx.
         headers: the upstream's headers.
     """
 
-    def __init__(self, producer: Producer, headers: Headers) -> None:
+    def __init__(self, producer: Producer, status: int, headers: Headers) -> None:
         self.producer = producer
+        self.status = status
         self.headers = headers
 
 
@@ -183,13 +185,16 @@ class Generation:
             except UpstreamUnreachable as ex:
                 await self._discard(producer)
                 raise Problem(502, str(ex)) from ex
-            if not is_stream(answer):
+            why = why_no_stream(answer)
+            if why:
+                path = self._asked.target.partition('?')[0]
+                log.info('no session for %s %s: %s', self._asked.method, path, why)
                 await self._hand_on(producer, answer)
                 return
             stack.callback(answer.close)
             kept = to_keep(answer.headers)
             producer.begin(header(answer.headers, 'content-type'), kept)
-            self._answer.set_result(Streamed(producer, answer.headers))
+            self._answer.set_result(Streamed(producer, answer.status, answer.headers))
             await self._writer.write(producer, answer)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.targets import query_of
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.forwarded import forwarded
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
@@ -24,8 +27,10 @@ from shmstream.serving.headers import addresses, described
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
+from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.source import (
     Answer,
+    ClientLeft,
     Headers,
     Source,
     UpstreamBroken,
@@ -34,9 +39,15 @@ from shmstream.upstream.source import (
     UpstreamUnreachable,
 )
 
-_OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
+log = logging.getLogger('shmstream.http')
+
+OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
 its own, and go on generating after the service has hung up."""
+
+_SMALL = 64 * 1024
+"""Bytes, at most, of a body that is read whole before it is passed through: such a body
+can be sent again if a connection turns out to be dead."""
 
 _SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
 
@@ -55,6 +66,7 @@ class UpstreamBody:
         try:
             return await self._chunks.__anext__()
         except UpstreamBroken as ex:
+            log.warning('an answer was cut: %s', ex)
             # Cut the response, as ``asgi.writer`` does: the answer is not whole.
             raise asyncio.CancelledError from ex
 
@@ -99,6 +111,7 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
+        self._small_s = settings.send_timeout
         self._generations = generations
 
     async def __call__(
@@ -110,7 +123,8 @@ class Gateway:
     ) -> None:
         """Answer the request with the upstream's answer, or with a stream of it."""
         if resp is None:
-            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it.
+            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it:
+            # the service hands WebSockets to ``http.websockets``, and not to Falcon.
             return
         conv_id = (
             falcon_request.conversation_header(req) if req.method == 'POST' else None
@@ -124,9 +138,14 @@ class Gateway:
     async def _pass_through(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        asked = UpstreamRequest(
-            req.method, _target(req), self._headers(req), _body(req)
-        )
+        try:
+            async with asyncio.timeout(self._small_s):
+                body = await _body(req)
+        except ClientLeft:
+            raise Problem(400, 'The body ended early') from None
+        except TimeoutError:
+            raise Problem(408, 'The body comes too slowly') from None
+        asked = self._asked(req, self._headers(req), body)
         try:
             answer = await self._source.send(asked)
         except UpstreamTimeout as ex:
@@ -146,7 +165,7 @@ class Gateway:
         if not any(name == 'content-length' for name, _ in headers):
             # The body came in chunks, which not every upstream accepts.
             headers.append(('content-length', str(body.size)))
-        asked = UpstreamRequest(req.method, _target(req), headers, body)
+        asked = self._asked(req, headers, body)
         generation = self._generations.add(
             Generation(self._streams, self._source, conv_id, owner, asked, policy)
         )
@@ -154,6 +173,7 @@ class Gateway:
         if not isinstance(answer, Streamed):
             _hand_on(req, resp, answer)
             return
+        resp.status = answer.status
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
@@ -169,12 +189,29 @@ class Gateway:
         falcon_request.reads(req, consumer)
         resp.stream = _own_response(req, consumer.follow(0), generation.heard)
 
+    def _asked(
+        self,
+        req: falcon.asgi.Request,
+        headers: Headers,
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> UpstreamRequest:
+        return UpstreamRequest(
+            req.method,
+            _target(req),
+            forwarded(req.scope, headers),
+            body,
+            prefix_of(req.scope),
+        )
+
     def _headers(self, req: falcon.asgi.Request) -> Headers:
+        # Latin-1 makes one character of each byte, so the values stay as they are.
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
-        headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
-        # The upstream must not see the service's own keys.
-        headers = self._keys.for_upstream(headers)
-        return [(n, v) for n, v in headers if n not in _OWN_HEADERS]
+        headers = [
+            (n.decode('latin-1').lower(), v.decode('latin-1'))
+            for n, v in self._keys.without_keys(raw)
+        ]
+        # Before ``forwarded``: else ``Connection: X-Forwarded-For`` would remove that.
+        return [(n, v) for n, v in end_to_end(headers) if n not in OWN_HEADERS]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
         text = req.get_header('Stream-On-Disconnect')
@@ -209,25 +246,17 @@ def _own_response(
     return StreamedResponse(sending, close)
 
 
-def _text(value: bytes) -> str:
-    # aiohttp encodes header values as UTF-8.
-    try:
-        return value.decode('utf-8')
-    except UnicodeDecodeError:
-        return value.decode('latin-1')
-
-
 def _target(req: falcon.asgi.Request) -> str:
-    query: bytes = req.scope.get('query_string', b'')
-    target = falcon_request.raw_path(req) + (b'?' + query if query else b'')
-    return target.decode('latin-1')
+    return (falcon_request.raw_path(req) + query_of(req.scope)).decode('latin-1')
 
 
-def _body(req: falcon.asgi.Request) -> AsyncIterator[bytes] | None:
+async def _body(req: falcon.asgi.Request) -> bytes | AsyncIterator[bytes] | None:
     chunked = req.get_header('Transfer-Encoding') is not None
     if not req.content_length and not chunked:
         return None
-    return _whole_body(req)
+    if chunked or req.content_length is None or req.content_length > _SMALL:
+        return _whole_body(req)
+    return b''.join([piece async for piece in _whole_body(req)])
 
 
 async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
@@ -235,7 +264,7 @@ async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
         yield chunk
     if getattr(req, 'gone', False):
         # The upstream must not believe that the part that it has is the whole body.
-        raise ConnectionResetError('the client left within its request')
+        raise ClientLeft('the client left within its request')
 
 
 def _hand_on(

@@ -17,12 +17,14 @@ from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
 from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.targets import in_origin_form
 from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
 from shmstream.http.gate import Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import Prefix
+from shmstream.http.websockets import WebSockets, refuse
 from shmstream.serving.get_head_delete import Core, bodiless
 from shmstream.serving.permit import Verdict
 from shmstream.serving.problems import Problem
@@ -43,6 +45,7 @@ class Service:
         listen: is called with a function that can be awaited until the server stops.
         gate: refuses requests before anything is looked at.
         app: the Falcon application that answers everything else.
+        web_sockets: relays WebSockets.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Service:
         listen: Listen,
         gate: Gate,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
+        web_sockets: WebSockets,
     ) -> None:
         self._keys = keys
         self._origins = origins
@@ -63,22 +67,24 @@ class Service:
         self._listen = listen
         self._gate = gate
         self._prefix = Prefix()
+        self._web_sockets = web_sockets
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
-            scope = self._prefix.cut(scope)
+            scope = self._prefix.cut(in_origin_form(scope))
             await exchange(
                 self._answer, self._readers, scope, receive, send, self._listen
             )
         elif scope['type'] == 'websocket':
-            if self._gate.refusal(scope) is None:
-                await self.falcon(self._prefix.cut(scope), receive, send)
+            scope = in_origin_form(scope)
+            refusal = self._gate.refusal(scope)
+            if refusal is None:
+                await self._web_sockets(self._prefix.cut(scope), receive, send)
             else:
-                # Before it is accepted: the server makes it a 403.
                 await receive()
-                await send({'type': 'websocket.close', 'code': 1008})
+                await refuse(refusal, scope, send)
         else:
             await self.falcon(scope, receive, send)
 

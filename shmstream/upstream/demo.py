@@ -14,7 +14,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from shmstream.chance import random_bits
-from shmstream.upstream.source import Answer, Headers, UpstreamRequest
+from shmstream.upstream.source import (
+    Answer,
+    Headers,
+    OpenSocket,
+    UpstreamRefused,
+    UpstreamRequest,
+)
 
 MODEL = 'shmstream-demo'
 DEFAULT_TOKENS = 600
@@ -99,6 +105,12 @@ class DemoModel:
             return DemoAnswer(200, 'text/event-stream', _stream(tokens, rate))
         await asyncio.sleep(min(tokens / rate, 600))
         return _json(200, _completion(tokens))
+
+    async def web_socket(
+        self, request: UpstreamRequest, protocols: list[str], max_message: int
+    ) -> OpenSocket:
+        """Refuse it; see ``Source``."""
+        raise UpstreamRefused(404)
 
 
 async def _whole(body: bytes | AsyncIterator[bytes] | None) -> bytes:

@@ -48,6 +48,21 @@ def post(client: Client, conv_id: str, key: str, tokens: int = 5) -> Live:
 @pytest.mark.parametrize(
     'headers',
     [
+        bearer(KEY),
+        {'X-Api-Key': KEY},
+        {'Api-Key': KEY},
+        {'Authorization': 'Bearer the-upstreams', 'X-Api-Key': KEY},
+    ],
+)
+def test_a_key_may_come_as_sdks_send_it(
+    service: Service, headers: dict[str, str]
+) -> None:
+    assert service.client().get('/v1/models', **headers).status == 200
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
         {},
         {'Authorization': ''},
         {'Authorization': KEY},
@@ -58,6 +73,7 @@ def post(client: Client, conv_id: str, key: str, tokens: int = 5) -> Live:
         {'Authorization': 'Bearer \xff\xfe'},
         {'X-Api-Key': f'{KEY}x'},
         {'X-Key': KEY},
+        {'Api-Key': ''},
     ],
 )
 @pytest.mark.parametrize(
