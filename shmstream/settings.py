@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shmstream.errors import SettingsError
+from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import DEFAULT_CAPACITY, SupervisorConfig
@@ -59,6 +60,7 @@ class Settings:
     owner_share: float = 0.5
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
+    id_from: tuple[IdFrom, ...] = DEFAULT
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     demo_rate: float = 20.0
@@ -242,6 +244,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'OWNER_SHARE': _share,
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
+    'ID_FROM': parse_id_from,
     'API_KEYS': _keys,
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,

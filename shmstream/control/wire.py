@@ -21,6 +21,7 @@ is done for an asker whose time is over (the reply has ``late``) or who has hung
 carried out later, and every request may be made again:
 
     cancel, evict   concern no stream whose producer asked for it after ``asked``
+    withdraw        the same
     create, again   takes the place of no such stream either; what its own first try
                     may have left has the same ``asked``, and goes
     the others      change nothing, or what they change is the same the second time
@@ -30,11 +31,12 @@ carried out later, and every request may be made again:
     hello    pid, masters, slot, epoch, time_space     slot, epoch
     join     pid (of a successor's master)             -
     leave    pid (of a master that goes)               -
-    create   owner, id, capacity                       generation, digest + descriptor;
+    create   owner, id, capacity, pending              generation, digest + descriptor;
                                                        or replaced: a generation;
                                                        or no_room, and soon
     cancel   owner, id, generation                     found
     evict    owner, id, generation                     found
+    withdraw owner, id, generation                     found
     lookup   owner, ids                                sessions, more
     list     -                                         sessions, more
     status   -                                         pid, format, masters, ...

@@ -10,6 +10,7 @@
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    one that is none any more, and that somebody may still map
+    sessions/.kept-*    one that has ended, until the pending one of its id has begun
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
 ``rename`` over it, evicting is ``unlink``, listing is ``scandir``. What is evicted or
@@ -28,6 +29,7 @@ from shmstream.errors import DirectoryRefused, SettingsError
 
 NEW_PREFIX = '.new-'
 GONE_PREFIX = '.gone-'
+KEPT_PREFIX = '.kept-'
 MAX_SOCKET_PATH = 107
 """sockaddr_un.sun_path holds 108 bytes, the last one a zero."""
 
@@ -102,6 +104,10 @@ class RuntimeDirectory:
     def gone(self, generation: str) -> Path:
         """Return where the file of this generation is once it is no session."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
+
+    def kept(self, generation: str) -> Path:
+        """Return where the file of this generation is while another is pending."""
+        return self.sessions / f'{KEPT_PREFIX}{generation}'
 
     @property
     def made(self) -> bool:

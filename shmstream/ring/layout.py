@@ -29,6 +29,8 @@ writer has cache lines of its own::
        144  supervisor             owner's room     bytes + 1 that the live streams of
                                                     its owner may still take together,
                                                     as last published; 0 = all there are
+    ------  ---------------------  ---------------------------------------------- 192 --
+       192  producer               begun            1 once it has been live
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
@@ -62,7 +64,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -93,6 +95,8 @@ W_ENDED_BOOT: Final = 14
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
+
+W_BEGUN: Final = 24
 
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132

@@ -13,6 +13,7 @@
     segment_words.py    the words by which they are cancelled and evicted
     adoption.py         those that a predecessor has left
     finishing.py        those whose producer has died
+    predecessors.py     what has ended, kept until its successor begins
     gone.py             what is no session any more, and still mapped
     session.py          one of them
     workers.py          slots and doorbells

@@ -6,6 +6,7 @@
     .new-*     one that never was: removed
     .gone-*    what was evicted or replaced: counted for as long as it is mapped; but if
                it has its name still, its replacement came no farther, and it stays
+    .kept-*    what was there before a pending stream: see ``predecessors``
     others     none of ours: left alone, and told of
 
 A predecessor may have mapped more than we can: descriptors or mappings run out. What
@@ -27,6 +28,7 @@ from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest
 from shmstream.memory.directory import (
     GONE_PREFIX,
+    KEPT_PREFIX,
     NEW_PREFIX,
     RuntimeDirectory,
     discard,
@@ -46,6 +48,7 @@ RETURN_S = 3.0
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')
+_KEPT = re.compile(re.escape(KEPT_PREFIX) + r'[0-9a-f]{16}')
 
 
 class Adoption:
@@ -83,11 +86,12 @@ class Adoption:
         """Adopt all that is there, or as much as can be."""
         with os.scandir(self._directory.sessions) as entries:
             names = [entry.name for entry in entries]
-        for name in names:
+        # Last: what becomes of one that is kept depends on the one in its place.
+        for name in sorted(names, key=_is_kept):
             path = self._directory.segment(name)
             if _NEW.fullmatch(name):
                 discard(path)
-            elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name):
+            elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name) or _is_kept(name):
                 self._try(path)
             else:
                 log.warning('%s is none of our files', path)
@@ -123,6 +127,8 @@ class Adoption:
         try:
             if _GONE.fullmatch(path.name):
                 self._adopt_gone(path)
+            elif _is_kept(path.name):
+                self._adopt_kept(path)
             else:
                 self._adopt_session(path)
         except OSError as ex:
@@ -149,18 +155,44 @@ class Adoption:
             self._index.add(Session(key, path.name, segment))
 
     def _adopt_gone(self, path: Path) -> None:
+        segment = self._aside(path)
+        if segment is not None:
+            key = (segment.owner, segment.conv_id)
+            self._words.cancel_and_evict(Session(key, segment.digest, segment))
+            self._gone.keep(path, segment.owner)
+
+    def _aside(self, path: Path) -> Segment | None:
+        """Return the segment that was put aside, if that is its only name."""
         try:
             segment = Segment.attach(path)
-            if os.stat(path).st_nlink > 1:
-                # It was about to be replaced: it still is the session of its name.
-                discard(path)
-                return
+            if os.stat(path).st_nlink == 1:
+                return segment
+            # It was about to be replaced: it still is the session of its name.
+            discard(path)
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)
             discard(path)
-            return
         except (StreamNotFound, FileNotFoundError):
+            pass
+        return None
+
+    def _adopt_kept(self, path: Path) -> None:
+        segment = self._aside(path)
+        if segment is None:
             return
+        in_its_place = self._left.get(self._directory.segment(segment.digest))
+        if in_its_place is not None:
+            raise OSError(in_its_place.errno, in_its_place.strerror)
         key = (segment.owner, segment.conv_id)
-        self._words.cancel_and_evict(Session(key, segment.digest, segment))
-        self._gone.keep(path, segment.owner)
+        if segment.evicted or self._index.kept(key) is not None:
+            aside = self._directory.gone(segment.generation)
+            os.rename(path, aside)
+            self._adopt_gone(aside)
+            return
+        session = Session(key, segment.digest, segment)
+        session.file = path.name
+        self._index.add_kept(session)
+
+
+def _is_kept(name: str) -> bool:
+    return _KEPT.fullmatch(name) is not None

@@ -62,7 +62,7 @@ class Finishing:
             OSError: its file cannot be looked at.
         """
         try:
-            fd = open_segment(self._directory.segment(session.digest))
+            fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
             # Somebody removed the file; its followers have their mappings.
             self._index.drop(session)

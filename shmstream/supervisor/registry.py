@@ -28,6 +28,7 @@ from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.predecessors import Predecessors
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
@@ -64,6 +65,9 @@ class Registry:
             evict=self._expire,
             forget=self._index.drop,
         )
+        self._predecessors = Predecessors(
+            directory, self._index, self._words, self._gone, self._expire
+        )
 
     def __len__(self) -> int:
         return len(self._index)
@@ -71,6 +75,7 @@ class Registry:
     def adopt(self) -> None:
         """Index what a predecessor left; remove what cannot be used."""
         self._adoption.adopt()
+        self._predecessors.settle_all()
 
     def adopt_left(self) -> None:
         """Try again what could not be adopted, for want of room in this process."""
@@ -97,6 +102,8 @@ class Registry:
         capacity: int | None,
         epoch: int,
         asked_ns: int | None = None,
+        *,
+        pending: bool = False,
     ) -> tuple[Session, int]:
         """Make a session, replacing and cancelling what has its id.
 
@@ -106,6 +113,7 @@ class Registry:
             capacity: bytes of its ring; None: as it is configured.
             epoch: of the worker that will produce.
             asked_ns: when that worker asked for it first, since boot; None: now.
+            pending: keep what has its id and has ended until it begins.
 
         Returns:
             The session and the descriptor that holds its lock: the caller passes it on
@@ -121,7 +129,10 @@ class Registry:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
         self._adoption.require(key)
-        self._eviction.make_room(key, self._index.get(key))
+        self._predecessors.settle(key)
+        there = self._index.get(key)
+        keep = there if pending and self._predecessors.is_kept(there) else None
+        self._eviction.make_room(key, None if keep else there)
         name = digest(owner, conv_id)
         generation = random_bits(63) | 1
         created = clock.moment()
@@ -146,8 +157,8 @@ class Registry:
                     raise self._eviction.refused(str(ex)) from ex
         kept: Path | None = None
         try:
-            replaced, kept = self._link_aside(key)
-            if replaced is not None:
+            replaced, kept = self._link_aside(key, keep)
+            if replaced is not None and replaced is not keep:
                 # Cancelled before it is replaced: should we die in between, no producer
                 # is left behind that nobody can reach any more.
                 self._words.cancel(replaced)
@@ -159,22 +170,30 @@ class Registry:
                 # It still has its own name, and is what it was.
                 discard(kept)
             raise
-        if replaced is not None:
-            self._index.drop(replaced)
-            self._words.evict(replaced)
-        if kept is not None:
-            self._gone.keep(kept, owner)
+        if kept is not None and replaced is not None and replaced is keep:
+            self._predecessors.keep(replaced, kept)
+        else:
+            if replaced is not None:
+                self._index.drop(replaced)
+                self._words.evict(replaced)
+            if kept is not None:
+                self._gone.keep(kept, owner)
         session = Session(key, name, segment)
         self._index.add(session)
         # Before its producer has it.
         self._eviction.made(session)
         return session, locked
 
-    def _link_aside(self, key: Key) -> tuple[Session | None, Path | None]:
-        # What makes room may be the very session that is to be replaced.
+    def _link_aside(
+        self, key: Key, keep: Session | None
+    ) -> tuple[Session | None, Path | None]:
+        # What makes room may be the very session that is to be replaced, or kept.
         while (replaced := self._index.get(key)) is not None:
+            kept = self._directory.kept(replaced.segment.generation)
             try:
-                return replaced, self._gone.link(replaced)
+                return replaced, self._gone.link(
+                    replaced, kept if replaced is keep else None
+                )
             except OSError as ex:
                 error = no_room(ex)
                 if not isinstance(error, NoRoom):
@@ -199,6 +218,9 @@ class Registry:
         """
         self._adoption.require((owner, conv_id))
         session = self._index.get((owner, conv_id))
+        kept = self._index.kept((owner, conv_id))
+        if kept is not None and kept.segment.generation == generation:
+            session = kept
         if (
             session is None
             or generation not in (None, session.segment.generation)
@@ -212,17 +234,24 @@ class Registry:
         self._words.cancel(session)
 
     def evict(self, session: Session) -> None:
-        """Cancel the session and remove it from under its id."""
-        self._words.cancel_and_evict(session)
-        self._unlink(session)
+        """Cancel the session and remove it, and what is kept of its id."""
+        kept = self._index.kept(session.key)
+        if kept is not None:
+            self._expire(kept)
+        if session is not kept:
+            self._words.cancel_and_evict(session)
+            self._unlink(session)
 
     def withdraw(self, session: Session) -> None:
-        """Take back a session whose producer has gone before it was handed over."""
+        """Take back a session that comes to nothing: there is what it was to replace.
+
+        Its producer has gone before it was handed over, or says so itself.
+        """
         if session not in self._index:
             return
         self._words.cancel_and_evict(session)
         self._finishing.finish(session)
-        if session in self._index:
+        if session in self._index and not self._predecessors.restore(session.key):
             self._unlink(session)
 
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
@@ -279,9 +308,12 @@ class Registry:
             OSError: one of them cannot be looked at; all others have been.
         """
         deaths = self._index.deaths
-        return self._finishing.finish_those(
-            deaths.due() if epoch is None else deaths.of(epoch)
-        )
+        try:
+            return self._finishing.finish_those(
+                deaths.due() if epoch is None else deaths.of(epoch)
+            )
+        finally:
+            self._predecessors.settle_all()
 
     def close(self, leftovers: Leftovers | None = None) -> None:
         """Evict everything: nobody is left to serve.
@@ -294,10 +326,11 @@ class Registry:
         leftovers.remove(
             self._directory.sessions, lambda: self._finishing.finish_those(live)
         )
-        for session in self._index.all():
+        kept = map(self._index.kept, self._index.kept_keys())
+        for session in [*self._index.all(), *filter(None, kept)]:
             self._words.cancel_and_evict(session)
             self._index.drop(session)
-            leftovers.remove_file(self._directory.segment(session.digest))
+            leftovers.remove_file(self._directory.segment(session.file))
         for path in self._adoption.left:
             leftovers.remove_file(path)
         self._gone.close(leftovers)
@@ -315,6 +348,8 @@ class Registry:
     def look_at_room(self) -> None:
         """Measure, keep some free for live streams to grow, publish the rest.
 
-        Finished sessions go for it, the oldest first; live ones never do.
+        Finished sessions go for it, the oldest first; live ones never do. What is kept
+        for a stream that has begun by now goes before all of them.
         """
+        self._predecessors.settle_all()
         self._eviction.look()
