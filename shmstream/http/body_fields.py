@@ -1,4 +1,4 @@
-"""Finds members of a JSON object while its text is still coming.
+r"""Finds members of a JSON object while its text is still coming.
 
 A request says at its own top level that it wants a stream, and which conversation it
 belongs to, often behind megabytes of messages and pictures. Nothing is parsed for that:
@@ -7,8 +7,8 @@ brackets are looked at. How many steps are made in one go is bounded, so that ot
 have their turn, and so is how many a body may cost in all::
 
     {"messages": [{"content": "..."}, ...], "model": "m", "stream": true, "id": "c1"}
-     \\________/  \\______________________/                  \\__________/  \\________/
-       a name         passed over                             found         found
+     \________/  \______________________/               \____________/  \________/
+       a name         passed over                            found         found
 
 Text that is no JSON object has no members, and is not looked at any further than that.
 """
@@ -192,7 +192,7 @@ class BodyFields:
         value: Value | None = TooLong
         if len(text) <= MAX_TEXT:
             try:
-                value = json.loads(b'"%b"' % text)
+                value = json.loads(b'"%b"' % bytes(text))
             except ValueError:
                 # Not JSON, or not UTF-8.
                 self.over = True

@@ -7,11 +7,14 @@ of its source or the end of its process stop it.
 ::
 
     run():  create session (pending)
-              |  upstream answers
+              |  the request is whole (``ask``), the upstream answers
               |-- streamed 2xx --> begin, answer = STREAM, chunks into the ring, finish
-              |-- other ---------> evict the session, answer = the upstream's own
-              |-- unreachable ---> evict the session, answer = 502 / 504
+              |-- other ---------> withdraw the session, answer = the upstream's own
+              |-- unreachable ---> withdraw the session, answer = 502 / 504
+              |-- no request ----> withdraw the session (``withdraw``)
               '-- cancelled -----> answer = 400 "request cancelled"
+
+One that is begun for an answer which has turned out to be a stream has nothing to ask.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from shmstream.errors import ShmstreamError
+from shmstream.http.own_client import OwnClient
 from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
 from shmstream.serving.problems import Problem
@@ -48,15 +53,15 @@ _HANDOVER_S = 1.0
 """The least that nobody may listen: between a POST's headers and its first read."""
 
 
+_TOLD = 4096
+"""Room in the ring for what tells the end, beside what is written: bytes at most."""
+
 _LEAVING = 'This worker is leaving, ask again'
 
 _SLICE = 64 * 1024
 _SHARE = 4
 """What is written at once, at most, and which part of the ring: it must not overtake
 this worker's own readers before their turn."""
-
-_ARRIVAL_TURNS = 200
-"""Turns of the loop that the POST's own response has to begin to read."""
 
 
 class Streamed:
@@ -80,8 +85,11 @@ class Generation:
         source: what answers.
         conv_id: the id, valid.
         owner: whose it is.
-        asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
+        answered: a streamed 2xx answer that is there already, to be closed by this.
+
+    Attributes:
+        client: the POST's own.
     """
 
     def __init__(
@@ -90,23 +98,54 @@ class Generation:
         source: Source,
         conv_id: str,
         owner: bytes,
-        asked: UpstreamRequest,
         on_disconnect: OnDisconnect,
+        answered: Answer | None = None,
     ) -> None:
         self._streams = streams
         self._source = source
         self._conv_id = conv_id
         self._owner = owner
-        self._asked = asked
+        self._answered = answered
+        self.client = OwnClient()
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._awaited = True
         self._producer: Producer | None = None
+        self._request: UpstreamRequest | None = None
+        self._asked: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
         # A task that is cancelled before its first step runs none of its code.
-        self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
+        self.task.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
+        self._fail(Problem(503, _LEAVING, 2))
+        if self._answered is not None:
+            self._answered.close()
+
+    def ask(self, request: UpstreamRequest) -> None:
+        """Send this upstream as soon as there is a session."""
+        self._request = request
+        if self.task.done() or self._asked.cancelled():
+            self._let_go_of_body()
+        elif not self._asked.done():
+            self._asked.set_result(None)
+
+    def withdraw(self) -> None:
+        """There is no request: leave no session behind. Only instead of ``ask``."""
+        self.client.left()
+        self._attended = False
+        if not self._asked.done():
+            self._asked.set_result(None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer, and there will be none."""
+        return self._answer.done() and self._answer.exception() is not None
+
+    def on_failure(self, action: Callable[[], object]) -> None:
+        """Have this done once it has failed."""
+        self._answer.add_done_callback(lambda _: action() if self.failed else None)
 
     async def answer(self) -> Streamed | Answer:
         """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
@@ -120,7 +159,7 @@ class Generation:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
-            self.heard()
+            self.client.left()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):
@@ -128,10 +167,6 @@ class Generation:
             raise
         finally:
             self._attended = False
-
-    def heard(self) -> None:
-        """The POST's own response reads now, or never will: nobody else is due."""
-        self._awaited = False
 
     async def abort(self, why: str) -> None:
         """End it now, in-band; for a worker that cannot wait any longer."""
@@ -156,8 +191,8 @@ class Generation:
     def _let_go_of_body(self) -> None:
         # The traceback would keep what the upstream has not taken. An answer that came
         # before all of it was sent is another matter: the rest goes on.
-        if isinstance(self._asked.body, Upload):
-            self._asked.body.close()
+        if self._request is not None and isinstance(self._request.body, Upload):
+            self._request.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
@@ -178,14 +213,7 @@ class Generation:
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
                 stack.callback(watcher.cancel)
-            try:
-                answer = await self._source.send(self._asked)
-            except UpstreamTimeout as ex:
-                await self._discard(producer)
-                raise Problem(504, str(ex)) from ex
-            except UpstreamUnreachable as ex:
-                await self._discard(producer)
-                raise Problem(502, str(ex)) from ex
+            answer = self._answered or await self._ask_upstream(producer)
             if not is_stream(answer):
                 await self._hand_on(producer, answer)
                 return
@@ -193,6 +221,22 @@ class Generation:
             producer.begin(header(answer.headers, 'content-type'))
             self._answer.set_result(Streamed(producer, answer.headers))
             await self._pump(producer, answer)
+
+    async def _ask_upstream(self, producer: Producer) -> Answer:
+        await self._asked
+        try:
+            if self._request is None:
+                raise Problem(400, 'The body ended early')
+            return await self._source.send(self._request)
+        except Problem:
+            await self._discard(producer)
+            raise
+        except UpstreamTimeout as ex:
+            await self._discard(producer)
+            raise Problem(504, str(ex)) from ex
+        except UpstreamUnreachable as ex:
+            await self._discard(producer)
+            raise Problem(502, str(ex)) from ex
 
     async def _pump(self, producer: Producer, answer: Answer) -> None:
         hub = await self._streams.process.followers.loop_hub()
@@ -205,7 +249,7 @@ class Generation:
                     if fresh + len(part) > most:
                         # Also between chunks: those that are there already come
                         # without a turn of the loop.
-                        await self._have_delivered(hub)
+                        await self._have_delivered(hub, most)
                         fresh = 0
                     await producer.drain()
                     if not producer.write(part):
@@ -217,18 +261,22 @@ class Generation:
         else:
             producer.finish()
 
-    async def _have_delivered(self, hub: LoopHub) -> None:
+    async def _have_delivered(self, hub: LoopHub, size: int) -> None:
         """Let this loop's readers have what has been written.
 
-        Turns, not a wait for anybody: who cannot take it by then is overtaken.
+        A turn, not a wait for anybody: who cannot take it by then is overtaken. But for
+        the POST's own client, which is waited for (``own_client``).
+
+        Args:
+            hub: the loop's.
+            size: bytes that are written next, at the most.
         """
         hub.look()
         await asyncio.sleep(0)
-        for _ in range(_ARRIVAL_TURNS):
-            if not self._awaited:
-                return
-            await asyncio.sleep(0)
-        self._awaited = False
+        if self._producer is not None:
+            segment = self._producer.segment
+            told = min(_TOLD, segment.reader.capacity // 8)
+            await self.client.room(segment, size + told)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
@@ -242,12 +290,12 @@ class Generation:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Leave no session behind: there is nothing to resume."""
+        """Leave no session behind, but what had its id before, if that has ended."""
         producer.ignore_cancel()
         try:
             # Evicted before it ends: who waits for it must not take it for an answer.
             await asyncio.to_thread(
-                self._streams.evict,
+                self._streams.withdraw,
                 self._conv_id,
                 generation=producer.generation,
                 owner=self._owner,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Self
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.stalled import Reader
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import request
+from shmstream.http.announcing import Announcing
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.conversation import Conversation
 from shmstream.http.generation import Generation, Generations, Streamed
+from shmstream.http.own_client import OwnClient
 from shmstream.http.replies import add_headers
 from shmstream.http.sent_body import SentBody
-from shmstream.http.uploads import Uploads
-from shmstream.ids import validate_id
+from shmstream.http.uploads import Upload, Uploads
 from shmstream.serving.headers import described, location
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
@@ -31,6 +34,7 @@ from shmstream.upstream.source import (
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
+    is_stream,
 )
 
 MAX_BODY = 64 << 20
@@ -101,6 +105,7 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
+        self._id_from = settings.id_from
         self._generations = generations
 
     async def __call__(
@@ -114,59 +119,113 @@ class Gateway:
         if resp is None:
             # A WebSocket (``ws``): Falcon refuses what has not been accepted.
             return
-        conv_id = request.conversation_header(req) if req.method == 'POST' else None
-        if conv_id is None:
-            await self._pass_through(req, resp)
-        else:
-            validate_id(conv_id)
-            await self._produce(req, resp, conv_id)
+        if req.method == 'POST':
+            conversation = Conversation(req, self._id_from)
+            if conversation.possible:
+                await self._produce(req, resp, conversation)
+                return
+        _hand_on(req, resp, await self._send(self._asked(req, _body(req))))
 
-    async def _pass_through(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
-    ) -> None:
-        asked = UpstreamRequest(
-            req.method, _target(req), self._headers(req), _body(req)
-        )
+    async def _send(self, asked: UpstreamRequest) -> Answer:
         try:
-            answer = await self._source.send(asked)
+            return await self._source.send(asked)
         except UpstreamTimeout as ex:
             raise Problem(504, str(ex)) from ex
         except UpstreamUnreachable as ex:
             raise Problem(502, str(ex)) from ex
-        _hand_on(req, resp, answer)
+
+    def _asked(
+        self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
+    ) -> UpstreamRequest:
+        return UpstreamRequest(req.method, _target(req), self._headers(req), body)
+
+    def _asked_for_session(
+        self, req: falcon.asgi.Request, body: Upload
+    ) -> UpstreamRequest:
+        asked = self._asked(req, body)
+        # Uncompressed: an offset into gzip is of no use to anybody.
+        asked.headers[:] = [h for h in asked.headers if h[0] != 'accept-encoding']
+        if not any(name == 'content-length' for name, _ in asked.headers):
+            # It came in chunks, and not every upstream takes those.
+            asked.headers.append(('content-length', str(body.size)))
+        return asked
 
     async def _produce(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conversation: Conversation,
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
-        # Uncompressed: an offset into gzip is of no use to anybody.
-        headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
-        body = await self._uploads.read(req, MAX_BODY)
-        if not any(name == 'content-length' for name, _ in headers):
-            # It came in chunks, and not every upstream takes those.
-            headers.append(('content-length', str(body.size)))
-        asked = UpstreamRequest(req.method, _target(req), headers, body)
-        generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, owner, asked, policy)
-        )
-        answer = await generation.answer()
-        if not isinstance(answer, Streamed):
-            _hand_on(req, resp, answer)
+
+        def begin(conv_id: str, answered: Answer | None = None) -> Generation:
+            where = self._streams, self._source
+            return self._generations.add(
+                Generation(*where, conv_id, owner, policy, answered)
+            )
+
+        announcing = Announcing(self._uploads, conversation, begin)
+        body = await announcing.read(req, MAX_BODY)
+        generation = announcing.generation
+        if generation is not None:
+            generation.ask(self._asked_for_session(req, body))
+        else:
+            conv_id = conversation.conv_id()
+            # As without us: who leaves now takes the upstream's work with him.
+            answer = await self._send_announcing_nothing(req, body, conv_id)
+            if conv_id is None or not is_stream(answer):
+                _hand_on(req, resp, answer)
+                return
+            generation = begin(conv_id, answer)
+        answered = await generation.answer()
+        if not isinstance(answered, Streamed):
+            _hand_on(req, resp, answered)
             return
+        try:
+            self._hand_on_stream(req, resp, answered, generation.client)
+        except BaseException:
+            generation.client.left()
+            raise
+
+    async def _send_announcing_nothing(
+        self, req: falcon.asgi.Request, body: Upload, conv_id: str | None
+    ) -> Answer:
+        asked = (
+            self._asked(req, body)
+            if conv_id is None
+            else self._asked_for_session(req, body)
+        )
+        try:
+            return await self._send(asked)
+        except BaseException:
+            # The traceback would keep what the upstream has not taken.
+            body.close()
+            raise
+
+    def _hand_on_stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        answer: Streamed,
+        client: OwnClient,
+    ) -> None:
+        owner: bytes = req.context.owner
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
             resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        resp.set_header('Location', location(request.STREAM_PATH, conv_id))
-        token = self._keys.token(owner, conv_id, consumer.generation)
+        resp.set_header('Location', location(request.STREAM_PATH, consumer.conv_id))
+        token = self._keys.token(owner, consumer.conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         # It goes on to its end when the worker leaves: the client may be one that
         # knows nothing of resuming.
         request.reads(req, consumer)
-        resp.stream = _own_response(req, consumer.follow(0), generation.heard)
+        follower, reader = consumer.follow(0), request.reader_of(req)
+        client.reads(follower, reader)
+        resp.stream = _own_response(reader, follower, client)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
@@ -185,23 +244,20 @@ class Gateway:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
 
 
-def _own_response(
-    req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
-) -> SentBody:
+def _own_response(reader: Reader, follower: Follower, client: OwnClient) -> SentBody:
     """Return the body of a POST's own response.
 
     Args:
-        req: the POST.
+        reader: the response under way.
         follower: what is sent.
-        heard: called in the turn in which it begins to read, or will not any more.
+        client: is told how far it is.
     """
 
     def sending() -> Awaitable[None]:
-        heard()
-        return send_live(request.send_of(req), follower)
+        return send_live(reader.send, follower, client.took)
 
     def close() -> None:
-        heard()
+        client.left()
         follower.close()
 
     return SentBody(sending, close)
