@@ -9,7 +9,7 @@
     middleware.py      keys and origins, for what Falcon answers
     lookup.py          POST /v1/streams/lookup
     producing.py       what is passed upstream, and the sessions made on the way
-    conversation.py    which conversation a POST belongs to, and whether it wants a stream
+    conversation.py    which conversation a POST belongs to, and what it asks for
     body_fields.py     finds that in a body that is still coming
     announcing.py      reads a POST's body; its session is announced on the way
     generation.py      a POST's answer on its way from upstream into a ring

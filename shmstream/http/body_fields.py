@@ -87,7 +87,8 @@ class BodyFields:
         """
         data, at = self._data, self._at
         stop = min(self._steps + STEPS_AT_ONCE, MAX_STEPS)
-        while at < len(data) and not self.over and self._steps < stop:
+        before = -1
+        while before < at < len(data) and not self.over and self._steps < stop:
             self._steps += 1
             before = at
             if self._in_string:
@@ -98,17 +99,13 @@ class BodyFields:
                 at = _SPACE.match(data, at).end()  # type: ignore[union-attr]
                 if at < len(data):
                     at = self._expects(data, at)
-            if at == before:
-                # The rest of something has to come first.
-                break
-        else:
-            self.over = self.over or self._steps == MAX_STEPS
-            if self.over:
-                data, at = b'', 0
-            self._data, self._at = data, at
-            return at == len(data)
+        self.over = self.over or self._steps >= MAX_STEPS
+        if self.over or at == len(data):
+            # Nobody keeps what is not needed: pieces may be large.
+            data, at = b'', 0
         self._data, self._at = data, at
-        return True
+        # If it came no farther, the rest of something has to come first.
+        return not data or at == before
 
     # -- a string, and what is nested ------------------------------------------------
 
