@@ -1,7 +1,7 @@
 """shmstream under gunicorn: ``gunicorn -c gunicorn.conf.py``.
 
-Settings of the service come from SHMSTREAM_* variables (see README.md), those of
-gunicorn from its command line or GUNICORN_CMD_ARGS, which both win over this file.
+Settings of the service come from SHMSTREAM_* variables (see README.md). gunicorn's own
+settings stand here; gunicorn's command line and GUNICORN_CMD_ARGS win over them.
 """
 
 import os
@@ -12,37 +12,37 @@ wsgi_app = 'shmstream.http.app:create_app()'
 bind = '127.0.0.1:8000'
 workers = min(max(2, os.cpu_count() or 1), hooks.MAX_WORKERS)
 
-# gunicorn's own ASGI worker. The C parser is used where it is installed: it comes with
-# shmstream[fast], and is built by a compiler.
+# gunicorn's own ASGI worker. 'auto' uses the HTTP parser in C where it is installed:
+# shmstream[fast] brings it, and needs a compiler.
 worker_class = 'asgi'
 asgi_loop = 'uvloop'
 http_parser = 'auto'
 asgi_lifespan = 'on'
 
-# A reader that has left is let go at once: there is nothing to wind down.
+# No time for a handler whose client has left: a reader's has nothing to wind down.
 asgi_disconnect_grace_period = 0
 
-# An hour-long response is no hung worker: the loop heart-beats beside it. What must
-# not be is timeout <= graceful_timeout, as a worker does not heart-beat while it waits
-# for connections to end.
-# Generations run on through a reload for as long as SHMSTREAM_DRAIN allows, whatever
-# graceful_timeout is; but the master of gunicorn 27 hears no further signal before it
-# has waited that long for the old workers.
+# timeout does not limit responses: the loop heart-beats during an hour-long one, too.
+# But it must be larger than graceful_timeout, because a worker does not heart-beat
+# while it waits for its connections to end.
+# Answers go on through a reload for as long as SHMSTREAM_DRAIN allows, whatever
+# graceful_timeout is. But the master of gunicorn 27 hears no other signal until it has
+# waited graceful_timeout for the old workers.
 graceful_timeout = 10
 timeout = 30
 
-# An id of 512 bytes is up to 1536 when it is percent-encoded, and upstreams have long
-# queries of their own.
+# An id of 512 bytes takes up to 1536 bytes when it is percent-encoded, and requests for
+# the upstream may have long queries.
 limit_request_line = 8190
 
-# Idle connections hold up a worker that wants to leave.
+# Short, because a worker that leaves waits for its idle connections.
 keepalive = 2
 
-# A shared memory file system: heart-beats on a slow disk can block a worker.
+# On a memory file system, because heart-beats on a slow disk can block a worker.
 worker_tmp_dir = '/dev/shm'
 
-# Off, as gunicorn's own: `--access-logfile -` turns it on. One line per response then,
-# written at its end: which stream, from where, by which worker.
+# The access log is off, as in gunicorn; `--access-logfile -` turns it on. It has a line
+# per response, written at its end: which stream, from which offset, by which worker.
 logger_class = 'shmstream.deploy.logger.RequestLogger'
 access_log_format = (
     '%(h)s "%(m)s %(U)s" %(s)s %(B)sB %(M)sms worker=%(p)s'

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 from bench import plotting
-from bench.report import Options, machine, publish
+from bench.machine import machine
+from bench.report import Options, publish
 
 QUESTIONS = {
     'ring': 'what does an append cost, below the ring and at its cap?',
@@ -42,7 +43,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run the questions asked, all if none is."""
+    """Run the questions that were asked for, or all of them."""
     parser = argparse.ArgumentParser(
         prog='python -m bench',
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +62,7 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := set(args.question) - set(QUESTIONS):
         parser.error(f'no such question: {", ".join(sorted(unknown))}')
-    # So that everything that was started is ended.
+    # As an exception, so that every process that was started is ended.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     options, failed = _options(args), []

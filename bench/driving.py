@@ -34,20 +34,20 @@ class Shape:
 
     @property
     def events_per_s(self) -> float:
-        """Events delivered per second by one who keeps up."""
+        """Events per second that a server delivers which keeps up."""
         return self.streams * self.readers * self.rate
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one window brought.
+    """What was measured in one window.
 
     Attributes:
         server_s: CPU seconds of the server's processes per million events delivered.
         writer_s: the same of a writer outside of the server.
         client_busy: share of a core that the load client used.
-        delivered: events delivered, relative to what the rate asks for.
-        clean: nothing lost, torn, cut or refused.
+        delivered: events delivered, as a part of those that the rate asks for.
+        clean: whether nothing was lost, torn, cut or refused.
         trouble: the first thing that went wrong, or ''.
     """
 
@@ -75,7 +75,7 @@ class Sample:
 
 
 def window(peer: Peer, shape: Shape, seconds: float, warm_s: float = 1.0) -> Sample:
-    """Measure one window; what the peer cannot do is a sample that is not clean."""
+    """Measure one window; a peer that fails gives a sample that is not clean."""
     try:
         return _window(peer, shape, seconds, warm_s)
     except RuntimeError as ex:

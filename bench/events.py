@@ -1,4 +1,4 @@
-"""The events of all workloads: 200 bytes that say which they are and when they began.
+"""The events of all workloads: 200 bytes that hold their number and when they began.
 
 The layout is described in load/load.c, which checks every byte.
 """
@@ -14,7 +14,8 @@ _ALPHABET = b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_'
 _PADS = [(_ALPHABET * 5)[at : at + 153] for at in range(64)]
 
 TICK_S = 0.001
-"""Writers sleep this long at least: what is due within it is written in one go."""
+"""Writers sleep this long at least; events that become due meanwhile are written in
+one go."""
 
 
 def event(number: int, stream: int, stamp: int) -> bytes:
@@ -33,7 +34,8 @@ class Pace:
     """Absolute deadlines: which events are due, and how long to sleep.
 
     Event k of all streams together is due at ``k / (streams * rate)`` seconds; it goes
-    to stream ``k % streams``. Late is later than that, by whatever is to blame.
+    to stream ``k % streams``. An event that is handed out after that is late, whatever
+    the cause.
 
     Args:
         streams: number of streams.
@@ -85,7 +87,7 @@ def write_paced(
     emit: Callable[[int, bytes], object],
     flush: Callable[[], object] | None = None,
 ) -> dict[str, float]:
-    """Write event 1 and on of each stream; event 0 was there before.
+    """Write events 1, 2, ... of each stream; event 0 has been written before.
 
     Args:
         streams: number of streams.

@@ -37,7 +37,7 @@ def say(text: str) -> None:
 
 
 def interleaved(rounds: int, items: Sequence[T]) -> Iterator[tuple[int, T]]:
-    """Each item once per round; every other round backwards: drift hits all alike."""
+    """Each item once per round, every other round backwards: drift hits all alike."""
     for number in range(rounds):
         for item in items if number % 2 == 0 else reversed(items):
             yield number, item
@@ -60,7 +60,7 @@ def cpu_s(pids: Iterable[int]) -> float:
     """CPU seconds of these processes so far, user and system, all threads.
 
     The kernel's clock of a process (see clock_getcpuclockid(3)) counts nanoseconds
-    where /proc/PID/stat counts ticks of 10 ms, and ended threads as that does.
+    where /proc/PID/stat counts ticks of 10 ms. Both include threads that have ended.
     """
     total = 0.0
     for pid in pids:
@@ -103,7 +103,7 @@ def wait_port(port: int, process: Process, wait_s: float = 20.0) -> None:
 
 
 class Scratch:
-    """A directory in shared memory for files of a run; gone on leaving."""
+    """A directory in shared memory for the files of a run; removed on leaving."""
 
     def __init__(self) -> None:
         self.path = Path(f'/dev/shm/bench-{os.getpid()}-{secrets.token_hex(4)}')

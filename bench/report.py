@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +10,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_VERSIONS = (
-    *('shmstream', 'gunicorn', 'gunicorn_h1c', 'falcon', 'uvloop', 'posix-ipc'),
-    *('aiohttp', 'redis', 'hiredis', 'matplotlib'),
-)
-
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line; None or () is: the question's own.
+    """What was asked for on the command line; None or (): the question decides.
 
     Attributes:
         quick: a rough answer, under a minute.
@@ -77,7 +65,7 @@ Cell = Stat | float | str | None
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: who, doing what, and the figures by column."""
+    """One line of the table: the peer, the case, and the figures by column."""
 
     peer: str
     case: str
@@ -86,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines, or bars if x is of strings.
+    """Lines, or bars if the values of x are strings.
 
     Attributes:
         name: file name without suffix.
@@ -134,7 +122,7 @@ def _number(value: float) -> str:
 
 
 def text_of(value: Cell) -> str:
-    """A cell."""
+    """A cell as text."""
     if value is None:
         return '-'
     return _number(value) if isinstance(value, (int, float)) else str(value)
@@ -161,34 +149,6 @@ def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def machine() -> dict[str, Any]:
-    """Where and with what this was measured."""
-    cpu = re.search(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
-    versions: dict[str, str | None] = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    return {
-        'cpu': cpu[1] if cpu else platform.processor(),
-        'cores': len(os.sched_getaffinity(0)),
-        'kernel': platform.release(),
-        'python': platform.python_version(),
-        'versions': versions,
-        'commit': commit,
-        'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'load_before': os.getloadavg()[0],
-        'command': ' '.join(['python -m bench', *sys.argv[1:]]),
-    }
 
 
 def _json(value: Cell) -> Any:

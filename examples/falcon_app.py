@@ -17,14 +17,14 @@ jobs: set[asyncio.Task[None]] = set()
 
 
 async def model(prompt: str) -> AsyncIterator[bytes]:
-    """Stand-in for what takes its time."""
+    """Stand in for a model: slow, word by word."""
     for word in prompt.split():
         await asyncio.sleep(0.02)
         yield f'data: {word}\n\n'.encode()
 
 
 async def generate(chat: str, prompt: str) -> None:
-    """Write the answer into the stream, whoever listens, to the end."""
+    """Write the whole answer into the stream, whether or not anybody reads it."""
     with await asyncio.to_thread(streams.create, chat) as producer:
         async for event in model(prompt):
             if not producer.write(event):
@@ -47,5 +47,5 @@ class Chat:
 chats = falcon.asgi.App()
 chats.add_route('/chats/{chat}', Chat())
 
-# GET reads an answer from any offset, and DELETE stops it; all else is Falcon's.
+# GET reads an answer from any offset, DELETE stops it; other requests go to `chats`.
 app = Application(streams, prefix='/chats', otherwise=chats)

@@ -1,7 +1,7 @@
 """A plain WSGI application (as Flask or Django are) with resumable answers.
 
 ``gunicorn -c examples/gunicorn.conf.py -k gthread --threads 8 examples.wsgi_app:app``,
-or with ``-k gevent`` or ``-k sync``, for which nothing changes.
+or with ``-k gevent`` or ``-k sync``, without any other change.
 """
 
 import threading
@@ -16,10 +16,10 @@ streams = Streams.attach()
 
 
 def generate(chat: str, prompt: str) -> None:
-    """Write the answer into the stream, whoever listens, to the end."""
+    """Write the whole answer into the stream, whether or not anybody reads it."""
     with streams.create(chat) as producer:
         for word in prompt.split():
-            time.sleep(0.02)  # stand-in for what takes its time
+            time.sleep(0.02)  # stands in for a slow model
             if not producer.write(f'data: {word}\n\n'.encode()):
                 return  # cancelled, or replaced by a newer question
 
@@ -36,5 +36,5 @@ def chats(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return []
 
 
-# GET reads an answer from any offset, and DELETE stops it; all else is as it was.
+# GET reads an answer from any offset, DELETE stops it; other requests go to `chats`.
 app = Application(streams, prefix='/chats', otherwise=chats)

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Check the models with spin: what must hold does, and every mutation is found wrong.
+# Check the models with spin: what must hold holds, and every mutation is found wrong.
 #
 #   sh check.sh          about two minutes, at most 3 GB
-#   sh check.sh quick    all mutations but two, and some of what holds: about a minute
+#   sh check.sh quick    all mutations but two, some searches: about a minute
 #   sh check.sh full     larger bounds as well: six to seven minutes, at most 5 GB
 #
-# Exit 0 only if every search was complete and came out as it must. Writes nothing here.
+# Exits with 0 only if every search was complete and came out as it must. Writes nothing
+# into this directory.
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -28,14 +29,14 @@ TORN='!(torn)'                          # wrong bytes were accepted
 SHORT='(offset.*head'                   # a follower ends before the end
 LOST='stands.*silent'                   # a follower sleeps for ever, or never ends
 TWICE='!(posted'                        # two posts for one nap
-NET='(owed'                             # the net was needed more often than SIGKILL came
+NET='(owed'                             # the net was needed more often than once per SIGKILL
 CYCLE='non-progress cycle'              # a run without end
-TAKEN='users==0\|epoch==mine'           # a slot is taken from who uses it, or has two users
+TAKEN='users==0\|epoch==mine'           # a slot is taken from its user, or has two users
 KEPT='(epoch==0)||(users==1)'           # a slot of the dead does not come back
 
-# search KIND MODEL DEFINES...: leaves what spin, gcc and pan say in ./out
+# search KIND MODEL DEFINES...: leaves the output of spin, gcc and pan in ./out
 search() {
-    kind=$1 model=$2        # what a search costs is mostly gcc: -O0 for mutations
+    kind=$1 model=$2        # gcc takes most of the time, so mutations are built by -O0
     shift 2
     rm -f pan* out ./*.trail
     case $kind in
@@ -94,7 +95,7 @@ ATOMIC="$LESS -DSNAP_ATOMIC"
 
 echo 'What holds'
 safe 'exceptions in append'             ring -DINTERRUPT
-safe 'one follower is pushed to'        wakeup -DONE -DTAKE -DENDLESS
+safe 'one follower takes the bytes'     wakeup -DONE -DTAKE -DENDLESS
 safe 'a thread'                         wakeup -DTHREADS -DONE -DENDLESS
 safe 'a thread, and the producer in its process' wakeup -DTHREADS -DONE -DOWN -DENDLESS
 safe 'two tasks write, and follow in their process' wakeup -DTASKS -DSEGMENTS -DOWN $LESS
@@ -143,7 +144,7 @@ wrong "$TORN"  'validate against head'                  ring -DVALIDATE_HEAD
 wrong "$TORN"  'do not validate'                        ring -DNO_VALIDATE
 wrong "$TORN"  'publish the dropped prefix after the copy' ring -DPREFIX_LATE
 wrong "$TORN"  'publish head before the copy'           ring -DHEAD_FIRST
-wrong "$TORN"  'who takes over lowers the prefix (4634ba3)' ring -DPREFIX_LOWERED
+wrong "$TORN"  'the supervisor lowers the prefix (4634ba3)' ring -DPREFIX_LOWERED
 wrong "$TORN"  'append compares with the prefix of __init__ (c080b55)' ring -DINTERRUPT -DFLOOR_OF_INIT
 wrong "$SHORT" 'look at the state after head (ring)'    ring -DFINAL_LATE
 wrong "$SHORT" 'look at the state after head'           wakeup -DONE -DFINAL_LATE
@@ -188,7 +189,7 @@ wrong "$KEPT"  'a lock outlives its process'            slots -DKEPT
 if [ "$how_much" != quick ]; then
     # Rare: millions of states come first.
     wrong "$LOST"  'the hub does not check _marked after napping' wakeup -DTWOHUBS -DENDLESS -DNO_MARKED_CHECK
-    wrong "$LOST"  'clear LoopHub._poked after the look'    wakeup -DONE -DCANCEL $ATOMIC -DPOKED_LATE
+    wrong "$LOST"  'clear LoopHub._look_is_due after the look' wakeup -DONE -DCANCEL $ATOMIC -DDUE_LATE
 fi
 
 echo "$(($(date +%s) - began)) s, $failed failed"

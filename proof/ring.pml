@@ -1,22 +1,24 @@
 /*
  * ring.pml: the ring of shmstream (shmstream/ring/ring.py), byte by byte.
  *
- * One writer at a time: the producer, and after its SIGKILL a supervisor that takes over
- * (registry._finish), and after that one's SIGKILL a second one. One reader, at any
- * offset: readers write nothing, so one that may do anything stands for all.
+ * One writer at a time: the producer; after its SIGKILL a supervisor that takes over
+ * (Finishing.finish, supervisor/finishing.py); after the supervisor's SIGKILL a second
+ * supervisor. One reader, at any offset: readers write nothing, so one reader that may
+ * do anything stands for all.
  *
- * A byte of the ring is modelled as the stream offset it was written for, plus WHO wrote
- * it. So "torn" is exact: a copied byte that is not the byte published for its offset.
+ * A byte of the ring is modelled as the stream offset that it was written for, plus a
+ * number for its writer (WHO). So "torn" is exact: a copied byte that is not the byte
+ * published for its offset.
  *
- * Memory: x86-TSO keeps store-store and load-load order; with one writer whose reader
- * stores nothing that equals one step per access. The bytes within one copy are written,
- * and read, in ANY order (memmove, rep movsb).
+ * Memory: x86-TSO keeps store-store and load-load order. With one writer, and a reader
+ * that stores nothing, this is the same as one step per access. The bytes within one
+ * copy are written, and read, in ANY order (memmove, rep movsb).
  *
  * -DINTERRUPT     an exception may leave append anywhere (MemoryError); Producer.abort
  *                 then appends the error event with the same RingWriter
  *
- * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED FLOOR_OF_INIT
- * NO_VALIDATE HEAD_FIRST FINAL_LATE.
+ * Mutations, each to be found wrong: VALIDATE_HEAD PREFIX_LATE PREFIX_LOWERED
+ * FLOOR_OF_INIT NO_VALIDATE HEAD_FIRST FINAL_LATE.
  */
 
 #ifndef CAP
@@ -32,14 +34,14 @@
 /* The header's words (ring/layout.py) and the ring. */
 byte data[CAP];
 byte head, dropped;
-bool final;                 /* W_STATE is a final one                                 */
+bool final;                 /* whether W_STATE is a final state                      */
 
-/* Ghosts: no process of the protocol looks at these. */
+/* Ghosts: no process of the protocol reads these. */
 byte from[3];               /* the offset at which writer w began                     */
 byte began;                 /* the last writer that has begun                         */
 bool killed[2], gone[2];    /* SIGKILL was sent; its flock is free                    */
 bool raised;                /* an exception leaves RingWriter.append                  */
-bool lost, ended;           /* how the reader came out                                */
+bool lost, ended;           /* how the reader ended                                  */
 
 /* Whether the byte v is what was published for stream offset o. */
 #define RIGHT(v, o)  ((v) == (o) + ((began >= 2 && (o) >= from[2]) -> WHO(2) :        \
@@ -77,7 +79,7 @@ inline append(n) {
 #ifndef PREFIX_LATE
         publish_prefix();                        /* 1: before a byte is overwritten   */
 #endif
-        do                                       /* 2: data[at:end] = chunk, any order */
+        do                                      /* 2: data[at:end] = chunk, any order */
         :: todo == 0 -> break
         :: todo & 1 -> d_step { todo = todo & 14; data[at % CAP] = at + WHO(me) }
         :: todo & 2 -> d_step { todo = todo & 13; data[(at + 1) % CAP] = at + 1 + WHO(me) }
@@ -128,7 +130,7 @@ proctype Producer() {
     gone[0] = !final                             /* the kernel frees the flock        */
 }
 
-/* registry._finish of the supervisor, of which `me` is 1, or of its successor, 2 */
+/* Finishing.finish of the first supervisor (`me` is 1) or of the second one (2) */
 proctype Supervisor(byte me) {
     byte at, floor, to, todo, n, size;
     if
@@ -172,7 +174,7 @@ proctype Killer() {                              /* SIGKILL, at any moment, or n
 }
 #endif
 
-/* -- Follower._step over Watch.read over RingReader.read ---------------------------- */
+/* -- Follower._look, Watch.read, RingReader.read ------------------------------------ */
 
 proctype Reader() {
     byte offset, seen, size, todo;
@@ -180,7 +182,7 @@ proctype Reader() {
 
     atomic { do :: offset < TOTAL -> offset++ :: break od };
     do
-    ::                                           /* it polls: waiting is wakeup.pml's */
+    ::                                          /* it polls: wakeup.pml has the waits */
 #ifdef FINAL_LATE
         seen = head;
         was_final = final;

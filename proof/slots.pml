@@ -1,18 +1,19 @@
 /*
- * slots.pml: who has a slot of the worker table (shmstream/memory/slot_locks.py).
+ * slots.pml: which worker has a slot of the worker table (memory/slot_locks.py).
  *
- * One slot, two workers that want it, and a supervisor that may be killed at any
- * step, and is succeeded. Any worker may be killed at any step, too. The kernel ends a
- * dead process's connection and drops its lock, in either order; nothing else tells who
- * lives.
+ * One slot, two workers that want it, and a supervisor that may be killed at any step
+ * and is then followed by another. Any worker may be killed at any step, too. The
+ * kernel ends the connection and drops the lock of a dead process, in either order;
+ * nothing else tells which processes live.
  *
- * Shown: a slot's words have one writer at a time; nobody loses the slot while it uses
- * it; what the dead have held comes back: whenever nothing is left to happen, the slot is
- * free or in use.
+ * Shown: a slot's words have one writer at a time; no worker loses the slot while it
+ * uses it; a slot that a dead worker has held comes back: once nothing more can happen,
+ * the slot is free or in use.
  *
  * Mutations, each to be found wrong: NO_LOCK (an absent worker's slot is freed without
- * its lock), CHECK_FIRST (a worker looks into the table before it has the lock), NO_CHECK
- * (it does not look), KEPT (a lock outlives its process, as a forked copy would keep it).
+ * its lock), CHECK_FIRST (a worker looks into the table before it has the lock),
+ * NO_CHECK (a worker does not look), KEPT (a lock outlives its process, as if a fork
+ * kept it).
  */
 
 #define WORKERS  2
@@ -28,11 +29,11 @@
 
 byte epoch;                 /* the table's word; 0 = free                                */
 byte given;                 /* epochs that were ever given out: never one twice          */
-byte lock = NOBODY;         /* who holds the lock of the slot's byte                     */
+byte lock = NOBODY;         /* the process that holds the lock of the slot's byte        */
 
 /* One control connection each, and one request or reply on its way in it. */
-byte asks[WORKERS + 1];     /* hello: the epoch that it says it has, plus 1              */
-byte told[WORKERS + 1];     /* the reply: the epoch it has now, plus 1; 1 = refused      */
+byte asks[WORKERS + 1];     /* hello: the epoch that the worker says it has, plus 1      */
+byte told[WORKERS + 1];     /* the reply: the epoch that it has now, plus 1; 1 = refused */
 bool open[WORKERS + 1];
 byte count[WORKERS + 1];    /* tells a connection from the one before it                 */
 bool dead[WORKERS + 1];
@@ -41,7 +42,7 @@ byte deaths;
 bool up = true;
 
 /* Ghosts. */
-byte using[WORKERS + 1];    /* the epoch as which a worker writes the slot's words       */
+byte using[WORKERS + 1];    /* the epoch under which a worker writes the slot's words    */
 byte users;
 
 inline use(e)    { using[me] = e; users++; assert(users == 1); assert(epoch == e) }
@@ -68,15 +69,15 @@ end_no_supervisor:
         :: atomic { !open[me] -> goto again }            /* the supervisor died          */
         od;
         if
-        :: got == 0 ->                                   /* NoRoom: what it has it keeps */
+        :: got == 0 ->                                   /* NoRoom: it keeps what it has */
             atomic { hang_up() }
-            /* Until then it would be told the same. */
+            /* Before this holds, the reply would be the same. */
 end_refused:
             (epoch == 0 && given < EPOCHS && lock == NOBODY) || (mine && epoch == mine);
             goto again
         :: got && got == mine                            /* it keeps what it had         */
         :: got && got != mine ->
-            assert(!mine);                               /* nobody has taken it back     */
+            assert(!mine);                               /* it was not taken back        */
 #ifdef CHECK_FIRST
             if
             :: atomic { epoch != got -> hang_up() } goto again
@@ -98,7 +99,7 @@ end_refused:
             atomic { mine = got; use(mine) }
         fi;
 end_following:
-        (!open[me]);                                     /* Runtime._keep_supervisor     */
+        (!open[me]);                                     /* SupervisorLink.look          */
         goto again
     } unless { dead[me] };
     /* The kernel. */
@@ -117,8 +118,8 @@ end_following:
  * slots in the same way (supervisor/life.py). */
 proctype Supervisor() {
     byte w;
-    byte connected = 0;     /* the worker that the slot is known to belong to            */
-    byte its;               /* and its connection's count                                */
+    byte connected = 0;     /* the worker whose slot this is, as the supervisor knows    */
+    byte its;               /* and the count of that worker's connection                 */
 end_succeeded:
     do
     :: {
@@ -137,7 +138,7 @@ end_serving:
                             lock = SUPERVISOR }
                     atomic { given++; epoch = given }
                     lock = NOBODY;
-                    atomic {                             /* whoever has hung up has left */
+                    atomic {                           /* a worker that hung up has left */
                         if
                         :: open[w] && asks[w] ->
                             connected = w; its = count[w]; told[w] = epoch + 1;
@@ -152,7 +153,7 @@ end_serving:
             fi
         :: atomic { connected && (!open[connected] || count[connected] != its) ->
                     connected = 0 }
-        /* It has not come back. While its lock is held, to look changes nothing. */
+        /* The worker has not come back. While its lock is held, a look changes nothing. */
 #ifdef NO_LOCK
         :: atomic { connected == 0 && epoch -> epoch = 0; assert(users == 0) }
 #else
@@ -172,7 +173,7 @@ end_serving:
     od
 }
 
-/* SIGKILL, at any step, of anybody. */
+/* SIGKILL of any process, at any step. */
 active proctype Kill() {
     do
     :: atomic { deaths < DEATHS && up -> deaths++; up = false }
@@ -188,6 +189,6 @@ init {
         run Supervisor();
         do :: i <= WORKERS -> run Worker(i); i++ :: else -> break od
     }
-    /* Nothing is left to happen. */
+    /* Once nothing more can happen. */
     timeout -> assert(epoch == 0 || users == 1)
 }

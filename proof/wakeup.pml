@@ -1,63 +1,66 @@
 /*
- * wakeup.pml: who wakes whom in shmstream (shmstream/wakeups/, producer.py, follower.py,
- * process/membership.py, process/doorbell_chores.py, supervisor/registry.py).
+ * wakeup.pml: the wake-ups of shmstream (shmstream/wakeups/, producer.py, follower.py,
+ * process/membership.py, process/doorbell_chores.py, supervisor/finishing.py and
+ * segment_words.py).
  *
- * A producer publishes, marks the boards of who follows, and rings who naps; a supervisor
- * cancels, and takes over when the producer was killed; workers follow. SIGKILL may hit
- * the producer and the supervisor between any two steps. The bytes themselves are
- * ring.pml's: here a stream is its head.
+ * A producer publishes, marks the boards of the processes that follow, and rings those
+ * that nap. A supervisor cancels, and takes over when the producer was killed. Workers
+ * follow. SIGKILL may hit the producer and the supervisor between any two steps.
+ * ring.pml models the bytes; here a stream is only its head.
  *
- * Configurations; check.sh runs them in the combinations that fit into its time:
- *   default      one worker, one event loop (wakeups/hub_on_loop.py), two followers of one segment
+ * Configurations; check.sh runs those combinations that fit into its time:
+ *   default      one worker, one event loop (wakeups/hub_on_loop.py), two followers of
+ *                one segment
  *   -DTHREADS    one worker whose followers are threads (wakeups/hub_in_threads.py)
  *   -DWORKERS    two workers with a follower each: two boards
  *   -DTWOHUBS    one worker with two event loops that share its board, a follower each
  *   -DSEGMENTS   two segments with a producer each; follower f follows segment f (with
  *                TWOHUBS: on hub f)
- *   -DHANDS      ... follower 0 waits from the start on, and leaves, at any moment: its
- *                place may be follower 1's; another worker has just entered segment 0, so
- *                that its producer learns the places anew
+ *   -DHANDS      ... follower 0 waits from the start on, and leaves at any moment, so
+ *                that follower 1 may get its place; another worker has just entered
+ *                segment 0, so that the producer of segment 0 learns the places anew
  *   -DHUB_AWAKE  ... the hub is awake, and follower 1 comes when follower 0 has left
  *   -DONE        one follower
- *   -DTAKE       followers are pushed to (Delivery, FollowHub.take), else they wait
- *   -DENDLESS    the source never ends by itself (it may still fall silent anywhere)
+ *   -DTAKE       followers take the bytes (Delivery, FollowHub.take), else they wait
+ *   -DENDLESS    the source never ends by itself (it may become silent at any moment)
  *   -DBEGIN      the stream is pending first
  *   -DCANCEL     a client cancels, at any moment
  *   -DLEAVE      follower 1 leaves, at any moment, and comes back
- *   -DALONE      ... and there is no other
- *   -DCLOSES     ... does not come back, and its loop ends with it (needs TWOHUBS)
+ *   -DALONE      ... and there is no other follower
+ *   -DCLOSES     ... but does not come back, and its loop ends (needs TWOHUBS)
  *   -DTOGETHER   both producers are threads of one process: they share Bells
- *   -DTASKS      ... or tasks of one event loop: what one does before it awaits is one run
- *   -DOWN        the producers are in worker 0: they mark its watches, and ring nobody
+ *   -DTASKS      ... or tasks of one event loop: no other task runs until one awaits
+ *   -DOWN        the producers are in worker 0: they mark its watches and ring nobody
  *   -DHALF       ... only producer 0 is
  *   -DPIPE       producers ring the loop by its pipe, not by the doorbell's thread (one
  *                hub for each worker)
  *   -DTHREADED   two threads write, with one Producer
  *   -DKILL       SIGKILL of the producer, and of the supervisor (needs NET)
  *   -DNET        the 200 ms safety net exists; each use that was needed is counted
- *   -DSNAP_DESC, -DSNAP_ATOMIC  a snapshot loads its words in descending order, at once
+ *   -DSNAP_DESC, -DSNAP_ATOMIC  a snapshot loads its words in descending order; at once
  *
- * Memory: x86-TSO. A store goes into its CPU's buffer, and Memory commits it some time
- * later; a fence and a semaphore's post empty the buffer; a load takes from memory (no
- * thread here loads a shared word that it has in its buffer). The board's lock empties
- * nothing here, though it does so on x86: the fences are shown to be enough. Threads of
- * one worker see each other's Python objects in order: the GIL's doing, or the lock's.
+ * Memory: x86-TSO. A store goes into the buffer of its CPU, and Memory commits it some
+ * time later. A fence and a semaphore's post empty the buffer. A load takes the value
+ * from memory (no thread here loads a shared word that is in its own buffer). On x86
+ * the board's lock empties the buffer as well, but not here, to show that the fences
+ * are enough. Threads of one worker see each other's Python objects in order, because
+ * of the GIL or the lock.
  *
- * One step has at most one access to memory that another process stores to, but with
- * CANCEL a snapshot loads state and cancelled together. What goes with the access is
- * local: a thread's own variables, stores into its own buffer.
+ * One step has at most one access to memory that another process stores to; only with
+ * CANCEL, a snapshot loads state and cancelled together. All else in the step is local:
+ * a thread's own variables, and stores into its own buffer.
  *
- * Nap numbers: "never used before" is modelled as "none that anybody still knows": they
- * are only ever compared.
+ * Nap numbers: "never used before" is modelled as "not known to any process any more",
+ * because they are only ever compared.
  *
- * Mutations, each to be found wrong: see check.sh; the defines are named there.
+ * Mutations, each to be found wrong: check.sh names their defines.
  */
 
 #ifndef APPENDS
 #define APPENDS  2              /* bytes that a producer writes, at most              */
 #endif
 #ifndef QUIET
-#define QUIET    1              /* QUIET_TICKS: only how long it takes                */
+#define QUIET    1              /* QUIET_TICKS: affects only how long it takes        */
 #endif
 
 #ifdef HANDS
@@ -114,20 +117,20 @@ byte looks[SLOTS];
 bool bell[SLOTS];               /* doorbell semaphore: whether it is above zero, for
                                    who takes from it takes all (Doorbell._run)        */
 #ifdef PIPE
-bool pipe[SLOTS];               /* whether there is something in it                   */
+bool pipe[SLOTS];               /* whether it holds a byte                            */
 #define PIPE_EMPTY(k)  !pipe[k]
 #else
 #define PIPE_EMPTY(k)  true
 #endif
 
-/* -- ghosts: what only the properties look at ------------------------------------- */
+/* -- ghosts: read by the properties only ----------------------------------------- */
 
 bool posted[SEGS * SLOTS];      /* this producer has posted for the number in memory  */
 bool silent[SEGS];              /* the source says nothing any more: producer idle    */
 #ifdef NET
-byte owed[SLOTS];               /* SIGKILLs so far, less safety nets that were needed */
-bool ringing, sup_ringing;      /* between a store and the end of the ringing for it  */
-bool at_work[HUBS];             /* the event loop has something in hand               */
+byte owed[SLOTS];              /* SIGKILLs so far, minus safety nets that were needed */
+bool ringing, sup_ringing;      /* from a store until the ringing for it is done      */
+bool at_work[HUBS];             /* the event loop is in the middle of something       */
 #define NOTE(x)  x;
 #else
 #define NOTE(x)
@@ -177,11 +180,12 @@ inline empty_buffer(buffer) {
     od
 }
 
-/* ring/fence.py. Where a store comes right before it, the two are one step: nobody can
-   tell, for the store is invisible until it is committed, and Memory can do it no sooner. */
+/* ring/fence.py. A store right before a fence is one step with it. That makes no
+   difference: the store is invisible until Memory commits it, and that is no sooner. */
 inline fence(buffer) { d_step { empty_buffer(buffer); skip } }
 
-/* A store within a d_step must not block: a buffer that is full stalls its CPU. */
+/* A store within a d_step must not block: a full buffer is emptied, as if it stalled
+   its CPU. */
 inline store_now(buffer, word, value) {
     if
     :: full(buffer) -> empty_buffer(buffer)
@@ -190,7 +194,7 @@ inline store_now(buffer, word, value) {
     buffer!word,value
 }
 
-proctype Memory() {             /* buffers empty themselves, some time                */
+proctype Memory() {             /* buffers empty themselves at some time              */
     byte w, v;
 end:
     do
@@ -218,10 +222,10 @@ byte rung[SEGS * SLOTS];        /* Bells.rung_naps                              
 #define TOGETHER
 #endif
 #ifdef TASKS
-bool running;                   /* a task is: none other runs before it has rung      */
+bool running;                   /* a task runs: no other task runs before it has rung */
 #define BEFORE_IT !running &&
 #define NEXT(x)   running = x
-#ifdef RUNG_EACH                /* as if each producer had Bells of its own           */
+#ifdef RUNG_EACH                /* mutation: each producer has Bells of its own       */
 #undef TOGETHER
 #endif
 #else
@@ -229,13 +233,14 @@ bool running;                   /* a task is: none other runs before it has rung
 #define NEXT(x)   skip
 #endif
 #ifdef TOGETHER
-byte ringing_for[2];            /* the nap that is in a producer's hands              */
+byte ringing_for[2];            /* the nap that a producer is about to ring for       */
 #define RUNG(s, k)    rung[k]
 #else
 #define RUNG(s, k)    rung[(s) * SLOTS + (k)]
 #endif
 
-/* No two segments mark alike, and none twice: head ^ salt, state and _learn's apart */
+/* No two segments leave the same mark, and none leaves one twice: head ^ salt; a state
+   and _learn leave other marks. */
 #ifdef NO_SALT
 #define SALT(s)       0
 #else
@@ -244,7 +249,7 @@ byte ringing_for[2];            /* the nap that is in a producer's hands        
 #define MARK(s, h)    (SALT(s) + (h))
 #define STATE_MARK(s, t)  (SALT(s) + 16 + (t))
 #ifdef LEARN_SAME_MARK
-#define LEARN_MARK(m) (m)       
+#define LEARN_MARK(m) (m)
 #else
 #define LEARN_MARK(m) ((m) + 32)
 #endif
@@ -262,7 +267,7 @@ inline post(buffer, k) {        /* Bells.ring; sem_post is a locked instruction 
 #define IS_OWN(s)  false
 #endif
 
-inline mark_one(s, k, m) {      /* words[place] = mark, for one of _marks             */
+inline mark_one(s, k, m) {      /* words[place] = mark, for one of Marker.marks       */
     if
     :: !IS_OWN(s) && known[k] > 0 ->
         store_now(of_producer[s], W_MARK + k * PLACES + known[k] - 1, m)
@@ -306,9 +311,9 @@ inline told_here(i, p) {
 #ifdef THREADS
         :: awake[HUB(i)]
 #else
-        :: marked[i]                                        /* LoopHub._alert_here    */
+        :: marked[i]                                        /* _look_soon_here        */
 #endif
-        :: else -> alert(HUB(i))
+        :: else -> look_soon(HUB(i))
         fi;
         marked[i] = true
     :: else
@@ -323,14 +328,14 @@ inline ring_nap(s, k) {
 #else
         :: known[k] > 0 && nap[k] > 0 && nap[k] != RUNG(s, k) ->
 #endif
-#if !defined(TOGETHER) || defined(TASKS)        /* threads may find the same nap      */
+#if !defined(TOGETHER) || defined(TASKS)        /* two threads may find the same nap  */
             assert(!posted[POSTED(s, k)]);      /* AT MOST ONE POST PER NAP           */
             posted[POSTED(s, k)] = true;
 #endif
 #ifdef TOGETHER
             ringing_for[s] = nap[k];
 #else
-            RUNG(s, k) = nap[k];                /* nobody else looks at it            */
+            RUNG(s, k) = nap[k];                /* no other producer uses it          */
 #endif
             to_post = true
         :: else
@@ -433,7 +438,7 @@ inline ring_if_follows(k) {
 }
 
 inline ring_everybody() {
-#ifndef NO_FENCE_EVERYBODY                
+#ifndef NO_FENCE_EVERYBODY
     fence(of_supervisor);
 #endif
     ring_if_follows(0);
@@ -442,7 +447,7 @@ inline ring_everybody() {
 #endif
 }
 
-/* -- the supervisor: supervisor/registry.py --------------------------------------- */
+/* -- the supervisor: supervisor/segment_words.py, finishing.py -------------------- */
 
 bool kill_supervisor, asked;
 bool kill_producer, producer_over, producer_dead;
@@ -459,13 +464,13 @@ end:
 #ifdef CANCEL
         :: atomic { !asked && empty(of_supervisor) -> asked = true;
                     NOTE(sup_ringing = true)
-                    of_supervisor!W_CANCELLED,1 };          /* Registry.cancel: _mark */
+                    of_supervisor!W_CANCELLED,1 };          /* SegmentWords._mark     */
             ring_everybody();
             NOTE(sup_ringing = false)
 #endif
 #ifdef KILL
-            /* Registry._finish: the flock is to be had once the producer is dead; what
-               the dead left in their store buffers has long been committed then. */
+            /* Finishing.finish: the flock is free once the producer is dead, and its
+               store buffer has been committed long before. */
         :: atomic { producer_dead && !FINAL(state[0]) &&
                     empty(of_producer[0]) && empty(of_supervisor) ->
                     sup_ringing = true };
@@ -499,7 +504,7 @@ end:
 
 #ifdef KILL
 #ifdef NO_NET
-#define OWE  skip               /* claims that it is never needed, not even then      */
+#define OWE  skip               /* claims that no net is needed, not even after that  */
 #elif SLOTS == 2
 #define OWE  owed[0]++; owed[1]++
 #else
@@ -523,13 +528,13 @@ byte place_of[SLOTS * SEGS];    /* Board._place_of: place + 1, or 0             
 bool placed[WATCHES];           /* Board._placed: whether the watch is in it          */
 byte seen_mark[SLOTS * PLACES]; /* Board._seen                                        */
 byte last_nap[SLOTS];           /* Board._nap                                         */
-bool napping[SLOTS];            /* Board.naps: what this process has stored last      */
+bool napping[SLOTS];            /* Board.naps: whether this process stored a nap last */
 
 bool marked[WATCHES];           /* FollowHub._marked: whether the watch is in it      */
 bool awake[HUBS];               /* FollowHub.awake                                    */
-bool poked[HUBS], all[HUBS];    /* LoopHub._poked, _all                               */
-#ifdef STALE_TICK               /* as it was: a tick left over */
-bool ticking[HUBS];             /* LoopHub._ticking: its timer runs                   */
+bool look_is_due[HUBS], all[HUBS];    /* LoopHub._look_is_due, _all                   */
+#ifdef STALE_TICK               /* mutation: a tick that is left over counts          */
+bool ticking[HUBS];             /* LoopHub._ticking: whether its timer runs           */
 #define TICKS(h)   ticking[h]
 #else
 #define TICKS(h)   awake[h]     /* a timer that is left over does nothing             */
@@ -557,18 +562,18 @@ bool ticking[HUBS];             /* LoopHub._ticking: its timer runs             
 #define USED(n, k) ((n) == last_nap[k] || (n) == nap[k] || (n) == rung[k] || \
                     (n) == rung[(SEGS - 1) * SLOTS + k] || HELD(n))
 
-inline alert(h) {               /* FollowHub._look_soon                               */
+inline look_soon(h) {               /* FollowHub._look_soon                           */
 #ifdef THREADS
 #ifndef NO_SELF_RING
     if
     :: !is_bell ->              /* Membership.ring                                    */
         empty_buffer(of_worker[0]); bell[0] = true
-    :: else                     /* looks before it waits again                        */
+    :: else                     /* the doorbell's thread looks before it waits again  */
     fi;
 #endif
     skip
 #else
-    poked[h] = true             /* LoopHub.look_soon                                  */
+    look_is_due[h] = true             /* LoopHub.look_soon                            */
 #endif
 }
 
@@ -578,14 +583,14 @@ inline on_mark(k, p, i) {       /* FollowHub._on_mark, if watch i is at place p 
         marked[i] = true;
         told = true;
         if
-        :: !awake[HUB(i)] -> alert(HUB(i))
+        :: !awake[HUB(i)] -> look_soon(HUB(i))
         :: else
         fi
     :: else
     fi
 }
 
-inline tell(k, p) {             /* Board._collect, _mark_watches: one word; in a d_step */
+inline tell(k, p) {           /* Board._collect, _mark_watches: one word; in a d_step */
     if
     :: IN_USE(k) && boards[k * PLACES + p] != seen_mark[k * PLACES + p] ->
         seen_mark[k * PLACES + p] = boards[k * PLACES + p];
@@ -641,7 +646,7 @@ inline board_collect(k) {       /* Board.collect                                
 #endif
 }
 
-inline board_wake(k, h) {       /* Board.stay_awake                                   */
+inline board_stay_awake(k, h) {       /* Board.stay_awake                             */
     d_step { !lock[k] -> up[h] = true; store_now(of_worker[k], W_NAP + k, 0); napping[k] = false }
 }
 
@@ -662,7 +667,7 @@ inline board_nap(k, h) {        /* Board.nap                                    
     fi
 }
 
-inline board_rung(k) {          /* Board.collect_on_ring                              */
+inline board_collect_on_ring(k) {          /* Board.collect_on_ring                   */
     d_step {
         !lock[k] ->
         if
@@ -705,7 +710,7 @@ inline enter(k, i) {            /* Board.enter                                  
         !lock[k] ->
         if
         :: place_of[k * SEGS + SEG(i)] == 0 ->
-            place_of[k * SEGS + SEG(i)] = 1;                /* the lowest that is free */
+            place_of[k * SEGS + SEG(i)] = 1;               /* the lowest that is free */
 #if SEGS == 2
             if
             :: place_of[k * SEGS + 1 - SEG(i)] == 1 -> place_of[k * SEGS + SEG(i)] = 2
@@ -747,7 +752,7 @@ proctype Producer(byte s) {
     bool mine, told, is_bell;
 #endif
 #ifdef HANDS
-    known[0] = 1 - s;                           /* follower 0 was there before        */
+    known[0] = 1 - s;                           /* the place of follower 0            */
 #endif
     {
 #ifdef BEGIN
@@ -769,7 +774,7 @@ proctype Producer(byte s) {
             NOTE(ringing = false)
 #ifdef CANCEL
         :: atomic { cancelled -> how = CANCELLED; NOTE(ringing = true) };
-            break                                           /* a write, or look_for_cancel */
+            break                                        /* write, or look_for_cancel */
 #endif
 #ifndef ENDLESS
         :: atomic { !cancelled -> how = COMPLETE; NOTE(ringing = true) };
@@ -780,7 +785,7 @@ proctype Producer(byte s) {
 #endif
 #if !defined(NET) || defined(ENDLESS)       /* NET tells what is LOST without it      */
         :: silent[s] = true;
-end_silent: false                               /* nothing comes, and no end          */
+end_silent: false                               /* no more bytes, and no end          */
 #endif
         od;
         of_producer[s]!W_STATE + s,ENDING;                  /* _end: end_stream       */
@@ -803,8 +808,9 @@ end_silent: false                               /* nothing comes, and no end    
 
 #ifdef THREADED
 
-/* Two threads write with one Producer, whose lock is held for `append` and `mark`; its
-   release is a fence. A switch of threads is one, too: they share a store buffer. */
+/* Two threads write with one Producer, whose lock is held for `append` and `mark`. The
+   release of the lock is a fence. A switch of threads is a fence, too, so both threads
+   share one store buffer. */
 byte known[SLOTS], marks[SLOTS], naps[SLOTS];   /* Marker._known, marks, _naps        */
 byte written, other_mark;
 bool write_lock, learn_lock;
@@ -828,7 +834,7 @@ proctype Writer() {
         changed = places[0] != known[0];
         if
         :: changed ->
-#ifndef LEARN_TOGETHER                          /* as it was */
+#ifndef LEARN_TOGETHER                          /* the lock of _learn                 */
             atomic { !learn_lock -> learn_lock = true };
 #endif
             found = places[0];
@@ -868,15 +874,15 @@ end_silent: false
 
 /* -- the hub: wakeups/hub_pace.py ------------------------------------------------- */
 
-byte last_head[WATCHES], last_state[WATCHES], last_cancelled[WATCHES];  /* Watch.last  */
+byte last_head[WATCHES], last_state[WATCHES], last_cancelled[WATCHES];  /* Watch.last */
 byte quiet[HUBS], joined[WATCHES];
 
 #define NEW      0              /* has not joined yet                                 */
-#define RUN      1              /* is to run: Follower._step                          */
-#define WAIT     2              /* is in Watch.waiters, or in Watch.pushers           */
+#define RUN      1              /* is to run: Follower._look                          */
+#define WAIT     2              /* is in Watch.waiters, or in Watch.takers            */
 #define OVER     3
 byte stands[2], offset[2];
-byte grace[2];                  /* looks since it saw the cancel; has a timer if > 0  */
+byte grace[2];                /* looks since it saw the cancel; if > 0 it has a timer */
 bool has_left;
 
 #define HUB_LOCALS byte now_head, now_state, now_cancelled, w, v;                    \
@@ -892,8 +898,8 @@ bool has_left;
                    seen_head = 0; seen_state = 0; seen_cancelled = 0; final = false; \
                    none = false
 
-/* A snapshot loads its words one by one: memcpy. The first load goes into one step with
-   what made us look, the last one with what is made of it. */
+/* A snapshot loads its words one by one, as memcpy does. The first load is one step
+   with the cause of the look, and the last load one step with the use of the words. */
 #ifdef SNAP_ATOMIC
 #define SNAP1(g, h, s, c)  skip
 #define SNAP2(g, h, s, c)  h = head[g]; s = state[g]; c = cancelled
@@ -927,7 +933,7 @@ bool has_left;
 #define ONLY_HEAD(i)  false
 #endif
 
-/* Watch.changed, from its second load on, but for the pushing; in a d_step. */
+/* Watch.changed, from its second load on, without _hand_over; in a d_step. */
 inline changed2(i) {
     SNAP2(SEG(i), now_head, now_state, now_cancelled);
     if
@@ -947,7 +953,7 @@ inline changed2(i) {
 }
 
 #ifdef TAKE
-inline push(i) {                /* Delivery.push: Follower._push reads what there is  */
+inline hand_over(i) {                /* Watch._hand_over: Delivery.take               */
     if
     :: news ->
         d_step {
@@ -961,7 +967,7 @@ inline push(i) {                /* Delivery.push: Follower._push reads what ther
     fi
 }
 #else
-#define push(i)  skip
+#define hand_over(i)  skip
 #endif
 
 inline look_at(i) {             /* one watch of FollowHub._look                       */
@@ -969,7 +975,7 @@ inline look_at(i) {             /* one watch of FollowHub._look                 
     :: marked[i] ->
         atomic { marked[i] = false; SNAP1(SEG(i), now_head, now_state, now_cancelled) };
         d_step { changed2(i); FORGET };
-        push(i)
+        hand_over(i)
     :: else
     fi
 }
@@ -993,11 +999,11 @@ inline look(h) {                /* FollowHub.look                               
         yes = false;
         look_marked(h);
         if
-        :: found && !awake[h] -> awake[h] = true; board_wake(SLOT(h), h)
+        :: found && !awake[h] -> awake[h] = true; board_stay_awake(SLOT(h), h)
         :: else
         fi;
 #else
-        d_step { yes = !awake[h] && !napping[SLOT(h)] };       /* a ring ended the nap   */
+        d_step { yes = !awake[h] && !napping[SLOT(h)] };      /* a ring ended the nap */
         if
         :: yes ->
             yes = false;
@@ -1006,7 +1012,7 @@ inline look(h) {                /* FollowHub.look                               
             :: true                                         /* not again for a while  */
 #endif
 #ifndef NEVER_SOON
-            :: awake[h] = true; quiet[h] = 0; board_wake(SLOT(h), h)
+            :: awake[h] = true; quiet[h] = 0; board_stay_awake(SLOT(h), h)
 #endif
             fi
         :: else
@@ -1030,7 +1036,7 @@ inline look_at_one(i) {         /* one watch of FollowHub.look_at_all           
     :: joined[i] > 0 ->
         SNAP1(SEG(i), now_head, now_state, now_cancelled);
         d_step { changed2(i); FORGET; found = false };
-        push(i)
+        hand_over(i)
     :: else
     fi
 }
@@ -1073,7 +1079,7 @@ inline tick(h) {                /* FollowHub.tick, if awake                     
             yes = false;
 #ifndef NO_MARKED_CHECK
             if
-            :: MARKED(h) -> alert(h)
+            :: MARKED(h) -> look_soon(h)
             :: else
             fi;
 #endif
@@ -1105,7 +1111,7 @@ inline wait(h, i, f) {          /* FollowHub.wait, take                         
         RESET
     };
     yes = false;
-    push(i)
+    hand_over(i)
 #ifdef ENTER_LATE
     ;
     if
@@ -1160,7 +1166,7 @@ inline leave(i, f, as) {        /* Follower.close: FollowHub.leave              
         fi;
         RESET;
 #ifdef LEAVE_AWAKE
-        yes = NO_WATCH(HUB(i)) && awake[HUB(i)];        /* as it was */
+        yes = NO_WATCH(HUB(i)) && awake[HUB(i)];        /* mutation */
 #else
 #ifndef LEAVE_NO_NAP
         yes = NO_WATCH(HUB(i));
@@ -1182,12 +1188,12 @@ inline leave(i, f, as) {        /* Follower.close: FollowHub.leave              
 }
 
 #ifdef THREADS
-#define LEAVE_NOW(i, f) stands[f] = OVER        /* needs the lock: see Thread         */
+#define LEAVE_NOW(i, f) stands[f] = OVER        /* Thread leaves: it needs the lock   */
 #else
 #define LEAVE_NOW(i, f) leave(i, f, OVER)
 #endif
 
-/* Follower._step, from its second load on; sets `none` if it has to wait. */
+/* Follower._look, from its second load on; sets `none` if the follower has to wait. */
 inline step(i, f) {
     atomic { SNAP2(SEG(i), seen_head, seen_state, seen_cancelled) };
 #ifdef FINAL_LATE
@@ -1228,8 +1234,8 @@ inline step(i, f) {
 #endif
 }
 
-/* LOST: a follower sleeps, there is something to see, and nothing is under way that will
-   have its hub look: what only the safety net can mend. */
+/* LOST: a follower sleeps, there is something to see, and nothing is under way that
+   will have its hub look. Only the safety net can help then. */
 #define COMES_BY(f) (stands[f] == RUN || (stands[f] == WAIT && grace[f] > 0))
 #define UNSEEN(i)   (WAITERS(i) && !(ON(0, i) && COMES_BY(0)) && !(ON(1, i) && COMES_BY(1)) && \
                      (head[SEG(i)] != last_head[i] || state[SEG(i)] != last_state[i] || \
@@ -1240,7 +1246,7 @@ inline step(i, f) {
 
 /* -- an event loop: wakeups/hub_on_loop.py ---------------------------------------- */
 
-#define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(HUB(i))] && !poked[HUB(i)] && \
+#define LOST(i)     (UNSEEN(i) && NO_NEWS && !bell[SLOT(HUB(i))] && !look_is_due[HUB(i)] && \
                      PIPE_EMPTY(SLOT(HUB(i))) && \
                      !UP(SLOT(HUB(i))) && !awake[HUB(i)] && !at_work[HUB(i)])
 
@@ -1253,7 +1259,7 @@ inline follow(f) {
 }
 
 #ifdef HUB_AWAKE
-#define TURN  (stands[0] == OVER)               /* the place is free                  */
+#define TURN  (stands[0] == OVER)               /* the place of follower 0 is free    */
 #else
 #define TURN  true
 #endif
@@ -1271,9 +1277,9 @@ end:
         join(WATCH(0), 0)                                   /* Follower._enter        */
     :: atomic { AT(1, h) && stands[1] == NEW && TURN -> NOTE(at_work[h] = true) };
         join(WATCH(1), 1)
-    :: atomic { poked[h] -> NOTE(at_work[h] = true)         /* LoopHub._on_poke       */
-#ifndef POKED_LATE
-                poked[h] = false;
+    :: atomic { look_is_due[h] -> NOTE(at_work[h] = true)        /* LoopHub._look_now */
+#ifndef DUE_LATE
+                look_is_due[h] = false;
 #endif
                 yes = all[h]; all[h] = false };
         if
@@ -1281,25 +1287,25 @@ end:
         :: else
         fi;
         look(h);
-#ifdef POKED_LATE
-        poked[h] = false;
+#ifdef DUE_LATE
+        look_is_due[h] = false;
 #endif
 #ifdef STALE_TICK
         ticking[h] = ticking[h] || awake[h];
 #endif
         d_step { IDLE yes = false }
 #ifdef PIPE
-    :: atomic { pipe[SLOT(h)] -> NOTE(at_work[h] = true)    /* LoopHub._on_bell       */
+    :: atomic { pipe[SLOT(h)] -> NOTE(at_work[h] = true)    /* LoopHub._on_ring       */
 #ifndef PIPE_LATE
                 pipe[SLOT(h)] = false
 #endif
               };
-        board_rung(SLOT(h));
-        d_step {                                            /* and on to _on_poke     */
+        board_collect_on_ring(SLOT(h));
+        d_step {                                            /* then LoopHub._look_now */
 #ifdef PIPE_LATE
             pipe[SLOT(h)] = false;
 #endif
-            poked[h] = true; IDLE
+            look_is_due[h] = true; IDLE
             skip
         }
 #endif
@@ -1318,7 +1324,7 @@ end:
                 has_left = true; grace[1] = 0 };
 #ifdef CLOSES
         leave(WATCH(1), 1, OVER)
-    :: h == 1 && stands[1] == OVER -> break     /* asyncio.run is through             */
+    :: h == 1 && stands[1] == OVER -> break     /* asyncio.run has returned           */
 #else
         leave(WATCH(1), 1, NEW)
 #endif
@@ -1329,7 +1335,8 @@ end:
     od
 }
 
-/* wakeups/doorbell_thread.py: Doorbell._run; process/doorbell_chores.py: DoorbellChores.on_wake */
+/* wakeups/doorbell_thread.py: Doorbell._run;
+   process/doorbell_chores.py: DoorbellChores.on_wake */
 proctype Doorbell(byte k) {
     byte w, v, looked;
     bool mine, told, every, due;
@@ -1337,18 +1344,18 @@ end:
     do
     :: bell[k] -> bell[k] = false;
 #ifndef DRAIN_LATE
-        bell[k] = false;                        /* take what else there is            */
+        bell[k] = false;                        /* take all other posts               */
 #endif
 on_wake:
         skip;
         d_step { every = due || looks[k] != looked; looked = looks[k]; due = false };
-        board_rung(k);
+        board_collect_on_ring(k);
         d_step {                                /* hub.look_soon(look_at_all)         */
             if
             :: every ->
-                all[k * (HUBS - 1)] = true; poked[k * (HUBS - 1)] = true;
+                all[k * (HUBS - 1)] = true; look_is_due[k * (HUBS - 1)] = true;
 #ifdef TWOHUBS
-                all[1] = true; poked[1] = true;
+                all[1] = true; look_is_due[1] = true;
 #endif
                 every = false
             :: else
@@ -1371,7 +1378,7 @@ on_wake:
 /* -- threads: wakeups/hub_in_threads.py ------------------------------------------- */
 
 bool hub_lock;                  /* ThreadHub._lock                                    */
-bool tick_s;                    /* the doorbell thread waits TICK_S or not at all     */
+bool tick_s;                    /* the doorbell's thread waits TICK_S, or not at all  */
 
 proctype Thread(byte f) {       /* Follower.__next__                                  */
     HUB_LOCALS;
@@ -1409,12 +1416,12 @@ end:
     do
     :: bell[0] -> bell[0] = false;
 #ifndef DRAIN_LATE
-        bell[0] = false;                        /* take what else there is            */
+        bell[0] = false;                        /* take all other posts               */
 #endif
 on_wake:
         skip;
         d_step { every = looks[0] != looked; looked = looks[0] };
-        board_rung(0);
+        board_collect_on_ring(0);
         atomic { !hub_lock -> hub_lock = true };
         if
         :: every -> every = false; look_at_all(0)
@@ -1443,7 +1450,7 @@ on_wake:
 
 #endif
 
-/* -- what must hold when nothing can happen any more ------------------------------ */
+/* -- what must hold once nothing more can happen ----------------------------------- */
 
 #define FINE(f)     (stands[f] == OVER || \
                      (silent[OF(f)] && !FINAL(state[OF(f)]) && !cancelled && \
@@ -1471,7 +1478,7 @@ init {
         placed[0] = true; place_of[0] = 1; places[0] = 1;
         elsewhere = 1;
 #endif
-#ifndef NO_FIRST_NAP                        
+#ifndef NO_FIRST_NAP
         nap[0] = 1; last_nap[0] = 1;            /* Board.__init__                     */
         nap[SLOTS - 1] = 1; last_nap[SLOTS - 1] = 1;
         napping[0] = true; napping[SLOTS - 1] = true;

@@ -1,7 +1,7 @@
-"""Numbers that nobody guesses, without the standard library's module ``secrets``.
+"""Unguessable random numbers, without the standard library's module ``secrets``.
 
-A project's own ``secrets.py`` is common, gunicorn has Python look in the working
-directory first, and serves beside such a file itself: it needs ``random`` only.
+Many projects have a ``secrets.py`` of their own, and gunicorn puts the working
+directory first on Python's path, so ``import secrets`` would find that file.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""The clocks: the one place that says which is asked for what.
+"""The clocks, and which one is used for what.
 
-What decides something (what has expired, which is older, whose time is over) is decided
-by the time since the machine was booted. It goes on through a suspend, nobody can set
-it, and all processes of a time namespace read the same; one of another is refused when
-it says hello. A reboot begins it anew, so a stamp that may outlive one has the boot's
-id beside it. The wall clock can be set, by hours and at any moment: it is for showing,
-for what leaves the machine (tokens), and for the age of what an earlier boot has left.
-How long this process itself waits for something is measured with ``time.monotonic``.
+**Time since boot** decides what has expired and which of two is older. This clock goes
+on through a suspend, nobody can set it, and all processes of a time namespace read the
+same time; the supervisor refuses a process of another time namespace at its hello. A
+reboot starts this clock anew, so a stamp that may outlive a reboot is stored together
+with the boot's id.
+
+**The wall clock** can be set by hours at any moment. It is for showing, for what leaves
+the machine (tokens), and for the age of what an earlier boot has left.
+
+**``time.monotonic``** measures how long this process itself waits for something.
 """
 
 from __future__ import annotations
@@ -31,18 +34,18 @@ def _time_space() -> int:
     try:
         return os.stat('/proc/self/ns/time').st_ino
     except OSError:
-        # The kernel has none: there is one clock.
+        # The kernel has no time namespaces: there is one clock for all.
         return 0
 
 
-# Both are read at once: an event loop that ends a stream must not read files.
+# Both are read at import: an event loop that ends a stream must not read files.
 BOOT: Final = _boot()
-"""The id of this boot, half of it: 64 random bits. 0 where it is not shown (``/proc``
-with ``subset=pid``): what an earlier boot has left on a disk is taken for this boot's
-there, and may be kept for its TTL anew."""
+"""Half of the id of this boot: 64 random bits. It is 0 where the kernel does not show
+the id (``/proc`` with ``subset=pid``). There, what an earlier boot has left on a disk
+seems to be of this boot, and may be kept for one more TTL."""
 
 TIME_SPACE: Final = _time_space()
-"""Which time namespace this process is in."""
+"""The inode number of this process's time namespace; 0 if the kernel has none."""
 
 
 class Moment(NamedTuple):
@@ -60,7 +63,7 @@ class Moment(NamedTuple):
 
 
 def now_ns() -> int:
-    """Nanoseconds since the machine was booted; what decides."""
+    """Nanoseconds since the machine was booted; for every decision."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
@@ -70,15 +73,15 @@ def wall_ns() -> int:
 
 
 def moment() -> Moment:
-    """This moment."""
+    """The present moment, on both clocks."""
     return Moment(wall_ns(), now_ns(), BOOT)
 
 
 def since_boot(then: Moment) -> int:
-    """Return when ``then`` was on this boot's clock, never later than now.
+    """Return when ``then`` was, in ns since this boot, never later than now.
 
-    What happened on an earlier boot is as old as the wall clock says, and new if that
-    says nonsense; the result may be below zero.
+    The age of a moment of an earlier boot is taken from the wall clock, so the result
+    may be negative. A moment that the wall clock puts in the future counts as now.
     """
     now = now_ns()
     if then.boot == BOOT:

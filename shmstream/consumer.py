@@ -22,9 +22,9 @@ def _checked(offset: int) -> int:
 
 
 class Consumer:
-    """One session as its readers see it. Made by ``Streams.open``; changes nothing.
+    """One stream as its readers see it. Made by ``Streams.open``; changes nothing.
 
-    It stays on the session that it was opened on, also when another one takes its id.
+    A consumer keeps its stream, also when a newer stream takes over the id.
     """
 
     def __init__(self, attachment: Attachment, segment: Segment) -> None:
@@ -39,7 +39,7 @@ class Consumer:
 
     @property
     def generation(self) -> str:
-        """The session's generation, 16 hexadecimal digits."""
+        """The stream's generation, 16 hexadecimal digits."""
         return self._segment.generation
 
     @property
@@ -49,12 +49,12 @@ class Consumer:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes that ever entered the stream."""
+        """Bytes that have been written to the stream, dropped ones included."""
         return self._reader.total_bytes
 
     @property
     def dropped_prefix(self) -> int:
-        """The first offset that is still there."""
+        """The first offset that the ring still holds."""
         return self._reader.dropped_prefix
 
     @property
@@ -64,46 +64,46 @@ class Consumer:
 
     @property
     def finished(self) -> bool:
-        """Whether the producer has ended it: ``total_bytes`` is final then."""
+        """Whether the stream has ended: then ``total_bytes`` is final."""
         return self._reader.producer_state.final
 
     @property
     def started_at(self) -> float:
-        """Unix time in seconds."""
+        """When the stream was made: unix time in seconds."""
         return self._segment.created_at_ns / 1e9
 
     @property
     def completed_at(self) -> float:
-        """Unix time in seconds, 0.0 until the end."""
+        """When the stream ended: unix time in seconds, 0.0 until then."""
         return self._reader.completed_at_ns / 1e9
 
     @property
     def never_began(self) -> bool:
-        """Whether it was cancelled before there was an answer."""
+        """Whether the stream was cancelled while it was pending."""
         return self.state is State.CANCELLED and not self._segment.content_type
 
     @property
     def evicted(self) -> bool:
-        """Whether it is no longer to be found under its id."""
+        """Whether the stream can no longer be found by its id."""
         return self._segment.evicted
 
     def read(self, offset: int = 0, limit: int = MAX_READ) -> bytes:
-        """Return what is there now from ``offset`` on, up to ``limit`` bytes.
+        """Return the bytes that are there now from ``offset`` on, at most ``limit``.
 
         Raises:
-            OffsetLost: the ring has dropped it.
+            OffsetLost: the ring has dropped the byte at ``offset``.
         """
         return self._reader.read(_checked(offset), limit)
 
     def views(self, offset: int) -> list[memoryview]:
-        """Return what is left from ``offset`` on, uncopied, of a stream that has ended.
+        """Return the bytes of an ended stream from ``offset`` on, without a copy.
 
         Raises:
-            LocalError: it has not ended: its bytes may be overwritten at any moment.
-            OffsetLost: the ring has dropped it.
+            LocalError: the stream has not ended, so its bytes may still be overwritten.
+            OffsetLost: the ring has dropped the byte at ``offset``.
         """
         if not self.finished:
-            raise LocalError('only what has ended can be viewed')
+            raise LocalError('only a stream that has ended can be viewed')
         return self._reader.views(_checked(offset))
 
     def follow(
@@ -114,28 +114,34 @@ class Consumer:
         Use it with ``for`` in a thread or with ``async for`` on an event loop.
 
         Args:
-            offset: where to begin; beyond the end, it waits until the stream is there.
-            leave: asked at every wake-up; True lets the follower go (``FollowCut``).
+            offset: where to begin. The stream may still be shorter: then the follower
+                waits until it is longer.
+            leave: is asked at every wake-up; when it returns True, the follower is let
+                go (``FollowCut``).
         """
         return Follower(self._attachment, self._segment, _checked(offset), leave)
 
     async def started(self, wait_s: float) -> bool:
-        """Wait until the stream is no longer pending; False if it still is.
+        """Wait until the stream is no longer pending, at most ``wait_s`` seconds.
+
+        Returns:
+            False if the stream is still pending.
 
         Raises:
-            StreamNotFound: it was evicted or cancelled before it began.
+            StreamNotFound: the stream was evicted or cancelled before it began.
         """
         if self._reader.producer_state is not State.PENDING:
             return True
         followers = self._attachment.process.followers
         hub = await followers.loop_hub()
         deadline = time.monotonic() + wait_s
-        # By C code into the lists, as in ``Follower``.
+        # C code puts the results into the lists, as in ``Follower._enter``.
         joined: list[Watch] = []
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            # Who waits for the first byte is counted: it keeps the generation alive.
+            # A reader that waits for the first byte counts as a follower, so that the
+            # generation is not cancelled for want of one.
             counted.extend(map(followers.count, (self._segment,), (1,)))
             watch = joined[0]
             while True:

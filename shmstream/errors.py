@@ -1,8 +1,8 @@
 """Exceptions, named for the state that the caller met.
 
-``LocalError`` marks misuse of the API; everything else is a fact about the stream or
-the deployment that a correct program has to expect. Numbers that a caller needs to go
-on (offsets, limits, seconds) are attributes, never only text.
+``LocalError`` means that the API was misused. Every other exception states a fact about
+the stream or the deployment, which a correct program has to expect. Numbers that a
+caller needs in order to go on (offsets, limits, seconds) are attributes, not only text.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class InvalidConversationId(LocalError):
 
 
 class SettingsError(LocalError):
-    """A setting has a value that cannot be used; the text names it and says why."""
+    """A setting has a value that cannot be used; the text says which, and why."""
 
 
 class StreamNotFound(ShmstreamError):
-    """No session has this id: unknown, evicted, expired, or another owner's."""
+    """The owner has no stream with this id: it is unknown, evicted or expired."""
 
 
 class StreamReplaced(ShmstreamError):
-    """The session under this id is not the generation that was asked for.
+    """The stream with this id is of another generation than the caller asked for.
 
     Attributes:
-        generation: the generation that is there now (16 hexadecimal digits).
+        generation: the generation of the stream now (16 hexadecimal digits).
     """
 
     def __init__(self, generation: str) -> None:
@@ -46,9 +46,9 @@ class OffsetLost(ShmstreamError):
     """The ring has dropped the byte at this offset.
 
     Attributes:
-        offset: the stream offset (bytes) that was asked for.
-        dropped_prefix: the first stream offset that is still there.
-        total_bytes: bytes that have entered the stream so far.
+        offset: the stream offset (bytes) that the caller asked for.
+        dropped_prefix: the first stream offset that the ring still holds.
+        total_bytes: bytes that have been written to the stream so far.
     """
 
     def __init__(self, offset: int, dropped_prefix: int, total_bytes: int) -> None:
@@ -65,7 +65,9 @@ class OffsetLost(ShmstreamError):
 
 
 class FollowCut(ShmstreamError):
-    """The follower was let go before the end; resume at ``offset`` elsewhere.
+    """The follower was let go before the stream's end.
+
+    The reader can resume at ``offset``, in another process if this one is leaving.
 
     Attributes:
         offset: the first stream offset (bytes) that was not delivered.
@@ -81,11 +83,11 @@ class FollowCut(ShmstreamError):
 
 
 class NoRoom(ShmstreamError):
-    """Sessions, memory or disk are used up and nothing finished can be evicted.
+    """Sessions, memory or disk are used up, and no finished stream can be evicted.
 
     Attributes:
-        retry_after: seconds after which trying again makes sense.
-        soon: whether what has just been evicted may give room within a moment.
+        retry_after: seconds after which a new attempt makes sense.
+        soon: whether a stream that was just evicted may free its memory in a moment.
     """
 
     retry_after = 2
@@ -93,18 +95,18 @@ class NoRoom(ShmstreamError):
 
 
 class LayoutMismatch(ShmstreamError):
-    """A file is not a segment, or one of another layout version or size."""
+    """A file is not a segment, or a segment of another layout version or size."""
 
 
 class DirectoryRefused(ShmstreamError):
-    """The runtime directory is not private to this user, or in use by others."""
+    """The runtime directory is not private to this user, or others use it."""
 
 
 class SupervisorUnavailable(ShmstreamError):
     """No supervisor answered within the time allowed.
 
     Attributes:
-        retry_after: seconds after which trying again makes sense.
+        retry_after: seconds after which a new attempt makes sense.
     """
 
     retry_after = 2

@@ -17,33 +17,35 @@ from shmstream.wakeups.hub_on_loop import LoopHub
 from shmstream.wakeups.hub_watch import Watch
 
 CANCEL_GRACE_S = 0.5
-"""How long the producer of a cancelled stream has to say that it has stopped."""
+"""How long followers wait for the producer of a cancelled stream to end it."""
 
 _CANCEL_LOOK_S = 0.1
+"""How often they look whether that time is over."""
 
 
 class _StreamEnded(Exception):
-    """The follower has come to the stream's end: no exception that callers see."""
+    """The follower has reached the stream's end. Callers never see this exception."""
 
 
 class Follower:
-    """Iterates over a stream's bytes, in a thread or on an event loop, not both.
+    """Iterates over a stream's bytes, either in a thread or on an event loop.
 
-    On an event loop ``deliver`` does the same for less.
+    On an event loop ``deliver`` does the same at a lower cost.
 
-    Takes nothing before its first step: one that is never iterated needs no ``close``.
-    Ends at the stream's end, and never says so of anything else. A step that is
-    cancelled, times out or is interrupted has taken no byte: the next one goes on at
-    ``offset``. Until the end, or ``close``, it is counted.
+    A follower that is never iterated holds nothing and needs no ``close``. From its
+    first step until the end or ``close`` it is counted. The iteration ends only at the
+    stream's end. A step that is cancelled, times out or is interrupted has taken no
+    byte, and the next step goes on at ``offset``.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
-        delivered: whether it has delivered any.
+        delivered: whether it has delivered any byte.
 
-    Raises (from the iteration):
-        OffsetLost: the ring overtook it; it never skips. And again at every step.
-        FollowCut: it was let go before the end. And again at every step.
-        LocalError: it has been closed before the end, or is iterated in both ways.
+    Raises (from the iteration; the first two again at every further step):
+        OffsetLost: the ring overtook the follower, which never skips bytes.
+        FollowCut: the follower was let go before the end.
+        LocalError: the follower was closed before the end, or is iterated both in a
+            thread and on an event loop.
     """
 
     def __init__(
@@ -65,24 +67,28 @@ class Follower:
         self._seen = b''
         self._cancel_seen_at: float | None = None
         self._counted = False
-        # Why it goes on no more: the stream's end, or what every further step raises.
+        # Why the follower has stopped: the stream's end, or an exception that every
+        # further step raises.
         self._over: _StreamEnded | ShmstreamError | None = None
 
     def _look(self, watch: Watch) -> bytes:
-        """Return what there is; nothing: wait until the header is not ``_seen``.
+        """Return the bytes that are there.
+
+        If there are none, the caller waits until the header differs from ``_seen``.
 
         Raises:
-            _StreamEnded: all has been delivered.
+            _StreamEnded: all bytes have been delivered.
             OffsetLost, FollowCut: as the iteration.
         """
         leave = self._leave is not None and self._leave()
-        # A request that comes while the worker leaves is not in vain: what is there
-        # already is delivered, once.
+        # A request that arrives while the worker leaves still gets the bytes that are
+        # there: the follower is let go only when it has delivered some.
         if leave and self.delivered:
             raise FollowCut(self.offset, 'this worker is leaving')
         reader = watch.reader
-        # In this order: a change after any of them shows in the next snapshot, and a
-        # state that is final before head is read makes head final.
+        # The order matters. The snapshot comes first, so that a later change makes the
+        # next snapshot differ. The state is read before the head: if the state is final
+        # by then, the head is final as well.
         self._seen = reader.snapshot()
         final = reader.producer_state.final
         data = watch.read(self.offset)
@@ -99,7 +105,7 @@ class Follower:
             if self._cancel_seen_at is None:
                 self._cancel_seen_at = now
             elif now - self._cancel_seen_at > CANCEL_GRACE_S:
-                raise FollowCut(self.offset, 'cancelled, and its producer is silent')
+                raise FollowCut(self.offset, 'cancelled, but its producer is silent')
         return data
 
     @property
@@ -107,8 +113,8 @@ class Follower:
         return None if self._cancel_seen_at is None else _CANCEL_LOOK_S
 
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
-        # By C code into the lists: what a handler raises as these return is told from
-        # what it raises before, and undoes no more than has been done.
+        # C code puts the results into the lists. So, wherever a signal handler raises,
+        # the lists say which of the two calls has been done and has to be undone.
         joined: list[Watch] = []
         counted: list[None] = []
         try:
@@ -127,27 +133,28 @@ class Follower:
             raise
 
     def close(self) -> None:
-        """Let go of the stream. Idempotent; the end does it as well.
+        """Let go of the stream. Idempotent.
 
-        Before the end it is no end: iterating raises ``LocalError`` from now on.
+        The stream's end lets go of it, too. If the follower is closed before that,
+        further steps raise ``LocalError``.
         """
         if self._over is None:
             self._stop(LocalError(f'this follower was closed at offset {self.offset}'))
         self._leave_hub()
 
     def _stop(self, why: _StreamEnded | ShmstreamError) -> None:
-        # A copy: one that has been raised would keep the frames that it came through.
+        # A copy, because an exception that was raised keeps all its frames alive.
         self._over = copy.copy(why)
         self._leave_hub()
 
     def _raise_again(self, at_the_end: type[Exception]) -> NoReturn:
-        """Raise what every step raises once it goes on no more."""
+        """Raise what every further step raises."""
         if self._over is None or isinstance(self._over, _StreamEnded):
             raise at_the_end
         raise copy.copy(self._over)
 
     def _leave_hub(self) -> None:
-        # A forked child's copy is not counted, nor is it in a hub.
+        # After a fork the child's copy of a follower is neither counted nor in a hub.
         if self._watch is None or self._hub is None or not self._process.here:
             self._watch = None
             return
@@ -182,8 +189,8 @@ class Follower:
         except _StreamEnded as ex:
             self._stop(ex)
             raise StopIteration from None
-        # Last of all: what is interrupted before has taken nothing, and CPython looks
-        # for signals after a call and not between these.
+        # These lines come last, so that a step that is interrupted has taken nothing.
+        # No signal comes between them: CPython runs signal handlers after calls only.
         self.delivered = True
         self.offset += len(data)
         return data
@@ -204,7 +211,8 @@ class Follower:
         ):
             there = await self._followers.loop_hub()
             if watch is not None and hub is not None:
-                # It has been on a loop that is closed by now, perhaps.
+                # The follower was in the hub of another event loop, which may have
+                # been closed since.
                 counted, self._watch, self._counted = self._counted, None, False
                 self._followers.drop(hub, watch, counted)
             hub, watch = there, self._enter(there)
@@ -223,27 +231,31 @@ class Follower:
         except _StreamEnded as ex:
             self._stop(ex)
             raise StopAsyncIteration from None
-        # Nothing is awaited from here on: whoever cancels comes before or too late.
+        # Nothing is awaited from here on, so a cancel cannot separate these lines from
+        # the return.
         self.delivered = True
         self.offset += len(data)
         return data
 
     async def deliver(self, send: Send, write: Write | None = None) -> None:
-        """Send all that is left, until the stream's end.
+        """Send the bytes from ``offset`` on, until the stream's end.
 
-        What has been handed to ``send`` counts as delivered, also if that raises or is
-        cancelled, and is handed over once. However it is left, nobody is counted any
-        more; called again, it goes on at ``offset``.
+        Bytes that have been handed to ``send`` count as delivered, also if ``send``
+        raises or is cancelled, and are never handed over again. When this method
+        returns or raises, the follower is no longer counted. Called again, it goes on
+        at ``offset``.
 
-        At the live edge ``send`` is called from the hub's own turn of the loop, outside
-        of this task, and stepped once: as long as it has nothing to wait for, a
-        delivery costs neither future nor task switch. Once it waits, this task does.
-        So ``send`` must not depend on its task (``asyncio.timeout``), and ``leave`` is
-        asked when the process is told to leave, not for each delivery.
+        At the live edge the hub calls ``send`` from its own turn of the event loop,
+        outside of this task, and steps the coroutine once. So a delivery for which
+        ``send`` has nothing to wait for costs neither a future nor a task switch. If
+        ``send`` has to wait, this task takes it over. Hence ``send`` must not depend
+        on the task that it runs in (as ``asyncio.timeout`` does), and ``leave`` is
+        asked when the process is told to leave, not at each delivery.
 
         Args:
             send: takes the next bytes; in order, and one call at a time.
-            write: tried before ``send`` at the live edge; False if it did nothing.
+            write: is tried before ``send`` at the live edge; returns False if it has
+                done nothing.
 
         Raises:
             As the iteration, and whatever ``send`` raises.

@@ -1,4 +1,4 @@
-"""What a thread does that must outlive whatever its work raises."""
+"""Chores of a thread that must go on, whatever its chores raise."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 log = logging.getLogger('shmstream')
 
 REPORT_S = 60.0
-"""The same failure of the same chore is logged once in as long."""
+"""A chore's failure is logged at most once in this time, per type of exception."""
 
 T = TypeVar('T')
 
 
 class GuardedChores:
-    """Does chores, each guarded by itself: one that fails does not keep the next off.
+    """Runs chores, each guarded by itself: a failed chore does not stop the next one.
 
     Args:
         whose: the thread's name, for the log.
@@ -27,9 +27,10 @@ class GuardedChores:
         self._reported: dict[tuple[str, type[BaseException]], float] = {}
 
     def do(self, name: str, chore: Callable[[], T], otherwise: T) -> T:
-        """Return what the chore returns, or ``otherwise`` if it raises anything.
+        """Return what the chore returns, or ``otherwise`` if it raises.
 
-        Anything at all: a stop hook that calls ``sys.exit`` would end the thread, too.
+        ``BaseException`` is caught too: a stop hook that calls ``sys.exit`` would end
+        the thread.
         """
         try:
             return chore()
@@ -38,12 +39,12 @@ class GuardedChores:
             return otherwise
 
     def report(self, name: str, ex: BaseException) -> None:
-        """Log a failure, unless the same one has been logged just now."""
+        """Log a failure, unless the same one was logged less than a minute ago."""
         try:
             kind, now = (name, type(ex)), time.monotonic()
             if now - self._reported.get(kind, -REPORT_S) >= REPORT_S:
                 self._reported[kind] = now
                 log.error('%s: %s failed', self._whose, name, exc_info=ex)
         except BaseException:
-            # Without memory it cannot be logged: the thread must go on without that.
+            # Logging may fail too, for want of memory: the thread must go on.
             pass

@@ -1,4 +1,4 @@
-"""Conversation ids and owners: what is allowed, and the name of their segment."""
+"""Conversation ids and owners: what is allowed, and the file name of their segment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import re
 from shmstream.errors import InvalidConversationId
 
 MAX_ID_BYTES = 512
-"""As long as a URL path segment that every proxy passes on; ids carry model names."""
+"""Every proxy passes on a URL path segment of this length; ids carry model names."""
 
 OWNER_BYTES = 32
 NOBODY = bytes(OWNER_BYTES)
-"""The owner when no API keys are set: everybody shares one name space."""
+"""The owner of every stream when no API keys are set: all share one name space."""
 
 MODEL_SEPARATOR = '::'
 
@@ -55,5 +55,5 @@ def digest(owner: bytes, conv_id: str) -> str:
 
 
 def digest_of_raw(owner: bytes, raw: bytes) -> str:
-    """As ``digest``, of an id's bytes as a segment keeps them."""
+    """As ``digest``, for the bytes of an id as a segment stores them; no checks."""
     return hashlib.blake2b(owner + raw, digest_size=20).hexdigest()

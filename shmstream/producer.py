@@ -10,102 +10,56 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
+from shmstream.cancel_hooks import CancelHooks
 from shmstream.errors import LocalError, NoRoom
-from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.process.live_producers import LiveProducers
+from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
 from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
-from shmstream.wakeups.ring_others import Bells
 
 log = logging.getLogger('shmstream')
-
-
-class Followers(Protocol):
-    """Who follows streams."""
-
-    def everywhere(self, segment: Segment) -> int:
-        """Followers of a segment in all live workers."""
-
-
-class Process(Protocol):
-    """What a producer needs of the process that it writes in."""
-
-    @property
-    def here(self) -> bool:
-        """Whether this is still that process: the producer has not been forked."""
-
-    @property
-    def bells(self) -> Bells:
-        """By which it rings others."""
-
-    @property
-    def room(self) -> RoomShare:
-        """Its share of the memory."""
-
-    @property
-    def producers(self) -> LiveProducers:
-        """Those that look for cancels, and are ended when the process leaves."""
-
-    @property
-    def followers(self) -> Followers:
-        """Who follows."""
-
-    def later(self, action: Callable[[], object]) -> None:
-        """Have a thread of the process do something; from a ``__del__``."""
-
-
-class Attached(Protocol):
-    """Whose stream it is: who has attached to the deployment."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is to have no streams any more."""
-
-    @property
-    def process(self) -> Process:
-        """The process that it writes in."""
 
 
 class Producer:
     """Writes one stream. Made by ``Streams.create``; use it as a context manager.
 
     Leaving the ``with`` block finishes the stream, or aborts it if an exception leaves
-    the block. A producer that is dropped without either aborts its stream, and so does
-    the supervisor when the process dies: no stream stays live without its producer.
+    the block. A producer that is dropped before its end aborts its stream, and the
+    supervisor aborts the streams of a process that died: no stream stays live without
+    its producer.
 
-    All methods may be called from any thread. An exception that a signal handler raises
-    while the stream is being ended goes on up, and ends the stream all the same: what
-    has not been published by then, the supervisor makes up for within a second.
+    All methods may be called from any thread. If a signal handler raises while the
+    stream is being ended, the exception is passed on, but the stream ends all the same:
+    the supervisor publishes within a second what the producer could not.
 
     Args:
-        attachment: whose stream it is.
+        attachment: the attachment that the stream belongs to.
         segment: the segment.
-        lock: the file that holds its lock; the producer's from now on.
+        lock: the file that holds the segment's lock. The producer closes it.
     """
 
-    _ended = True  # until it is whole
+    _ended = True  # until ``__init__`` is done
 
     def __init__(self, attachment: Attached, segment: Segment, lock: io.FileIO) -> None:
         try:
             self.attachment = attachment
             self._process = process = attachment.process
             self._segment = segment
-            # An object, which closes it with the last reference if nothing else does.
+            # A file object, so that the last reference closes it if nothing else does.
             self._file = lock
             self._pid = os.getpid()
             self._words = segment.words
             self._room = process.room
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
             self._marker = Marker(segment, process.bells)
-            self._on_cancel: list[Callable[[], None]] = []
+            self._on_cancel = CancelHooks(segment)
             self._make_lock()
-            # Before it is known: from then on another thread may end it.
+            # First: once it is added, another thread may end the stream.
             self._ended = False
             process.producers.add(self)
         except BaseException:
@@ -114,7 +68,7 @@ class Producer:
             raise
 
     def _make_lock(self) -> None:
-        # A process that ends aborts from another thread what one of its own writes.
+        # Another thread aborts the stream when the process leaves.
         self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
 
@@ -140,7 +94,7 @@ class Producer:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes written so far."""
+        """Bytes that have entered the stream so far."""
         return self._ring.head
 
     @property
@@ -154,10 +108,10 @@ class Producer:
         return self._process.followers.everywhere(self._segment)
 
     def begin(self, content_type: str = EVENT_STREAM) -> None:
-        """Go from pending to live: the answer has begun and is of this type.
+        """Go from pending to live: the stream begins, and is of this type.
 
         Raises:
-            LocalError: the stream is live or over.
+            LocalError: the stream is live already, or over.
         """
         with self._lock:
             if self._ended or self._ring.state is not State.PENDING:
@@ -167,22 +121,22 @@ class Producer:
             self._marker.mark_state(State.LIVE)
 
     def write(self, chunk: bytes) -> bool:
-        """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
+        """Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
 
-        A chunk larger than the ring keeps its tail, and counts whole. When memory is
-        short, it waits in a thread, though not on an event loop, for a word about it,
-        250 ms at the most; meanwhile others may end the stream.
+        Of a chunk larger than the ring only the tail stays, but all of it is counted.
+        When memory is short, ``write`` waits up to 250 ms for the supervisor's answer,
+        unless it runs on an event loop; other threads may end the stream meanwhile.
 
         Returns:
-            False if the stream is over, and nothing was written: it was finished,
-            cancelled or replaced, or memory ran out (it is then aborted, in-band).
-            An empty chunk is True while the stream is not over.
+            False if nothing was written because the stream is over: it was finished,
+            cancelled or replaced, or memory ran out (then it is aborted, with an error
+            event). An empty chunk returns True while the stream is not over.
         """
         short = False
         try:
-            # By hand: ``with`` costs a tenth of all this. Within the try: CPython looks
-            # for signals after a call and not before, so what a handler raises then
-            # cannot leave it taken.
+            # Not ``with``, which costs a tenth of this method. Within the try, because
+            # CPython runs signal handlers after a call and not before: if one raises,
+            # the lock is released all the same.
             self._acquire()
             if self._ended:
                 return False
@@ -203,7 +157,7 @@ class Producer:
             try:  # noqa: SIM105  ``suppress`` costs as much as ``with``
                 self._release()
             except RuntimeError:
-                # A signal handler raised while we waited for it: that goes on up.
+                # A signal handler raised in ``acquire``: its exception is passed on.
                 pass
         if short:
             return self._write_late(chunk)
@@ -211,16 +165,16 @@ class Producer:
         return True
 
     def _write_late(self, chunk: bytes) -> bool:
-        """Wait for a word about room, then write or give up.
+        """Wait for the supervisor's answer about memory, then write or abort.
 
-        Without the lock: whoever ends the stream meanwhile does not wait for that.
+        Waits without the lock, so that other threads can end the stream meanwhile.
         """
         self._room.wait()
         with self._lock:
             if self._ended:
                 return False
             if self.is_cancelled:
-                # It ends the stream, and writes nothing.
+                # This ends the stream, and writes nothing.
                 return self.write(chunk)
             try:
                 self._ring.append(chunk)
@@ -236,12 +190,11 @@ class Producer:
         return False
 
     async def drain(self) -> None:
-        """Wait while a word about the memory limit is under way; for between writes.
+        """Wait for the supervisor's answer about memory; await this between writes.
 
-        On an event loop ``write`` waits for nothing. When memory is short, what has
-        ended could make room for this stream if the supervisor got the time for it,
-        and a stream that is written faster ends for want of room. 250 ms at the most,
-        and only then.
+        On an event loop ``write`` never waits. When memory is short, the supervisor
+        needs a moment to evict ended sessions, and a stream that is written faster than
+        that runs out of memory. Waits up to 250 ms, only if the process has asked.
         """
         if self._room.asked:
             await asyncio.to_thread(self._room.wait)
@@ -249,34 +202,25 @@ class Producer:
     def on_cancel(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called once, promptly, when the stream is cancelled.
 
-        It is called in the process's doorbell thread, also while ``write`` is not being
-        called; it must be quick. If the stream is cancelled already, it is called now.
+        The process's doorbell thread calls it, whether or not anybody writes; it must
+        return quickly. If the stream has been cancelled already, it is called now.
         """
-        self._on_cancel.append(hook)
-        self.look_for_cancel()
+        self._on_cancel.add(hook)
 
     def ignore_cancel(self) -> None:
         """Call no stop hook from now on."""
         self._on_cancel.clear()
 
     def look_for_cancel(self) -> None:
-        """Look whether the stream has been cancelled; for the doorbell thread."""
-        while self._on_cancel and self.is_cancelled:
-            try:
-                hook = self._on_cancel.pop()
-            except IndexError:  # another thread has seen it as well
-                return
-            try:
-                hook()
-            except Exception:
-                log.exception('stream %s: stop hook failed', self.generation)
+        """Call the stop hooks if the stream is cancelled; for the doorbell thread."""
+        self._on_cancel.look()
 
     def finish(self) -> None:
-        """End the stream: complete, or cancelled if it has been. Idempotent."""
+        """End the stream as complete, or as cancelled if it was. Idempotent."""
         self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
-        """End the stream as failed: ``error`` is its last event, in-band. Idempotent.
+        """End the stream as aborted; ``error`` becomes its last event. Idempotent.
 
         A stream that has been cancelled ends as cancelled, without the event.
         """
@@ -287,15 +231,15 @@ class Producer:
         self._end(State.CANCELLED)
 
     def abandon(self) -> None:
-        """Forget the stream after a fork: it is the parent's, and so is its lock."""
-        # Another thread of the parent may have held it.
+        """Forget the stream after a fork: stream and file lock are the parent's."""
+        # Another thread of the parent may have held the lock.
         self._make_lock()
         self._ended = True
         self._file.close()
 
     def _end(self, state: State, error: str | None = None) -> None:
-        # Twice: whatever is raised, and wherever, one of the two lets go. Each may be
-        # cut short at any point, and done again.
+        # Let go twice: an exception (of a signal handler) may cut one of the two short
+        # at any point, and either may be repeated.
         try:
             try:
                 self._publish(state, error)
@@ -308,7 +252,7 @@ class Producer:
         with self._lock:
             if self._ended:
                 return
-            # From here on it is over, however far the rest of this comes.
+            # From here on the stream is over, even if an exception ends this method.
             self._ended = True
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
@@ -316,12 +260,12 @@ class Producer:
             self._marker.mark_state(state)
 
     def _let_go(self) -> None:
-        # Under the lock: another thread may be publishing the end.
+        # Under the lock, because another thread may be publishing the end.
         with self._lock:
             self._ended = True
             if not self._file.closed:
-                # Explicitly: a forked child may share the descriptor's description, and
-                # its lock.
+                # Unlocked explicitly: a forked child may share the open file
+                # description, and would keep its lock.
                 fcntl.flock(self._file, fcntl.LOCK_UN)
                 self._file.close()
             self._on_cancel.clear()
@@ -343,7 +287,7 @@ class Producer:
             else:
                 self.abort(f'the producer failed: {kind.__name__}')
         finally:
-            # Those may have been interrupted on their way in.
+            # A signal handler may have interrupted those before they did anything.
             self._let_go()
 
     def __del__(self) -> None:

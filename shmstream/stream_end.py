@@ -16,11 +16,11 @@ DROPPED = 'the producer was dropped'
 SHUTTING_DOWN = 'the producer is shutting down'
 NO_ROOM = 'no room left for this stream'
 DID_NOT_BEGIN = 'the stream could not begin'
-"""What readers of an aborted stream are told, by what has ended it."""
+"""The message in the error event of an aborted stream, by the reason of its end."""
 
 
 def is_event_stream(content_type: str) -> bool:
-    """Whether an error can be told in-band, as an event."""
+    """Whether a stream of this type can carry an error event."""
     return content_type.partition(';')[0].strip().lower() == EVENT_STREAM
 
 
@@ -28,10 +28,11 @@ def error_event(tail: bytes, message: str, code: int = 502) -> bytes:
     """Return the event that tells a client that the stream has failed.
 
     Args:
-        tail: the last bytes of the stream. If they are not the end of an event, blank
-            lines come first, so that no client glues the error to half an event.
+        tail: the last bytes of the stream. If they are not the end of an event, the
+            result begins with a blank line, so that no client joins the error to half
+            an event.
         message: what happened.
-        code: the HTTP status that it would have been before the first byte.
+        code: the HTTP status that the error would have had before the first byte.
     """
     error = {'code': code, 'message': message, 'type': 'server_error'}
     event = f'data: {json.dumps({"error": error})}\n\n'.encode()
@@ -43,11 +44,11 @@ def error_event(tail: bytes, message: str, code: int = 502) -> bytes:
 def end_stream(
     segment: Segment, writer: RingWriter, state: State, error: str | None = None
 ) -> None:
-    """Publish the final state, after the error event if there is an error to tell.
+    """Publish the final state, after an error event if there is an error.
 
-    An answer that failed before it began becomes an event stream of that event alone;
-    one that was cancelled before it began stays without a type, and is no answer. A
-    stream of another type ends where it is: its readers see the state.
+    A stream that failed before it began becomes an event stream with the error event
+    alone. A stream that was cancelled before it began keeps no content type. A stream
+    of another type gets no error event: its readers see the state.
     """
     if state is not State.CANCELLED and not segment.content_type:
         segment.set_content_type(EVENT_STREAM)

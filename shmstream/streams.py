@@ -1,11 +1,9 @@
-"""``Streams``: a process's way into a deployment."""
+"""``Streams``: how a process makes, opens and stops the streams of a deployment."""
 
 from __future__ import annotations
 
-import io
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -13,29 +11,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
-from shmstream.errors import (
-    LocalError,
-    NoRoom,
-    StreamNotFound,
-    StreamReplaced,
-    SupervisorUnavailable,
-)
+from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
+from shmstream.new_stream import new_stream
 from shmstream.process import host as hosts
 from shmstream.process.attachment import Attachment, attach
 from shmstream.process.host import Host
-from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import DID_NOT_BEGIN, EVENT_STREAM
+from shmstream.stream_end import EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
-
-_SOON_S = 1.5
-"""How long a new stream waits for the memory of one that has just been evicted: longer
-than a process takes to let go of what nobody in it reads."""
-
-_AGAIN_S = 0.05
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
@@ -43,19 +29,20 @@ _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 class Streams:
     """The streams of one deployment. Make it with ``attach``.
 
-    All methods may be called from any thread. Those that ask the supervisor
+    All methods may be called from any thread. The methods that ask the supervisor
     (``create``, ``cancel``, ``evict``, ``lookup``, ``list``, ``status``) wait for its
     reply, some seconds at the most; on an event loop call them through
-    ``asyncio.to_thread``. ``open`` asks nobody.
+    ``asyncio.to_thread``. ``open`` does not ask the supervisor.
 
-    An ``owner`` is a name space: 32 bytes, by default nobody's. The same id of two
-    owners is two streams.
+    An ``owner`` is a name space: 32 bytes, all of them 0 by default. The same id under
+    two owners names two streams.
     """
 
     def __init__(self, attach: Callable[[], Attachment]) -> None:
         self._attach = attach
         self._attached_now: Attachment | None = None
-        # Reentrant: a signal handler may need it in the middle of its first use.
+        # Reentrant, because a signal handler may use the streams while the code that it
+        # interrupts uses them for the first time.
         self._lock = threading.RLock()
         _attached.add(self)
 
@@ -69,27 +56,29 @@ class Streams:
     ) -> Streams:
         """Join the deployment of a runtime directory. Starts and opens nothing yet.
 
-        However often a process attaches, it has one part in the deployment: a slot, a
-        thread and a connection, as long as there is a ``Streams`` of that directory in
-        use, or a producer, consumer or follower that one has made.
+        However often a process attaches to a directory, it takes one slot, one thread
+        and one connection. It keeps them while any ``Streams`` of that directory is in
+        use, or any producer, consumer or follower that such a ``Streams`` has made.
 
         Args:
             directory: the runtime directory, default ``$SHMSTREAM_DIR``, or else
                 ``/dev/shm/shmstream-<uid>``.
-            supervise: start a supervisor if there is none, with these settings (those
-                of the process's first that has some); it leaves with this process.
-                Under gunicorn the hooks have started one, which leaves with the master.
-            host: who runs this process; by default as the deployment has said, by
-                ``process.host.run_by``: gunicorn, if its hooks are installed.
+            supervise: start a supervisor with these settings if there is none; the
+                supervisor stops when this process ends. If a process attaches several
+                times, the first settings count. Under gunicorn the hooks have started a
+                supervisor, which stops with the master.
+            host: the server that runs this process; by default the one that
+                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn.
 
         Raises:
-            SettingsError: ``$SHMSTREAM_DIR`` is needed and not an absolute path.
+            SettingsError: ``$SHMSTREAM_DIR`` is used and is not an absolute path.
         """
         path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
         config = SupervisorConfig() if supervise is True else supervise or None
 
-        # Asked anew each time: an application attaches before its worker is forked.
+        # The host is looked up at each call, because an application may attach before
+        # its worker is forked, and only the worker knows its host.
         def masters() -> list[int]:
             found = (host or hosts.current()).masters()
             if found is not None:
@@ -103,11 +92,11 @@ class Streams:
 
     @property
     def attachment(self) -> Attachment:
-        """What we hold of this process's part, from our first use after a fork."""
+        """The claim to this process's part; taken at the first use after a fork."""
         with self._lock:
             if self._attached_now is None:
                 attachment = self._attach()
-                # Unless a signal handler has needed it meanwhile.
+                # A signal handler may have attached meanwhile; its attachment stays.
                 if self._attached_now is None:
                     self._attached_now = attachment
             return self._attached_now
@@ -119,7 +108,7 @@ class Streams:
 
     @property
     def followers(self) -> int:
-        """Followers in this process, of all streams."""
+        """The number of followers in this process, of all streams."""
         return self.process.followers.number
 
     def leaving(self) -> bool:
@@ -127,10 +116,10 @@ class Streams:
         return self.process.leaving()
 
     def connect(self) -> None:
-        """Connect to the supervisor now rather than at the first need.
+        """Connect to the supervisor now rather than at the first request.
 
         Raises:
-            SupervisorUnavailable: there is none.
+            SupervisorUnavailable: there is no supervisor.
         """
         self.process.connect()
 
@@ -143,7 +132,7 @@ class Streams:
         capacity: int | None = None,
         owner: bytes = NOBODY,
     ) -> Producer:
-        """Make a stream; what had this id is cancelled and evicted.
+        """Make a stream. An older stream with this id is cancelled and evicted.
 
         With ``pending``, what had it and has ended is there until the new stream
         begins, though not found meanwhile; and found again if that ends without having
@@ -151,51 +140,22 @@ class Streams:
 
         Args:
             conv_id: 1 to 512 bytes of UTF-8 without control characters.
-            content_type: the media type of its bytes.
-            pending: do not say yet that it has begun, nor its type: ``Producer.begin``
-                does.
-            capacity: bytes of its ring, default as the deployment is set.
+            content_type: the media type of the stream's bytes.
+            pending: leave the stream pending and without a type, until
+                ``Producer.begin`` is called.
+            capacity: bytes of the ring, default as the deployment is set.
             owner: the name space.
 
         Raises:
-            InvalidConversationId: as it says.
-            NoRoom: limits are reached and nothing finished can go.
-            StreamReplaced: the supervisor died meanwhile, and before its successor was
-                asked again somebody else has made a newer one.
-            SupervisorUnavailable: nobody answered within some seconds, or this was
-                closed meanwhile.
+            InvalidConversationId: the id is not of this form.
+            NoRoom: a limit is reached, and no finished stream can be evicted.
+            StreamReplaced: the supervisor died during the call, and another process
+                made a newer stream before this call asked the next supervisor.
+            SupervisorUnavailable: no supervisor answered within some seconds, or this
+                ``Streams`` was closed during the call.
         """
-        validate_id(conv_id)
-        attachment = self.attachment
-        process = attachment.process
-        process.connect()
-        lock: io.FileIO | None = None
-        made: list[Producer] = []
-        try:
-            lock = _ask_for_stream(
-                process,
-                owner=owner.hex(),
-                id=conv_id,
-                capacity=capacity,
-                pending=pending,
-            )
-            if lock is None:
-                # The kernel drops it when we have no descriptor left.
-                raise NoRoom('no descriptor left for the stream')
-            segment = process.mappings.share_locked(lock.fileno())
-            # By C code into the list: a handler that raises as it returns leaves no
-            # producer that nobody knows.
-            made.extend(map(Producer, (attachment,), (segment,), (lock,)))
-            if not pending:
-                _begin(made[0], content_type)
-            return made[0]
-        except BaseException:
-            # Whoever keeps the exception keeps what these names stand for.
-            if made:
-                made[0].abort(DID_NOT_BEGIN)
-            elif lock is not None:
-                lock.close()
-            raise
+        kind = None if pending else content_type
+        return new_stream(self.attachment, conv_id, kind, capacity, owner)
 
     def open(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
@@ -204,13 +164,13 @@ class Streams:
 
         Args:
             conv_id: the conversation id.
-            generation: refuse any other session than this one.
+            generation: refuse a stream of any other generation.
             owner: the name space.
 
         Raises:
-            InvalidConversationId: as it says.
-            StreamNotFound: there is none.
-            StreamReplaced: there is one of another generation.
+            InvalidConversationId: the id is not of the form that ``create`` takes.
+            StreamNotFound: there is no such stream.
+            StreamReplaced: the stream with this id is of another generation.
         """
         attachment = self.attachment
         segment = attachment.process.mappings.attach(digest(owner, conv_id))
@@ -223,14 +183,16 @@ class Streams:
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
-        """Tell the producer to stop, wherever it runs; what there is stays readable.
+        """Tell the producer to stop, in whatever process it runs.
+
+        The bytes that it has written so far stay readable.
 
         Returns:
             Whether there was such a stream (of that generation, if one is given).
 
         Raises:
-            InvalidConversationId: as it says.
-            SupervisorUnavailable: nobody answered within some seconds.
+            InvalidConversationId: the id is not of the form that ``create`` takes.
+            SupervisorUnavailable: no supervisor answered within some seconds.
         """
         return self._stop('cancel', conv_id, generation, owner)
 
@@ -261,15 +223,15 @@ class Streams:
     def lookup(
         self, conv_ids: list[str], *, owner: bytes = NOBODY
     ) -> list[dict[str, Any]]:
-        """Describe each stream whose id is one of these, or begins with it and ``::``.
+        """Describe the streams of these ids, and those whose id is ``ID::`` and more.
 
         Returns:
-            For each: conversation_id, is_done, total_bytes, started_at and
+            For each stream: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
-            generation. In the order asked, no stream twice.
+            generation. In the order of ``conv_ids``, no stream twice.
 
         Raises:
-            SupervisorUnavailable: nobody answered within some seconds.
+            SupervisorUnavailable: no supervisor answered within some seconds.
         """
         reply, _ = self.process.link.client.request(
             'lookup', owner=owner.hex(), ids=conv_ids
@@ -278,10 +240,10 @@ class Streams:
         return sessions
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools: never show it to clients.
+        """Describe all streams of all owners. For tools only: clients must not see it.
 
         Raises:
-            SupervisorUnavailable: nobody answered within some seconds.
+            SupervisorUnavailable: no supervisor answered within some seconds.
         """
         sessions: list[dict[str, Any]] = self.process.link.client.request('list')[0][
             'sessions'
@@ -289,17 +251,18 @@ class Streams:
         return sessions
 
     def status(self) -> dict[str, Any]:
-        """What the supervisor says of itself: pid, masters, sessions, memory.
+        """Return what the supervisor reports: its pid, masters, sessions and memory.
 
         Raises:
-            SupervisorUnavailable: nobody answered within some seconds.
+            SupervisorUnavailable: no supervisor answered within some seconds.
         """
         return self.process.link.client.request('status')[0]
 
     def close(self) -> None:
-        """Let go of all that it has made: what it still produces is aborted.
+        """Abort the producers that this has made, and let its followers go.
 
-        Threads end, and the process leaves, unless others here have attached as well.
+        The process also ends its threads and leaves the deployment, unless another
+        ``Streams`` in it is attached to the same directory.
         """
         with self._lock:
             attachment, self._attached_now = self._attached_now, None
@@ -318,28 +281,9 @@ class Streams:
         self.close()
 
     def _after_fork(self) -> None:
-        # Another thread of the parent may have held it.
+        # Another thread of the parent may have held the lock during the fork.
         self._lock = threading.RLock()
         self._attached_now = None
-
-
-def _begin(producer: Producer, content_type: str) -> None:
-    try:
-        producer.begin(content_type)
-    except LocalError as ex:
-        # Nobody else has it: who has ended it closes all that its attachment has.
-        raise SupervisorUnavailable(CLOSED) from ex
-
-
-def _ask_for_stream(process: ThisProcess, **fields: Any) -> io.FileIO | None:
-    give_up_at = time.monotonic() + _SOON_S
-    while True:
-        try:
-            return process.link.client.request('create', **fields)[1]
-        except NoRoom as ex:
-            if not ex.soon or time.monotonic() >= give_up_at:
-                raise
-        time.sleep(_AGAIN_S)
 
 
 def _forget_parents() -> None:

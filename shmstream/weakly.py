@@ -1,4 +1,4 @@
-"""Calling back without keeping alive."""
+"""Callbacks that do not keep their object alive."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ T = TypeVar('T')
 
 
 def weakly(method: Callable[P, T], gone: T) -> Callable[P, T]:
-    """Return what calls the method without keeping its object; ``gone`` without it.
+    """Return a function that calls the method, but does not keep its object alive.
 
-    The parts of ``ThisProcess`` call it back. Without a cycle it goes with the last
-    that holds it, and its descriptors with it, whether or not garbage is collected.
+    Once the object is gone, the function returns ``gone``. The parts of ``ThisProcess``
+    call it back through this: with no reference cycle, the object and its descriptors
+    go with the last reference, and need no garbage collection.
     """
     reference = weakref.WeakMethod(method)
 

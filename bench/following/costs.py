@@ -1,4 +1,4 @@
-"""What an event delivered costs, and how late it is, by workload and rate."""
+"""What a delivered event costs, and how late it is, by workload and rate."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _row(case: str, peer: str, samples: Sequence[Sample]) -> Row:
 
 
 def _ratios(samples: Samples, report: Report) -> None:
-    """Ours against each peer, round by round: what a noisy machine leaves."""
+    """Ours against each peer, round by round: noise of the machine hits both alike."""
     for (workload, shape, name), theirs in samples.items():
         ours = samples.get((workload, shape, 'ours'))
         if ours is None or name == 'ours':

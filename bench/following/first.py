@@ -1,4 +1,4 @@
-"""W4: how long until the first event of a stream that is there, connecting included."""
+"""W4: how long until the first event of an existing stream, connecting included."""
 
 from __future__ import annotations
 

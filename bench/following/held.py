@@ -1,4 +1,4 @@
-"""The highest rate that is held: p99 under 50 ms, and nothing lost or torn."""
+"""The highest rate that a peer holds: p99 under 50 ms, and nothing lost or torn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIGHEST = {'W2': 51_200.0, 'W3': 5_120.0}
 def run(
     options: Options, workloads: Sequence[str], peers: Sequence[Peer], report: Report
 ) -> None:
-    """Double the rate until it is not held in two attempts; best of some rounds."""
+    """Double the rate until it is not held in two attempts; median of the rounds."""
     rounds = options.rounds or 1
     bars: dict[str, list[tuple[object, ...]]] = {}
     for workload in workloads:

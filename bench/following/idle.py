@@ -14,7 +14,7 @@ STREAMS, READERS = 100, 100
 
 
 def run(options: Options, peers: Sequence[Peer], report: Report) -> None:
-    """10,000 followers of 100 streams; CPU of all server processes, before and with."""
+    """10,000 followers of 100 streams: CPU of all server processes, before and with."""
     seconds = options.seconds or (5.0 if options.quick else 10.0)
     rounds = options.rounds or (1 if options.quick else 3)
     streams = options.streams or STREAMS
@@ -39,7 +39,7 @@ def run(options: Options, peers: Sequence[Peer], report: Report) -> None:
 def _measure(
     peer: Peer, prefix: str, streams: int, readers: int, seconds: float
 ) -> tuple[float, float, float, str]:
-    """Cores used with followers and without, KiB for each, and what went wrong."""
+    """Cores used with followers and without, KiB per follower, and what went wrong."""
     total = streams * readers
     with peer.streams(prefix, streams) as session:
         time.sleep(0.5)

@@ -55,7 +55,7 @@ typedef struct {
     uint64_t seen;      /* the same, over all connections of this reader */
     uint64_t asked_at;  /* ns */
     unsigned stream;
-    char expect[EVENT]; /* the next event, but for its stamp */
+    char expect[EVENT]; /* the next event, without its stamp */
     char got[EVENT];
     char line[4096];
 } Connection;
@@ -341,7 +341,7 @@ static void on_event(Connection *c, uint32_t events) {
             return;
         }
         if (n == 0) {
-            /* Without length and chunks the end of the connection is the end. */
+            /* A body without length and chunks ends with its connection. */
             if (c->state == HEAD && !c->line_len && body_bytes) { /* kept alive no longer */
                 hang_up(c);
                 rejoined++;
@@ -364,7 +364,7 @@ static void on_event(Connection *c, uint32_t events) {
 
 static void turn(int wait_ms) {
     struct epoll_event events[512];
-    /* More would overflow the server's backlog, and be measured as lost SYNs. */
+    /* More at once would overflow the server's backlog; lost SYNs would be measured. */
     while (opened < total && (once || pending < MAX_PENDING)) dial(&connections[opened++]);
     int n = epoll_wait(epoll, events, 512, wait_ms);
     for (int i = 0; i < n; i++) on_event(events[i].data.ptr, events[i].events);
@@ -432,7 +432,7 @@ static void follow(void) {
             char line[64];
             look = now;
             ssize_t n = read(0, line, sizeof line - 1);
-            if (n == 0) exit(0); /* whoever started us has gone */
+            if (n == 0) exit(0); /* the parent process has ended */
             if (n > 0) {
                 line[n] = 0;
                 if (strstr(line, "begin")) window_from = began = now, window_to = 0, cpu0 = cpu_s();

@@ -38,7 +38,7 @@ def build(name: str) -> Path:
     program = cache() / f'{source.stem}-{code}'
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
-        # Aside and renamed: who is interrupted leaves no half of a program.
+        # Compiled aside and then renamed: an interrupted build leaves no half program.
         aside = program.with_name(f'{program.name}.{os.getpid()}')
         subprocess.run([compiler, '-O2', *flags, '-o', aside, source], check=True)
         aside.rename(program)

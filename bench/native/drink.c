@@ -1,13 +1,13 @@
-// Reads the answers of ``upstream``, through whatever is between, and checks them.
+// Reads the answers of ``upstream``, directly or through a proxy, and checks them.
 //
 //     drink PORT CONNECTIONS EVENTS BYTES GAP_US METHOD PATH NAME
 //
 // opens CONNECTIONS, one each GAP_US microseconds, so that their events do not come at
 // the same time, and sends each "METHOD PATH" with "X-Conversation-Id: NAME-number".
-// Every event's index is checked, and how old it is when it is here is noted once all
+// It checks every event's index, and notes every event's age on arrival once all
 // connections stream. It prints
 //     open EVENTS         all connections stream; so many events have come so far
-//     end EVENTS          the first of them is at its end; CPU is to be read here, too
+//     end EVENTS          the first connection has ended; CPU is to be read here, too
 //     latency COUNT P50 P99 MAX     in microseconds, of the events between
 // and exits with 1 and a line on stderr if anything is missing or wrong.
 
@@ -111,8 +111,8 @@ static void take(struct connection *c, const char *bytes, int n, long long now) 
             if (byte == '\n') c->phase = IN_SIZE;
             continue;
         }
-        // An event that is cut by the end of a chunk stays in c->event: so its fill
-        // level is kept aside while a line is read.
+        // An event that a chunk's end cuts stays in c->event, so its fill level is
+        // kept aside while a line is read.
         static int aside;
         if (c->phase == IN_SIZE && c->left == 0) {
             aside = c->filled;

@@ -5,7 +5,7 @@
 // listens on 127.0.0.1 (port 0: any; it is printed). Every request, whatever it asks,
 // is answered with CHUNKS server-sent events of BYTES bytes, one chunk each (of the
 // chunked coding) and one write each, PER_SECOND of them; PER_SECOND 0: all at once.
-// "hold": then nothing more, and no end. An event is
+// With "hold" nothing more follows, and no end. An event is
 //     "data: " index(10) " " monotonic nanoseconds(19) " " padding "\n\n"
 
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@ struct connection {
 };
 
 static struct connection *by_fd[MAX_CONNECTIONS];
-// All have the same period, so the order of being due is that of a queue.
+// All have the same period, so they become due in the order of a queue.
 static struct connection *first, *last;
 static long long period;
 static int chunks, size, hold;
@@ -66,7 +66,7 @@ static void end(struct connection *c) {
 }
 
 static int put(struct connection *c, const char *bytes, int length) {
-    // Blocking: a reader that does not keep up spoils the measurement anyway.
+    // It blocks: a reader that does not keep up spoils the measurement anyway.
     while (length) {
         ssize_t n = send(c->fd, bytes, length, MSG_NOSIGNAL);
         if (n < 0) return 0;

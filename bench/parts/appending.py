@@ -1,4 +1,4 @@
-"""What appends and reads chunks in one process, and what each operation costs.
+"""Contenders that append and read chunks in one process, and what that costs.
 
 Every contender is a function ``(size, count) -> Costs``: CPU microseconds per
 operation, of all processes that take part, under the names in ``PLACES``.
@@ -27,7 +27,7 @@ _PIPE_BYTES = 60_000
 """Fits into a pipe, so that one process can write it before it reads it."""
 
 _SLOW = 200
-"""Appends of a buffer that moves all that it keeps: 40 us to 150 us each."""
+"""Appends to a buffer that moves all that it keeps: 40 us to 150 us each."""
 
 Costs = dict[str, float]
 Measure = Callable[[int, int], Costs]
@@ -56,7 +56,7 @@ def _same(chunk: bytes, count: int) -> Iterator[bytes]:
 
 
 def _offsets(first: int, head: int, size: int, count: int) -> Iterator[int]:
-    """Where to read: all over what is kept."""
+    """Offsets to read at, spread over all that is kept."""
     span = head - first - size + 1
     return (first + i * size % span for i in range(count))
 
@@ -89,7 +89,7 @@ def _ring_costs(
 
 
 def bare_ring(size: int, count: int) -> Costs:
-    """An empty ring over process memory: no segment, no fence, nobody to wake."""
+    """An empty ring over process memory: no segment, no fence, no follower to wake."""
     view = memoryview(bytearray(HEADER_BYTES + CAPACITY))
     view.cast('Q')[W_CAPACITY] = CAPACITY
     return _ring_costs(RingWriter(view).append, RingReader(view).read, size, count)
@@ -107,7 +107,7 @@ def producer_of(streams: Streams) -> Measure:
 
 
 def trimmed_bytearray(size: int, count: int) -> Costs:
-    """The usual way to keep the last bytes in Python: it moves all of them."""
+    """The usual way to keep the last bytes in Python; each append moves all of them."""
     kept = bytearray()
 
     def append(chunk: bytes) -> None:
@@ -123,7 +123,7 @@ def trimmed_bytearray(size: int, count: int) -> Costs:
 
 
 def cplusplus(size: int, count: int) -> dict[str, Costs]:
-    """The original's buffer, and memcpy alone: both from one run of the program."""
+    """llama.cpp's buffer, and memcpy alone: both from one run of the program."""
     below = min(count, CAPACITY // 2 // size)
     arguments = [size, CAPACITY, below, min(count, 5 * _SLOW)]
     done = subprocess.run(
@@ -173,7 +173,7 @@ def queue(size: int, count: int) -> Costs:
             began = time.process_time_ns()
             for _ in range(batch):
                 filled.put(chunk)
-            # Its thread has to have written them; sleeping costs no CPU time.
+            # The queue's thread has to write them first; sleeping costs no CPU time.
             time.sleep(0.002)
             between = time.process_time_ns()
             for _ in range(batch):
@@ -197,7 +197,7 @@ def redis_stream(server: Server) -> Measure:
         count = max(count // 10, 1)
         chunk = secrets.token_bytes(size)
         kept = max(CAPACITY // size, 1)
-        # "~": whole nodes are dropped, as everybody does who wants it fast.
+        # "~" lets Redis drop whole nodes only, which is the usual and fast way.
         limit = (b'MAXLEN', b'~', b'%d' % kept)
         client = Client(server.path)
         try:

@@ -1,4 +1,4 @@
-"""A function in a process of its own, which does not outlive us."""
+"""A function in a process of its own, which does not outlive its parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Line = Connection
 
 
 def _run(function: Callable[..., object], line: Line, arguments: tuple[Any]) -> None:
-    # Ctrl-C goes to the whole group; the parent ends us.
+    # Ctrl-C reaches the whole process group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     function(line, *arguments)
@@ -27,7 +27,8 @@ def _run(function: Callable[..., object], line: Line, arguments: tuple[Any]) -> 
 def child(function: Callable[..., object], *arguments: Any) -> Iterator[Line]:
     """Run ``function(line, *arguments)``; yields the other end of the line.
 
-    Spawned, not forked. It has to end by itself soon after the block, or is killed.
+    The process is spawned, not forked. If it does not end by itself soon after the
+    block, it is killed.
     """
     context = multiprocessing.get_context('spawn')
     here, there = context.Pipe()

@@ -1,5 +1,8 @@
-"""The service, a route that makes sessions in its worker as a library would, and one
-whose answers wait for ever: what any follower costs at least in this server."""
+"""The service with two more routes.
+
+One makes sessions in its worker, as an application of the library would. The responses
+of the other wait for ever: a follower in this server costs at least as much as they do.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ WAIT = '/bench/wait'
 class Holder:
     """POST ``?prefix=&first=&count=&bytes=&finish=``: make and fill sessions.
 
-    They are called ``prefix-first`` and so on. Those that are not finished are kept.
+    They are called ``prefix-first`` and so on. The unfinished ones are kept alive.
     """
 
     def __init__(self, streams: Streams) -> None:
@@ -36,7 +39,7 @@ class Holder:
         for number in range(first, first + count):
             name = f'{req.get_param("prefix", required=True)}-{number}'
             producer = await asyncio.to_thread(self._streams.create, name)
-            # As tokens come: many small writes, not one.
+            # Many small writes, as a model's tokens come, and not one.
             size = req.get_param_as_int('bytes', required=True)
             for at in range(size // EVENT_BYTES):
                 producer.write(event(at, number, 0))
@@ -48,7 +51,7 @@ class Holder:
 
 
 class Waiter:
-    """GET: an event, and then nothing."""
+    """GET: one event, then nothing more, and no end."""
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         resp.content_type = 'text/event-stream'

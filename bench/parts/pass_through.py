@@ -1,4 +1,4 @@
-"""The least that a proxy of ours could be: Falcon and aiohttp, and no ring."""
+"""The least that our proxy could be: Falcon and aiohttp, without a ring."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import falcon
 import falcon.asgi
 
 UPSTREAM = 'BENCH_UPSTREAM'
-"""The variable with its base URL."""
+"""The environment variable with the base URL of the upstream."""
 
 
 class Relay:
-    """Hands a POST on, and its answer back as it comes."""
+    """Passes a POST on to the upstream, and its answer back as it comes."""
 
     def __init__(self) -> None:
         self._base = os.environ[UPSTREAM]

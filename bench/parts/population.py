@@ -1,4 +1,4 @@
-"""Sessions and followers in a service of ours, and what it has of memory and files."""
+"""Sessions and followers in our service, and the memory and files that it uses."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Size:
     """What all processes of a service have.
 
     Attributes:
-        own: KiB of the processes' own memory, proportional, code and libraries too.
-        segments: KiB that the segments take in shared memory, each page once.
+        own: KiB of the processes' own memory (proportional), code and libraries too.
+        segments: KiB that the segments take in shared memory, each page counted once.
         descriptors: open files.
     """
 
@@ -35,7 +35,7 @@ class Size:
     descriptors: float
 
     def per(self, before: Size, count: int) -> Size:
-        """The share of each of ``count`` that have come since ``before``."""
+        """What each of ``count`` takes that were added since ``before``."""
         return Size(
             (self.own - before.own) / count,
             (self.segments - before.segments) / count,
@@ -52,7 +52,7 @@ class Size:
 
 
 def private_kib(pids: Iterable[int]) -> float:
-    """Proportional set size without shared memory, which the segments' blocks are."""
+    """Proportional set size without shared memory, which is counted by segments."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -63,7 +63,7 @@ def private_kib(pids: Iterable[int]) -> float:
 
 
 def blocks_kib(directory: Path) -> float:
-    """What the files below a directory take."""
+    """What the files below a directory take, in KiB."""
     total = 0
     for folder, _, files in os.walk(directory):
         for name in files:
@@ -100,7 +100,7 @@ class HoldingService(Ours):
         wait_port(self.port, self.launch(command, env))
 
     def size(self) -> Size:
-        """What it has now."""
+        """What the service has now."""
         pids = self.pids()
         own, segments = private_kib(pids), blocks_kib(self.directory)
         return Size(own, segments, descriptors(pids))
@@ -120,7 +120,7 @@ class HoldingService(Ours):
     def make(
         self, prefix: str, first: int, count: int, size: int, finish: bool = False
     ) -> None:
-        """Make sessions of ``size`` bytes, in whichever workers."""
+        """Make sessions of ``size`` bytes, in any worker."""
         for at in range(first, first + count, _BATCH):
             batch = min(_BATCH, first + count - at)
             query = f'prefix={prefix}&first={at}&count={batch}&bytes={size}'
@@ -147,7 +147,7 @@ class Followers:
         self._sockets: list[socket.socket] = []
 
     def add(self, targets: Iterable[str]) -> None:
-        """One more for each target; all answers have begun then."""
+        """Add a follower for each target; returns when all responses have begun."""
         added = []
         for target in targets:
             peer = socket.create_connection(('127.0.0.1', self._port), timeout=30)
@@ -162,7 +162,7 @@ class Followers:
     @staticmethod
     def _wait(peers: list[socket.socket]) -> None:
         for peer in peers:
-            # A small buffer: what is asked for is at its end, no bytes follow.
+            # A small buffer is enough: each follower begins at the stream's end.
             if not peer.recv(4096).startswith(b'HTTP/1.1 200'):
                 raise RuntimeError('a follower was refused')
 

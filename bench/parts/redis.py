@@ -1,6 +1,6 @@
-"""A Redis of our own on a Unix socket, and the least of a client for it.
+"""A Redis of our own on a Unix socket, and a minimal client for it.
 
-No client library: what is measured is Redis, not a parser in Python.
+Not a client library: Redis is to be measured, not a parser in Python.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reply = bytes | int | list['Reply'] | None
 
 
 class RedisError(Exception):
-    """Redis has said no."""
+    """Redis has answered with an error."""
 
 
 class Client:
@@ -41,7 +41,7 @@ class Client:
         self._socket.sendall(b''.join(parts))
 
     def receive(self) -> Reply:
-        """Wait for the next reply, or message."""
+        """Wait for the next reply, or the next published message."""
         line = self._file.readline()
         kind, rest = line[:1], line[1:-2]
         if kind == b'$':
@@ -69,7 +69,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Server:
-    """A Redis that runs.
+    """A running Redis.
 
     Attributes:
         pid: its process.

@@ -1,4 +1,4 @@
-"""Proxies, a model behind them and clients before them."""
+"""Proxies, with a model behind them and clients in front of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Load:
     """How much is streamed.
 
     Attributes:
-        connections: answers at one time.
-        per_second: events per second of each.
-        seconds: how long each lasts.
+        connections: answers at the same time.
+        per_second: events per second of each answer.
+        seconds: how long each answer lasts.
     """
 
     connections: int
@@ -69,14 +69,14 @@ def model(load: Load) -> Iterator[int]:
 
 
 class NoStreams(Peer):
-    """A peer that is asked for nothing but what its upstream has."""
+    """A peer that has no streams but those of its upstream."""
 
     def streams(self, prefix: str, count: int) -> AbstractContextManager[Session]:
         raise NotImplementedError('streams are those of the upstream')
 
 
 class Direct(NoStreams):
-    """Nothing between."""
+    """No proxy: the client asks the upstream itself."""
 
     name = 'direct'
 
@@ -89,7 +89,7 @@ class Direct(NoStreams):
 
 
 class OursProxy(Ours):
-    """The service as it is shipped, before the upstream."""
+    """The service as it is shipped, in front of the upstream."""
 
     name = 'ours'
 
@@ -104,7 +104,7 @@ class OursProxy(Ours):
 
 
 class PassThrough(GunicornPeer, NoStreams):
-    """The same server, the same client, no ring."""
+    """The same server and the same HTTP client, without a ring."""
 
     name = 'pass-through'
     app = 'bench.parts.pass_through:create_app()'
@@ -143,7 +143,7 @@ PROXIES: dict[str, Callable[[Path, int], Peer]] = {
 
 
 def drink(peer: Peer, load: Load, name: str) -> dict[str, float]:
-    """Have all answers of a load, through the proxy; what it cost per event.
+    """Read all answers of a load through the proxy; return what an event costs.
 
     Returns:
         p50_us and p99_us, the age of an event when the client has it; cpu_us, CPU
@@ -152,7 +152,7 @@ def drink(peer: Peer, load: Load, name: str) -> dict[str, float]:
     Raises:
         RuntimeError: an event was missing, damaged or doubled.
     """
-    # One after the other within a period: their events do not come at one time.
+    # Begun one after the other within a period: events do not come all at once.
     gap_us = round(1e6 / load.per_second / load.connections)
     numbers = (peer.port, load.connections, load.events, EVENT_BYTES, gap_us)
     program: list[str | Path] = [build('drink.c')]

@@ -28,12 +28,12 @@ Summary = dict[str, float]
 
 
 def percentile(ordered: list[float], part: float) -> float:
-    """The value below which this part of the sorted ones lies."""
+    """The value below which this part of the sorted values lies."""
     return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
 class Sink:
-    """Takes what the reader gets; says a summary at the end of each series."""
+    """Takes what the reader gets; sends a summary at the end of each series."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -55,7 +55,7 @@ class Sink:
         ages, end, number = [], 0, 0
         for came, data in self._got:
             end += len(data)
-            # A chunk is here when its last byte is.
+            # A chunk has arrived when its last byte has.
             while (number + 1) * SIZE <= end:
                 ages.append((came - stamps[number]) / 1000)
                 number += 1

@@ -21,10 +21,10 @@ from bench.parts.wake_readers import SIZE, STAMP, Summary, percentile
 from shmstream import Streams
 
 CAPACITY = 32 << 20
-"""A reader that the machine does not let run must not be overtaken."""
+"""Large, so that a reader is not overtaken while the machine does not let it run."""
 
 IDLE_S = (0.006, 0.02)
-"""Between two writes to an idle reader: more than it takes to fall asleep again."""
+"""Pauses between two writes: longer than an idle reader takes to fall asleep again."""
 
 _SLOTS = 65536
 
@@ -35,7 +35,7 @@ Write = Callable[[bytes], object]
 
 
 def write_series(write: Write, per_second: int, count: int) -> None:
-    """Write ``count`` chunks at a pace; 0 per second: one now and then."""
+    """Write ``count`` chunks at a pace; 0 per second: with pauses of ``IDLE_S``."""
     pack, now_ns = STAMP.pack, time.monotonic_ns
     # The same pauses in every round.
     rng = random.Random(count)
@@ -52,7 +52,7 @@ def write_series(write: Write, per_second: int, count: int) -> None:
 
 
 Series = Callable[[int, int], Summary]
-"""Write a series (per second, count) and return what the reader says of it."""
+"""Writes a series (per second, count) and returns the reader's summary of it."""
 
 
 def _series(line: Line, write: Write) -> Series:
@@ -68,7 +68,7 @@ def _series(line: Line, write: Write) -> Series:
 
 @contextmanager
 def shm(streams: Streams, directory: Path, kind: str) -> Iterator[Series]:
-    """Our own: ``kind`` of reader is thread, uvloop or asyncio."""
+    """Our library: ``kind`` of reader is thread, uvloop or asyncio."""
     with (
         streams.create('wake', capacity=CAPACITY) as producer,
         child(readers.read_shm, str(directory), kind) as line,
@@ -79,7 +79,7 @@ def shm(streams: Streams, directory: Path, kind: str) -> Iterator[Series]:
 
 @contextmanager
 def pipe() -> Iterator[Series]:
-    """A pipe between the two."""
+    """A pipe between writer and reader."""
     read_fd, write_fd = os.pipe()
     try:
         with child(readers.read_pipe, reduction.DupFd(read_fd)) as line:
@@ -131,7 +131,7 @@ def redis_published(server: Server) -> Iterator[Series]:
 
 @contextmanager
 def redis_stream(server: Server) -> Iterator[Series]:
-    """XADD and XREAD BLOCK, of what is kept as much as in our ring."""
+    """XADD and XREAD BLOCK; Redis keeps as many bytes as our ring."""
     client = Client(server.path)
     client.ask(b'DEL', b'wake')
     limit = (b'MAXLEN', b'~', b'%d' % (CAPACITY // SIZE))
@@ -144,9 +144,10 @@ def redis_stream(server: Server) -> Iterator[Series]:
 
 
 def half_round_trips(count: int, idle: bool) -> Summary:
-    """A bare semaphore each way; microseconds, half of what there and back takes.
+    """A bare semaphore each way; microseconds of half a round trip.
 
-    Each side on a CPU of its own: on one CPU they would take turns without waking it.
+    Each side runs on a CPU of its own: on one CPU they would take turns, and no idle
+    CPU would be woken.
     """
     names = [f'/shmstream-bench-{os.getpid()}-{side}' for side in ('ping', 'pong')]
     rng = random.Random(count)

@@ -28,7 +28,7 @@ class Session:
         header: further request header, or ''.
         writer: speaks the protocol of ``bench.peers.writer``.
         server: pids of all server processes.
-        writers: pids of what writes, if that is no server process.
+        writers: pids of the processes that write, if they are no server processes.
     """
 
     port: int
@@ -39,7 +39,7 @@ class Session:
     writers: Callable[[], list[int]]
 
     def go(self, rate: float, seconds: float) -> None:
-        """Begin to write, paced; ``written`` waits for the end of it."""
+        """Begin to write at a pace; ``written`` waits for the end of the writing."""
         self.writer.tell(f'go {rate} {seconds}')
 
     def written(self, wait_s: float) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Peer(ABC):
     def written_by(
         self, kind: str, target: str, prefix: str, count: int, path: str, header: str
     ) -> Iterator[Session]:
-        """A session that ``bench.peers.writer`` of that kind feeds."""
+        """A session whose streams ``bench.peers.writer`` of that kind writes."""
         command = [sys.executable, '-m', 'bench.peers.writer']
         command += [kind, target, prefix, str(count)]
         with Process(f'writer of {self.name}', command, self.log, talk=True) as writer:

@@ -86,7 +86,7 @@ class NginxFinished(Finished):
 
 
 class Falcon(GunicornPeer):
-    """The HTTP floor: two workers that answer with bytes which are there already."""
+    """The HTTP floor: two workers that answer with bytes that they hold already."""
 
     name = 'falcon'
     app = 'bench.peers.finished:create_app()'

@@ -1,4 +1,4 @@
-"""The floor: what the kernel takes for the ``write`` calls alone."""
+"""The floor: what the ``write`` calls alone cost in the kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.peers.base import Peer, Session
 
 
 class Floor(Peer):
-    """A C program that is server and writer, see floor.c; one for each session."""
+    """A C program that is both server and writer (floor.c); one for each session."""
 
     name = 'floor'
     rejoins = False

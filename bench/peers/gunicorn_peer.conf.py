@@ -1,4 +1,4 @@
-"""gunicorn for the peers, set as for shmstream where that costs anything."""
+"""gunicorn for the peers: all settings that affect the cost are as for shmstream."""
 
 worker_class = 'asgi'
 asgi_loop = 'uvloop'

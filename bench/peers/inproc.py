@@ -1,4 +1,4 @@
-"""One worker with a buffer in the process: what needs no sharing at all."""
+"""One worker with a buffer in its own process, which shares nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Inproc(GunicornPeer):
 
 
 class Buffer:
-    """A stream: all its bytes, and a condition for those who wait for more."""
+    """A stream: all its bytes, and a condition on which readers wait for more."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -80,7 +80,7 @@ class StreamResource:
 
 
 class ControlResource:
-    """POST /prime, /go, /close: what the other peers' writers do from outside."""
+    """POST /prime, /go, /close: what other peers' writers do from another process."""
 
     def __init__(self, buffers: dict[str, Buffer]) -> None:
         self._buffers = buffers

@@ -1,4 +1,4 @@
-"""nchan, the pub/sub module of nginx, in C: buffers in memory shared by workers."""
+"""nchan, the pub/sub module of nginx in C: its workers share buffers in memory."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _MODULES = (Path('/usr/lib/nginx/modules'), Path('/usr/lib64/nginx/modules'))
 
 
 def program() -> str | None:
-    """The nginx program, also where only root's PATH has it."""
+    """The nginx program, also if only root's PATH has it."""
     return shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/sbin')
 
 
@@ -34,7 +34,7 @@ class Nginx(Peer):
 
     @property
     def files(self) -> Path:
-        """What it serves."""
+        """The directory that it serves."""
         return self.scratch / 'files'
 
     def missing(self) -> str | None:
@@ -45,7 +45,8 @@ class Nginx(Peer):
         self.port = free_port()
         home = self.scratch / self.name
         home.mkdir()
-        # As root its workers would be nobody, who may not read our files.
+        # Started by root, its workers would run as the user nobody, who may not
+        # read our files.
         user = 'user root;' if os.geteuid() == 0 else ''
         config = home / 'nginx.conf'
         config.write_text(

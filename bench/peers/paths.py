@@ -1,7 +1,7 @@
-"""Ways in which bytes of a mapped file can leave a gunicorn worker.
+"""Ways to send the bytes of a mapped file from a gunicorn worker.
 
-What a finished stream is: a span of a file in shared memory that nobody writes any
-more. Without Falcon, to see the paths and nothing else.
+A finished stream is such a file: a span of shared memory that no process writes any
+more. Without Falcon, so that only these ways are measured.
 
     copy        256 KiB copied out and sent, then the next
     copy-64k    the same by 64 KiB
@@ -62,7 +62,7 @@ PATHS: tuple[type[Peer], ...] = (AsgiPaths, WsgiPaths)
 
 
 def paths_of(peer: Peer) -> Iterator[tuple[str, str, Target]]:
-    """Each variant, size and what to fetch."""
+    """Each variant and size, and the target to fetch."""
     assert isinstance(peer, _Paths)
     for size, length in SIZES.items():
         for variant in peer.variants:
@@ -114,14 +114,15 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
 async def _sendfile(file: _File, send: Any) -> None:
     """Send what the socket takes with ``sendfile``; wait by sending a piece as usual.
 
-    The server does not know of these bytes, so its own count is closed over as well.
+    The server does not know of these bytes, so its own count, which ``send`` closes
+    over, is corrected as well.
     """
     cells = dict(zip(send.__code__.co_freevars, send.__closure__, strict=True))
     transport = cells['self'].cell_contents.transport
     sent = cells['response_sent']
     fd = transport.get_extra_info('socket').fileno()
     at, piece = 0, 16 << 10
-    # send() returns when the transport holds nothing back.
+    # So that send() returns only when the transport has passed on everything.
     transport.set_write_buffer_limits(high=0)
     while at < file.size:
         body = bytes(file.view[at : at + piece])

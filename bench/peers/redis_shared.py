@@ -1,9 +1,9 @@
-"""Falcon on Redis streams, as well as one would write it.
+"""Falcon on Redis streams, written as well as we could.
 
 Two workers. Each has one XREAD for all the streams that its readers follow, copies what
-comes into a buffer per stream, and wakes that stream's readers: no reader costs Redis
-anything. A stream joins the XREAD that is under way through a stream of the worker's
-own, whose only entries say "look again".
+comes into a buffer per stream, and wakes that stream's readers. So a reader costs Redis
+nothing. To add a stream to the XREAD that is under way, the worker writes to a stream
+of its own, which ends that XREAD and has the worker begin another.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _wait_path(path: os.PathLike[str], process: Process) -> None:
 
 
 class Shared:
-    """One stream in one worker: what has come of it, and who waits for more."""
+    """One stream in one worker: its bytes so far, and the readers that wait."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -99,7 +99,7 @@ class Hub:
 
         path = os.environ['BENCH_REDIS_SOCKET']
         self._redis: Any = Redis(unix_socket_path=path, protocol=2)
-        # As it comes: the callback would make a dictionary of each entry.
+        # The raw reply: the callback would make a dictionary of each entry.
         self._redis.response_callbacks.pop('XREAD', None)
         self._shared: dict[bytes, Shared] = {}
         self._again = b'again-%d' % os.getpid()
@@ -119,7 +119,7 @@ class Hub:
         # Counted before the await: another reader's leaving must not take it away.
         shared.readers += 1
         if not self._waking:
-            # One at a time: what follows it finds all who have come until then.
+            # One at a time: the next XREAD has all streams that joined until then.
             self._waking = True
             await self._redis.execute_command(
                 'XADD', self._again, 'MAXLEN', '~', 1000, '*', 'd', ''
@@ -127,7 +127,7 @@ class Hub:
         return shared
 
     def leave(self, key: bytes) -> None:
-        """One reader less; the last takes the buffer along."""
+        """One reader less; with the last one the buffer goes."""
         self._shared[key].readers -= 1
         if not self._shared[key].readers:
             del self._shared[key]
@@ -146,7 +146,7 @@ class Hub:
                     self._again_at = entries[-1][0]
                     self._waking = False
                 elif self._shared.get(key) is asked[key]:
-                    # Not one that has been left and joined again since.
+                    # Not a stream that was left and joined again since the XREAD began.
                     asked[key].add(entries)
 
 

@@ -15,14 +15,14 @@ from bench.peers.redis_shared import RedisShared
 from bench.report import Options
 
 LIVE: tuple[type[Peer], ...] = (Ours, Floor, Inproc, Nchan, RedisShared)
-"""Those that carry live streams."""
+"""The peers that carry live streams."""
 
 
 @contextlib.contextmanager
 def running(
     options: Options, kinds: Sequence[type[Peer]], notes: list[str]
 ) -> Iterator[list[Peer]]:
-    """Start the peers asked for; those that are not there are a note, not an error."""
+    """Start the peers asked for; one that is not installed becomes a note, no error."""
     with Scratch() as scratch, contextlib.ExitStack() as stack:
         peers = []
         for kind in kinds:

@@ -1,8 +1,8 @@
-"""Writes live streams into a peer, paced, in a process of its own.
+"""Writes live streams into a peer, at a pace, in a process of its own.
 
     python -m bench.peers.writer KIND TARGET PREFIX STREAMS
 
-Makes the streams, writes event 0 of each and prints {"ready": STREAMS}. Then obeys
+Makes the streams, writes event 0 of each and prints {"ready": STREAMS}. Then it obeys
 lines on stdin: "go RATE SECONDS" writes as many events per second to each stream and
 prints what it wrote; "close" ends and removes the streams. TARGET is a runtime
 directory (ours), a Unix socket (redis) or a port.
@@ -25,7 +25,7 @@ MAX_ENTRIES = b'20971'
 
 
 class Writer(Protocol):
-    """Feeds one peer."""
+    """Writes into one peer."""
 
     def prime(self) -> None:
         """Make the streams, event 0 in each."""
@@ -100,7 +100,8 @@ class Pipeline:
                 raise ConnectionError('the server hung up')
             data = self._tail + piece
             self._outstanding -= data.count(self.token)
-            # A token may be cut; one that is counted is not in what is kept.
+            # The end of a token may be still to come. What is kept holds no whole
+            # token, so none is counted twice.
             keep = len(self.token) - 1
             self._tail = data[-keep:] if keep else b''
 
@@ -119,7 +120,7 @@ class RedisWriter:
         peer.connect(target)
         self._pipeline = Pipeline(peer, b'$')
         self._keys = [b'%b-%d' % (prefix.encode(), i) for i in range(streams)]
-        # All but the last of 8 words, which is the event.
+        # All but the last of the command's 8 words; the last is the event.
         self._heads = [
             b'*8' + _bulk(b'XADD', key, b'MAXLEN', b'~', MAX_ENTRIES, b'*', b'd')[2:]
             for key in self._keys
@@ -170,7 +171,7 @@ class NchanWriter:
         ]
 
     def _put(self, stream: int, data: bytes) -> None:
-        # Always the same connection, or order would be lost.
+        # A stream always has the same connection, which keeps its events in order.
         self._pipelines[stream % self.CONNECTIONS].put(self._heads[stream] + data)
 
     def prime(self) -> None:
@@ -200,7 +201,7 @@ class NchanWriter:
 
 
 class InprocWriter:
-    """Tells the producers that are in the worker itself."""
+    """Tells the producers to write, which are in the worker itself."""
 
     def __init__(self, target: str, prefix: str, streams: int) -> None:
         self._target = int(target)
@@ -237,7 +238,7 @@ KINDS: dict[str, Callable[[str, str, int], Writer]] = {
 
 
 def main() -> None:
-    """Obey."""
+    """Obey the lines on stdin."""
     kind, target, prefix, streams = sys.argv[1:5]
     writer = KINDS[kind](target, prefix, int(streams))
     try:

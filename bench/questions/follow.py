@@ -1,6 +1,6 @@
 """Live streams: CPU per event, latency, highest rate held, first event, idle cost.
 
-Workloads, for ``--workload``; ``--rate``, ``--streams`` and ``--readers`` override:
+Workloads, for ``--workload``; ``--rate``, ``--streams`` and ``--readers`` change them:
 
     W2       fan-out, 1 stream with 200 followers
     W3       200 streams with 1 follower each
@@ -10,7 +10,7 @@ Workloads, for ``--workload``; ``--rate``, ``--streams`` and ``--readers`` overr
     mixed    500 streams with 3 followers each, 50 per second leave and come back
     W2held   the highest rate of W2 (doubling) with p99 under 50 ms and nothing lost
     W3held   the same of W3
-    idle     10,000 open followers, and nothing to tell them
+    idle     10,000 open followers of streams to which nothing happens
 
 With ``--quick`` and no ``--workload``: W2, W3 and W4, at one rate.
 """

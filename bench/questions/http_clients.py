@@ -14,21 +14,22 @@ of --streams open answers every --tick ms. Each client reads them in a fresh pro
 under uvloop, set up as in a proxy: pooling, connect and read timeouts, no decoding, no
 proxies from the environment. Rounds are interleaved, every other one in reverse, so
 that a slow moment of the machine hits all clients alike. The table shows medians over
-the rounds; a difference that is smaller than min..max is wide says nothing:
+the rounds; a difference smaller than the width of min..max says nothing:
 
     us/chunk     the client process's CPU time (user + system) per chunk
     min..max     the same in its best and its worst round
     reads/chunk  items that the reading loop got, per chunk
     B/read       mean bytes of such an item: 200 is one chunk at a time
     busy         CPU time / wall time. h11 and httptools hand out one chunk at a time
-                 even from a coalesced receive, where B/read sees nothing; well under
-                 100 % says that no backlog built up and so hardly any was coalesced
+                 even if the kernel has coalesced several, which B/read does not show.
+                 If busy is well under 100 %, no backlog built up, and so hardly
+                 any chunks were coalesced
     GET us       mean wall time of a small GET on a pooled connection (its CPU time)
     import ms    time to import the client where asyncio and uvloop are loaded already
     RSS MiB      resident memory after that import (and at the end, with what the client
                  imports on first use, and all the chunks, which are kept)
 
-The floors have no timeouts, limits or error handling: they show what there is to win.
+The floors have no timeouts, limits or error handling: they show how much could be won.
 """
 
 from __future__ import annotations

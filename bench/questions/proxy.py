@@ -1,11 +1,11 @@
 """What does the ring cost between an upstream and its client?
 
 A small fast upstream (bench/native/upstream.c) streams events of 200 bytes in chunks
-of their own; clients (drink.c) read them through a proxy and check each. Proxies:
+of their own; clients (drink.c) read them through a proxy and check each. The proxies:
 shmstream (each answer is a session in its ring), a plain pass-through in the same
 server (Falcon, aiohttp, gunicorn's ASGI worker, uvloop, no ring) and nginx's proxy_pass
-without buffering; "direct" has nothing between. Added latency is what an event is older
-when it has come through the proxy; CPU is that of all its processes, per event.
+without buffering; "direct" has no proxy. Added latency is how much older an event is
+when it has come through the proxy; CPU is that of all the proxy's processes, per event.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Workloads, for ``--workload``:
     burst     1,000 clients that come back at once, at random offsets of 4 MiB
     paths     ways to send bytes that are in memory: ASGI and WSGI
 
-``falcon`` answers with bytes that it holds: the least that this server can take. Its
-smallest response (``event``, 200 bytes) is the HTTP floor.
+``falcon`` answers with bytes that it holds: no response of this server can cost less.
+Its smallest response (``event``, 200 bytes) is the HTTP floor.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """One cell: who, what, how many at once."""
+    """One cell: the peer, what is fetched, how many at once."""
 
     name: str
     peer: str

@@ -3,7 +3,7 @@
 CPU microseconds per operation, of all processes that take part. "Below": the ring has
 never been full. "At the cap": each append drops as many bytes as it adds; it must not
 cost more there. Contenders: our bare ring, our ``Producer`` and ``Consumer`` with all
-that they do, a ``bytearray`` that is trimmed, the original's buffer in C++ (a vector
+that they do, a ``bytearray`` that is trimmed, llama.cpp's buffer in C++ (a vector
 that is erased from its front), ``multiprocessing.Queue``, Redis streams, a pipe, and
 ``memcpy`` alone. A queue and a pipe keep nothing: they have no cap.
 """

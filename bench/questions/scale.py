@@ -1,10 +1,11 @@
-"""Does what a session or a follower costs grow with their number?
+"""Does a session or a follower cost more when there are more of them?
 
 Memory and descriptors are slopes: the difference between two populations, divided by
-how many have come. Memory is that of all processes (private, proportional) and what the
-segments take of shared memory, each page counted once. CPU per event is measured at
-growing numbers of sessions, one follower each, and of followers of one session, at a
-constant rate per session; the service is the one that is shipped, with two workers.
+the difference of their sizes. Memory is that of all processes (private, proportional),
+and what the segments take of shared memory, each page counted once. CPU per event is
+measured at growing numbers of sessions, one follower each, and of followers of one
+session, at a constant rate per session. The service is the one that is shipped, with
+two workers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TARGETS: dict[str, tuple[float, str]] = {
     'look-up of 5,000 ids, 5000 there, ms': (10, 'T12'),
     'creations per second': (-2000, 'T12'),
 }
-"""At most; negative: at least."""
+"""What a figure may be at most; if negative, what it must be at least."""
 
 
 def run(options: Options) -> Report:
@@ -89,7 +90,7 @@ def _figures(rounds: int, quick: bool, report: Report) -> None:
 
 
 def _populate(service: HoldingService, followers: Followers, quick: bool) -> Found:
-    """Sessions and followers in two steps each; the first takes what comes once."""
+    """Sessions and followers in two steps each; the first has the one-time costs."""
     first, more = (100, 300) if quick else (300, 1200)
     found: Found = {}
     service.make('live', 0, first, LIVE_BYTES)
@@ -110,7 +111,7 @@ def _populate(service: HoldingService, followers: Followers, quick: bool) -> Fou
     followers.add(targets[:1] * more)
     after = _settled(service)
     found |= after.per(before, more).figures('further follower')
-    # What any answer costs that this server holds open.
+    # The floor: any response that this server holds open costs as much.
     before = _settled(service)
     followers.add([WAIT] * more)
     after = _settled(service)
@@ -135,7 +136,7 @@ def _settled(service: HoldingService) -> Size:
 
 
 def _control_plane(service: HoldingService, count: int) -> Found:
-    """How fast sessions are made, and found: of 5,000 ids few, or all there are."""
+    """How fast sessions are made and looked up: few of 5,000 ids exist, or all do."""
     with Streams.attach(service.directory) as streams:
         streams.connect()
         began = time.monotonic()
@@ -161,7 +162,7 @@ def _lookup_ms(streams: Streams, ids: list[str]) -> float:
     return stat(times).median
 
 
-# -- what more cost ------------------------------------------------------------------
+# -- how cost grows ------------------------------------------------------------------
 
 
 def _growth(

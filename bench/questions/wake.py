@@ -1,4 +1,4 @@
-"""How long after a write in one process has a reader in another the bytes?
+"""How long after a write in one process does a reader in another have the bytes?
 
 Chunks of 200 bytes carry the monotonic time at which they were written. "idle": one
 every 6 to 20 ms, at random, so that the reader has gone back to sleep each time; then

@@ -3,10 +3,11 @@
 ::
 
     application.py    a mountable application: GET, HEAD and DELETE of /{id}
-    answering.py      from a request to what has been sent
-    writer.py         sends a reply; under gunicorn past its ``send``, for less
+    answering.py      takes a request, asks the core, sends the reply
+    writer.py         sends a reply; under gunicorn in a cheaper way than by ``send``
     stalled.py        cuts readers that take nothing
-    other_servers.py  what gunicorn does for a response, done for other servers
+    keepalive.py      has the kernel find peers that have vanished
+    other_servers.py  does for other servers what gunicorn does for a response
 """
 
 from shmstream.asgi.answering import Permit

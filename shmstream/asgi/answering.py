@@ -1,4 +1,4 @@
-"""From a request for a stream to a reply that has been sent."""
+"""Takes a request for a stream, asks the serving core, and sends the reply."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from shmstream.asgi.stalled import Reader
 from shmstream.asgi.writer import write
-from shmstream.serving.core import Core, bodiless, failed
+from shmstream.serving.get_head_delete import Core, bodiless, failed
 from shmstream.serving.permit import Grant, Verdict, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
 
 Permit = Callable[[Request], Verdict | Awaitable[Verdict]]
-"""As ``serving.permit``; a coroutine function is good, too."""
+"""As ``serving.permit.Permit``, but it may be a coroutine function as well."""
 
 
 class Answering:
@@ -21,9 +21,9 @@ class Answering:
 
     Args:
         core: decides what to answer.
-        permit: says who may ask, and whose streams they see; None: everybody may,
-            and sees those that have been made without an owner.
-        more_headers: returns headers that a reply has beside its own.
+        permit: decides who may read and stop which streams; None: everybody may read
+            and stop the streams that have been made without an owner.
+        more_headers: returns headers that are added to those of a reply.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Answering:
         """Answer a request.
 
         Args:
-            request: what is asked.
+            request: the request.
             reader: the response under way.
 
         Raises:
-            CancelledError: the server is to cut the response.
+            CancelledError: the server has to cut the response.
             Whatever the server's ``send`` raises.
         """
         try:
@@ -68,7 +68,7 @@ class Answering:
 
 
 async def settled(later: Later) -> Reply:
-    """Wait for what a reply depends on; return the reply."""
+    """Wait for what the reply depends on, and return the reply."""
     if isinstance(later, Blocking):
         return await asyncio.to_thread(later.work)
     try:

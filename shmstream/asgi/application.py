@@ -10,7 +10,7 @@ from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
-from shmstream.serving.core import METHODS, Core, nowhere
+from shmstream.serving.get_head_delete import METHODS, Core, nowhere
 from shmstream.serving.request import Request, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
@@ -26,17 +26,18 @@ class Application:
 
     Args:
         streams: the deployment.
-        permit: says who may ask: returns an owner (``shmstream.owner_of(user)``, as the
-            stream was made with), or a refusal (``shmstream.serving.refusal``). Without
-            it everybody may read and stop every stream that has no owner.
-        prefix: the path, below that of the mount, that streams are found at.
-        otherwise: the application that is asked for all that is not a GET, HEAD or
-            DELETE below ``prefix``. Without it those are 404 and 405.
-        timeout_s: how long a client may take nothing, and how long it may take of a
-            stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+        permit: decides who may read and stop which streams. It returns an owner
+            (``shmstream.owner_of(user)``, with which the stream was made) or a refusal
+            (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
+            stop every stream that has no owner.
+        prefix: the path of the streams, below the path of the mount.
+        otherwise: the application that answers all other requests, those that are not
+            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        timeout_s: seconds for which a client may read nothing, and for which it may go
+            on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that variable is of no use.
+        SettingsError: that variable has a value that cannot be used.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Application:
         self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer, or hand on."""
+        """Answer the request, or pass it on to ``otherwise``."""
         if scope['type'] == 'http':
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
@@ -73,11 +74,11 @@ class Application:
 
 
 def request_of(scope: Any, prefix: str) -> Request | None:
-    """Return the request for a stream that this scope is of; None if it is of none.
+    """Return the request for a stream; None if the path is not one of a stream.
 
     Args:
-        scope: of an ASGI request.
-        prefix: the path of streams, below the one that the application is mounted at.
+        scope: the scope of an ASGI request.
+        prefix: the path of the streams, below the path of the mount.
     """
     path: str = scope['path']
     raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
@@ -101,7 +102,8 @@ def request_of(scope: Any, prefix: str) -> Request | None:
 def _below(root: str, path: str, raw: bytes) -> tuple[str, bytes]:
     """Return a path and its encoded form without the path of the mount.
 
-    Some servers and routers leave that in ``path``, in ``raw_path``, or in both.
+    Some servers and routers leave the mount's path in ``path``, in ``raw_path``, or in
+    both.
     """
     decoded = unquote_to_bytes(raw)
     below = path

@@ -1,20 +1,26 @@
-"""What gunicorn does for a response, done for other ASGI servers.
+"""Does for other ASGI servers what gunicorn does for a response.
 
-gunicorn's ASGI worker runs each request in a task of its own, and cancels that when its
-client leaves. The specification asks for neither: a client that leaves is a message to
-whoever receives, and what runs the application need not be a task (granian's is none).
-So the application runs in a task here, beside one that receives what nobody else does::
+gunicorn's ASGI worker runs each request in a task of its own, and cancels the task when
+the client leaves. The ASGI specification asks for neither. It turns a client's leaving
+into a message, which an application gets only if it receives; and a server need not run
+the application in a task (granian does not). So this module runs the application in a
+task, and receives messages in a second task, the watcher, when the application does
+not::
 
-    the client leaves      http.disconnect is received        the task is cancelled
-    the server cancels     shutdown, or a timeout of its own  so is the task
-    the task is cancelled  from within: the response is cut   the server is told to cut
+    the client leaves            the watcher receives http.disconnect, and cancels the
+                                 application's task
+    the server cancels the call  (at shutdown, or for a timeout of its own) the
+                                 application's task is cancelled, too
+    the application cancels      (to have the response cut) the server is made to cut
+    itself                       the response
 
-Who asks for something sends no body, as a rule, and if it does, nobody reads it: from
-the moment the answer begins what comes of it is dropped, to see the client leave.
+A GET or HEAD has no body, as a rule, and the application does not read the body if
+there is one. The watcher drops that body from the moment the answer begins, because
+``http.disconnect`` comes after it.
 
-There is no message that cuts a response, that is, closes the connection without the
-closing chunk. An application that fails with ``CancelledError`` makes every server do
-so; those of which more is known make less noise about it.
+ASGI has no message that cuts a response, that is, closes the connection without the
+closing chunk. Every server does so when the application fails with ``CancelledError``.
+For uvicorn there is a way that logs no error (``_cut_quietly``).
 """
 
 from __future__ import annotations
@@ -24,24 +30,25 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shmstream import lifecycle
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.deploy import gunicorn_insides
 
 Receive = Callable[[], Awaitable[Any]]
 AsgiApp = Callable[[Any, Receive, Any], Awaitable[None]]
+Listen = Callable[[Callable[[], Awaitable[object]]], None]
 Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
-"""An application that sends with ``Reader.send``, and notes there what it reads."""
+"""An application that sends with ``Reader.send`` and sets ``Reader.source``."""
 
 _TURNS = 100
-"""Turns of the loop within which a closed connection is lost; two, as a rule."""
+"""Turns of the event loop in which uvicorn is to notice a closed connection. It takes
+two, as a rule."""
 
 
 class _Exchange:
     """One request and its response.
 
     Args:
-        scope: of the request.
+        scope: the request's.
         receive: the server's.
         send: the server's.
     """
@@ -60,10 +67,9 @@ class _Exchange:
         """Have the application answer.
 
         Raises:
-            CancelledError: the server is to cut the response, or has cancelled it.
-            Whatever the application raises, or the server's ``receive``.
+            CancelledError: the server has to cut the response, or has cancelled it.
+            Whatever the application or the server's ``receive`` raises.
         """
-        _hear_hypercorn(self._send)
         self._task = asyncio.ensure_future(
             application(scope, self.receive, self._sending())
         )
@@ -72,7 +78,8 @@ class _Exchange:
         try:
             await asyncio.wait([self._task])
         finally:
-            # Either is done by now, unless the server has cancelled us.
+            # The application's task is done by now, unless the server has cancelled
+            # this call. The watcher may still wait.
             for task in (self._task, self._watcher):
                 if task is not None and not task.done():
                     task.cancel()
@@ -85,16 +92,16 @@ class _Exchange:
             raise asyncio.CancelledError
 
     def _sending(self) -> Any:
-        # The server's own wherever it can be: nothing is added to a delivery.
+        # The server's own ``send`` wherever possible, so that a delivery costs no more.
         return self.send if self._asks and not self._bodyless else self._send
 
     @property
     def transport(self) -> Any:
-        """Where ``send`` leads to, if the server shows it: ``transport_of`` looks."""
+        """The transport behind ``send``, if shown; ``stalled.transport_of`` uses it."""
         return getattr(getattr(self._send, '__self__', None), 'transport', None)
 
     async def send(self, message: Any) -> None:
-        """Send for an application that has a body which it may not read."""
+        """Send, for a GET or HEAD with a body, which the application may not read."""
         await self._send(message)
         if self._watcher is None and not self._read:
             self._watch()
@@ -103,10 +110,11 @@ class _Exchange:
         """Receive for the application."""
         if self._watcher is not None:
             if self._bodyless:
-                # The watcher has it, or will have: it is the same for all of them.
+                # The watcher receives the server's message. An empty body is the same
+                # for every request, so it can be given here.
                 self._bodyless = False
-                return {'type': 'http.request', 'body': b'', 'more_body': False}
-            # It has no more than the client's leaving to wait for.
+                return {'type': 'http.falcon_request', 'body': b'', 'more_body': False}
+            # The application can only wait for the client to leave.
             await asyncio.wait([self._watcher])
             return {'type': 'http.disconnect'}
         self._read = True
@@ -122,22 +130,22 @@ class _Exchange:
 
     async def _wait_until_left(self) -> None:
         while (await self._receive())['type'] != 'http.disconnect':
-            # The empty body of a request without one, or a body that nobody reads.
+            # This was an empty body, or a part of a body that nobody reads.
             pass
         self._left = True
         self._task.cancel()
 
 
-def _hear_hypercorn(send: Any) -> None:
-    """Have what hypercorn says of its end be heard, if this ``send`` is of its own."""
+def _listen_to_hypercorn(send: Any, listen: Listen) -> None:
+    """Pass on hypercorn's event for its end, if this ``send`` is hypercorn's."""
     context = getattr(getattr(send, '__self__', None), 'context', None)
     terminated = getattr(context, 'terminated', None)
     if terminated is not None:
-        lifecycle.current.hear_word(terminated.wait)
+        listen(terminated.wait)
 
 
 def _announces(headers: Any) -> bool:
-    """Whether a body is to come."""
+    """Whether the headers announce a body."""
     return any(
         name == b'transfer-encoding'
         or (name == b'content-length' and bool(value.strip(b'0')))
@@ -146,23 +154,33 @@ def _announces(headers: Any) -> bool:
 
 
 def exchange(
-    handler: Handler, readers: Readers, scope: Any, receive: Any, send: Any
+    handler: Handler,
+    readers: Readers,
+    scope: Any,
+    receive: Any,
+    send: Any,
+    listen: Listen | None = None,
 ) -> Awaitable[None]:
-    """Have a request answered, whatever the server, and look how that is going.
+    """Have a request answered under any server, and watch its response.
 
     Args:
-        handler: answers it.
-        readers: where the responses under way are kept.
-        scope: of the request.
+        handler: answers the request.
+        readers: watches the responses under way.
+        scope: the request's.
         receive: the server's.
         send: the server's.
+        listen: is called with a function to await until the server stops, if the server
+            offers one. It may be called again for each request.
 
     Raises:
         As ``_Exchange.run``.
     """
     if gunicorn_insides.is_its_own(receive):
-        # No coroutine of its own: this is called for every request.
+        # Not a coroutine function: this is called for every request, and a coroutine
+        # more would cost.
         return _attended(handler, readers, scope, receive, send)
+    if listen is not None:
+        _listen_to_hypercorn(send, listen)
     application = functools.partial(_attended, handler, readers)
     return _Exchange(scope, receive, send).run(application, scope)
 
@@ -178,21 +196,24 @@ async def _attended(
 
 
 async def _cut_quietly(send: Any) -> bool:
-    """Close a connection of uvicorn's, which would log an error; False if it is none.
+    """Cut a response of uvicorn without an error in its log.
 
-    It says nothing about a response whose client has gone first.
+    uvicorn logs an error for a response that fails, unless its connection was lost
+    before. So this closes the connection, and waits until uvicorn has noticed.
+
+    Returns:
+        False if the server is not uvicorn, or did not notice.
     """
     cycle: Any = getattr(send, '__self__', None)
     transport: Any = getattr(cycle, 'transport', None)
-    # uvloop's transports are none of asyncio's.
+    # By the attributes, because uvloop's transports are not of asyncio's classes.
     if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
         return False
     if transport.get_write_buffer_size():
-        # The client reads nothing: it would keep the connection for as long.
+        # ``close`` would first wait until the client has read what is queued.
         transport.abort()
     else:
         transport.close()
-    # Within the loop's next turns it learns that the connection is lost.
     for _ in range(_TURNS):
         if cycle.disconnected:
             return True

@@ -1,30 +1,34 @@
-"""Readers that take nothing are cut, so that they hold nothing for ever.
+"""Cuts readers that take nothing, so that they do not hold memory for ever.
 
-A response whose client does not read holds what it reads from: the mapping of a stream
-that may have been evicted long ago, and whose memory counts until the last one lets go.
+A response whose client does not read still holds the mapping of its stream. The stream
+may have been evicted long ago, but its memory is in use until the last mapping is gone.
 Dead mobile connections do that every day. So each worker looks at its responses a few
-times per timeout, and at none of them in between: a delivery costs nothing more.
+times per timeout. Between two looks nothing is checked, so a delivery costs no more.
 
 ::
 
-    looked at              bytes wait?     taken since the last look?     cut
-    a TCP connection       transport,      bytes that the peer has        connection
-                           kernel          acknowledged
-    a Unix socket          transport       either of both queues          connection
-                                           has changed
-    one stream of many     within ``send`` a ``send`` has returned        the stream
-    (HTTP/2), or no        otherwise as    otherwise as above
-    transport to see       above, or not
+    the response goes by   do bytes wait?         has the client taken    what is cut
+                                                  bytes since the last
+                                                  look?
+    a TCP connection       in the transport, or   the peer has            connection
+                           in the kernel          acknowledged some
+    a Unix socket          in the transport       the transport's or the  connection
+                                                  kernel's queue has
+                                                  changed
+    one stream of many     ``send`` is waiting;   a ``send`` has          the stream
+    (HTTP/2), or a hidden  else as above, if the  returned; else as
+    transport              transport is known     above
 
-Acknowledged bytes, because nothing else tells a slow reader from one that does not
-read: the socket itself becomes writable again only when a third of its buffer, often a
-megabyte, has gone.
+Acknowledged bytes are counted, because nothing else tells a slow reader from a reader
+that does not read: a socket becomes writable again only when a third of its buffer,
+often a megabyte, is free.
 
-Looks are counted, not seconds: whoever was suspended meanwhile, the client or we, has
-all of them left. A reader of an evicted stream has as many looks in all, however fast
-it takes. A peer that vanishes while there is nothing to send is found by the kernel's
-keep-alive probes, within about the same time, and counts as a listener until then.
-``TCP_USER_TIMEOUT`` would do part of it, and cut slow readers with small windows too.
+The timeout counts looks, not seconds: if the client or this process is suspended, the
+client loses none of its time. A reader of an evicted stream has as many looks in all,
+however fast it reads. If a peer vanishes while there is nothing to send, the kernel's
+keep-alive probes find out within about the same time; until then the peer counts as a
+listener. ``TCP_USER_TIMEOUT`` would do a part of this, but would also cut slow readers
+with small windows.
 """
 
 from __future__ import annotations
@@ -40,20 +44,20 @@ import termios
 from collections.abc import Iterator
 from typing import Any
 
+from shmstream.asgi.keepalive import probe
 from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import protocol_of
 
 log = logging.getLogger('shmstream.asgi')
 
 _LOOK_S = 5.0
-"""How often responses are looked at, if the timeout allows it."""
+"""Seconds between two looks, at most."""
 
 _LEAST_LOOKS = 4
+"""Looks per timeout, at least."""
 
 _AT_ONCE = 256
-"""Responses that are looked at in one turn of the loop."""
-
-_PROBES = 3
+"""Responses that are looked at in one turn of the event loop."""
 
 _INFO_BYTES = 160
 _UNACKED, _ACKED, _NOT_SENT = 24, 120, 144
@@ -61,10 +65,10 @@ _UNACKED, _ACKED, _NOT_SENT = 24, 120, 144
 
 
 def transport_of(send: Any) -> tuple[Any | None, bool]:
-    """Return the transport that a response goes out by, and whether it is its own.
+    """Return the transport of a response, and whether no other response shares it.
 
-    gunicorn's, and that of a server whose ``send`` is a method of an object with a
-    ``transport`` (uvicorn's is); None if none is found.
+    The transport is found for gunicorn, and for a server whose ``send`` is a method of
+    an object with a ``transport``, such as uvicorn. Otherwise it is None.
     """
     owner, own = getattr(send, '__self__', None), True
     if owner is None:
@@ -76,10 +80,10 @@ def transport_of(send: Any) -> tuple[Any | None, bool]:
 
 
 class Reader:
-    """A response under way, and how it is going.
+    """A response under way, and how long its client has taken nothing.
 
     Attributes:
-        source: the stream that it reads from, if it does.
+        source: the stream that the response sends; None if it sends none.
     """
 
     __slots__ = (
@@ -102,7 +106,8 @@ class Reader:
         self._send = send
         self._transport: Any
         self._transport, self._own = transport_of(send)
-        # Not the one that calls ``send``: a delivery is stepped by the hub's turn.
+        # The task that sends the response is noted here, because ``send`` may be called
+        # outside of it, in the hub's turn of the event loop.
         self._task = task
         self._sending = False
         self._sent = 0
@@ -114,7 +119,7 @@ class Reader:
 
     @property
     def send(self) -> Any:
-        """What its application is to send with."""
+        """The ``send`` that the application has to use."""
         return self._send if self._own else self._counted
 
     async def _counted(self, message: Any) -> None:
@@ -126,7 +131,7 @@ class Reader:
             self._sent += 1
 
     def leave(self) -> bool:
-        """The application is done; False if bytes of it are still held."""
+        """Note that the application is done; False if bytes of it are still queued."""
         self._over = True
         return not self._own or not self._size()
 
@@ -134,11 +139,12 @@ class Reader:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def look(self, looks: int, probe_s: float) -> bool:
-        """Look how it is going; False if it need not be looked at again.
+        """Look at the response; False if no further look is needed.
 
         Args:
-            looks: how many in a row without progress are too many.
-            probe_s: when the kernel finds out that a quiet peer has vanished.
+            looks: the response is cut after more than so many looks without progress.
+            probe_s: seconds in which the kernel is to notice that a quiet peer has
+                vanished.
         """
         if self._over and self.leave():
             return False
@@ -153,7 +159,7 @@ class Reader:
         if max(self._idle, self._evicted) <= looks:
             if not self._probed and self._transport is not None:
                 self._probed = True
-                _probe(self._transport.get_extra_info('socket'), probe_s)
+                probe(self._transport.get_extra_info('socket'), probe_s)
             return True
         self._cut(self._idle > looks)
         return False
@@ -162,7 +168,7 @@ class Reader:
         why = 'it takes nothing' if stalled else 'its stream is gone'
         log.info('a reader was cut: %s', why)
         if self._own or (stalled and not self._sending):
-            # What is left is dropped with the connection.
+            # ``abort`` also drops the bytes that are still queued.
             self._transport.abort()
         elif self._task is not None:
             self._task.cancel()
@@ -177,7 +183,7 @@ class Reader:
         size = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info('socket')
         if sock is None:
-            # uvloop shows none any more once it has closed it.
+            # uvloop's transport shows no socket any more once it has closed it.
             return size > 0, size
         try:
             if sock.family != socket.AF_UNIX:
@@ -187,37 +193,21 @@ class Reader:
                 return bool(size or unacked or not_sent), info[_ACKED : _ACKED + 8]
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
         except (OSError, ValueError, struct.error):
-            # It is closing.
+            # The connection is closing.
             return size > 0, size
         return size > 0, (size, queued)
 
 
-def _probe(sock: Any, within_s: float) -> None:
-    """Have the kernel ask a quiet peer whether it is there."""
-    idle_s = max(1, round(within_s / 2))
-    every_s = max(1, round(within_s / 2 / _PROBES))
-    if sock is None or sock.family == socket.AF_UNIX:
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    except (OSError, ValueError) as ex:
-        # It has closed: nobody needs to be asked.
-        log.debug('no keep-alive: %s', ex)
-
-
 def looks_in(timeout_s: float) -> int:
-    """Into how many looks a timeout is divided."""
+    """Return the number of looks in a timeout."""
     return max(_LEAST_LOOKS, math.ceil(timeout_s / _LOOK_S))
 
 
 class Readers:
-    """The responses of one event loop, and a timer while there are any.
+    """The responses of one event loop. A timer runs while there are any.
 
     Args:
-        timeout_s: how long a client may take nothing while bytes wait for it.
+        timeout_s: seconds for which a client may take nothing while bytes wait for it.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -231,7 +221,7 @@ class Readers:
         return len(self._readers)
 
     def enter(self, send: Any) -> Reader:
-        """A response begins; in the task that will send it."""
+        """Add a response that begins. Call it in the task that will send it."""
         reader = Reader(send, asyncio.current_task())
         self._readers[reader] = None
         if not self._ticking:
@@ -240,16 +230,18 @@ class Readers:
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """Its application is done; what it has left is looked after until it is gone.
+        """Remove a response when its application is done and no byte is queued.
 
-        Without that a client could hold a mapping by the last bytes of a response.
+        A response with queued bytes is watched until they are gone. Otherwise a client
+        could hold a mapping by the last bytes of a response.
         """
         if reader.leave():
             self._drop(reader)
 
     def _drop(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
-        # A request is in a circle with itself: it stays until the collector comes.
+        # The server's objects for a request refer to each other, and stay until the
+        # garbage collector runs. They must not hold the mapping for as long.
         reader.source = None
 
     def _begin(self) -> None:
@@ -262,7 +254,8 @@ class Readers:
             try:
                 again = reader.look(self._looks, self._timeout_s)
             except Exception:
-                # One server's transport must not take all others' bound with it.
+                # An unusual transport must not keep all other responses from being
+                # looked at.
                 log.exception('a response cannot be looked at')
                 again = False
             if not again:

@@ -1,12 +1,13 @@
 """Sending a reply with an ASGI server's ``send``.
 
-A response that must not end as if it were whole (its reader was overtaken, or has to go
-on elsewhere) ends by ``CancelledError``: the server closes the connection without the
-closing chunk, which is how a client knows that it must resume, and logs no error.
+A response is not whole if its reader was overtaken by the ring, or has to go on in
+another worker. Such a response ends by ``CancelledError``: then the server closes the
+connection without the closing chunk, and logs no error. The missing chunk tells the
+client that it has to resume.
 
-Bodies are sent with the server's own ``send``, and under gunicorn in a cheaper way, if
-there is one (``DirectWriter``). Every server is good for that whose ``send`` waits only
-while the client does not read.
+Bodies are sent with the server's own ``send``, and under gunicorn in a cheaper way if
+possible (``DirectWriter``). Any server can be used whose ``send`` waits only while the
+client does not read.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ log = logging.getLogger('shmstream.asgi')
 AsgiSend = Callable[[Any], Awaitable[None]]
 
 _DIRECT = 256 * 1024
-"""Bytes that a transport is given at once: it tries to write them without delay."""
+"""Bytes that the transport is given at once; it tries to write them immediately."""
 
 _TURN = 1 << 20
-"""Bytes after which others have their turn, however fast the client reads."""
+"""Bytes after which other tasks have a turn, however fast the client reads."""
 
 _COPIED = 64 * 1024
-"""Bytes that are copied at once: they stay in the processor's cache."""
+"""Bytes that are copied at once: so few stay in the processor's cache."""
 
 
 _END = {'type': 'http.response.body', 'body': b'', 'more_body': False}
@@ -47,10 +48,10 @@ async def write(
     Args:
         reply: what to send.
         reader: the response under way.
-        more_headers: headers beside the reply's own.
+        more_headers: headers that are added to the reply's own.
 
     Raises:
-        CancelledError: the server is to cut the response.
+        CancelledError: the server has to cut the response.
         Whatever ``send`` raises.
     """
     send, body = reader.send, reply.body
@@ -76,9 +77,9 @@ async def write(
 async def send_live(
     send: AsgiSend, follower: Follower, took: Callable[[], None] | None = None
 ) -> None:
-    """Send what a follower gets until the stream's end, but for the end of the body.
+    """Send what a follower reads until the stream's end. Does not end the body.
 
-    The hub delivers from its turn of the loop: see ``Follower.deliver``.
+    The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
 
     Args:
         send: the server's, after the response has been started.
@@ -86,7 +87,8 @@ async def send_live(
         took: called whenever ``send`` has returned: the client has taken enough.
 
     Raises:
-        CancelledError: the client has to go on elsewhere, or from the beginning.
+        CancelledError: the client has to resume at another worker, or, if the ring
+            overtook it, begin anew.
     """
 
     def send_body(data: bytes) -> Awaitable[None]:
@@ -110,30 +112,30 @@ async def send_live(
 
 
 async def send_ended(send: AsgiSend, body: Ended) -> None:
-    """Send what is left of a stream that has ended, but for the end of the body.
+    """Send the rest of a stream that has ended. Does not end the body.
 
-    Copied as little as the server allows: nobody will ever change these bytes, and
-    while there is a view of them the mapping stays.
+    The bytes are copied as little as the server allows. They can be sent from the
+    mapping, because nobody changes them any more, and a view keeps the mapping alive.
 
     Args:
         send: the server's, after the response has been started.
-        body: what is left.
+        body: the rest of the stream.
 
     Raises:
-        CancelledError: the worker leaves; the client is cut off, and resumes elsewhere.
+        CancelledError: the worker leaves, and the client has to resume at another one.
     """
     direct = DirectWriter.of(send)
     sent, turn = 0, _TURN
     for view in body.views:
         at = 0
         while at < len(view):
-            # A client that comes while the worker leaves gets a first part, so that no
-            # request is in vain.
+            # A client that sends its request while the worker leaves still gets a first
+            # part of the body.
             if sent and body.leave():
                 raise asyncio.CancelledError
             part = view[at : at + _DIRECT]
             if direct is None or not direct.write_view(part):
-                # ``send`` waits until the client has read what there is.
+                # ``send`` waits until the client has read enough of what is queued.
                 part = view[at : at + _COPIED]
                 await send(_body(bytes(part)))
             at += len(part)

@@ -1,1 +1,1 @@
-"""The control plane: how workers ask the supervisor for something."""
+"""The control plane: requests of workers to the supervisor, and their replies."""

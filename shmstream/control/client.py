@@ -16,27 +16,28 @@ from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 
 CONNECT_S = 2.0
-"""As long as a request waits for a supervisor to be there: a successor needs 0.2 s."""
+"""Seconds that a request waits for a connection: a new supervisor needs 0.2 s."""
 
 FIRST_CONNECT_S = 10.0
-"""As long as a process waits that starts one itself, on a busy machine."""
+"""Seconds that a process waits for a supervisor that it starts, on a busy machine."""
 
 T = TypeVar('T')
 
 _FAIL_FAST_S = 0.5
+"""Seconds after a failed try to connect in which requests fail at once."""
 
 
 class ControlClient:
-    """Keeps one connection and brings it back; thread-safe.
+    """Keeps one connection to the supervisor, and makes it anew; thread-safe.
 
-    The end of this connection is how the supervisor learns that this process has died,
-    and how this process learns that the supervisor has.
+    When the connection ends, the supervisor takes it that this process has died, and
+    this process takes it that the supervisor has.
 
     Args:
-        directory: where the supervisor is.
+        directory: the runtime directory of the supervisor.
         respawn: starts a supervisor if there is none; must be quick and idempotent.
-        hello: the first request on every connection.
-        greeted: called with the reply to it.
+        hello: returns the fields of ``hello``, the first request on each connection.
+        greeted: called with the reply to ``hello``.
     """
 
     def __init__(
@@ -52,20 +53,24 @@ class ControlClient:
         self._greeted = greeted
         self._sock: socket.socket | None = None
         self._failed_at = -_FAIL_FAST_S
-        # Reentrant only so that whoever is interrupted can tell whether it holds it.
+        # Reentrant, so that ``release`` raises in a thread that does not hold it, and
+        # a signal handler does not wait for the request that it has interrupted.
         self._lock = threading.RLock()
         self._busy = False
 
     def request(self, op: str, **fields: Any) -> tuple[Message, io.FileIO | None]:
-        """Ask for an operation; see ``wire`` for their fields.
+        """Make a request; ``wire`` lists the operations and their fields.
 
-        A connection that turns out to be dead is replaced, and the request made again,
-        within the same time: all operations can be repeated (see ``wire``).
+        If the connection is dead, a new one is made and the request is made again,
+        within the same time: every operation can be repeated (see ``wire``).
+
+        Returns:
+            The reply, and the descriptor that came with it, if any.
 
         Raises:
-            SupervisorUnavailable: nobody was there within ``CONNECT_S``, or nobody
-                answered within ``REPLY_S``.
-            NoRoom, StreamReplaced, ControlError: as the supervisor said.
+            SupervisorUnavailable: no supervisor could be connected to within
+                ``CONNECT_S``, or no reply came within ``REPLY_S``.
+            NoRoom, StreamReplaced, ControlError: the supervisor replied so.
         """
         asked_ns = clock.now_ns()
         deadline = time.monotonic() + REPLY_S
@@ -87,7 +92,8 @@ class ControlClient:
                 request['again'] = True
             except BaseException as ex:
                 if not isinstance(ex, ShmstreamError):
-                    # Half a reply may be under way: it must not answer another.
+                    # The rest of a reply may still come on this connection: it must not
+                    # be taken for the reply to another request.
                     self._drop()
                 raise
 
@@ -98,16 +104,16 @@ class ControlClient:
         self._alone(deadline, lambda: self._connected(connect_by, deadline))
 
     def _alone(self, deadline: float, act: Callable[[], T]) -> T:
-        """Return what this returns, done while no other thread asks.
+        """Call ``act`` while no other thread makes a request; return its result.
 
-        In one function, and no context manager: CPython looks for signals after a call
-        and not before, so what a handler raises cannot leave the lock taken, for
-        everybody, if it is taken within this try and let go in its end.
+        This is one function and no context manager, because of signal handlers that
+        raise. CPython runs them after a call and not before, so if the lock is acquired
+        within this ``try`` and released in its ``finally``, it is never left locked.
         """
         mine = False
         try:
-            # Who queues behind a supervisor that does not come back gives up with the
-            # rest; so does a handler that asks while what it interrupts is asking.
+            # Threads that wait here give up at their deadlines too. A signal handler
+            # that interrupts a request of its own thread (``_busy``) gives up at once.
             if not self._lock.acquire(timeout=left_s(deadline)) or self._busy:
                 raise SupervisorUnavailable('too many requests wait for the supervisor')
             if time.monotonic() - self._failed_at < _FAIL_FAST_S:
@@ -121,7 +127,7 @@ class ControlClient:
             try:  # noqa: SIM105  ``suppress`` is code that may be interrupted as well
                 self._lock.release()
             except RuntimeError:
-                # It has not been ours.
+                # This thread did not hold it.
                 pass
 
     def _connected(self, connect_by: float, deadline: float) -> socket.socket:
@@ -143,20 +149,24 @@ class ControlClient:
                     raise SupervisorUnavailable(
                         f'no supervisor in {self._directory.path}: {ex.strerror or ex}'
                     ) from ex
-                # One that hangs is there: a second one could not take its place.
+                # Only if there is none: a second one could not replace one that hangs.
                 if isinstance(ex, FileNotFoundError | ConnectionError):
                     self._respawn()
                 time.sleep(RETRY_S)
         return self._sock
 
     def gone(self) -> bool:
-        """Whether the connection has ended; does not wait, not even for a request."""
+        """Whether the connection has ended; waits for nothing.
+
+        Returns False while another thread makes a request.
+        """
         if not self._lock.acquire(blocking=False):
             return False
         try:
             if self._sock is None:
                 return True
-            # MSG_DONTWAIT would not do: with a timeout set, Python polls first.
+            # MSG_DONTWAIT is not enough: if the socket has a timeout, Python polls
+            # first.
             self._sock.setblocking(False)
             try:
                 ended = not self._sock.recv(1, socket.MSG_PEEK)
@@ -176,11 +186,11 @@ class ControlClient:
             self._sock = None
 
     def abandon(self) -> None:
-        """Close our copy of the descriptor after a fork; the parent keeps its own."""
+        """Close the child's copy of the descriptor after a fork."""
         if self._sock is not None:
             self._sock.close()
 
     def close(self) -> None:
-        """Leave: the supervisor takes it that this process has ended."""
+        """Close the connection: the supervisor takes it that this process has ended."""
         with self._lock:
             self._drop()

@@ -21,15 +21,15 @@ from shmstream.errors import (
 from shmstream.memory.directory import RuntimeDirectory
 
 REPLY_S = 5.0
-"""As long as a request may take, with all its repetitions and its wait for others.
-The supervisor answers in well under a millisecond."""
+"""Seconds that a request may take, with its repetitions and its wait for other threads'
+requests. The supervisor answers in well under a millisecond."""
 
 RETRY_S = 0.02
-"""Between two tries to connect."""
+"""Seconds between two tries to connect."""
 
 _ON_ITS_WAY_S = 0.2
-"""Before its asker gives up, a request is no longer carried out: so that the reply to
-one that was carried out still finds somebody. At most a tenth of what is waited."""
+"""Seconds for a reply to arrive: so long before the client gives up, or a tenth of its
+wait if that is less, the supervisor carries out the request no more."""
 
 _Received = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
 
@@ -41,11 +41,11 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
     """Connect to the supervisor; one try.
 
     Args:
-        directory: where it is.
-        reply_s: seconds that each reply may take, and the connection.
+        directory: the runtime directory of the supervisor.
+        reply_s: the timeout of connecting and of the socket, in seconds.
 
     Raises:
-        OSError: nobody listens, or too many wait to be let in for all that time.
+        OSError: nobody listens, or the queue of connections was full all that time.
     """
     deadline = time.monotonic() + reply_s
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -56,8 +56,8 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
                 sock.connect(os.fspath(directory.socket))
                 break
             except BlockingIOError:
-                # Its queue is full, and for a socket with a timeout the kernel does not
-                # wait. That is a supervisor which is busy, not one that is not there.
+                # The supervisor is there, but busy: its queue of connections is full,
+                # and the kernel does not wait if the socket has a timeout.
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(RETRY_S)
@@ -68,11 +68,11 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:
-    """Return what comes next, and the descriptor that came with it, as an owner.
+    """Return the next bytes, and the descriptor that came with them as a file object.
 
-    A descriptor that is a mere number is lost if a signal handler raises before it has
-    been stored, and with it the lock that it holds. So C code stores it in a list, and
-    the object that owns it from then on closes it when the last reference goes.
+    If a signal handler raises before the number of a new descriptor is stored, the
+    descriptor leaks, and the lock that it holds with it. So C code stores the number in
+    a list and wraps it into a file object, which closes it with its last reference.
     """
     got: list[_Received] = []
     owners: list[io.FileIO] = []
@@ -108,20 +108,23 @@ def call(
     wait_s: float = REPLY_S,
     asked_ns: int | None = None,
 ) -> tuple[Message, io.FileIO | None]:
-    """Send one request and wait for its reply; the descriptor is the caller's.
+    """Send one request and wait for its reply.
 
     Args:
         sock: the connection.
         request: the operation and its fields.
         wait_s: seconds that the reply may take.
-        asked_ns: when this was asked for first; None: now.
+        asked_ns: when the request was first made, in ns since boot; None: now.
+
+    Returns:
+        The reply, and the descriptor that came with it, if any: the caller closes it.
 
     Raises:
-        OSError: the connection broke or the reply did not come in time.
-        SupervisorUnavailable: the supervisor found that it was too late to answer.
-        NoRoom: the supervisor has no room for it.
+        OSError: the connection broke, or the reply did not come in time.
+        SupervisorUnavailable: the supervisor got to the request too late.
+        NoRoom: the supervisor has no room for a session.
         StreamReplaced: there is a newer stream than the one that was asked for.
-        ControlError: the supervisor refused it.
+        ControlError: the supervisor refused the request.
     """
     now_ns = clock.now_ns()
     until_s = wait_s - min(_ON_ITS_WAY_S, wait_s / 10)
@@ -138,7 +141,7 @@ def call(
     came: io.FileIO | None = None
     try:
         while True:
-            # A reply that comes in pieces has no more time for it.
+            # A reply in several pieces gets no more time than one piece.
             sock.settimeout(left_s(deadline))
             data, came = _receive(sock)
             fd = came or fd
@@ -154,7 +157,7 @@ def call(
             raise _refusal(reply)
         return reply, fd
     except BaseException:
-        # Whoever keeps the exception keeps what these names stand for.
+        # Closed here, because a kept exception keeps these objects alive.
         for each in (fd, came):
             if each is not None:
                 each.close()
@@ -168,7 +171,7 @@ def _refusal(reply: Message) -> ShmstreamError:
         error.soon = bool(reply.get('soon'))
         return error
     if reply.get('late'):
-        # It had been stopped, and went on when we were about to give up.
+        # The supervisor was stopped or busy for as long as this waits.
         return SupervisorUnavailable(f'no reply in time: {text}')
     if reply.get('replaced'):
         return StreamReplaced(str(reply['replaced']))
@@ -176,8 +179,8 @@ def _refusal(reply: Message) -> ShmstreamError:
 
 
 def left_s(deadline: float) -> float:
-    """Return the seconds until then, for a socket to wait: some, in any case."""
-    # Never 0: that would be a socket that does not wait at all.
+    """Return the seconds until a deadline as a socket's timeout, at least 1 ms."""
+    # Never 0, which would make the socket non-blocking.
     return max(deadline - time.monotonic(), 0.001)
 
 
@@ -188,16 +191,17 @@ def ask(
     reply_s: float = REPLY_S,
     **fields: object,
 ) -> Message:
-    """Make one request over a connection of its own; it takes no slot.
+    """Make one request over a connection of its own, without a slot.
 
     Args:
-        directory: where the supervisor is.
+        directory: the runtime directory of the supervisor.
         op: the operation; see ``control.wire``.
         reply_s: seconds to wait for the reply.
         **fields: the operation's fields.
 
     Raises:
-        SupervisorUnavailable: there is no supervisor, or it does not answer.
+        SupervisorUnavailable: there is no supervisor, or it does not answer in time.
+        NoRoom, StreamReplaced, ControlError: as ``call``.
     """
     try:
         with connect(directory, reply_s) as sock:

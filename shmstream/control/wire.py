@@ -7,24 +7,26 @@
     | length, u32 big   | one JSON object, UTF-8              |
     +-------------------+-------------------------------------+
 
-A request has ``op`` and the operation's own fields; the reply to it has ``ok``. There
-is one reply per request, in order. One that lists sessions may have several frames: all
-but the last have ``more``, and other connections are served between them. A descriptor
-(the locked segment, in the reply to ``create``) travels with the first byte of its
-frame.
+A request has ``op`` and the operation's own fields; its reply has ``ok``. There is one
+reply per request, in order. A reply that lists sessions may have several frames: all
+but the last have ``more`` = true, and other connections are served between them. A
+descriptor (the locked segment, in the reply to ``create``) travels with the first byte
+of its frame.
 
-A request also has ``asked`` and ``until``, in ns since boot (``shmstream.clock``): when
-it was asked for first, and until when its asker waits for it; and ``again`` if it may
-have been carried out already, by a supervisor that died before it could say so. Nothing
-is done for an asker whose time is over (the reply has ``late``) or who has hung up
-(only ``leave`` is: who goes does not wait). So a request that was given up can never be
-carried out later, and every request may be made again:
+A request also has, in ns since boot (``shmstream.clock``), ``asked``: when it was first
+made; and ``until``: how long its client waits. It has ``again`` if a supervisor that
+died before it could reply may have carried it out already.
 
-    cancel, evict   concern no stream whose producer asked for it after ``asked``
+The supervisor carries out no request after its ``until`` (the reply has ``late``), and
+none of a client that has hung up, except ``leave``, whose client does not wait. So a
+request that a client has given up is never carried out later, and every request may be
+made again:
+
+    cancel, evict   leave alone a stream whose producer asked for it after ``asked``
     withdraw        the same
-    create, again   takes the place of no such stream either; what its own first try
-                    may have left has the same ``asked``, and goes
-    the others      change nothing, or what they change is the same the second time
+    create, again   leaves such a stream alone too; a stream of its own first try has
+                    the same ``asked``, and is replaced
+    the others      change nothing, or change the same thing the second time
 
     op       fields                                    reply
     -------  ----------------------------------------  --------------------------------
@@ -55,16 +57,16 @@ Message = dict[str, Any]
 
 LENGTH: Final = struct.Struct('>I')
 MAX_REQUEST: Final = 8 << 20
-"""10,000 ids of 512 bytes, escaped at the worst, and then some."""
+"""Bytes of a frame: room for 10,000 ids of 512 bytes, with many bytes escaped."""
 MAX_REPLY: Final = 64 << 20
 
 
 to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(',', ':')).encode
-"""Returns a value as JSON text, as short as it can be."""
+"""Returns a value as JSON text without spaces."""
 
 
 def encode(message: Message | str) -> bytes:
-    """Return the message, or its text as JSON, as a frame."""
+    """Return the frame of a message, which is given as such or as JSON text."""
     body = (message if isinstance(message, str) else to_json(message)).encode()
     return LENGTH.pack(len(body)) + body
 
@@ -73,7 +75,7 @@ class FrameReader:
     """Cuts a byte stream into messages.
 
     Args:
-        limit: bytes that a frame's body may have.
+        limit: the most bytes that a frame's body may have.
     """
 
     def __init__(self, limit: int) -> None:
@@ -84,8 +86,8 @@ class FrameReader:
         """Take bytes as they come; return the messages that they complete.
 
         Raises:
-            ControlError: a frame is too long or is not a JSON object; the connection
-                is of no more use.
+            ControlError: a frame is too long, or is not a JSON object: close the
+                connection.
         """
         self._buffer += data
         messages = []

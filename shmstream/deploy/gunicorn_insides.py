@@ -1,9 +1,9 @@
-"""What we use of gunicorn that is no interface of it, all in one place.
+"""Every use of gunicorn's insides, which are not part of its interface.
 
-None of it is promised by gunicorn; it is what versions 27.0.1 and later of 27 are known
-to have. Each use is looked at when a worker starts (``missing``), and where gunicorn is
-not as it is known, one line in the log says which fast way is off. Answers are right
-all the same: nothing but what the last column says depends on it::
+gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it.
+The first three uses are checked when a worker starts (``missing``), the fourth when the
+master starts (``before_stop``). If gunicorn differs, one line in the log says which of
+them is off. Answers are correct all the same: only what the last column says is lost::
 
     what for             what of gunicorn 27                     without it
     direct writes        the cells of the ``send`` that          an event costs a third
@@ -14,14 +14,14 @@ all the same: nothing but what the last column says depends on it::
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
                          ``_response_buffer``, ``_safe_write``   stream gets no headers
                                                                  before its first byte
-    closed listeners     ``servers`` of an ASGI worker           a leaving worker goes
-                                                                 on to accept for up to
-                                                                 a second
-    announced stops      ``stop`` of the arbiter                 what is generated runs
-                                                                 on as in a reload, and
-                                                                 is killed
-    its own requests     the module that ``receive`` is from     it is served as any
-                                                                 other server
+    closed listeners     ``servers`` of an ASGI worker           a leaving worker still
+                                                                 accepts connections
+                                                                 for up to a second
+    announced stops      ``stop`` of the arbiter                 at a stop generations
+                                                                 run on as in a reload,
+                                                                 and are killed
+    its own requests     the module of ``receive``               gunicorn is treated as
+                                                                 any other server
     the client's socket  ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
 """
@@ -46,7 +46,8 @@ _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 def is_asgi_worker(worker: Any) -> bool:
     """Whether this is gunicorn's own ASGI worker."""
-    # A worker of that class has its module imported; nobody else needs it.
+    # The module is imported if there is a worker of this class. It need not be imported
+    # to find out that there is none.
     module = sys.modules.get('gunicorn.workers.gasgi')
     return module is not None and isinstance(worker, module.ASGIWorker)
 
@@ -85,7 +86,7 @@ def _has_early_headers(protocol: Any) -> bool:
 
 
 def _used_by(protocol: Any) -> set[str]:
-    """The names that the methods of a class use."""
+    """Return the names that the methods of a class use."""
     used: set[str] = set()
     for member in vars(protocol).values():
         if isinstance(member, FunctionType):
@@ -97,14 +98,15 @@ def _used_by(protocol: Any) -> set[str]:
 
 
 def send_headers_early() -> None:
-    """Have this process's ASGI worker send headers in the loop's next turn.
+    """Have this process's ASGI worker send headers in the event loop's next turn.
 
     gunicorn keeps the headers back until the body begins, to save a write. A reader at
-    the live edge of a quiet stream would know nothing for as long: no status, no
-    generation, and a proxy in between would give up on the whole response.
+    the live edge of a quiet stream would get neither status nor generation until then,
+    and a proxy in between could give up on the response.
 
-    A body that is there at once still goes out with the headers, in one write. Where
-    its length is known they wait for its first byte, as ever: that is no stream.
+    If the body begins in the same turn, headers and body still go out in one write. If
+    the length of the body is known, it is no live stream, and the headers wait for its
+    first byte as before.
     """
     from gunicorn.asgi.protocol import ASGIProtocol
 
@@ -128,15 +130,15 @@ def send_headers_early() -> None:
 
 
 def close_listeners(worker: Any) -> None:
-    """Have a worker accept nothing more; None is no worker, and accepts nothing."""
+    """Have a worker accept no more connections. Does nothing if the worker is None."""
     for server in getattr(worker, 'servers', ()):
         server.close()
 
 
 def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:
-    """Have this called before the arbiter tells its workers that the service stops.
+    """Have ``announce`` called before the arbiter tells its workers to stop.
 
-    They get the same signal at a reload, and gunicorn has no hook for the other case.
+    Workers get the same signal at a reload, and gunicorn has no hook for its own stop.
     """
     stop = getattr(arbiter, 'stop', None)
     if stop is None:
@@ -158,13 +160,13 @@ def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:
 
 def is_its_own(receive: Any) -> bool:
     """Whether an ASGI ``receive`` is gunicorn's own."""
-    # Other servers are written in other languages: it may have no module at all.
+    # A server that is not written in Python may have a ``receive`` without a module.
     module = getattr(receive, '__module__', None)
     return isinstance(module, str) and module.startswith('gunicorn.')
 
 
 def socket_of(environ: dict[str, Any]) -> Any:
-    """Return the socket of a WSGI request's connection; None if it is not shown."""
+    """Return the socket of a WSGI request; None if the server does not show it."""
     return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
 
 
@@ -176,9 +178,10 @@ def _protocol_cell(code: Any) -> int | None:
 
 
 def protocol_of(send: Any) -> tuple[Any | None, bool]:
-    """Return the protocol behind a ``send``, and whether its connection is not shared.
+    """Return the protocol behind a ``send``, and whether no other request shares it.
 
-    (None, False) if it is none of gunicorn's. An HTTP/2 connection is shared.
+    Requests share an HTTP/2 connection. Returns (None, False) if the ``send`` is not
+    gunicorn's.
     """
     code = getattr(send, '__code__', None)
     at = _protocol_cell(code)
@@ -190,13 +193,12 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
 class DirectWriter:
     """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
 
-    A message, a coroutine and the framing of a chunk, for each reader anew, are a third
-    of what the delivery of a small event costs; and ``send`` takes no bytes that are
-    not copied first. So a body may write to the transport by itself, under the
-    conditions under which ``send`` would do just that, and it counts what it wrote
-    where ``send`` does.
+    ``send`` takes a message, a coroutine and the framing of a chunk for each reader,
+    which is a third of the cost of delivering a small event. And it copies all bytes.
+    So this class writes to the transport itself, but only under the conditions under
+    which ``send`` would do so. It adds what it wrote to the count that ``send`` keeps.
 
-    Make it with ``of``, after the response has been started.
+    Make one with ``of``, after the response has been started.
     """
 
     def __init__(self, protocol: Any, sent: Any, chunked: bool) -> None:
@@ -206,7 +208,7 @@ class DirectWriter:
 
     @classmethod
     def of(cls, send: Any) -> Self | None:
-        """Return the writer behind this ``send``, if it is one that we know."""
+        """Return the writer behind this ``send``; None if the ``send`` is not known."""
         names = getattr(getattr(send, '__code__', None), 'co_freevars', ())
         if not _CELLS.issubset(names):
             return None
@@ -221,9 +223,12 @@ class DirectWriter:
         )
 
     def chunk_writer(self) -> Write | None:
-        """Return what writes parts of a body of unknown length; None if it is known.
+        """Return a function that writes a part of a body of unknown length.
 
-        A closure: this is called for every event of every reader.
+        The function is a closure, because it is called for every event of every reader.
+
+        Returns:
+            None if the length of the body is known.
         """
         if not self._chunked or self._protocol._flow_control is None:
             return None
@@ -231,7 +236,7 @@ class DirectWriter:
         flow, write_bytes = protocol._flow_control, protocol.transport.write
 
         def write(data: bytes) -> bool:
-            # Headers that are held back go out with the first ``send``.
+            # If gunicorn still holds the headers back, ``send`` has to write them.
             if (
                 flow.write_paused
                 or protocol._closed
@@ -241,7 +246,7 @@ class DirectWriter:
             try:
                 write_bytes(_framed(data))
             except (RuntimeError, OSError):
-                # It is closing. ``send`` knows what to make of that.
+                # The transport is closing, which ``send`` handles.
                 return False
             sent.cell_contents += len(data)
             return True
@@ -249,13 +254,14 @@ class DirectWriter:
         return write
 
     def write_view(self, data: memoryview) -> bool:
-        """Write a part of a body of known length, without copying it.
+        """Write a part of a body of known length, without a copy.
 
         Args:
-            data: bytes that nobody will ever change: the transport may hold on to them.
+            data: bytes that nobody changes any more, because the transport may keep
+                them for a while.
 
         Returns:
-            False if nothing was done, and ``send`` has to.
+            False if nothing was written, and ``send`` has to be used.
         """
         protocol = self._protocol
         flow = protocol._flow_control
@@ -277,5 +283,6 @@ class DirectWriter:
 
 @functools.lru_cache(maxsize=1)
 def _framed(data: bytes) -> bytes:
-    # All readers at the live edge of a stream get the same chunk, one after the other.
+    # Cached, because all readers at the live edge of a stream get the same chunk, one
+    # after the other.
     return b'%x\r\n%b\r\n' % (len(data), data)

@@ -1,4 +1,4 @@
-"""gunicorn's server hooks: start the supervisor, know the worker, leave cleanly.
+"""gunicorn's server hooks: they start the supervisor, and help workers to stop.
 
 A ``gunicorn.conf.py`` of your own needs two lines, at its end::
 
@@ -7,17 +7,19 @@ A ``gunicorn.conf.py`` of your own needs two lines, at its end::
 
 What happens when::
 
-    gunicorn starts      on_starting        start the supervisor (or say who has it)
+    gunicorn starts      on_starting        start the supervisor, or exit if another
+                                            deployment uses the directory
     USR2, new master     on_starting        join the supervisor that runs
     HUP                  -                  nothing: the supervisor stays
-    worker is forked     post_fork          hold signals back while it boots
+    worker is forked     post_fork          hold signals back while the worker boots
     worker starts        post_worker_init   remember the worker
     gunicorn stops       on_exit            leave; the last master stops the supervisor
-    master is killed     -                  the supervisor sees it end and stops
+    master is killed     -                  the supervisor notices its end, and stops
 
-The supervisor is started by ``subprocess`` before the listening sockets are there: a
-fork would inherit them, and keep the port in use after the master has died. It runs as
-the user that the workers run as: what it makes is private, and they need it.
+The supervisor is started by ``subprocess`` before the listening sockets exist: a fork
+would inherit them, and keep the port in use after the master has died. The supervisor
+runs as the user of the workers, because its files are private and the workers need
+them.
 """
 
 from __future__ import annotations
@@ -32,9 +34,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, NoReturn
 
-from shmstream import lifecycle
 from shmstream.control.request import ask
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import gunicorn_insides, worker_life
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -51,18 +52,19 @@ from shmstream.supervisor.spawn import (
 )
 
 LEAVE_S = 5.0
-"""How long a master waits for the supervisor to have cleaned up."""
+"""How long a master waits until the supervisor has cleaned up."""
 
 MAX_WORKERS = MAX_SLOTS // 2
-"""A reload has twice as many for a while, and each needs a slot."""
+"""Each worker needs a slot, and during a reload there are twice as many workers."""
 
 _TAKEOVER_S = 1.0
+"""How long a new master waits until the supervisor of a dead master has stopped."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def _account(server: Any) -> Account:
-    """Whom the workers will run as: from root, ``--user`` names another."""
+    """Return the user and groups that the workers will run as."""
     cfg = server.cfg
     return Account.of(cfg.uid, cfg.gid, cfg.initgroups)
 
@@ -80,7 +82,7 @@ def _exit(line: str) -> NoReturn:
 
 
 def on_starting(server: Any) -> None:
-    """Start the supervisor, or join the one of the master that we succeed."""
+    """Start the supervisor, or join that of the master that this one replaces."""
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
@@ -105,7 +107,7 @@ def on_starting(server: Any) -> None:
             )
         elif not status['masters'] or _predecessor() in status['masters']:
             if status.get('format') != FORMAT:
-                # Its segments are of no use to us, nor ours to its workers.
+                # Neither version could read the segments of the other.
                 _exit(
                     f'{directory.path} is in use by another version of shmstream, which'
                     ' keeps streams in another format: stop it, and start this one'
@@ -118,14 +120,15 @@ def on_starting(server: Any) -> None:
                 ' set SHMSTREAM_DIR to another directory'
             )
     except SupervisorRefused:
-        # The one line that says why has been written.
+        # The supervisor has already written the line that says why.
         sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))
     _warn_if_open(server, settings)
-    # Workers tell a reload, where they may take their time, from the end.
-    lifecycle.current.share_stop_flag()
-    gunicorn_insides.before_stop(server, lifecycle.current.announce_stop)
+    # By this flag workers tell the service's stop from a reload, during which they may
+    # take longer.
+    worker_life.current.share_stop_flag()
+    gunicorn_insides.before_stop(server, worker_life.current.announce_stop)
 
 
 def _warn_if_open(server: Any, settings: Settings) -> None:
@@ -134,8 +137,8 @@ def _warn_if_open(server: Any, settings: Settings) -> None:
     for address in server.cfg.address:
         if isinstance(address, tuple) and not _is_loopback(address[0]):
             server.log.warning(
-                'shmstream: listening at %s without SHMSTREAM_API_KEYS: whoever reaches'
-                ' it can use the upstream, and stop streams whose ids they guess',
+                'shmstream: listening at %s without SHMSTREAM_API_KEYS: anybody who can'
+                ' connect can use the upstream, and stop streams by guessing their ids',
                 address[0],
             )
 
@@ -144,17 +147,17 @@ def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        # A name; what others stand for may change.
+        # A host name. Only this one is sure to stand for a loopback address.
         return host == 'localhost'
 
 
 def _predecessor() -> int:
-    """The master that started us by USR2; 0 if nobody did."""
+    """Return the pid of the master that started this one after USR2; 0 if none did."""
     return int(os.environ.get('GUNICORN_PID') or 0)
 
 
 def _running(directory: RuntimeDirectory) -> dict[str, Any] | None:
-    # A supervisor whose master has died is gone in a moment: wait for that moment.
+    # A supervisor whose master has died stops in a moment: wait until it has.
     deadline = time.monotonic() + _TAKEOVER_S
     while True:
         try:
@@ -167,18 +170,18 @@ def _running(directory: RuntimeDirectory) -> dict[str, Any] | None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Hold signals back until the worker can hear them.
+    """Block stop signals until the worker can handle them.
 
-    Until its event loop runs, uvloop drops what it should handle: a worker that is told
-    to stop while it boots would not, and its master would wait for it in vain.
+    uvloop drops signals that arrive before its event loop runs. So a worker that is
+    told to stop while it boots would go on, and its master would wait in vain.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Remember the worker, to know when it is told to stop."""
-    lifecycle.current.worker = worker
-    run_by(lifecycle.current)
+    """Remember the worker, which shows when it has been told to stop."""
+    worker_life.current.worker = worker
+    run_by(worker_life.current)
     if gunicorn_insides.is_asgi_worker(worker):
         _prepare_asgi_worker(worker)
     _log_with(worker.log)
@@ -200,7 +203,7 @@ def _hear_signals() -> None:
 
 
 def _log_with(log: Any) -> None:
-    """Have our loggers write where gunicorn's error log goes, at its level."""
+    """Have shmstream's loggers write to gunicorn's error log, at its level."""
     ours = logging.getLogger('shmstream')
     ours.handlers = list(log.error_log.handlers)
     ours.setLevel(log.error_log.level)
@@ -208,7 +211,7 @@ def _log_with(log: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Leave; whoever is the last waits until everything has been cleaned up."""
+    """Leave the supervisor. The last master waits until it has cleaned up."""
     directory = RuntimeDirectory(_settings(_account(server)).dir)
     try:
         ask(directory, 'leave', pid=os.getpid())
@@ -220,7 +223,7 @@ def on_exit(server: Any) -> None:
 
 
 def install(config: dict[str, Any]) -> None:
-    """Add the hooks to a configuration, after those that it has already.
+    """Add the hooks to a configuration. Its own hooks stay, and are called first.
 
     Args:
         config: the ``globals()`` of a ``gunicorn.conf.py``.

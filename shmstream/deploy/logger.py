@@ -1,4 +1,4 @@
-"""The access log's view of a request."""
+"""gunicorn's access log, with paths that cannot forge lines of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from gunicorn.glogging import Logger
 
 
 class RequestLogger(Logger):  # type: ignore[misc]
-    """gunicorn's logger, with ``%(U)s`` as the path that was sent, undecoded.
+    """gunicorn's logger, but ``%(U)s`` is the path as the client sent it, undecoded.
 
-    Decoded it may hold line breaks, and forge lines of the log; ``%(r)s`` has the query
-    with it, and a stream's token may be in that.
+    A decoded path may hold line breaks, and could so forge lines of the log. ``%(r)s``
+    is no alternative: it holds the query, in which a stream's token may be.
     """
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> Any:
-        """What ``access_log_format`` can name."""
+        """Return the values that ``access_log_format`` can name."""
         atoms = super().atoms(resp, req, environ, request_time)
         atoms['U'] = environ.get('RAW_URI', '').partition('?')[0]
         return atoms

@@ -1,7 +1,8 @@
-"""Which HTTP parser gunicorn 27 takes: the one in C, where it is there, or its own.
+"""Which HTTP parser gunicorn 27 uses: the one in C, if it is installed, or its own.
 
-gunicorn decides per connection and tells nobody, and one that it cannot have is an
-error of every request. So what it decides by is asked here as it does, once, at start.
+gunicorn decides for each connection, and does not log its decision; if it must use a
+parser that it does not have, every request fails. So this module makes the same
+decision once, at the start.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from typing import Any
 from shmstream.errors import SettingsError
 
 _NEEDS_PYTHON = ('permit_obsolete_folding', 'strip_header_spaces')
-"""Settings that only the parser in Python has."""
+"""Settings that only gunicorn's own parser, in Python, supports."""
 
 _OWN_PARSER = ('asgi', 'sync', 'gthread', 'gevent')
-"""Workers that are gunicorn's own; what others parse with is their affair."""
+"""Worker classes that use gunicorn's parsers. Other classes have their own."""
 
 
 def parser_in_use(cfg: Any) -> str | None:
-    """Return in words which parser connections will have; None if it is not gunicorn's.
+    """Return the name of the parser, for the log; None if it is not gunicorn's.
 
     Args:
         cfg: gunicorn's configuration.
 
     Raises:
-        SettingsError: ``http_parser`` asks for the one in C, which cannot be had.
+        SettingsError: ``http_parser`` asks for the parser in C, which cannot be used.
     """
     if cfg.worker_class_str not in _OWN_PARSER:
         return None
@@ -34,14 +35,14 @@ def parser_in_use(cfg: Any) -> str | None:
     if cfg.worker_class_str == 'asgi' and cfg.proxy_protocol != 'off':
         needs.append('proxy_protocol')
     if not _has_c():
-        why = 'shmstream[fast] brings the one in C'
+        why = 'shmstream[fast] installs the one in C'
     elif needs:
         why = f'{needs[0]} needs it'
     else:
         return 'HTTP parser in C'
     if cfg.http_parser == 'fast':
         raise SettingsError(
-            f"http_parser = 'fast' cannot be: {why}; or set it to 'auto'"
+            f"http_parser = 'fast' cannot be used: {why}; or set it to 'auto'"
         )
     return f'HTTP parser in Python ({why})'
 
@@ -51,5 +52,5 @@ def _has_c() -> bool:
         import gunicorn_h1c
     except ImportError:
         return False
-    # Older ones enforce no limits, and gunicorn does not take them.
+    # Older versions enforce no limits, and gunicorn does not use them.
     return hasattr(gunicorn_h1c, 'LimitRequestLine')

@@ -2,25 +2,26 @@
 
 ::
 
-    app.py             all of it put together
-    service.py         streams by the serving core, everything else by Falcon
-    api_keys.py        whose a request is; tokens for one stream
-    origins.py         which pages of other origins may use the service
-    middleware.py      keys and origins, for what Falcon answers
-    lookup.py          POST /v1/streams/lookup
-    producing.py       what is passed upstream, and the sessions made on the way
-    conversation.py    which conversation a POST belongs to, and what it asks for
-    body_fields.py     finds that in a body that is still coming
-    announcing.py      reads a POST's body; its session is announced on the way
-    generation.py      a POST's answer on its way from upstream into a ring
-    own_client.py      a POST's own client, which its source waits for
-    sent_body.py       a POST's own response: a follower as a Falcon body
-    uploads.py         request bodies that are held, and their bounds
-    drain.py           how a worker's generations end when it leaves
-    health.py          GET /healthz
-    page.py            the page that shows it
-    openapi.py         the description of it all
-    request.py         what Falcon's own request does not know
-    replies.py         the core's replies as Falcon's responses
-    error_handlers.py  every error in the core's shape
+    app.py                makes the application out of all the other modules
+    service.py            gives streams to the serving core, and the rest to Falcon
+    api_keys.py           the owner of a request, by its API key; tokens for one stream
+    origins.py            which pages of other origins may use the service
+    middleware.py         keys and origins, for the requests that Falcon answers
+    lookup_route.py       POST /v1/streams/lookup
+    producing.py          passes requests upstream; some of the answers become streams
+    conversation.py       the id that a POST has, and whether it asks for a stream
+    body_fields.py        finds both in a request body that is still coming
+    announcing.py         reads a POST's body; its stream is announced on the way
+    own_client.py         a POST's own client, which its source waits for
+    generation.py         the task that puts an upstream's answer into a stream
+    answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
+    streamed_response.py  a POST's own response: a follower as a Falcon body
+    uploads.py            request bodies that are held in memory, and their bounds
+    drain.py              ends a worker's generations when the worker leaves
+    health.py             GET /healthz
+    page.py               the demonstration page
+    openapi.py            the OpenAPI description of the service
+    falcon_request.py     what Falcon's own request does not provide
+    replies.py            turns the core's replies into Falcon's responses
+    error_handlers.py     answers every error in the core's form
 """

@@ -1,15 +1,14 @@
-"""API keys, the name spaces they own, and tokens for one stream.
+"""API keys, the owners that they stand for, and tokens for one stream.
 
-With keys set every route but ``/healthz`` wants ``Authorization: Bearer KEY``. A
-session belongs to the key that made it; what is kept of a key, in memory and in
-segments, is its digest. Where a header cannot be set (``EventSource``), a token for one
-session does::
+If keys are set, every route but ``/healthz`` needs ``Authorization: Bearer KEY``. A
+stream belongs to the key that made it. Memory and segments hold only digests of a key.
+A client that cannot set a header (``EventSource``) can use a token for one stream::
 
     token = base64url( expiry u64 | generation u64 | HMAC-SHA256(key', ... | id) )
-                       unix s       of the session    key' is derived from the API key
+                       unix s       of the stream     key' is derived from the API key
 
-Every worker can check it without asking anybody, it is read-only, and it ends with its
-session, with its time, or when its key is taken away.
+Every worker can check a token by itself. A token allows reading only. It is valid until
+its stream is gone, its time is over or its key is removed.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 
 TOKEN_S = 24 * 3600
-"""As long as a token is good for: longer than any generation, shorter than a leak."""
+"""Seconds for which a token is valid: longer than any generation takes, but short
+enough to limit the harm of a leaked token."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -37,7 +37,7 @@ _MAX_TOKEN = 128
 
 @dataclass(frozen=True)
 class _Key:
-    """What is kept of an API key."""
+    """The digests that are kept of an API key."""
 
     digest: bytes
     owner: bytes
@@ -57,10 +57,10 @@ class _Key:
 
 
 class ApiKeys:
-    """The keys, and what they allow.
+    """The API keys, and what they allow.
 
     Args:
-        keys: API keys; without any, everybody may do everything, as one owner.
+        keys: the keys; without any, everybody may do everything, as one owner.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
@@ -72,10 +72,10 @@ class ApiKeys:
         return bool(self._keys)
 
     def owner(self, request: Request) -> bytes:
-        """Return whose this request is, by the key that comes with it.
+        """Return the owner of a request, by its key.
 
         Raises:
-            Problem: 401.
+            Problem: 401, the request has no key, or none of these.
         """
         if not self._keys:
             return NOBODY
@@ -86,14 +86,14 @@ class ApiKeys:
         return owner
 
     def verdict(self, request: Request) -> Verdict:
-        """Return what a request for a stream may see, by its key or its token.
+        """Return what the client of a request may do, by its key or its token.
 
         Raises:
-            Problem: 401; or 400, there is a token and no id.
+            Problem: 401, neither is valid; 400, there is a token but no id.
         """
         if self._keys and request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
-            # A key wins.
+            # If there is a key as well, the token is not looked at.
             if token is not None and _key_of(request) is None:
                 grant = self.check_token(
                     token.decode('latin-1'), request.conversation_id()
@@ -103,17 +103,17 @@ class ApiKeys:
         return self.owner(request)
 
     def owner_of_key(self, key: bytes) -> bytes | None:
-        """The owner that this API key stands for; None if it is none of ours."""
+        """Return the owner that this key stands for; None if the key is unknown."""
         digest = hashlib.sha256(key).digest()
         found = None
-        # Every key is compared, in constant time: how long it takes tells nothing.
+        # Every key is compared, and in constant time, so that the time tells nothing.
         for known in self._keys:
             if hmac.compare_digest(known.digest, digest):
                 found = known.owner
         return found
 
     def token(self, owner: bytes, conv_id: str, generation: str) -> str | None:
-        """A token to read this session with; None without keys."""
+        """Return a token that allows reading this stream; None if there are no keys."""
         for key in self._keys:
             if key.owner == owner:
                 head = _TOKEN.pack(int(time.time()) + TOKEN_S, int(generation, 16))
@@ -122,7 +122,7 @@ class ApiKeys:
         return None
 
     def check_token(self, token: str, conv_id: str) -> Grant | None:
-        """Return what the token is good for; None if nothing."""
+        """Return what the token allows; None if the token is not valid."""
         if len(token) > _MAX_TOKEN:
             return None
         try:
@@ -143,7 +143,7 @@ class ApiKeys:
 
 
 def _key_of(request: Request) -> bytes | None:
-    """Return the key that is sent as ``Authorization: Bearer KEY``; None without."""
+    """Return the key in ``Authorization: Bearer KEY``; None if there is none."""
     value = request.header(b'authorization')
     if value is None:
         return None

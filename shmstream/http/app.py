@@ -9,24 +9,25 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream import lifecycle
 from shmstream.asgi.stalled import Readers
+from shmstream.deploy import worker_life
+from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
+from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.generation import Generations
 from shmstream.http.health import HealthResource
-from shmstream.http.lookup import LookupResource
+from shmstream.http.lookup_route import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
 from shmstream.http.producing import Gateway
-from shmstream.http.request import FalconRequest
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -36,34 +37,38 @@ log = logging.getLogger('shmstream.http')
 
 
 class Lifespan:
-    """What is opened when a worker starts, and closed when it stops."""
+    """Opens what a worker needs when it starts, and closes it when it stops."""
 
     def __init__(
         self,
+        life: WorkerLife,
         streams: Streams,
         source: Source,
         drain: Drain,
     ) -> None:
+        self._life = life
         self._streams = streams
         self._source = source
         self._drain = drain
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
-        """Connect, so that no request has to."""
-        lifecycle.current.hear_signals()
+        """Connect to the supervisor, so that the first request need not."""
+        self._life.hear_signals()
         try:
             await asyncio.to_thread(self._streams.connect)
         except (ShmstreamError, OSError) as ex:
-            # Not a reason to fail: that would stop all of gunicorn. Requests try again.
+            # Go on all the same: a failed startup would stop all of gunicorn, and each
+            # request tries to connect again.
             log.error('%s', ex)
         await self._source.open()
         self._drain.start()
-        # What is there by now stays: no collection need go through it again.
+        # The objects that exist by now stay for ever, so the garbage collector need not
+        # look at them again.
         gc.collect()
         gc.freeze()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
-        """Let the generations run on, then leave."""
+        """Let the generations run to their end, then leave."""
         await self._drain.finish()
         await self._source.close()
         await asyncio.to_thread(self._streams.close)
@@ -75,21 +80,20 @@ def create_app(
     """Return the ASGI application. Opens nothing before its lifespan starts.
 
     Args:
-        settings: default: from the environment.
+        settings: by default those of the environment.
 
     Raises:
         SettingsError: a variable has a value that cannot be used.
     """
     settings = Settings.from_environment() if settings is None else settings
-    # Under gunicorn the hooks have started a supervisor; elsewhere nobody has.
-    life, config = lifecycle.current, settings.supervisor()
+    # Under gunicorn the hooks have started a supervisor. Under other servers the first
+    # process that attaches starts one.
+    life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     generations = Generations()
-    drain = Drain(
-        generations, lifecycle.current, settings.drain, lambda: streams.followers
-    )
-    lifespan = Lifespan(streams, source, drain)
+    drain = Drain(generations, life, settings.drain, lambda: streams.followers)
+    lifespan = Lifespan(life, streams, source, drain)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     middleware: list[Any] = [
@@ -100,7 +104,7 @@ def create_app(
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
         request_type=FalconRequest, middleware=middleware
     )
-    # Otherwise an upstream's answer without a type would be given one.
+    # Otherwise Falcon would give a type to an upstream's answer that has none.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
     error_handlers.install(app)
 
@@ -116,13 +120,13 @@ def create_app(
     gateway = Gateway(streams, source, settings, generations, keys, uploads)
     app.add_sink(gateway, '/')
     readers = Readers(settings.send_timeout)
-    return Service(Core(streams), keys, origins, readers, app)
+    return Service(Core(streams), keys, origins, readers, life.hear_word, app)
 
 
 def _source(settings: Settings) -> Source:
     if settings.upstream is None:
         return DemoModel(settings.demo_rate)
-    # aiohttp takes a while to import, and the demo does without it.
-    from shmstream.upstream.proxied import Upstream
+    # Imported here, because aiohttp takes long to import and the demo does not use it.
+    from shmstream.upstream.connections import Upstream
 
     return Upstream(settings)

@@ -1,14 +1,15 @@
-"""How a worker that has been told to leave comes to its end.
+"""Ends a worker's generations when the worker has been told to leave.
 
 ::
 
     told to leave (HUP, max_requests, TTOU, TERM, ...)
-      connections        are left to the other workers
-      readers            are let go at once, to resume elsewhere (``Consumer.follow``)
-      generations        run on, and with them the responses of the POSTs that began
-                         them, while the worker heart-beats
-        after the drain limit, or shortly before the master kills its workers if it is
-        stopping itself: aborted, in-band
+      new connections    go to the other workers
+      readers            are let go at once, and resume at another worker
+                         (``leave`` of ``Consumer.follow``)
+      generations        go on, as do the responses of the POSTs that began them; the
+                         worker tells its master that it is alive
+        after the drain limit, or, if the master itself is stopping, shortly before it
+        kills its workers: they are aborted, and readers are told (``stream_end``)
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import logging
 from collections.abc import Callable
 
 from shmstream.deploy import gunicorn_insides
+from shmstream.deploy.worker_life import WorkerLife
 from shmstream.http.generation import Generations
-from shmstream.lifecycle import Lifecycle
 
 log = logging.getLogger('shmstream.http')
 
@@ -27,23 +28,24 @@ _LOOK_S = 0.2
 _LEAVE_LOOK_S = 0.2
 _LAST_BYTES_S = 2.0
 _BEFORE_KILL = 0.8
-"""Of the graceful timeout: what is left is for the last bytes to get out."""
+"""The part of the graceful timeout after which generations are aborted. The rest of it
+is for sending the last bytes."""
 
 
 class Drain:
-    """Waits for a worker's generations once it leaves.
+    """Waits for the generations of a worker that leaves.
 
     Args:
-        generations: the worker's.
-        life: says when it leaves, and whether its master does too.
-        limit_s: seconds that they may run on.
-        followers: how many responses still read from streams.
+        generations: the worker's generations.
+        life: says when the worker leaves, and whether its master stops as well.
+        limit_s: seconds for which the generations may go on.
+        followers: returns how many responses still follow streams.
     """
 
     def __init__(
         self,
         generations: Generations,
-        life: Lifecycle,
+        life: WorkerLife,
         limit_s: float,
         followers: Callable[[], int],
     ) -> None:
@@ -54,19 +56,19 @@ class Drain:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look whether the worker leaves."""
+        """Begin to watch whether the worker leaves."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def finish(self) -> None:
-        """The worker's shutdown: return once nothing runs any more."""
+        """Wait until no generation runs any more; for the worker's shutdown."""
         if self._task is None:
             return
         if not self._life.leaving():
-            # A server that just stops, without a word to its worker.
+            # The server stops without having told the worker before.
             self._task.cancel()
             await self._generations.abort_all()
         await asyncio.wait([self._task])
-        # The streams have ended, and their last bytes are on the way out.
+        # The streams have ended. Wait while their last bytes are sent.
         for _ in range(int(_LAST_BYTES_S / _LOOK_S)):
             if not self._followers():
                 break
@@ -78,11 +80,11 @@ class Drain:
         gunicorn_insides.close_listeners(self._life.worker)
         loop = asyncio.get_running_loop()
         if len(self._generations):
-            log.info('leaving: %d streams run on', len(self._generations))
+            log.info('leaving: %d streams go on', len(self._generations))
         deadline = loop.time() + self._limit_s
         stopping = False
         while len(self._generations):
-            # gunicorn's worker does not heart-beat while it shuts down.
+            # gunicorn's worker does not do this itself while it shuts down.
             self._life.notify()
             now = loop.time()
             if not stopping and self._life.stopping():

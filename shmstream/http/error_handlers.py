@@ -1,4 +1,4 @@
-"""Falcon's error handlers: every error is answered in the core's shape."""
+"""Falcon's error handlers: they answer every error in the core's form."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ async def _handle_http(
 
 
 def install(app: falcon.asgi.App[Any, Any]) -> None:
-    """Have the application answer every error in this shape."""
+    """Have the application answer every error in the core's form."""
     app.add_error_handler(Exception, _handle)
     app.add_error_handler(falcon.HTTPError, _handle_http)

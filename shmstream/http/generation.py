@@ -1,20 +1,21 @@
-"""A generation: one answer on its way from upstream into a ring.
+"""A generation: the task that puts an upstream's answer into a stream.
 
-A task of its own, not part of the request that began it: the client may leave, the
-generation goes on. Only a cancel, a replacement, its policy (nobody listens), the end
-of its source or the end of its process stop it.
+The task does not belong to the request that began it: if the client leaves, the
+generation goes on. It ends when the upstream's answer or the process ends, when the
+stream is cancelled or replaced, and, if its policy says so, when nobody listens.
 
 ::
 
-    run():  create session (pending)
-              |  the request is whole (``ask``), the upstream answers
-              |-- streamed 2xx --> begin, answer = STREAM, chunks into the ring, finish
-              |-- other ---------> withdraw the session, answer = the upstream's own
-              |-- unreachable ---> withdraw the session, answer = 502 / 504
-              |-- no request ----> withdraw the session (``withdraw``)
-              '-- cancelled -----> answer = 400 "request cancelled"
+    create the stream (pending)
+      |  the request is whole (``ask``), the upstream answers
+      |-- streamed 2xx --> begin, answer with the stream, chunks into the ring, finish
+      |-- other ---------> withdraw the stream, answer with the upstream's own answer
+      |-- unreachable ---> withdraw the stream, answer with 502 or 504
+      |-- no request ----> withdraw the stream (``withdraw``)
+      '-- cancelled -----> answer with 400 "request cancelled"
 
-One that is begun for an answer which has turned out to be a stream has nothing to ask.
+A generation that begins with an answer, which has turned out to be a stream, asks
+nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import logging
 from collections.abc import Callable
 
 from shmstream.errors import ShmstreamError
+from shmstream.http.answer_writer import AnswerWriter
 from shmstream.http.own_client import OwnClient
 from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
@@ -35,40 +37,31 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
     is_stream,
 )
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.25
-"""How often a generation that may be cancelled looks for listeners."""
+"""How often a generation looks for listeners, if it ends without any."""
 
 _HANDOVER_S = 1.0
-"""The least that nobody may listen: between a POST's headers and its first read."""
-
-
-_TOLD = 4096
-"""Room in the ring for what tells the end, beside what is written: bytes at most."""
+"""The shortest time without a listener after which a generation ends. There is no
+listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
-
-_SLICE = 64 * 1024
-_SHARE = 4
-"""What is written at once, at most, and which part of the ring: it must not overtake
-this worker's own readers before their turn."""
 
 
 class Streamed:
     """The upstream's answer has become a stream.
 
     Attributes:
-        producer: its producer, for its segment; only the generation writes.
+        producer: the stream's producer. It is for reading the stream's segment: only
+            the generation writes.
         headers: the upstream's headers.
     """
 
@@ -82,9 +75,9 @@ class Generation:
 
     Args:
         streams: the deployment.
-        source: what answers.
-        conv_id: the id, valid.
-        owner: whose it is.
+        source: answers the request: the upstream, or the demo model.
+        conv_id: the conversation id, which is valid.
+        owner: the owner of the stream.
         on_disconnect: what to do when nobody listens.
         answered: a streamed 2xx answer that is there already, to be closed by this.
 
@@ -110,6 +103,7 @@ class Generation:
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
+        self._writer = AnswerWriter(streams, self.client)
         self._producer: Producer | None = None
         self._request: UpstreamRequest | None = None
         self._asked: asyncio.Future[None] = self._loop.create_future()
@@ -148,13 +142,13 @@ class Generation:
         self._answer.add_done_callback(lambda _: action() if self.failed else None)
 
     async def answer(self) -> Streamed | Answer:
-        """Wait for what there is to answer; whoever gets an ``Answer`` closes it.
+        """Wait for the answer to the POST. The caller has to close an ``Answer``.
 
-        Cancelling the wait leaves the generation running.
+        If the wait is cancelled, the generation goes on.
 
         Raises:
             Problem: the error to answer with.
-            NoRoom, SupervisorUnavailable: no session could be made.
+            NoRoom, SupervisorUnavailable: no stream could be made.
         """
         try:
             return await asyncio.shield(self._answer)
@@ -169,8 +163,8 @@ class Generation:
             self._attended = False
 
     async def abort(self, why: str) -> None:
-        """End it now, in-band; for a worker that cannot wait any longer."""
-        # Nobody cancelled the request: who still waits for its answer may ask again.
+        """Abort the stream, for a worker that cannot wait any longer."""
+        # Not "request cancelled": nobody cancelled it, and the client may ask again.
         self._fail(Problem(503, _LEAVING, 2))
         if self._producer is not None:
             self._producer.abort(why)
@@ -181,7 +175,7 @@ class Generation:
         try:
             await self._generate()
         except asyncio.CancelledError:
-            # Ours: a cancel of the stream, or the worker's end.
+            # The stream was cancelled, or the worker ends.
             self._let_go_of_body()
             self._fail(Problem(400, 'request cancelled'))
         except Exception as ex:
@@ -189,15 +183,17 @@ class Generation:
             self._fail(ex)
 
     def _let_go_of_body(self) -> None:
-        # The traceback would keep what the upstream has not taken. An answer that came
-        # before all of it was sent is another matter: the rest goes on.
+        # The exception's traceback would keep the part of the request body that the
+        # upstream has not taken. Not called if an answer comes before the whole body is
+        # sent: then the rest is still sent.
         if self._request is not None and isinstance(self._request.body, Upload):
             self._request.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            # Its client may have left: that nobody asks for it is no mistake.
+            # Retrieve the exception: if the client has left, nobody else does, and
+            # asyncio would log that as a mistake.
             self._answer.exception()
         elif not isinstance(error, Problem):
             log.error('generation failed', exc_info=error)
@@ -220,7 +216,7 @@ class Generation:
             stack.callback(answer.close)
             producer.begin(header(answer.headers, 'content-type'))
             self._answer.set_result(Streamed(producer, answer.headers))
-            await self._pump(producer, answer)
+            await self._writer.write(producer, answer)
 
     async def _ask_upstream(self, producer: Producer) -> Answer:
         await self._asked
@@ -238,46 +234,6 @@ class Generation:
             await self._discard(producer)
             raise Problem(502, str(ex)) from ex
 
-    async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
-        fresh = 0
-        try:
-            async for chunk in answer.chunks():
-                for at in range(0, len(chunk), most):
-                    part = chunk[at : at + most]
-                    if fresh + len(part) > most:
-                        # Also between chunks: those that are there already come
-                        # without a turn of the loop.
-                        await self._have_delivered(hub, most)
-                        fresh = 0
-                    await producer.drain()
-                    if not producer.write(part):
-                        return
-                    fresh += len(part)
-        except UpstreamBroken as ex:
-            log.warning('stream %s: %s', producer.generation, ex)
-            producer.abort(str(ex))
-        else:
-            producer.finish()
-
-    async def _have_delivered(self, hub: LoopHub, size: int) -> None:
-        """Let this loop's readers have what has been written.
-
-        A turn, not a wait for anybody: who cannot take it by then is overtaken. But for
-        the POST's own client, which is waited for (``own_client``).
-
-        Args:
-            hub: the loop's.
-            size: bytes that are written next, at the most.
-        """
-        hub.look()
-        await asyncio.sleep(0)
-        if self._producer is not None:
-            segment = self._producer.segment
-            told = min(_TOLD, segment.reader.capacity // 8)
-            await self.client.room(segment, size + told)
-
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
             await self._discard(producer)
@@ -290,10 +246,11 @@ class Generation:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Leave no session behind, but what had its id before, if that has ended."""
+        """Remove the stream; what had its id before, and has ended, is found again."""
         producer.ignore_cancel()
         try:
-            # Evicted before it ends: who waits for it must not take it for an answer.
+            # The stream is evicted before it ends: otherwise a reader that waits for it
+            # to begin would take its end for an answer.
             await asyncio.to_thread(
                 self._streams.withdraw,
                 self._conv_id,
@@ -301,7 +258,7 @@ class Generation:
                 owner=self._owner,
             )
         except ShmstreamError as ex:
-            log.warning('stream %s is left: %s', producer.generation, ex)
+            log.warning('stream %s is not removed: %s', producer.generation, ex)
         finally:
             producer.cancel()
 
@@ -310,7 +267,8 @@ class Generation:
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        # Now, not when the task has unwound: followers wait for the final state.
+        # The stream ends here and not when the task has ended, because followers wait
+        # for the final state.
         if self._producer is not None:
             self._producer.finish()
         self.task.cancel()
@@ -341,17 +299,17 @@ class Generations:
         return len(self._running)
 
     def add(self, generation: Generation) -> Generation:
-        """Keep it until it ends."""
+        """Keep a generation until it ends, and return it."""
         self._running.add(generation)
         generation.task.add_done_callback(lambda _: self._running.discard(generation))
         return generation
 
     async def wait(self, wait_s: float) -> None:
-        """Wait until all have ended, or for so many seconds."""
+        """Wait until all generations have ended, at most ``wait_s`` seconds."""
         if self._running:
             await asyncio.wait([g.task for g in self._running], timeout=wait_s)
 
     async def abort_all(self) -> None:
-        """Abort, in-band, what still runs."""
+        """Abort all generations that still run."""
         for generation in list(self._running):
             await generation.abort('the producing worker has shut down')

@@ -1,4 +1,4 @@
-"""``GET /healthz``: is this worker of use?"""
+"""``GET /healthz``: can this worker serve requests?"""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shmstream.streams import Streams
 
 
 class HealthResource:
-    """200 while the worker serves and has a supervisor, else 503."""
+    """Answers 200 while the worker serves and has a supervisor, else 503."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Say how worker, supervisor and room are."""
+        """Report the state of the worker, the supervisor and the room left."""
         health: dict[str, Any] = {'status': 'ok', 'worker': {'pid': os.getpid()}}
         try:
             status = await asyncio.to_thread(self._streams.status)

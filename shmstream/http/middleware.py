@@ -1,4 +1,4 @@
-"""Falcon's middleware: what is checked before a request is routed."""
+"""Falcon's middleware: it checks a request before Falcon routes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream.http import request
+from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.origins import Origins
 from shmstream.http.replies import put
@@ -15,12 +15,14 @@ from shmstream.serving.request import Request
 
 
 def _asked(req: falcon.asgi.Request) -> Request:
-    """Return the request as keys and origins look at it."""
-    return Request(req.method, request.raw_path(req), headers=req.scope['headers'])
+    """Return the request in the form that keys and origins check."""
+    return Request(
+        req.method, falcon_request.raw_path(req), headers=req.scope['headers']
+    )
 
 
 class KeysMiddleware:
-    """Finds out whose a request is: leaves it in ``req.context.owner``."""
+    """Sets ``req.context.owner`` to the owner of a request."""
 
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
@@ -28,7 +30,7 @@ class KeysMiddleware:
     async def process_request(
         self, req: falcon.asgi.Request, _resp: falcon.asgi.Response
     ) -> None:
-        """Find out, or refuse it."""
+        """Set the owner, or refuse the request."""
         if req.path == '/healthz':
             req.context.owner = NOBODY
         else:
@@ -36,7 +38,7 @@ class KeysMiddleware:
 
 
 class OriginsMiddleware:
-    """Lets pages of other origins use the service, if they are named."""
+    """Lets pages of the named origins use the service."""
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
@@ -44,8 +46,8 @@ class OriginsMiddleware:
     async def process_request(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        """Answer a preflight request: it comes without a key."""
-        request.check_target(req)
+        """Answer a preflight request here, because it has no key."""
+        falcon_request.check_target(req)
         if req.method == 'OPTIONS':
             preflight = self._origins.preflight(_asked(req))
             if preflight is not None:
@@ -59,6 +61,6 @@ class OriginsMiddleware:
         _resource: Any,
         _succeeded: bool,
     ) -> None:
-        """Say whether the page that asked may see the answer."""
+        """Add the headers that say whether the page may see the answer."""
         for name, value in self._origins.headers(_asked(req)):
             resp.append_header(name.decode(), value.decode('latin-1'))

@@ -1,7 +1,7 @@
 """``/_shmstream/openapi.json``: the service's own routes, for tools and fuzzers.
 
-What is passed upstream is the upstream's to describe; of it there is only the POST that
-begins a stream.
+The upstream has to describe its own routes. Only one of them is described here, the
+POST that begins a stream.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _ERRORS = {
     413: 'too large',
     414: 'the request line is too long',
     502: 'the upstream cannot be reached',
-    503: 'not now: come again after Retry-After seconds',
+    503: 'not possible now: retry after Retry-After seconds',
     504: 'the upstream did not answer in time',
 }
 
@@ -119,7 +119,7 @@ def _stream(where: dict[str, Any]) -> dict[str, Any]:
             },
         },
         'delete': {
-            'summary': 'Stop it, wherever it runs',
+            'summary': 'Stop the stream, wherever its producer runs',
             'parameters': [where, _GENERATION],
             'responses': _answers({'204': _answer('done')}, 400, 401, 414, 503),
         },
@@ -131,8 +131,9 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe() -> dict[str, Any]:
-    """Return the description, OpenAPI 3.1."""
+    """Return the description, in the form of OpenAPI 3.1."""
     sessions = {'type': 'array', 'items': _SESSION}
+    found = _answer('the streams', **{'application/json': sessions})
     ids = {'type': 'array', 'items': _STRING, 'maxItems': 10_000}
     lookup = {
         'type': 'object',
@@ -167,15 +168,12 @@ def describe() -> dict[str, Any]:
                 'post': {
                     'summary': 'Which of these conversations have a stream',
                     'requestBody': _body(lookup),
-                    'responses': _answers(
-                        {'200': _answer('them', **{'application/json': sessions})},
-                        *(400, 401, 408, 413, 503),
-                    ),
+                    'responses': _answers({'200': found}, 400, 401, 408, 413, 503),
                 }
             },
             '/v1/chat/completions': {
                 'post': {
-                    'summary': 'Begin an answer; with an id it can be resumed',
+                    'summary': 'Begin an answer, which can be resumed if it has an id',
                     'parameters': [conversation],
                     'requestBody': _body(chat),
                     'responses': _answers(
@@ -185,7 +183,7 @@ def describe() -> dict[str, Any]:
             },
             '/healthz': {
                 'get': {
-                    'summary': 'Is this worker of use?',
+                    'summary': 'Can this worker serve requests?',
                     'responses': {
                         status: _answer(what, **{'application/json': {}})
                         for status, what in (('200', 'yes'), ('503', 'no'))
@@ -203,6 +201,6 @@ class OpenApiResource:
         self._json = json.dumps(describe()).encode()
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """The description, as JSON."""
+        """Answer with the description, as JSON."""
         resp.content_type = JSON
         resp.data = self._json

@@ -27,7 +27,7 @@ class Origins:
         self.named = frozenset(origin.encode() for origin in origins)
 
     def preflight(self, request: Request) -> Reply | None:
-        """Return the reply to a preflight request; None if it is none."""
+        """Return the reply to a preflight request; None if the request is not one."""
         if request.header(b'access-control-request-method') is None:
             return None
         headers: list[Header] = []
@@ -40,7 +40,7 @@ class Origins:
         return Reply(204, headers, b'')
 
     def headers(self, request: Request) -> list[Header]:
-        """Return the headers that say whether the page that asked may see a reply."""
+        """Return the headers that say whether the requesting page may see a reply."""
         if not self.named:
             return []
         headers = [(b'vary', b'Origin')]

@@ -1,4 +1,4 @@
-"""The page that starts, loses, resumes and stops a stream."""
+"""The demonstration page, which starts, loses, resumes and stops a stream."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import falcon.asgi
 
 
 class PageResource:
-    """``/_shmstream/``, and ``/`` when there is no upstream that has a page there."""
+    """``/_shmstream/``; also ``/`` if no upstream is configured, whose page that is."""
 
     def __init__(self) -> None:
         self._html = files('shmstream.http').joinpath('page.html').read_bytes()
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """The page: one file, no build step, nothing from elsewhere."""
+        """Answer with the page: one file, without build step or other resources."""
         resp.content_type = 'text/html; charset=utf-8'
         resp.set_headers(
             {

@@ -1,4 +1,4 @@
-"""Everything that is not ours goes upstream; what is streamed becomes a session."""
+"""Passes requests upstream. A streamed answer to a POST with an id becomes a stream."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from shmstream.asgi.stalled import Reader
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
-from shmstream.http import request
+from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.conversation import Conversation
 from shmstream.http.generation import Generation, Generations, Streamed
 from shmstream.http.own_client import OwnClient
 from shmstream.http.replies import add_headers
-from shmstream.http.sent_body import SentBody
-from shmstream.http.uploads import Upload, Uploads
+from shmstream.http.streamed_response import StreamedResponse
+from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.serving.headers import described, location
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
@@ -37,18 +37,15 @@ from shmstream.upstream.source import (
     is_stream,
 )
 
-MAX_BODY = 64 << 20
-"""Of a POST that becomes a session: what the upstream has not taken is held."""
-
 _OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
-"""Not sent upstream: a llama.cpp behind us would keep a session of its own, and go on
-generating after we have hung up."""
+"""Headers that are not sent upstream: with them llama.cpp would keep a session of its
+own, and go on generating after the service has hung up."""
 
-_SET_BY_US = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
+_SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
 
 
 class UpstreamBody:
-    """An upstream's answer as a response body, passed through as it comes."""
+    """An upstream's answer as the body of a response, passed on as it arrives."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -61,16 +58,16 @@ class UpstreamBody:
         try:
             return await self._chunks.__anext__()
         except UpstreamBroken as ex:
-            # As in ``asgi.writer``: the client must not take it for a whole answer.
+            # Cut the response, as ``asgi.writer`` does: the answer is not whole.
             raise asyncio.CancelledError from ex
 
     async def close(self) -> None:
-        """Hang up on the upstream unless it has been read to its end."""
+        """Hang up on the upstream if the answer was not read to its end."""
         self._answer.close()
 
 
 class Nothing:
-    """An empty body that Falcon does not measure."""
+    """An empty body to which Falcon adds no ``content-length``."""
 
     def __aiter__(self) -> Self:
         return self
@@ -84,11 +81,11 @@ class Gateway:
 
     Args:
         streams: the deployment.
-        source: what answers.
-        settings: for what happens to a stream that nobody listens to.
-        generations: where the ones that begin here are kept.
-        keys: for the tokens of the sessions that are made.
-        uploads: bounds the bodies that are held.
+        source: answers the requests: the upstream, or the demo model.
+        settings: say what happens to a stream that nobody listens to.
+        generations: the worker's generations, to which new ones are added.
+        keys: make the tokens for new streams.
+        uploads: bounds the request bodies that are held in memory.
     """
 
     def __init__(
@@ -115,9 +112,9 @@ class Gateway:
         ws: object = None,
         **_: Any,
     ) -> None:
-        """Answer the request with the upstream's answer."""
+        """Answer the request with the upstream's answer, or with a stream of it."""
         if resp is None:
-            # A WebSocket (``ws``): Falcon refuses what has not been accepted.
+            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it.
             return
         if req.method == 'POST':
             conversation = Conversation(req, self._id_from)
@@ -213,24 +210,26 @@ class Gateway:
         owner: bytes = req.context.owner
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
-            resp, [h for h in answer.headers if h[0].lower() not in _SET_BY_US]
+            resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
-        resp.set_header('Location', location(request.STREAM_PATH, consumer.conv_id))
+        resp.set_header(
+            'Location', location(falcon_request.STREAM_PATH, consumer.conv_id)
+        )
         token = self._keys.token(owner, consumer.conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
-        # It goes on to its end when the worker leaves: the client may be one that
-        # knows nothing of resuming.
-        request.reads(req, consumer)
-        follower, reader = consumer.follow(0), request.reader_of(req)
+        # The follower has no ``leave``, so this response goes on to its end even if the
+        # worker leaves: its client may not know how to resume.
+        falcon_request.reads(req, consumer)
+        follower, reader = consumer.follow(0), falcon_request.reader_of(req)
         client.reads(follower, reader)
         resp.stream = _own_response(reader, follower, client)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
         headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
-        # Our own keys are not for the upstream to see.
+        # The upstream must not see the service's own keys.
         drop = _OWN_HEADERS | ({'authorization'} if self._keys.restricted else set())
         return [(n, v) for n, v in headers if n not in drop]
 
@@ -244,7 +243,9 @@ class Gateway:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
 
 
-def _own_response(reader: Reader, follower: Follower, client: OwnClient) -> SentBody:
+def _own_response(
+    reader: Reader, follower: Follower, client: OwnClient
+) -> StreamedResponse:
     """Return the body of a POST's own response.
 
     Args:
@@ -260,11 +261,11 @@ def _own_response(reader: Reader, follower: Follower, client: OwnClient) -> Sent
         client.left()
         follower.close()
 
-    return SentBody(sending, close)
+    return StreamedResponse(sending, close)
 
 
 def _text(value: bytes) -> str:
-    # The client encodes what we give it as UTF-8.
+    # aiohttp encodes header values as UTF-8.
     try:
         return value.decode('utf-8')
     except UnicodeDecodeError:
@@ -273,7 +274,7 @@ def _text(value: bytes) -> str:
 
 def _target(req: falcon.asgi.Request) -> str:
     query: bytes = req.scope.get('query_string', b'')
-    target = request.raw_path(req) + (b'?' + query if query else b'')
+    target = falcon_request.raw_path(req) + (b'?' + query if query else b'')
     return target.decode('latin-1')
 
 
@@ -288,7 +289,7 @@ async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
     async for chunk in req.stream:
         yield chunk
     if getattr(req, 'gone', False):
-        # The upstream must not take what it has for all there is.
+        # The upstream must not take the part that it has for the whole body.
         raise ConnectionResetError('the client left within its request')
 
 
@@ -298,7 +299,7 @@ def _hand_on(
     resp.status = answer.status
     _copy_headers(resp, answer.headers)
     if req.method == 'HEAD' or answer.status in (204, 304):
-        # Falcon does not touch the body of such an answer, nor closes it.
+        # Falcon neither reads nor closes the body of such an answer.
         answer.close()
         resp.stream = Nothing()
     else:
@@ -307,7 +308,7 @@ def _hand_on(
 
 def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
     for name, value in headers:
-        # Which other origins may use the service is ours to say, not the upstream's: a
-        # llama.cpp behind us would let in every page that the user has open.
+        # The service decides which other origins may use it, not the upstream: a
+        # llama.cpp would allow every page that the user has open.
         if not name.lower().startswith('access-control-'):
             resp.append_header(name, value)

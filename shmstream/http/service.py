@@ -1,9 +1,9 @@
 """The service: the serving core answers for streams, Falcon for everything else.
 
-A framework's request, routing, middleware and response would be most of what a small
-answer costs (``python -m bench replay``). A stream, which is asked for most, needs none
-of them: whose request it is, and which origins may see the reply, is decided by the
-same objects that Falcon's middleware asks (``ApiKeys``, ``Origins``).
+Most requests are for streams, and they bypass Falcon, because its request, routing,
+middleware and response would be most of the cost of a small answer
+(``python -m bench replay``). Both sides use the same ``ApiKeys`` and ``Origins`` to
+decide who owns a request and which origins may see the reply.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import falcon.asgi
 
 from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
-from shmstream.asgi.other_servers import exchange
+from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
 from shmstream.http.origins import Origins
-from shmstream.http.request import READER, STREAM_PATH, FalconRequest
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Verdict
 from shmstream.serving.request import Request
 
@@ -29,14 +29,15 @@ class Service:
     """An ASGI application.
 
     Attributes:
-        falcon: answers everything else; routes of one's own are added to it.
+        falcon: answers everything else; you may add routes of your own to it.
 
     Args:
-        core: answers for streams.
-        keys: say whose a request is.
-        origins: say which pages may use the service.
-        readers: where the responses under way are kept.
-        app: Falcon, which answers everything else.
+        core: answers requests for streams.
+        keys: decide who owns a request.
+        origins: decide which pages may use the service.
+        readers: watches the responses under way.
+        listen: is called with a function to await until the server stops.
+        app: the Falcon application that answers everything else.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Service:
         keys: ApiKeys,
         origins: Origins,
         readers: Readers,
+        listen: Listen,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
     ) -> None:
         self._keys = keys
@@ -52,12 +54,15 @@ class Service:
         more = origins.headers if origins.named else None
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
+        self._listen = listen
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer."""
+        """Answer the request."""
         if scope['type'] == 'http':
-            await exchange(self._answer, self._readers, scope, receive, send)
+            await exchange(
+                self._answer, self._readers, scope, receive, send, self._listen
+            )
         else:
             await self.falcon(scope, receive, send)
 
@@ -70,7 +75,7 @@ class Service:
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':
-            # A preflight comes without a key.
+            # A preflight request has no key.
             preflight = self._origins.preflight(request)
             if preflight is not None:
                 return preflight

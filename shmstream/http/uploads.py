@@ -1,18 +1,21 @@
-"""Request bodies that are held: no longer than needed, and bounded in sum.
+"""Request bodies that are held in memory: as briefly as possible, and bounded in sum.
 
-What becomes a session is read whole before the upstream is asked, so that a client that
-leaves within its request begins nothing. From then on the body goes out piece by piece,
-and each piece is let go of as it goes: while the answer is generated nothing is left.
+The body of a POST that begins a stream is read whole before the upstream is asked, so
+that a client that leaves during its request begins no stream. Then the body is sent
+upstream piece by piece, and each piece is dropped when it is sent. So while the answer
+is generated, nothing of the body is left in memory.
 
-What has come counts, not what is announced: to hold others up a client has to send it.
-What is announced and would not fit beside that is refused before it is read; what turns
-out not to fit, in the middle. And it has to go on sending, or its room is taken back::
+The bytes that have arrived count against the bound, not the announced length, so that a
+client cannot take up room without sending. A body is refused before it is read if its
+announced length does not fit, and in the middle if it turns out not to fit. A client
+must also keep sending, or its body is dropped::
 
-    time that a body has left      at first and at most    the send timeout
-                                   for each 16 KiB come    a second more
+    time that a body has left      at first and at most      the send timeout
+                                   for each 16 KiB received  a second more
 
-Where there are several owners, none of them holds more than its share: as with sessions
-and memory (``supervisor.shares``), what one of them does keeps nobody else's out.
+If there are several owners, none of them can hold more than its share, so that no owner
+can keep out the bodies of another. ``supervisor.shares`` does the same for streams and
+memory.
 """
 
 from __future__ import annotations
@@ -28,23 +31,27 @@ import falcon.asgi
 from shmstream.asgi.stalled import looks_in
 from shmstream.serving.problems import Problem
 
+MAX_BODY = 64 << 20
+"""The largest body of a POST that begins a stream, because such a body is held in
+memory until the upstream has taken it."""
+
 _RETRY_S = 5
 
 _PIECE = 64 * 1024
-"""Smaller ones are put together: a client may send a chunk for each byte."""
+"""Smaller pieces are joined, because a client may send one byte per chunk."""
 
 LEAST_RATE = 16 * 1024
-"""Bytes a second below which a body that has had its time is not waited for."""
+"""Bytes per second. A body that comes more slowly than this runs out of time."""
 
 
 class Pace:
-    """The time that a body has left. Entered around the reading of it.
+    """The time that a body has left. Enter it around the reading of the body.
 
-    Looks are counted, not seconds: whoever was suspended meanwhile, the client or we,
-    has all of them left.
+    Time is counted in looks, not read from a clock: if the client or this process is
+    suspended, the client loses none of its time.
 
     Args:
-        timeout_s: what it has at first, and at most.
+        timeout_s: seconds that a body has at first, and at most.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -52,13 +59,13 @@ class Pace:
         self._look_s = timeout_s / looks_in(timeout_s)
 
     def came(self, size: int) -> None:
-        """So many bytes have come."""
+        """Add the time for so many bytes, which have arrived."""
         self._left_s = min(self._left_s + size / LEAST_RATE, self._timeout_s)
 
     def look(self) -> bool:
-        """A look's time has passed; returns whether there is any left."""
+        """Subtract the time between two looks; return whether any is left."""
         self._left_s -= self._look_s
-        # What sums of fractions miss by is no time.
+        # A hundredth of a look is a rounding error, and counts as no time.
         return self._left_s > self._look_s / 100
 
     async def __aenter__(self) -> Self:
@@ -80,16 +87,16 @@ class Pace:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Raises ``TimeoutError`` if no time was left."""
+        """Raise ``TimeoutError`` if no time was left."""
         self._timer.cancel()
         await self._bound.__aexit__(kind, error, traceback)
 
 
 class Upload:
-    """One body, whole; iterating over it takes it away. Made by ``Uploads.read``.
+    """One whole body. Iterating over it removes its pieces. Made by ``Uploads.read``.
 
     Attributes:
-        size: bytes that it had when it was read.
+        size: the bytes of the whole body, removed ones included.
     """
 
     def __init__(self, uploads: Uploads, owner: bytes) -> None:
@@ -101,7 +108,7 @@ class Upload:
         self.size = 0
 
     def add(self, piece: bytes) -> None:
-        """Keep one more piece. Raises ``Problem`` as ``Uploads.read``."""
+        """Add a piece. Raises ``Problem`` as ``Uploads.read``."""
         self._uploads.hold(self._owner, len(piece))
         self._held += len(piece)
         self.size += len(piece)
@@ -117,13 +124,13 @@ class Upload:
         self._last = bytearray()
 
     def whole(self) -> bytes:
-        """Take all of it."""
+        """Return the whole body, and remove it from here."""
         whole = b''.join((*self._pieces, self._last))
         self.close()
         return whole
 
     def close(self) -> None:
-        """Let go of what is left. Idempotent, and done when it is dropped."""
+        """Drop the pieces that are left. Idempotent; also done at deletion."""
         self._pieces.clear()
         self._last = bytearray()
         self._uploads.let_go(self._owner, self._held)
@@ -150,9 +157,10 @@ class Uploads:
     """The bodies that this worker holds.
 
     Args:
-        limit: bytes, of all together.
-        share: the part of it that one owner's may take; None: there is only one.
-        timeout_s: the time that a body has before it has to have come at a rate.
+        limit: bytes of all bodies together.
+        share: the part of ``limit`` that one owner may take; None: there is only one
+            owner.
+        timeout_s: seconds that a body has at first; see ``Pace``.
     """
 
     def __init__(self, limit: int, share: float | None, timeout_s: float) -> None:
@@ -163,14 +171,14 @@ class Uploads:
         self._held_of: Counter[bytes] = Counter()
 
     def check(self, owner: bytes, size: int) -> None:
-        """See that so many more bytes would fit now. Raises ``Problem`` as ``read``."""
+        """Raise ``Problem`` as ``read`` if so many more bytes do not fit now."""
         if self._held_of[owner] + size > self._share or self._held + size > self._limit:
             raise Problem(
                 503, 'Too many request bodies are under way, retry later', _RETRY_S
             )
 
     def hold(self, owner: bytes, size: int) -> None:
-        """Count so many more bytes. Raises ``Problem`` as ``read``; then none is."""
+        """Count so many more bytes. Raises ``Problem`` as ``read``, and counts none."""
         self.check(owner, size)
         self._held += size
         self._held_of[owner] += size
@@ -194,9 +202,9 @@ class Uploads:
             look: shown each piece as it comes.
 
         Raises:
-            Problem: 413, it has more than ``most`` bytes, or than could ever be held of
-                its owner; 400, it ended early; 408, it comes too slowly; 503, too much
-                is held already.
+            Problem: 413, the body has more than ``most`` bytes, or more than its owner
+                may ever hold; 400, it ended early; 408, it comes too slowly; 503, there
+                is no room for it now.
         """
         owner: bytes = req.context.owner
         most = min(most, self._share)
@@ -221,7 +229,7 @@ class Uploads:
             ):
                 raise Problem(400, 'The body ended early')
         except BaseException as ex:
-            # The traceback may keep it for longer than the request lasts.
+            # The traceback may keep the body for longer than the request lasts.
             upload.close()
             if isinstance(ex, TimeoutError):
                 raise Problem(408, 'The body comes too slowly') from None

@@ -4,17 +4,18 @@
 
     supervisor.lock     flock held by the live supervisor
     supervisor.sock     its control socket
-    supervisor.json     its settings, for whoever has to start its successor
+    supervisor.json     its settings, for the process that starts its successor
     workers             the worker table (``worker_table``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
-    sessions/.gone-*    one that is none any more, and that somebody may still map
-    sessions/.kept-*    one that has ended, until the pending one of its id has begun
+    sessions/.gone-*    a segment that is no session any more, but may still be mapped
+    sessions/.kept-*    an ended session, until the pending one of its id has begun
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
-``rename`` over it, evicting is ``unlink``, listing is ``scandir``. What is evicted or
-replaced while it is mapped is put aside, and counted until it is not (``gone``).
+``rename`` over it, evicting is ``unlink``, listing is ``scandir``. A segment that is
+evicted or replaced while somebody maps it is renamed to ``.gone-*``, and its memory is
+counted until nobody maps it (``supervisor.gone``).
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ NEW_PREFIX = '.new-'
 GONE_PREFIX = '.gone-'
 KEPT_PREFIX = '.kept-'
 MAX_SOCKET_PATH = 107
-"""sockaddr_un.sun_path holds 108 bytes, the last one a zero."""
+"""Bytes: sockaddr_un.sun_path holds 108, and the last one is a zero."""
 
 
 def default_directory(user: int | None = None) -> Path:
-    """Return the directory of a user's only deployment, by default this user's."""
+    """Return the default runtime directory of a user; None: of this user."""
     return Path(f'/dev/shm/shmstream-{os.geteuid() if user is None else user}')
 
 
 def parse_directory(text: str) -> Path:
-    """Read what names a runtime directory; raises ``ValueError``.
+    """Return the path of a runtime directory; raises ``ValueError`` if it is relative.
 
-    A relative one would be another for each process that has another working directory.
+    Processes with different working directories would take a relative path for
+    different directories.
     """
     path = Path(text)
     if not path.is_absolute():
@@ -54,7 +56,7 @@ def directory_from_environment() -> Path:
     """Return ``$SHMSTREAM_DIR``, or the default if it is unset or blank.
 
     Raises:
-        SettingsError: it is not an absolute path.
+        SettingsError: ``$SHMSTREAM_DIR`` is not an absolute path.
     """
     text = os.environ.get('SHMSTREAM_DIR', '').strip()
     try:
@@ -68,13 +70,13 @@ log = logging.getLogger('shmstream')
 
 @dataclass(frozen=True)
 class RuntimeDirectory:
-    """The paths inside one runtime directory. Making one touches nothing."""
+    """The paths inside one runtime directory. Making the object touches no file."""
 
     path: Path
 
     @property
     def lock(self) -> Path:
-        """File whose flock decides which supervisor lives."""
+        """The file whose ``flock`` the live supervisor holds."""
         return self.path / 'supervisor.lock'
 
     @property
@@ -84,7 +86,7 @@ class RuntimeDirectory:
 
     @property
     def settings(self) -> Path:
-        """What a successor of the supervisor has to be started with."""
+        """The settings that a successor of the supervisor is started with."""
         return self.path / 'supervisor.json'
 
     @property
@@ -98,11 +100,11 @@ class RuntimeDirectory:
         return self.path / 'sessions'
 
     def segment(self, digest: str) -> Path:
-        """Return where the session with this digest is, if it is."""
+        """Return the path of the session with this digest, whether or not it exists."""
         return self.sessions / digest
 
     def gone(self, generation: str) -> Path:
-        """Return where the file of this generation is once it is no session."""
+        """Return the path of this generation's segment once it is no session."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
 
     def kept(self, generation: str) -> Path:
@@ -111,11 +113,12 @@ class RuntimeDirectory:
 
     @property
     def made(self) -> bool:
-        """Whether ``make`` made it, and nobody who keeps it for us.
+        """Whether ``make`` made the directory, and not the operator.
 
-        The directory itself says so, by its sticky bit, which changes nothing where
-        only its owner may write. Two supervisors may begin at once, or one while the
-        other ends: what one of them has made the other has to remove.
+        The directory's sticky bit says so; the bit has no other effect, because only
+        the owner may write there. It is kept on the directory because two supervisors
+        may begin at once, or one while the other ends, and then one of them has to
+        remove what the other made.
         """
         try:
             return bool(os.lstat(self.path).st_mode & stat.S_ISVTX)
@@ -123,17 +126,17 @@ class RuntimeDirectory:
             return False
 
     def create(self) -> None:
-        """Make the directory and its folder of sessions; otherwise as ``make``."""
+        """Make the directory and its folder of sessions; raises as ``make``."""
         self.make()
         self.sessions.mkdir(mode=0o700, exist_ok=True)
         _check_private(self.sessions)
 
     def make(self) -> None:
-        """Make the directory, private, unless it is there.
+        """Make the directory, private to this user, unless it exists.
 
         Raises:
-            DirectoryRefused: something is there that is not a directory, not this
-                user's, or open to others; or the path is too long for a socket.
+            DirectoryRefused: the path exists and is not a directory, not this user's,
+                or open to others; or it is too long for a socket, or cannot be made.
         """
         self.check_place()
         try:
@@ -147,11 +150,11 @@ class RuntimeDirectory:
         self.check()
 
     def check_place(self, user: int | None = None) -> None:
-        """Raise ``DirectoryRefused`` if ``create`` would; makes nothing.
+        """Raise ``DirectoryRefused`` if ``create`` would raise it; makes nothing.
 
         Args:
-            user: who is to have it, default this user. Whether another may make it is
-                found out when that user does.
+            user: the future owner of the directory; None: this user. Whether another
+                user may make it shows only when that user tries.
         """
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise DirectoryRefused(
@@ -164,13 +167,17 @@ class RuntimeDirectory:
             raise DirectoryRefused(f'user {os.geteuid()} cannot make {self.path}')
 
     def check(self, user: int | None = None) -> None:
-        """Raise ``DirectoryRefused`` unless it is there and private to the user."""
+        """Raise ``DirectoryRefused`` unless the directory exists, private to the user.
+
+        Args:
+            user: the owner that it must have; None: this user.
+        """
         _check_private(self.path, user)
 
 
 def _check_private(path: Path, user: int | None = None) -> None:
     user = os.geteuid() if user is None else user
-    # lstat: a link that someone planted in /dev/shm must not lead us elsewhere.
+    # lstat, because another user may have planted a link in /dev/shm.
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -186,7 +193,7 @@ def _check_private(path: Path, user: int | None = None) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove what does not belong there; say so if it cannot be."""
+    """Remove a file or an empty folder; log a warning if that fails."""
     try:
         if path.is_dir() and not path.is_symlink():
             os.rmdir(path)

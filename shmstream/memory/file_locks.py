@@ -1,9 +1,9 @@
 """Locks on bytes of a file that belong to an open file description (``F_OFD_SETLK``).
 
-They are gone when the last descriptor or mapping that keeps the description is, however
-its process has ended, in forked children too: what a lock says is the kernel's word.
-Nobody ever waits for one. What is written at these bytes has nothing to do with them,
-and they know nothing of ``flock``, which the same file may have as well.
+The kernel drops such a lock when the last descriptor or mapping of the description is
+gone, forked children's included, however the processes ended. So a lock never outlives
+its holder. Nobody ever waits for one. The contents of the locked bytes do not matter,
+and a ``flock`` on the same file is independent of these locks.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ _FLOCK: Final = struct.Struct('hhqqi4x')
 
 
 def lock_alone(fd: int, start: int = 0, count: int = 1) -> None:
-    """Lock these bytes for this description alone.
+    """Lock these bytes exclusively for this description.
 
     Raises:
-        OSError: ``BlockingIOError`` if another description has locked one of them.
+        BlockingIOError: another description has locked one of the bytes.
+        OSError: as ``fcntl``.
     """
     _set(fd, fcntl.F_WRLCK, start, count)
 
 
 def lock_shared(fd: int, start: int = 0, count: int = 1) -> None:
-    """Lock these bytes together with whoever does the same.
+    """Lock these bytes; any number of descriptions may share the lock.
 
     Raises:
-        OSError: ``BlockingIOError`` if another description has one of them alone.
+        BlockingIOError: another description has locked one of the bytes exclusively.
+        OSError: as ``fcntl``.
     """
     _set(fd, fcntl.F_RDLCK, start, count)
 
 
 def unlock(fd: int, start: int = 0, count: int = 1) -> None:
-    """Let these bytes go, whoever else keeps the description."""
+    """Unlock these bytes, also for other processes that share the description."""
     _set(fd, fcntl.F_UNLCK, start, count)
 
 

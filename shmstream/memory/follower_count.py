@@ -1,7 +1,7 @@
-"""How many follow a segment: each worker publishes its own count in the header.
+"""How many followers a segment has: each worker publishes its own count in the header.
 
-A word says whose count it is, by the tag of the worker's epoch (``ring.layout``): what
-a dead worker has left there counts for nothing.
+Each word carries a tag of its worker's epoch (``ring.layout``), so that the count that
+a dead worker has left is not counted.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ class FollowerCount:
     """The followers of one segment; thread-safe.
 
     Args:
-        words: the segment's header.
+        words: the segment's header as u64 words.
     """
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._here = 0
-        # Reentrant: a garbage collection under it may close a follower.
+        # Reentrant: a garbage collection while it is held may close a follower.
         self._lock = threading.RLock()
 
     def add(self, slot: int, epoch: int, step: int) -> None:
-        """Publish one follower more or less in this process.
+        """Publish that this process has one follower more or less.
 
         Args:
-            slot: this process's.
-            epoch: this process's.
-            step: 1, -1, or 0 if only the slot is another one than before.
+            slot: the slot of this process.
+            epoch: the epoch of this process.
+            step: 1, -1, or 0 if only the slot has changed.
         """
         with self._lock:
             self._here += step

@@ -1,7 +1,7 @@
-"""The mapped segments of one process: one mapping each, however many use it.
+"""The mapped segments of one process: each is mapped once, and shared by all its users.
 
-A mapping lives as long as somebody uses it, and a little longer where there is room:
-mapping a segment costs more than reading it, and who has read it once often comes back.
+A mapping lives as long as somebody uses it, and a little longer where memory is free:
+mapping a segment costs more than reading it, and a reader often comes back.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment, hold, open_segment
 
 _RECENT_S = 1.0
-"""A mapping that nobody uses is kept for as long, twice at the most."""
+"""A mapping that nobody uses is kept for one to two times this long."""
 
 _MAX_RECENT = 64
+"""At most this many mappings that nobody uses are kept."""
 
 _LOOKS = 3
-"""How often a name is looked up whose file is another one, or goes, each time."""
+"""How many times a name is looked up while its file goes or changes in between."""
 
 
 class Mappings:
@@ -32,11 +33,11 @@ class Mappings:
 
     Args:
         sessions: the folder of segments.
-        room: bytes that all segments may still take, as known at the moment.
+        room: returns the bytes that all segments may still take, as last published.
     """
 
     def __init__(self, sessions: Path, room: Callable[[], int]) -> None:
-        # A string: paths are put together for every request.
+        # A string, because joining ``Path`` objects costs too much for every request.
         self._sessions = str(sessions)
         self._room = room
         self._lock = threading.RLock()
@@ -46,12 +47,12 @@ class Mappings:
         self._recent: dict[Segment, None] = {}
         self._older: dict[Segment, None] = {}
         self._turn_at = 0.0
-        # Each may keep a descriptor.
+        # Each mapping may keep a descriptor.
         few = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16
         self._max_recent = min(_MAX_RECENT, few)
 
     def attach(self, digest: str) -> Segment:
-        """Return the segment under this name.
+        """Return the segment with this digest.
 
         Raises:
             StreamNotFound, LayoutMismatch: as ``Segment.attach``.
@@ -59,14 +60,14 @@ class Mappings:
         path = f'{self._sessions}/{digest}'
         for _ in range(_LOOKS):
             segment = self._look_up(path)
-            # The number that was looked up may have gone to another session's file
-            # meanwhile: many file systems use them again at once.
+            # The inode number that was looked up may belong to another session's file
+            # by now: many file systems reuse inode numbers at once.
             if segment is not None and segment.digest == digest:
                 break
         else:
             raise StreamNotFound('stream not found or expired')
-        # What is evicted gives its memory back with its last mapping: where there is
-        # little room, nobody may have to wait for that.
+        # An evicted segment gives its memory back when its last mapping goes. So where
+        # memory is short, no unused mapping is kept.
         if (
             len(self._recent) < self._max_recent
             and self._room() >= _MAX_RECENT * segment.capacity
@@ -85,8 +86,8 @@ class Mappings:
         fd = open_segment(path)
         try:
             segment = self.share(fd)
-            # One that has no name any more is counted nowhere; where it was there may
-            # be its replacement.
+            # A segment without a name has been evicted or replaced; another look may
+            # find its replacement.
             return segment if os.fstat(fd).st_nlink else None
         except StreamNotFound:
             return None
@@ -94,14 +95,14 @@ class Mappings:
             os.close(fd)
 
     def share(self, fd: int) -> Segment:
-        """Return the mapping of this descriptor's segment, made if there is none.
+        """Return the mapping of this descriptor's segment; map it if nobody has.
 
         Raises:
-            StreamNotFound: it is just being removed.
+            StreamNotFound: the segment is just being removed.
             LayoutMismatch: as ``Segment.attach``.
         """
         hold(fd)
-        # Neither an open nor a mapped file's number can be another's.
+        # No other file has the inode number of a file that is open or mapped.
         found = os.fstat(fd)
         identity = (found.st_dev, found.st_ino)
         with self._lock:
@@ -111,10 +112,11 @@ class Mappings:
         return segment
 
     def share_locked(self, fd: int) -> Segment:
-        """As ``share``, for the descriptor that holds the lock.
+        """As ``share``, for the descriptor that holds the segment's lock.
 
-        Mapped through a description of its own: a mapping keeps a descriptor, in forked
-        children too, and none but the producer's own may keep the lock.
+        The segment is mapped through an open file description of its own: a mapping
+        keeps its description, in forked children too, and only the producer's own
+        descriptor may keep the lock.
 
         Raises:
             NoRoom: this process has no descriptor or no mapping left.
@@ -126,25 +128,25 @@ class Mappings:
             raise no_room(ex) from ex
 
     def everything(self) -> list[Segment]:
-        """What is mapped."""
+        """All mapped segments."""
         with self._lock:
             return list(self._segments.values())
 
     def forget_unused(self, now: float) -> None:
-        """Let go of what nobody has come back for; now and then, from one thread.
+        """Drop the unused mappings whose time is over; called regularly by one thread.
 
         Args:
-            now: the monotonic clock.
+            now: seconds on the monotonic clock.
         """
         if now >= self._turn_at:
             self._turn_at = now + _RECENT_S
             self._older, self._recent = self._recent, {}
-        # What is evicted must give its memory back.
+        # Evicted segments are dropped at once: they must give their memory back.
         for kept in (self._recent, self._older):
             for segment in [s for s in list(kept) if s.evicted]:
                 kept.pop(segment, None)
 
     def clear(self) -> None:
-        """Keep nothing that is not used."""
+        """Drop all unused mappings."""
         self._recent.clear()
         self._older.clear()

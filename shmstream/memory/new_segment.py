@@ -1,4 +1,4 @@
-"""Making a segment: its file, the memory that it begins with, its lock, its header."""
+"""Making a segment: its file, its first extent of memory, its lock and its header."""
 
 from __future__ import annotations
 
@@ -42,21 +42,22 @@ def new_segment(
     """Make a segment at ``path`` and lock it; supervisor only.
 
     Args:
-        path: where; nothing may be there.
-        capacity: bytes of its ring.
-        generation: its random number.
-        created: now on the wall clock, and when it was asked for since boot.
-        producer_epoch: of the worker that will produce.
-        owner: the owner's digest.
-        conv_id: the conversation id.
+        path: the new file; it must not exist.
+        capacity: bytes of the ring.
+        generation: the random number of the session.
+        created: the present wall clock, and the time since boot when the producer asked
+            for the segment.
+        producer_epoch: the epoch of the worker that will produce.
+        owner: the owner's digest, 32 bytes.
+        conv_id: the conversation id, UTF-8.
 
     Returns:
-        The segment, mapped through a description of its own, and the descriptor that
-        holds the lock, which is the caller's to pass on and to close.
+        The mapped segment, and the descriptor that holds the lock: the caller passes it
+        on and closes it.
 
     Raises:
         NoRoom: the file system has no room for the header and the first extent, or
-            this process for a descriptor or a mapping.
+            this process has no descriptor or mapping left.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -86,8 +87,8 @@ def new_segment(
                 owner,
                 conv_id,
             )
-            # A mapping keeps the description that it is made through, and must not keep
-            # the lock: it gets a description of its own.
+            # The mapping gets an open file description of its own: a mapping keeps its
+            # description, and must not keep the lock with it.
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 segment = Segment(fd, size)
@@ -112,5 +113,5 @@ def _write_header(
     header[B_OWNER] = owner
     header[B_ID : B_ID + len(conv_id)] = conv_id
     os.pwrite(fd, header, 0)
-    # Last: without it, what a supervisor that was killed has left is no segment.
+    # Last: if the supervisor is killed before this, the file counts as no segment.
     os.pwrite(fd, MAGIC.to_bytes(WORD, 'little'), W_MAGIC * WORD)

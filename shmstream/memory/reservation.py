@@ -1,8 +1,8 @@
 """Memory for a segment, reserved ahead of its use.
 
-The file is sparse. Before a byte of the ring is touched for the first time its page is
-backed (``posix_fallocate``), so that a full file system is an error that can be told,
-never SIGBUS.
+The file is sparse. Before a byte of the ring is touched for the first time, its page is
+backed with memory (``posix_fallocate``), so that a full file system raises an error
+and never SIGBUS.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from shmstream.errors import NoRoom
 from shmstream.ring.layout import HEADER_BYTES
 
 FIRST_EXTENT = 16 * 1024
-"""Reserved when a session is made: a short answer never reserves again."""
+"""Bytes reserved when a session is made: a short answer never reserves again."""
 
 MAX_EXTENT = 512 * 1024
-"""Half of what there is, up to this: little is wasted, and a full ring has cost some
-twenty system calls."""
+"""Largest extent, in bytes. An extent is half of what is reserved already, up to this:
+little memory is wasted, and filling a ring takes some twenty system calls."""
 
 _PAGE = 4096
 
 
 def to_pages(size: int) -> int:
-    """Return what so many bytes of a ring cost: whole pages."""
+    """Return the memory that ``size`` bytes of a ring take: bytes in whole pages."""
     return -(-size // _PAGE) * _PAGE
 
 
 def extend_to(reserved: int, needed: int, capacity: int) -> int:
-    """Return up to where the ring should be backed next.
+    """Return how many bytes of the ring should be backed next.
 
     Args:
         reserved: ring bytes backed so far.
         needed: ring bytes that are about to be used, at most ``capacity``.
-        capacity: ring bytes there are.
+        capacity: bytes of the whole ring.
     """
     extent = min(max(needed - reserved, reserved // 2, FIRST_EXTENT // 2), MAX_EXTENT)
     return min(max(reserved + extent, needed), capacity)
@@ -44,7 +44,7 @@ def reserve_extent(fd: int, reserved: int, target: int) -> None:
     """Back the ring of a segment with memory from ``reserved`` to ``target`` bytes.
 
     Raises:
-        NoRoom: the file system is full; what was reserved before stays so.
+        NoRoom: the file system is full; earlier extents stay reserved.
     """
     try:
         os.posix_fallocate(fd, HEADER_BYTES + reserved, target - reserved)
@@ -55,11 +55,12 @@ def reserve_extent(fd: int, reserved: int, target: int) -> None:
 _RUN_OUT = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
-"""Of the file system, of descriptors; of memory, and of mappings as well."""
+"""Out of: file system (ENOSPC, EDQUOT), descriptors (EMFILE, ENFILE), memory or
+mappings (ENOMEM)."""
 
 
 def no_room(ex: OSError) -> Exception:
-    """Return what to raise for it: ``NoRoom`` if something has run out."""
+    """Return ``NoRoom`` if ``ex`` says that a resource has run out, else ``ex``."""
     if ex.errno in _RUN_OUT:
         return NoRoom(f'no room for the stream: {ex.strerror}')
     return ex

@@ -1,24 +1,27 @@
 """How much memory the producers of a process may still take.
 
-The supervisor knows what all segments hold, and publishes a few times a second how much
-is left (``WorkerTable.room``), after it has evicted what it can. Producers cannot count
-in common without a lock, so each process may spend its share of it until the next
-figure comes: all shares together are what is left, and the limit holds.
+The supervisor knows how much memory all segments hold. A few times a second it evicts
+what it can, and publishes how many bytes are left (``WorkerTable.room``, here called
+the figure). Producers of different processes cannot count together without a lock, so
+each process may spend its share of the figure until the next one comes. All shares
+together are what is left, so the memory limit holds.
 
-A process that has spent half of its share has the supervisor asked, aside, to look
-again. While the answer is under way, who can wait for it should (``wait``, for 250 ms
-at the most): a writer in a thread whose share is used up does, without its stream's
-lock, and so does whoever writes on an event loop and awaits ``Producer.drain`` in
-between. ``take`` itself never waits. On a loop it may use what others leave of their
-shares, an extent at the most: should all of them do so before one figure, the limit is
-exceeded by as much each, and never if there is but one. An extent that is being taken
-while the supervisor measures counts from the next figure on (``supervisor.eviction``).
-When nobody answers, what the file system has is the limit, until the next figure shows
-that somebody is there: writing does not need a supervisor.
+* A process that has spent half of its share asks the supervisor, in another thread, to
+  publish a new figure. ``take`` itself never waits for it.
+* A writer in a thread whose share is used up waits for the answer (``wait``, 250 ms at
+  the most), without its stream's lock. A writer on an event loop waits only if it
+  awaits ``Producer.drain`` between writes.
+* On an event loop, ``take`` may exceed the share by one extent, out of what other
+  processes leave of theirs. If several processes do so within one figure, the limit may
+  be exceeded by one extent each; a single process never exceeds it.
+* An extent that is taken while the supervisor measures is counted from the next figure
+  on (``supervisor.eviction``).
+* When no answer comes, only the file system is the limit, until the next figure shows
+  that there is a supervisor: writing does not need one.
 
-While several owners share the memory, there is a figure of the same kind for each
-(``supervisor.shares``), in the segments of its live streams. A process keeps to its
-share of that, too, and all that is said here holds of it.
+While several owners share the memory, the supervisor also publishes a figure for each
+owner (``supervisor.shares``), in the segments of the owner's live streams. A process
+may spend its share of that figure too, by the same rules.
 """
 
 from __future__ import annotations
@@ -34,41 +37,51 @@ from shmstream.ring.layout import W_OWNER_ROOM
 
 
 class _Purse:
-    """What has been spent of a share since the last figure."""
+    """One share: what it allows, and what has been spent of it since the last figure.
+
+    Attributes:
+        spent: bytes spent since the last figure.
+        since: those of them that were spent since the next measurement began.
+        left: bytes that the figure says are left for all processes.
+        share: bytes of ``left`` that are this process's.
+    """
 
     def __init__(self) -> None:
         self.spent = 0
         self.since = 0
-        """Of it, what was spent since the next figure is being measured."""
         self.left = 0
-        """Bytes that the figure says are left for all processes."""
         self.share = 0
 
     def see(self, left: int, workers: int) -> None:
-        """See how much is left. Within one figure, too, it may become less."""
+        """Note how many bytes are left. The figure may also shrink before the next."""
         self.left = left
         self.share = left // max(workers, 1)
 
     def spend(self, size: int, measuring: bool) -> None:
-        """Take so much out of it."""
+        """Spend ``size`` bytes; ``measuring``: the next figure is being measured."""
         self.spent += size
         self.since += size * measuring
 
     def renew(self, measured: bool) -> None:
-        """Begin anew: with what the new figure may not have seen, if it may not."""
+        """Begin anew with a new figure.
+
+        Args:
+            measured: whether this process saw the measurement of this figure begin.
+                Then the figure may miss the bytes spent since, and they stay spent.
+        """
         self.spent, self.since = self.since * measured, 0
 
     def lacks(self, size: int) -> bool:
-        """Whether so much is not in it."""
+        """Whether the share does not have ``size`` bytes left."""
         return self.spent + size > self.share
 
     def can_lend(self, size: int) -> bool:
-        """Whether it is in it with what others leave, an extent at the most."""
+        """Whether ``size`` fits if ``left`` may lend the share one extent."""
         return self.spent + size <= min(self.left, self.share + MAX_EXTENT)
 
     @property
     def runs_low(self) -> bool:
-        """Whether half of it is spent."""
+        """Whether more than half of the share is spent."""
         return self.spent > self.share // 2
 
 
@@ -76,14 +89,14 @@ class RoomShare:
     """One process's share; thread-safe.
 
     Args:
-        table: where the supervisor publishes what is left.
-        ask: has the supervisor asked to look again (and to evict what it can); must not
-            wait for the answer. ``answered`` is called when it is there, or when there
-            will be none.
+        table: the worker table, where the supervisor publishes the figure.
+        ask: has the supervisor asked to evict what it can and to publish a new figure;
+            must not wait for the answer. ``answered`` is called with the answer, or
+            when there will be none.
     """
 
     ANSWER_S = 0.25
-    """As long as anybody waits for a word about room."""
+    """Seconds that a writer waits for the supervisor's answer, at the most."""
 
     def __init__(self, table: WorkerTable, ask: Callable[[], None]) -> None:
         self._table = table
@@ -98,19 +111,20 @@ class RoomShare:
         self._unanswered = False
 
     def take_for(self, segment: Segment) -> Callable[[int], bool]:
-        """Return what takes bytes for this segment, as ``take`` does."""
+        """Return a function that takes bytes for this segment, as ``take`` does."""
         words, owner = segment.words, segment.owner
         return lambda size: self.take(size, owner, words)
 
     def take(
         self, size: int, owner: bytes = b'', words: memoryview | None = None
     ) -> bool:
-        """Take ``size`` bytes; False if they are not there to take.
+        """Take ``size`` bytes; False if the share does not allow it.
 
         Args:
-            size: so many.
-            owner: whose stream it is that wants them.
-            words: that stream's, where its owner's room is; None: it has none.
+            size: bytes.
+            owner: the owner of the stream that needs them.
+            words: the header of that stream's segment, where the owner's figure is;
+                None: there is none.
         """
         with self._lock:
             purses = self._purses(owner, words)
@@ -124,29 +138,29 @@ class RoomShare:
 
     @property
     def asked(self) -> bool:
-        """Whether a word about room is under way: who can should wait for it."""
-        # A glance, without the lock: it is taken for every piece that is written.
+        """Whether an answer is under way: a writer that can wait for it should."""
+        # Without the lock: this is called for every piece that is written.
         return self._asked and not self._unanswered
 
     @property
     def may_wait(self) -> bool:
-        """Whether a word is under way, and this is no event loop."""
+        """Whether an answer is under way, and the caller runs on no event loop."""
         return self.asked and not _on_a_loop()
 
     def wait(self) -> None:
-        """Wait until there is a word about room, if one is under way; never on a loop.
+        """Wait for the answer if one is under way; must not be called on a loop.
 
-        If none comes, what there is may be taken until one does.
+        If no answer comes in time, nothing limits ``take`` until the next figure.
         """
         with self._lock:
             self._wait()
 
     def answered(self, answer: bool) -> None:
-        """The supervisor has answered, or nobody will."""
+        """Note that the supervisor has answered (True), or that it will not (False)."""
         with self._lock:
             if not answer:
                 self._unanswered = True
-                # And ask again, when it is wanted.
+                # The next ``take`` that runs low asks again.
                 self._asked = False
             self._word.notify_all()
 
@@ -167,9 +181,10 @@ class RoomShare:
         sequence = self._table.room_sequence
         before, self._sequence = self._sequence, sequence
         if sequence == before or (sequence == before + 1 and sequence % 2):
-            # The figure is the one that it was; from now on the next one is measured.
+            # The figure has not changed; if odd, the next one is being measured now.
             return
-        # Of several that came since, the last has seen all that was taken before them.
+        # If several figures have come since, the last one was measured after all that
+        # this process had taken.
         just_measured = bool(before % 2) and sequence <= before + 2
         for purse in (self._purse, *self._owners.values()):
             purse.renew(just_measured)
@@ -190,12 +205,13 @@ class RoomShare:
 
     def _may_take(self, size: int, purses: list[_Purse]) -> bool:
         if self._unanswered:
-            # Nobody has answered: what the file system has is the limit, for writing
-            # needs no supervisor.
+            # There seems to be no supervisor, and writing needs none: only the file
+            # system is the limit.
             return True
         if not any(purse.lacks(size) for purse in purses):
             return True
-        # Beyond its share a stream may go on an event loop only: nobody waits there.
+        # A writer on an event loop cannot wait for the answer, so only there may a
+        # stream exceed the share.
         return _on_a_loop() and all(purse.can_lend(size) for purse in purses)
 
 

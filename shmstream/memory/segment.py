@@ -1,26 +1,28 @@
-"""A segment: one session's file, made by the supervisor and mapped by everyone.
+"""A segment: one session's file, made by the supervisor and mapped by its users.
 
 Its life::
 
     supervisor   new_segment: open .new-*, flock it, size it, reserve its first
                  extent, write the header (magic last)
     supervisor   rename it over sessions/<digest>, and pass the locked descriptor on
-    producer     hold, adopt: map what it was passed; the lock came with the descriptor
+    producer     hold, adopt: map the passed descriptor, which brings the lock with it
     reader       open by name, hold, check, map
-    producer     unlock at the end; the kernel does it if the producer dies
-    supervisor   hold_alone and unlink, or put aside until nobody maps it (``gone``)
+    producer     unlock at the end; the kernel unlocks if the producer dies
+    supervisor   hold_alone and unlink; if somebody maps the file, rename it to
+                 sessions/.gone-* until nobody does (``supervisor.gone``)
 
 The lock is never free between creation and the producer's end: it belongs to the open
-file description, which is in the control socket while nobody holds it. Segments are
-never reused, so a mapping can only ever show the session it was opened for (I4).
+file description, which is kept by the message in the control socket on its way from the
+supervisor to the producer. Segments are never reused, so a mapping can only ever show
+the session that it was made for (I4).
 
-``hold`` is another lock (``file_locks``), which says that somebody maps the file: a
-shared one on its first byte, which stands for all of it. The mapping keeps the
-description, and so the lock, until it is unmapped, in forked children too. The
-supervisor's own mappings do not hold.
+``hold`` takes another lock (``file_locks``), which says that a process maps the file: a
+shared lock on the first byte, which stands for the whole file. The mapping keeps the
+open file description, and so the lock, until it is unmapped, in forked children too.
+The supervisor's own mappings take no such lock.
 
-A mapping is closed when the last object that uses it is gone; nothing has to be closed
-by hand, and nothing can be closed under somebody who still reads.
+A mapping is closed when the last object that uses it is gone: nothing has to be closed
+by hand, and no reader can lose its mapping.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ from shmstream.ring.state import STATES
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
-    # From 3.13 on the mapping need not keep a duplicate of the descriptor.
+    # Since Python 3.13 a mapping need not keep a duplicate of the descriptor.
     options: dict[str, Any] = {'trackfd': False} if sys.version_info >= (3, 13) else {}
     return mmap.mmap(fd, size, **options)
 
@@ -78,12 +80,12 @@ class Segment:
     """A mapped segment. Map it with ``attach`` or ``adopt``; ``new_segment`` makes it.
 
     Attributes:
-        view: all of it, as writable bytes.
-        words: its header as u64 words.
+        view: the whole segment, as writable bytes.
+        words: the header as u64 words.
         capacity: bytes of the ring.
         generation: the random number of this session, as 16 hexadecimal digits.
         identity: (device, inode), unique while the segment is mapped.
-        followers: how many there are, here and in all processes.
+        followers: counts the followers, in this process and in all.
     """
 
     def __init__(self, fd: int, size: int) -> None:
@@ -100,7 +102,7 @@ class Segment:
         """Map the segment at ``path``.
 
         Raises:
-            StreamNotFound: there is none.
+            StreamNotFound: there is no such file.
             LayoutMismatch: the file is not a segment of this version, or damaged.
         """
         fd = open_segment(path)
@@ -119,13 +121,14 @@ class Segment:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise LayoutMismatch('not a regular file of this user')
-        # The size is checked before mapping: touching what is not there is SIGBUS.
+        # The size is checked before mapping: touching bytes beyond the file's end is a
+        # SIGBUS.
         if not HEADER_BYTES < found.st_size <= HEADER_BYTES + MAX_CAPACITY:
             raise LayoutMismatch(f'no segment has {found.st_size} bytes')
         segment = cls(fd, found.st_size)
         words = segment.words
         if words[W_MAGIC] != MAGIC:
-            raise LayoutMismatch('no segment, or one that is not ready')
+            raise LayoutMismatch('not a segment, or not ready yet')
         if words[W_VERSION] != LAYOUT_VERSION:
             raise LayoutMismatch(
                 f'layout version {words[W_VERSION]}, this is {LAYOUT_VERSION}'
@@ -144,7 +147,7 @@ class Segment:
 
     @functools.cached_property
     def reader(self) -> RingReader:
-        """Reads the ring, for everybody: it keeps nothing of its own."""
+        """The reader of the ring; all may share it, because it keeps no state."""
         return RingReader(self.view)
 
     @property
@@ -159,7 +162,7 @@ class Segment:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The name of the session that it says it is: whose bytes these are."""
+        """The digest of the owner and id in the header: the name of the session."""
         return digest_of_raw(self.owner, self._raw_id)
 
     @property
@@ -169,33 +172,33 @@ class Segment:
 
     @property
     def content_type(self) -> str:
-        """What the stream's bytes are; empty while the session is pending."""
+        """The content type of the stream; empty while the session is pending."""
         length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
         return bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
 
     def set_content_type(self, content_type: str) -> None:
-        """Store the content type: its producer, once, before going live."""
+        """Store the content type; the producer calls it once, before going live."""
         raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
-        """Say where this worker wants marks; None: nowhere any more.
+        """Publish the place on this worker's board for marks; None: no marks any more.
 
-        Tagged with the epoch (``ring.layout``): a word that a dead worker left in this
-        slot must differ from any that its successor stores.
+        The word is tagged with the epoch (``ring.layout``), so that the word of a dead
+        worker differs from every word of the slot's next worker.
         """
         if place is not None:
             self.words[W_PLACES + slot] = epoch & EPOCH_TAG | place + 1
         elif self.words[W_PLACES + slot] & EPOCH_TAG == epoch & EPOCH_TAG:
-            # Else the slot is another worker's by now.
+            # Otherwise the word belongs to the slot's next worker already.
             self.words[W_PLACES + slot] = 0
 
     def places(self, words: bytes, epoch_of: Callable[[int], int]) -> dict[int, int]:
         """Return the place of each slot whose worker is alive and follows.
 
         Args:
-            words: the block of all place words, as it was copied.
+            words: a copy of the block of all place words (``B_PLACES``).
             epoch_of: the epoch of the worker in a slot, 0 if there is none.
         """
         return {
@@ -206,13 +209,13 @@ class Segment:
 
     @property
     def created_at_ns(self) -> int:
-        """Unix time in ns; for showing."""
+        """When the segment was made, unix time in ns; for showing."""
         created: int = self.words[W_CREATED]
         return created
 
     @property
     def asked(self) -> Moment:
-        """When its producer asked for it: which of two is newer is decided by this."""
+        """When the producer asked for the segment: it decides which of two is newer."""
         words = self.words
         return Moment(words[W_CREATED], words[W_ASKED], words[W_ASKED_BOOT])
 
@@ -223,7 +226,7 @@ class Segment:
 
     @property
     def evicted(self) -> bool:
-        """Whether the session is no longer to be found under its id."""
+        """Whether the session can no longer be found under its id."""
         return bool(self.words[W_EVICTED])
 
 
@@ -231,8 +234,8 @@ def open_segment(path: Path | str) -> int:
     """Open a segment's file; the descriptor is the caller's to close.
 
     Raises:
-        StreamNotFound: there is none.
-        LayoutMismatch: something else is there.
+        StreamNotFound: there is no such file.
+        LayoutMismatch: the path is a link, a folder, or not readable.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -245,10 +248,10 @@ def open_segment(path: Path | str) -> int:
 
 
 def hold(fd: int) -> None:
-    """Say that the file behind this descriptor is mapped; before it is.
+    """Take the lock that says that the file is mapped; call it before mapping.
 
     Raises:
-        StreamNotFound: it is just being removed.
+        StreamNotFound: the file is just being removed.
     """
     try:
         lock_shared(fd)
@@ -257,9 +260,9 @@ def hold(fd: int) -> None:
 
 
 def hold_alone(fd: int) -> None:
-    """Keep everybody from mapping the file, until the descriptor is closed.
+    """Keep all others from mapping the file, until the descriptor is closed.
 
     Raises:
-        BlockingIOError: somebody maps it.
+        BlockingIOError: a process maps the file.
     """
     lock_alone(fd)

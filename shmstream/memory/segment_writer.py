@@ -1,7 +1,7 @@
-"""The writer of a segment: appends to its ring, and reserves memory ahead of that.
+"""The writer of a segment: it appends to the ring, and reserves memory ahead of that.
 
-Only whoever holds the lock of the segment's file may have one: its producer, or the
-supervisor after the producer has died.
+Only the process that holds the lock of the segment's file may have a writer: the
+producer, or the supervisor after the producer has died.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from shmstream.ring.ring import RingWriter
 def segment_writer(
     segment: Segment, lock: int | io.FileIO, take: Callable[[int], bool] | None = None
 ) -> RingWriter:
-    """Return the writer of a segment, for whoever holds its lock through ``lock``.
+    """Return the writer of a segment, for the holder of its lock.
 
     Args:
         segment: the segment.
-        lock: its file. Not only its number: when that is closed, it is soon another's.
-        take: asked for every extent whether memory of this size may be taken.
+        lock: the segment's locked file. A producer passes the file object: the number
+            of a closed descriptor soon stands for another file.
+        take: called with the size of each new extent, in bytes; returns whether this
+            memory may be taken. None: it always may.
+
+    The writer raises ``NoRoom`` when ``take`` refuses or the file system is full.
     """
     words, capacity = segment.words, segment.capacity
 
@@ -36,7 +40,7 @@ def segment_writer(
         reserved = words[W_RESERVED]
         target = extend_to(reserved, needed, capacity)
         if not may_go_to(target):
-            # Only what must be: with the next piece there may be more.
+            # Reserve only what this append needs: the next one may be allowed more.
             target = min(to_pages(needed), target)
             if not may_go_to(target):
                 raise NoRoom('no room for the stream: the memory limit is reached')

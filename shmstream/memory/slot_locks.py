@@ -1,27 +1,28 @@
-"""Who lives in a slot: a lock on one byte of the worker table's file.
+"""Whether a slot's worker lives: it locks one byte of the worker table's file.
 
-A pid says nothing: pids repeat, soonest in a container, and mean another process in
-another pid namespace. A lock (``file_locks``) is the kernel's word, and is gone with
-whoever had it::
+A pid would not do: pids are reused, soonest in a container, and stand for another
+process in another pid namespace. The kernel drops a lock (``file_locks``) when its
+holder dies::
 
     worker                                  supervisor
     hello                        ------->   slot's epoch = a new one; while this
     slot, epoch                  <-------   connection lasts, the slot is not free
     open the table's file
     lock the byte `slot`
-    the slot's epoch is ours still?
-      no:  it was taken back; hello anew
-      yes: ours, until unlocked or dead
+    still the same epoch there?
+      no:  slot was taken back; hello anew
+      yes: slot is ours, until our unlock
+           or death
     connection ends              ------->   lock the byte `slot`
-                                              taken: it lives; look again later
-                                              got:   epoch = 0, unlock: it is free
+                                              fails: the worker lives; look later
+                                              works: epoch = 0, unlock: slot is free
 
-Whoever comes second finds what the other has done, so nobody has a slot that another
-one is given. A whole table is taken back in the same way, with the bytes of all slots.
+Worker and supervisor both lock the byte before they rely on the epoch, so the second of
+them sees what the first one did, and no slot is given to two workers. The supervisor
+takes back a whole table in the same way, with the bytes of all slots.
 
-Byte n of the file is that of slot n; what is written there has nothing to do with it.
-Every version from table 4 on locks these 64 bytes: that is how another version knows
-that a table is in use.
+Byte n of the file stands for slot n; its contents do not matter. Every version from
+table 4 on locks these 64 bytes, so that other versions see that a table is in use.
 """
 
 from __future__ import annotations
@@ -42,22 +43,24 @@ _opening = threading.RLock()
 
 
 def _open(path: Path) -> int:
-    # A description of its own: that of a mapping lives as long as the mapping.
+    # An open file description of its own: a mapping would keep a shared one, and the
+    # lock with it.
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 class SlotLock:
-    """A worker's hold on its slot, for as long as it lives.
+    """The lock of a worker on its slot, for as long as the worker lives.
 
     Args:
         path: the worker table's file.
-        table: the same, mapped.
-        slot: the slot that the supervisor gave us.
-        epoch: the epoch that goes with it.
+        table: the same file, mapped.
+        slot: the slot that the supervisor gave to this worker.
+        epoch: the epoch that the supervisor gave with the slot.
 
     Raises:
-        ConnectionResetError: the slot was taken back meanwhile.
-        OSError: somebody else is about to find that out, or the file cannot be opened.
+        ConnectionResetError: the supervisor has taken the slot back meanwhile.
+        OSError: the supervisor is just taking it back (the byte is locked), or the file
+            cannot be opened.
     """
 
     def __init__(self, path: Path, table: WorkerTable, slot: int, epoch: int) -> None:
@@ -78,9 +81,9 @@ class SlotLock:
             raise
 
     def release(self) -> None:
-        """Let the slot go; idempotent."""
+        """Give the slot up; idempotent."""
         if self._fd >= 0:
-            # Not only by closing it: a copy may live on in a forked process.
+            # Unlocked explicitly: a forked process may keep a copy of the descriptor.
             unlock(self._fd, self._slot)
             self.abandon()
 
@@ -91,21 +94,21 @@ class SlotLock:
             os.close(fd)
 
     def __del__(self) -> None:
-        # An exception on the way may drop one.
+        # An exception may drop a lock that nobody has closed.
         self.abandon()
 
 
 class SlotLocks:
-    """All slots, as the supervisor sees them: who can take a lock knows nobody has it.
+    """The locks of all slots, for the supervisor: it finds out which slots are vacant.
 
     Args:
         path: the worker table's file.
 
     Attributes:
-        fd: its descriptor.
+        fd: the descriptor of that file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,11 +116,11 @@ class SlotLocks:
 
     @contextlib.contextmanager
     def vacant(self, slot: int, count: int = 1) -> Iterator[bool]:
-        """Whether nobody lives there; nobody can move in before the block has ended.
+        """Yield whether no worker lives in these slots; none can take one in the block.
 
         Args:
             slot: the first slot.
-            count: how many.
+            count: the number of slots.
         """
         try:
             lock_alone(self.fd, slot, count)
@@ -144,8 +147,9 @@ def _abandon_all() -> None:
     _opening.release()
 
 
-# A child shares the description, and would keep the slot of a parent that has died. No
-# fork comes between the open and the note of it.
+# A forked child shares the open file description, and would keep the slot of a parent
+# that has died. ``_opening`` keeps forks from coming between opening a file and adding
+# its lock to ``_held``.
 os.register_at_fork(
     before=_opening.acquire,
     after_in_parent=_opening.release,

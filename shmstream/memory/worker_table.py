@@ -1,6 +1,6 @@
-"""The worker table: who can be woken, and how.
+"""The worker table: the workers of the deployment, and how to wake each of them.
 
-One file, written by the supervisor, mapped by every process of the deployment::
+One file, made by the supervisor and mapped by every process of the deployment::
 
     offset  field
     ------  ---------------------------------------------------------------
@@ -8,31 +8,31 @@ One file, written by the supervisor, mapped by every process of the deployment::
          8  version          of the table, + 2^32 * that of segments
         16  token            random; part of the semaphores' names
         24  made directory   1 if this deployment made the runtime directory
-    ------  -------------- so far as this, in every version ----------- 32
-        32  room             bytes that segments may still take
-        40  room sequence    odd while what is held is being measured, even once the
-                             figure is out: two for each (``room_share``)
-        48  workers          slots in use
+    ------  -------------- every version begins with these words ------ 32
+        32  room             bytes that all segments may still take: "the figure"
+        40  room sequence    odd while the next figure is being measured, even once it
+                             is published: +2 for each figure (``room_share``)
+        48  workers          slots in use when the figure was published
         56  limit            bytes that all segments may take: decided once in the
-                             life of a deployment, for the supervisors that follow
+                             life of a deployment, for all its supervisors
     ------  ----------------------------------------------------------- 64
-        64  slot 0           two cache lines per worker; the supervisor's:
+        64  slot 0           two cache lines per worker; written by the supervisor:
             +0  epoch        random, 0 = free; stored before its semaphore is made
-            +8  pid          for people to read; ``slot_locks`` says who lives
-            +16 cancels      counts cancels and the like for this worker's producers
-            +24 looks        counts what makes it look at all streams that it follows
-            ---------------- the worker's own:
-            +64 nap          a number never used before, while it sleeps; else 0;
+            +8  pid          for people to read; ``slot_locks`` says whether it lives
+            +16 cancels      counts cancels of the streams that this worker produces
+            +24 looks        counted up to have it look at all streams that it follows
+            ---------------- written by the worker itself:
+            +64 nap          a number never used before while it naps, else 0;
                              bit 0: how to ring (``wakeups.shared_board``)
        192  slot 1 ...       64 slots
     ------  ----------------------------------------------------------- 12288
-     12288  board 0          32 KiB per slot, backed by memory once it is taken
+     12288  board 0          32 KiB per slot, backed by memory once the slot is taken
             +8*p place[p]    a mark, different at every change of one segment; written
                              by the segment's producer (``wakeups.shared_board``)
      45056  board 1 ...      64 boards
 
 A table lasts for one life of a deployment: from the first supervisor, through its
-successors, until nobody is left who has a slot. The next life makes another.
+successors, until no worker has a slot any more. The next life makes a new table.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ TABLE_MAGIC: Final = int.from_bytes(b'SHMWORK1', 'little')
 TABLE_VERSION: Final = 4
 
 FORMAT: Final = [TABLE_VERSION, LAYOUT_VERSION]
-"""Processes of one deployment must agree on it."""
+"""The versions that all processes of one deployment must agree on."""
 
 FORMAT_WORD: Final = TABLE_VERSION | LAYOUT_VERSION << 32
 
 PLACES: Final = 4096
-"""Words on a board: segments that a process can follow before some must share."""
+"""Words on a board. If a process follows more segments, some of them share a word."""
 
 _BOARDS: Final = 12288
 _BOARD_BYTES: Final = PLACES * WORD
@@ -71,14 +71,14 @@ _NAP = 8
 
 @dataclass(frozen=True)
 class TableHead:
-    """What every version's table begins with.
+    """The first words of a worker table, the same in every version.
 
     Attributes:
-        blank: nothing is written there, as when a disk has lost it in a crash.
-        magic: says that it is a table.
-        format_word: its version.
-        token: part of its semaphores' names.
-        made_directory: whether the runtime directory was made for it.
+        blank: whether all of them are 0, as when a disk has lost them in a crash.
+        magic: ``TABLE_MAGIC`` if the file is a worker table.
+        format_word: the versions of table and segments.
+        token: part of the semaphores' names.
+        made_directory: whether this deployment made the runtime directory.
     """
 
     blank: bool
@@ -89,18 +89,18 @@ class TableHead:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a worker table, of whatever version."""
+        """Whether the file is a worker table, of whatever version."""
         return self.magic == TABLE_MAGIC
 
     @property
     def format(self) -> str:
-        """Its version, for people."""
+        """The table's versions and this program's, for error messages."""
         table, layout = self.format_word & 0xFFFFFFFF, self.format_word >> 32
         return f'{table}.{layout}, this is {TABLE_VERSION}.{LAYOUT_VERSION}'
 
 
 def read_head(fd: int) -> TableHead:
-    """Read what the file of a worker table begins with."""
+    """Read the first words of a worker table's file."""
     raw = os.pread(fd, _HEAD_WORDS * WORD, 0)
     words = memoryview(raw.ljust(_HEAD_WORDS * WORD, b'\0')).cast('Q')
     return TableHead(
@@ -112,9 +112,9 @@ class WorkerTable:
     """The mapped table. Only the supervisor calls the methods that write.
 
     Attributes:
-        words: all of it as u64 words, for naps and marks.
+        words: the whole table as u64 words, for naps and marks.
         identity: (device, inode) of its file.
-        folder: where that is.
+        folder: the folder of its file.
     """
 
     def __init__(self, fd: int, folder: Path) -> None:
@@ -130,8 +130,8 @@ class WorkerTable:
         """Make an empty table at ``path``; supervisor only.
 
         Args:
-            path: where it is to be.
-            made_directory: whether the runtime directory is the deployment's own.
+            path: the new file.
+            made_directory: whether this deployment made the runtime directory.
             limit: bytes that all segments may take, in this life of the deployment.
         """
         aside = path.with_suffix('.new')
@@ -147,7 +147,7 @@ class WorkerTable:
         table.words[_MADE] = int(made_directory)
         table.words[_LIMIT] = limit
         table.words[_MAGIC] = TABLE_MAGIC
-        # Whole or not there: a table that is half made is somebody else's file.
+        # Renamed once it is whole: a half made table would pass for a foreign file.
         os.rename(aside, path)
         return table
 
@@ -156,15 +156,15 @@ class WorkerTable:
         """Map the table at ``path``.
 
         Raises:
-            SupervisorUnavailable: there is none (yet).
-            LayoutMismatch: the file is something else.
+            SupervisorUnavailable: there is no table (yet).
+            LayoutMismatch: the file is no worker table, or of another version or size.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise SupervisorUnavailable('no supervisor has been here yet') from None
+            raise SupervisorUnavailable('there is no worker table yet') from None
         try:
-            # Before the size: that of another version's is another one.
+            # Before the size, which differs between versions.
             head = read_head(fd)
             if not head.is_table:
                 raise LayoutMismatch('not a worker table')
@@ -176,7 +176,7 @@ class WorkerTable:
 
     @property
     def made_directory(self) -> bool:
-        """Whether the runtime directory is the deployment's own to remove."""
+        """Whether this deployment made the runtime directory, and has to remove it."""
         return bool(self.words[_MADE])
 
     @property
@@ -187,7 +187,7 @@ class WorkerTable:
 
     @property
     def limit(self) -> int:
-        """Bytes that all segments together may take, in this life."""
+        """Bytes that all segments together may take, in this life of the deployment."""
         limit: int = self.words[_LIMIT]
         return limit
 
@@ -199,27 +199,27 @@ class WorkerTable:
 
     @property
     def room_sequence(self) -> int:
-        """Two more with every figure; odd while the next one is being measured."""
+        """Grows by two with each figure; odd while the next one is being measured."""
         sequence: int = self.words[_ROOM_SEQUENCE]
         return sequence
 
     @property
     def workers(self) -> int:
-        """Slots in use when the room was published."""
+        """Slots in use when the figure was published."""
         workers: int = self.words[_WORKERS]
         return workers
 
     def reduce_room(self, size: int) -> None:
-        """Take from the figure without making it a new one; supervisor only."""
+        """Subtract ``size`` bytes from the present figure; supervisor only."""
         self.words[_ROOM] = max(self.room - size, 0)
 
     def measure_room(self) -> None:
-        """Say that from now on it is measured what is left; supervisor only."""
-        # One that died meanwhile has left it odd: then it is as if it had begun there.
+        """Publish that the next figure is being measured; supervisor only."""
+        # Not +1: a supervisor that died while it measured has left the word odd.
         self.words[_ROOM_SEQUENCE] |= 1
 
     def publish_room(self, room: int) -> None:
-        """Say how much is left; supervisor only."""
+        """Publish a figure: the bytes that are left; supervisor only."""
         self.words[_WORKERS] = sum(bool(self.epoch(s)) for s in range(MAX_SLOTS))
         self.words[_ROOM] = room
         self.words[_ROOM_SEQUENCE] = (self.room_sequence | 1) + 1
@@ -235,18 +235,18 @@ class WorkerTable:
         return pid
 
     def cancels(self, slot: int) -> int:
-        """How often something happened to a stream that this worker produces."""
+        """How often a stream that this worker produces was cancelled."""
         cancels: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS]
         return cancels
 
     def looks(self, slot: int) -> int:
-        """How often something happened that leaves no mark."""
+        """How often the supervisor had this worker look at all that it follows."""
         looks: int = self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS]
         return looks
 
     @staticmethod
     def nap_at(slot: int) -> int:
-        """Index of the word that says whether the worker in this slot sleeps."""
+        """Index of the word that says whether the worker in this slot naps."""
         return _SLOT0 + slot * _SLOT_WORDS + _NAP
 
     @staticmethod
@@ -255,14 +255,14 @@ class WorkerTable:
         return (_BOARDS + slot * _BOARD_BYTES) // WORD + place
 
     def slot_of(self, epoch: int) -> int | None:
-        """The slot of the worker with this epoch."""
+        """The slot of the worker with this epoch; None if there is no such worker."""
         return next((s for s in range(MAX_SLOTS) if self.epoch(s) == epoch), None)
 
     def back_board(self, path: Path, slot: int) -> None:
         """Back the slot's board with memory; supervisor only.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: the file system has no room for it.
         """
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -282,9 +282,9 @@ class WorkerTable:
         self.words[_SLOT0 + slot * _SLOT_WORDS + _EPOCH] = 0
 
     def count_look(self, slot: int) -> None:
-        """Have the worker look at all that it follows; supervisor only."""
+        """Have the worker look at all streams that it follows; supervisor only."""
         self.words[_SLOT0 + slot * _SLOT_WORDS + _LOOKS] += 1
 
     def count_cancel(self, slot: int) -> None:
-        """Have the worker look for cancels of what it produces; supervisor only."""
+        """Have the worker look for cancels of its own streams; supervisor only."""
         self.words[_SLOT0 + slot * _SLOT_WORDS + _CANCELS] += 1

@@ -1,17 +1,17 @@
-"""One process's part in a deployment: what it holds, and what it does aside.
+"""One process's part in a deployment: what it holds, and its work in the background.
 
 ::
 
     Attachment ----> ThisProcess          one per process and directory
-    (Streams and        |--> SupervisorLink     the connection, and a supervisor to
-     what it makes)     |                       connect to (``respawn``)
+    (Streams and        |--> SupervisorLink     the connection to the supervisor, which
+     what it makes)     |                       it starts anew if needed (``respawn``)
                         |--> MembershipHolder   the slot and all that comes with it,
-                        |                       whole or not there (``membership``)
-                        |--> LiveProducers      what is written here
-                        |--> LocalFollowers     who follows here
+                        |                       complete or absent (``membership``)
+                        |--> LiveProducers      the producers of this process
+                        |--> LocalFollowers     the followers of this process
                         |--> Mappings           the segments that are mapped here
-                        '--> DoorbellChores     what the doorbell's thread does
+                        '--> DoorbellChores     the work of the doorbell's thread
 
-All is made lazily and after fork: importing or attaching starts nothing. What is done
-in the background, one thread does: the doorbell's.
+All is made lazily and after fork: importing or attaching starts nothing. All work in
+the background is done or started by one thread: the doorbell's.
 """

@@ -1,17 +1,17 @@
-"""Attachments: what a ``Streams`` and all that it makes hold of this process's part.
+"""Attachments: a ``Streams`` and all objects that it makes hold one to ``ThisProcess``.
 
-There is one ``ThisProcess`` per process and directory, whoever attaches how often: it
-costs a slot, of which the whole deployment has 64, a thread and descriptors. It is
-there as long as anybody holds an attachment to it::
+There is one ``ThisProcess`` per process and directory, however often the process
+attaches, because each costs a thread, descriptors and one of the 64 slots of the
+deployment. It stays as long as any object holds an attachment to it::
 
     Streams ------.
     Producer ------+--> Attachment --> ThisProcess <-- doorbell thread
     Consumer -----'         |               ^
     Follower                '-- token --> attachments
 
-An attachment that is closed or dropped takes its token back, and no more: the garbage
-collector may find it in any thread, under any lock. The doorbell thread sees then that
-there are no attachments, and has the process leave.
+An attachment that is dropped only takes its token back, because the garbage collector
+may find it in any thread, under any lock. The doorbell's thread then sees that there
+are no tokens left, and has the process leave.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.process.this_process import ThisProcess
 from shmstream.supervisor.config import SupervisorConfig
 
-# Whoever has a slot is kept by itself, until it has left; others by attachments.
+# Weak: a ``ThisProcess`` with a slot keeps itself alive until it has left, and one
+# without a slot is kept by its attachments.
 _processes: dict[str, weakref.ref[ThisProcess]] = {}
 _made = 0
-# Reentrant: a signal handler may join in the middle of another's joining.
+# Reentrant: a signal handler may attach while it interrupts an ``attach``.
 _lock = threading.RLock()
 
 
 class Attachment:
-    """One holder's claim to this process's part. Made by ``attach``.
+    """Keeps this process in the deployment. Made by ``attach``.
 
     Attributes:
-        process: the process's part in the deployment, shared with others.
+        process: this process's part in the deployment, shared by all attachments.
     """
 
     def __init__(self, process: ThisProcess) -> None:
@@ -51,18 +52,20 @@ class Attachment:
 
     @property
     def closed(self) -> bool:
-        """Whether it has been closed: what it has made is to be let go."""
+        """Whether it has been closed: then its producers and followers have to end."""
         return self._closed or self.process.closed
 
     def close(self) -> None:
-        """Abort what is produced under it, and let its followers go. Idempotent.
+        """Abort its producers, and let its followers go. Idempotent.
 
-        The last one has the process leave, and returns when that is done.
+        Closing the last attachment has the process leave, and returns when that is
+        done.
         """
         self._closed = True
         self.process.producers.abort(self)
         with _lock:
-            # At once: of two that close, one finds that it is the last.
+            # Under one lock, so that of two attachments that close at the same time one
+            # finds that it is the last.
             self._give_back()
             last = _withdrawn(self.process)
         if last:
@@ -79,8 +82,8 @@ def attach(
 ) -> Attachment:
     """Return an attachment to this process's part in the deployment of a directory.
 
-    The first that has a ``config`` decides how a supervisor is started, and for whom.
-    Arguments as for ``ThisProcess``.
+    The first call with a ``config`` decides how supervisors are started, and for which
+    masters. Arguments as for ``ThisProcess``.
     """
     where = os.path.realpath(directory.path)
     with _lock:
@@ -108,8 +111,8 @@ def _process_of(
             return process
         process = ThisProcess(directory, config, masters, leaving, _leave)
         entry = weakref.ref(process)
-        # Unless a signal handler has made one meanwhile: none comes in between these,
-        # as nothing is called.
+        # If ``_made`` has changed, a signal handler has made one meanwhile. None can
+        # run between the next three lines, because they call nothing.
         if _made == number:
             _made += 1
             _processes[where] = entry
@@ -129,13 +132,17 @@ def _known(where: str) -> ThisProcess | None:
 
 
 def _leave(process: ThisProcess) -> None:
-    """Close the process unless it has members."""
+    """Have the process leave, unless it has attachments."""
     if _withdrawn(process):
         process.close()
 
 
 def _withdrawn(process: ThisProcess) -> bool:
-    """Have whoever joins from now on make another, if it has no members."""
+    """Forget a process without attachments: the next ``attach`` makes another.
+
+    Returns:
+        False if the process has attachments, and stays.
+    """
     with _lock:
         if process.attachments:
             return False
@@ -147,7 +154,7 @@ def _withdrawn(process: ThisProcess) -> bool:
 
 def _forget_parents() -> None:
     global _lock
-    # Another thread of the parent may have held it.
+    # Another thread of the parent may have held the lock.
     _lock = threading.RLock()
     _processes.clear()
 

@@ -1,4 +1,4 @@
-"""What the doorbell's thread does, each time it wakes up: a list of named chores."""
+"""The work of the doorbell's thread at each wake-up: a list of named chores."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from shmstream.process.room_requests import RoomRequests
 from shmstream.wakeups.doorbell_thread import NET_S
 
 WAKE: Final = 1
-"""Occasion: each time that the thread wakes up."""
+"""Occasion: each wake-up of the thread."""
 
 NEWS: Final = 2
-"""Occasion: something has happened to a stream that is written here, or may have."""
+"""Occasion: a stream may have been cancelled, or may have changed without a mark."""
 
 NET: Final = 4
 """Occasion: every ``NET_S``, whether or not anybody rings."""
 
 
 class Wake:
-    """One waking of the thread.
+    """One wake-up of the thread.
 
     Args:
-        membership: the process's.
+        membership: the process's membership.
         now: seconds on the monotonic clock.
 
     Attributes:
-        occasions: the sum of those that it is.
-        look_at_all: whether followers are to look at what is not marked, too.
-        everybody: whether all followers are to wake up: the process has been told to
-            leave since the last time.
-        wait_s: seconds to wait until the next time.
+        occasions: the sum of the occasions of this wake-up.
+        look_at_all: whether hubs have to look also at watches that are not marked.
+        everybody: whether to wake all followers: since the last wake-up the process has
+            been told to leave.
+        wait_s: seconds to wait until the next wake-up.
     """
 
     __slots__ = (
@@ -57,16 +57,16 @@ class Wake:
 
 
 class DoorbellChores:
-    """Each is done whatever another one raises.
+    """Runs the chores; an exception in one of them does not stop the others.
 
     Args:
-        holder: the process's membership; the chores begin when there is one.
-        producers: what is being produced here.
-        mappings: what is mapped here.
+        holder: holds the process's membership; without one no chore is run.
+        producers: the live producers of this process.
+        mappings: the segments that are mapped here.
         room_requests: asks the supervisor for room.
-        leaving: whether this process has been told to stop serving.
-        keep_supervisor: sees to it that there is a supervisor.
-        leave_unused: has the process leave if nothing here uses the deployment.
+        leaving: returns whether this process has been told to stop serving.
+        keep_supervisor: starts a supervisor, and connects to it, if there is none.
+        leave_unused: has the process leave if it has no attachments.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class DoorbellChores:
         self._leaving = leaving
         self._keep_supervisor = keep_supervisor
         self._leave_unused = leave_unused
-        # What garbage collection has found: it may run in any thread, under any lock.
+        # Actions of finalizers, which may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._guard = GuardedChores('doorbell')
         self._net_at = 0.0
         self._left = False
 
     def on_wake(self) -> float:
-        """Do them; returns how many seconds to wait until the next time."""
+        """Run the chores; return how many seconds to wait until the next time."""
         membership = self._holder.now
         if membership is None:
             return NET_S
         wake = Wake(membership, time.monotonic())
-        # By hand: whoever is woken by the doorbell waits for this, with cold caches.
+        # Not by ``GuardedChores.do``: the followers wait for this, and caches are cold.
         for name, occasion, chore in CHORES:
             if occasion & wake.occasions:
                 try:
@@ -112,8 +112,8 @@ class DoorbellChores:
 
     def _see(self, wake: Wake) -> None:
         cancels, looks = wake.membership.news()
-        # By the clock, not by whether the wait ran out: under steady traffic the bell
-        # never stops ringing.
+        # By the clock, and not when a wait ends without a ring: under steady traffic
+        # rings never stop.
         due = wake.now >= self._net_at
         if due:
             self._net_at = wake.now + NET_S
@@ -148,44 +148,46 @@ class DoorbellChores:
         self._mappings.forget_unused(wake.now)
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have the doorbell's thread do something; from anywhere, a ``__del__`` too."""
+        """Have the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._later.put(action)
         self._ring()
 
     def look_soon(self) -> None:
-        """Have all that is done now and then be done at once; from any thread."""
+        """Have the chores of ``NET`` run at once; from any thread."""
         self._net_at = 0.0
         self._ring()
 
     def _ring(self) -> None:
         now = self._holder.now
         if now is not None:
-            # Also from its own thread: what is put off meanwhile is not forgotten.
+            # Also if this is the doorbell's thread: an action that a chore has deferred
+            # is then run soon, and not only after the next wait.
             now.doorbell.ring()
 
     def do_later(self) -> None:
-        """Do what has been put off."""
+        """Run the actions that ``later`` has deferred."""
         while not self._later.empty():
             try:
-                # Whoever leaves does this as well: it must not wait for the other.
+                # Without waiting: a thread that has the process leave calls this too,
+                # and may have taken the last action.
                 action = self._later.get_nowait()
             except queue.Empty:
                 return
-            self._guard.do('letting go', action, None)
+            self._guard.do('a deferred action', action, None)
 
 
 CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], ...]] = (
-    # First of all: somebody waits for this.
+    # The board comes first, because followers wait for this.
     ('the board', WAKE, DoorbellChores._collect),
     ('the table', WAKE, DoorbellChores._see),
     ('leaving', WAKE, DoorbellChores._see_leaving),
     ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
     ('loops', NEWS, DoorbellChores._look_on_loops),
-    ('what was put off', WAKE, lambda chores, wake: chores.do_later()),
+    ('deferred actions', WAKE, lambda chores, wake: chores.do_later()),
     ('room', WAKE, DoorbellChores._ask_for_room),
     ('threads', WAKE, DoorbellChores._look_in_threads),
     ('mappings', NET, DoorbellChores._forget_mappings),
     ('the supervisor', NET, lambda chores, wake: chores._keep_supervisor()),
     ('leaving unused', NET, lambda chores, wake: chores._leave_unused()),
 )
-"""In their order: name, occasion, and what is done."""
+"""Name, occasion and function of each chore, in the order in which they are run."""

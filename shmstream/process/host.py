@@ -1,8 +1,9 @@
-"""Who runs this process: a server that has workers, or nobody.
+"""The host of this process: the server that runs it as a worker, or nobody.
 
-The library asks whoever runs the process for two things only (``Host``). A deployment
-says who that is, in each worker, by ``run_by``; so the library knows no server. Without
-it nobody does: the process is its own master, and is never told to leave.
+The library asks the host two questions only (``Host``), and tells it that the process
+is alive. A deployment names the host, in each worker, by ``run_by``, so the library
+itself knows no server. Without a host the process is its own master, and is never told
+to leave.
 """
 
 from __future__ import annotations
@@ -11,40 +12,47 @@ from typing import Protocol
 
 
 class Host(Protocol):
-    """Whoever runs this process."""
+    """The server that runs this process."""
 
     def masters(self) -> list[int] | None:
-        """The master, while it lives: an orphan must not start a supervisor.
+        """The process ids of the masters that live.
 
         Returns:
-            None if there is no master but the process itself.
+            Empty if the master has died: an orphan must not start a supervisor. None if
+            the process is its own master.
         """
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
+
+    def notify(self) -> None:
+        """Tell the host that this process is alive, while a request has its thread."""
 
 
 class Nobody:
     """The host of a process that no server runs."""
 
     def masters(self) -> list[int] | None:
-        """There are none."""
+        """None: the process is its own master."""
         return None
 
     def leaving(self) -> bool:
-        """Nobody tells it."""
+        """False: the process is never told to leave."""
         return False
+
+    def notify(self) -> None:
+        """Nothing to do: nobody is to be told."""
 
 
 _host: Host = Nobody()
 
 
 def run_by(host: Host) -> None:
-    """Say who runs this process; of several, the last counts."""
+    """Name the host of this process; the last call counts."""
     global _host
     _host = host
 
 
 def current() -> Host:
-    """Who runs this process, as far as has been said by now."""
+    """The host of this process, as named by now."""
     return _host

@@ -1,4 +1,4 @@
-"""What is being produced in a process: who may be cancelled, and whom to end."""
+"""The live producers of a process: told of cancels, and aborted when it leaves."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ CLOSED = 'the stream could not be made: its Streams has been closed'
 
 
 class Attached(Protocol):
-    """Whoever has streams of its own here."""
+    """What ``LiveProducers`` needs of an attachment."""
 
     @property
     def closed(self) -> bool:
-        """Whether it is to have none any more."""
+        """Whether the attachment has been closed: it may have no streams any more."""
 
 
 class Producing(Protocol):
-    """A producer, as those see it who keep an eye on it."""
+    """What ``LiveProducers`` needs of a producer."""
 
     @property
     def attachment(self) -> Attached:
-        """Whose stream it is."""
+        """The attachment that its stream belongs to."""
 
     def look_for_cancel(self) -> None:
-        """Look whether the stream has been cancelled."""
+        """Call the stop hooks if the stream has been cancelled."""
 
     def abort(self, error: str) -> None:
-        """End the stream as failed."""
+        """End the stream as aborted."""
 
     def abandon(self) -> None:
         """Forget the stream after a fork."""
 
 
 class LiveProducers:
-    """Those of a process that have not ended; they are not kept alive. Thread-safe."""
+    """The producers of a process that have not ended, held weakly. Thread-safe."""
 
     def __init__(self) -> None:
         self._all: weakref.WeakSet[Producing] = weakref.WeakSet()
@@ -48,11 +48,13 @@ class LiveProducers:
         self._lock = threading.RLock()
 
     def add(self, producer: Producing) -> None:
-        """Have it look for cancels.
+        """Add a producer, before its first write.
+
+        An attachment is closed first, and ``abort`` is called then. So a producer is
+        either added in time, and ``abort`` finds it, or it is refused here.
 
         Raises:
-            SupervisorUnavailable: its attachment has been closed. Whom ``abort``
-                finds has been added before, and who comes after it finds that.
+            SupervisorUnavailable: the producer's attachment has been closed.
         """
         with self._lock:
             if producer.attachment.closed:
@@ -60,17 +62,17 @@ class LiveProducers:
             self._all.add(producer)
 
     def remove(self, producer: Producing) -> None:
-        """It has ended."""
+        """Remove a producer that has ended."""
         with self._lock:
             self._all.discard(producer)
 
     def all(self) -> list[Producing]:
-        """Those that have not ended."""
+        """The producers that have not ended."""
         with self._lock:
             return list(self._all)
 
     def abort(self, attachment: object = None) -> None:
-        """Abort what this attachment, closed by now, has produced; or everything."""
+        """Abort the producers of an attachment that has been closed; None: of all."""
         for producer in self.all():
             if attachment in (None, producer.attachment):
                 self._chores.do(
@@ -80,8 +82,8 @@ class LiveProducers:
                 )
 
     def abandon(self) -> None:
-        """Forget them after a fork: they are the parent's."""
-        # Another thread of the parent may have held it.
+        """Forget the producers after a fork: they are the parent's."""
+        # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         for producer in list(self._all):
             producer.abandon()

@@ -1,4 +1,4 @@
-"""Who follows streams in this process: where they wait, and how many there are."""
+"""The followers of this process: the hubs that they wait on, and their number."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class LocalFollowers:
     """The followers of one process; thread-safe.
 
     Args:
-        holder: the process's membership.
-        connect: sees to it that there is one.
-        later: has the doorbell's thread do something.
+        holder: holds the process's membership.
+        connect: gets a membership if there is none.
+        later: has the doorbell's thread run an action.
 
     Attributes:
-        number: how many there are.
+        number: the number of followers.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class LocalFollowers:
         """Return the hub of all threads.
 
         Raises:
-            SupervisorUnavailable: as ``SupervisorLink.connect``, or it has left.
+            SupervisorUnavailable: as ``SupervisorLink.connect``, or the process has
+                left.
         """
         self._connect()
         return self._holder.require().hubs.threads
@@ -56,11 +57,16 @@ class LocalFollowers:
         return self._holder.require().hubs.loops.of(asyncio.get_running_loop())
 
     def count(self, segment: Segment, step: int) -> None:
-        """One follower more or less of this segment in this process: publish it."""
+        """Count one follower of this segment more or less, and publish the count.
+
+        Args:
+            segment: the segment.
+            step: 1 or -1.
+        """
         with self._lock:
             self.number += step
         now = self._holder.now
-        # Who has left counts for nothing any more.
+        # Without a membership there is no word to publish it in.
         if now is not None:
             segment.followers.add(now.slot, now.epoch, step)
 
@@ -70,7 +76,13 @@ class LocalFollowers:
         return 0 if now is None else segment.followers.everywhere(now.table.epoch)
 
     def drop(self, hub: Hub, watch: Watch, counted: bool) -> None:
-        """A follower was dropped without ``close``; from a ``__del__``."""
+        """Forget a follower that was dropped without ``close``; for a ``__del__``.
+
+        Args:
+            hub: the hub of the follower.
+            watch: the watch that it shared.
+            counted: whether ``count`` has counted it.
+        """
         self._later(functools.partial(self._forget, hub, watch, counted))
 
     def _forget(self, hub: Hub, watch: Watch, counted: bool) -> None:
@@ -79,13 +91,13 @@ class LocalFollowers:
         hub.leave_later(watch)
 
     def wake_everybody(self) -> None:
-        """Have all followers look around: those of one attachment are to leave."""
+        """Wake all followers, so that those of a closed attachment leave."""
         now = self._holder.now
         if now is not None:
             now.hubs.loops.look_soon(False, True)
-            # Not here: what a step says of the next is for the thread that steps.
+            # In the doorbell's thread, which needs to know when to look next.
             self._later(functools.partial(now.hubs.threads.look, everybody=True))
 
     def abandon(self) -> None:
-        """Forget after a fork who may have held the lock: a thread of the parent."""
+        """Replace the lock after a fork: a thread of the parent may have held it."""
         self._lock = threading.RLock()

@@ -1,12 +1,12 @@
 """A process's membership of the deployment: a slot, and all that comes with it.
 
-The supervisor gives a slot at the first greeting. A ``Membership`` is whole or not
-there: with the slot it has the doorbell, which everybody else rings and which has its
-thread from then on, the bells of the others, and its share of the memory.
+The supervisor gives a slot when the process first says hello. A ``Membership`` is
+complete or absent: it has the slot, the doorbell that others ring, with its thread, the
+bells of other processes, and a share of the memory.
 
-A process that was away for too long is greeted with another slot, and has another
-membership from then on. What followers hold on to (the hubs and their board) moves
-there.
+If the process was away for too long, its next hello gets another slot, and it has
+another membership from then on. The hubs and their board, which followers rely on, move
+to the new slot.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from shmstream.weakly import weakly
 
 @dataclass(frozen=True, eq=False)
 class Hubs:
-    """Where those wait who follow; they outlast a membership.
+    """The hubs that followers wait on; they outlast a membership.
 
     Attributes:
-        board: where others mark what they have written.
-        threads: the hub of those who follow in threads.
-        loops: the hubs of those who follow on event loops.
+        board: the board on which producers of other processes leave marks.
+        threads: the hub of the followers in threads.
+        loops: the hubs of the followers on event loops.
     """
 
     board: Board
@@ -52,16 +52,16 @@ class Membership:
 
     Args:
         slot: the number of the slot.
-        epoch: the epoch that goes with it.
+        epoch: the epoch that the supervisor gave with the slot.
         table: the worker table.
-        lock: the hold on the slot.
-        doorbell: by which others ring this process.
-        hubs: of those who follow here.
+        lock: the lock on the slot.
+        doorbell: the doorbell by which others ring this process.
+        hubs: the hubs of this process.
         want_room: has the supervisor asked for room; does not wait.
 
     Attributes:
-        bells: by which it rings others.
-        room: its share of the memory.
+        bells: the bells of other processes.
+        room: this process's share of the memory.
     """
 
     def __init__(
@@ -87,21 +87,26 @@ class Membership:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that goes with it runs; else it has to be taken anew."""
+        """Whether the doorbell's thread runs; if not, the slot has to be taken anew."""
         return self.doorbell.alive
 
     def is_at(self, slot: int, epoch: int) -> bool:
-        """Whether it is the membership of this slot, and alive."""
+        """Whether this is the membership of this slot and epoch, and alive."""
         return (slot, epoch) == (self.slot, self.epoch) and self.alive
 
     def ring(self) -> None:
-        """Have the doorbell's thread look around."""
-        # By itself it does so before it waits again.
+        """Have the doorbell's thread do its chores soon."""
+        # The thread itself need not ring: it is doing them already.
         if not self.doorbell.current:
             self.doorbell.ring()
 
     def news(self) -> tuple[bool, bool]:
-        """Whether there are, since the last time, cancels, and a reason to look."""
+        """Return what is new since the last call.
+
+        Returns:
+            Whether a stream of this process was cancelled; whether the supervisor wants
+            this process to look at all streams that it follows.
+        """
         cancels, looks = self.table.cancels(self.slot), self.table.looks(self.slot)
         found = cancels != self._cancels, looks != self._looks
         self._cancels, self._looks = cancels, looks
@@ -109,15 +114,15 @@ class Membership:
 
 
 class MembershipHolder:
-    """The membership that the process has now, if it has one; thread-safe.
+    """Holds the present membership of the process, if it has one; thread-safe.
 
     Args:
         directory: the runtime directory.
-        on_wake: what the doorbell's thread does; see ``Doorbell``.
-        room_requests: has the supervisor asked for room.
+        on_wake: called by the doorbell's thread; see ``Doorbell``.
+        room_requests: asks the supervisor for room.
 
     Attributes:
-        now: the membership; None: none yet, or none any more.
+        now: the membership; None if there is none yet, or none any more.
     """
 
     def __init__(
@@ -151,20 +156,22 @@ class MembershipHolder:
     def take(
         self, slot: int, epoch: int, mapped: Callable[[], Iterable[Segment]]
     ) -> None:
-        """Take this slot, and give back the one that the process had.
+        """Take this slot, and give back the slot that the process had.
 
         Args:
-            slot: the slot that the supervisor has given us.
-            epoch: the epoch that goes with it.
-            mapped: the segments that are mapped here.
+            slot: the slot that the supervisor has given.
+            epoch: the epoch that the supervisor has given with it.
+            mapped: returns the segments that are mapped here.
 
         Raises:
-            OSError: the slot was taken back meanwhile, or something cannot be opened.
+            OSError: the slot was taken back meanwhile, or a file, semaphore or pipe
+                cannot be opened.
+            LayoutMismatch: the worker table is of another version.
             SupervisorUnavailable: this process has left meanwhile.
-            NoRoom: there is no room for the board.
-            LocalError: this process's threads are what no doorbell can wait in.
+            LocalError: no doorbell can wait in the threads of this process.
         """
-        # All that can fail comes first: half of it would leave followers asleep.
+        # All steps that can fail come first: half a membership would leave followers
+        # asleep.
         table = WorkerTable.attach(self._directory.table)
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
@@ -185,14 +192,14 @@ class MembershipHolder:
                     slot, epoch, table, lock, doorbell, hubs, want_room
                 )
             if before is not None:
-                # We were away too long, and are somebody else to the new supervisor.
+                # This process was away too long: the supervisor takes it for a new one.
                 before.doorbell.stop()
                 hubs.board.move(table, slot, epoch)
                 hubs.loops.move(pipe_path(table, epoch))
                 for segment in mapped():
                     segment.followers.add(slot, epoch, 0)
         except BaseException:
-            # Greeted anew, we begin anew: a membership without its thread is not alive.
+            # The next hello begins anew: without its thread, no membership is alive.
             if doorbell is not None:
                 doorbell.stop()
             if before is not None:
@@ -201,7 +208,7 @@ class MembershipHolder:
                 lock.release()
             raise
         if before is not None and before.lock is not lock:
-            # Last: until here, words of that slot have been written.
+            # Last, because until here this process has written words of the old slot.
             before.lock.release()
 
     def _open_hubs(
@@ -226,14 +233,14 @@ class MembershipHolder:
         self.ring()
 
     def ring(self) -> None:
-        """Have the doorbell's thread look around, if there is one."""
+        """Have the doorbell's thread do its chores soon, if there is a membership."""
         now = self.now
         if now is not None:
             now.ring()
 
     @property
     def free_bytes(self) -> int:
-        """Bytes that all segments may still take, as far as it is known."""
+        """Bytes that all segments may still take, as last published; 0 if unknown."""
         return 0 if self.now is None else self.now.table.room
 
     def stop(self) -> None:
@@ -254,9 +261,9 @@ class MembershipHolder:
 
     def abandon(self) -> None:
         """Forget the membership after a fork: it is the parent's."""
-        # Another thread of the parent may have held it.
+        # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         if self.now is not None:
             self.now.hubs.loops.abandon()
-            # ``memory.slot_locks`` has closed our copy of the slot's lock.
+            # ``memory.slot_locks`` has closed the child's copy of the slot's lock.
             self.now = None

@@ -1,4 +1,4 @@
-"""Keeping a supervisor there: whoever sees that it has gone starts another."""
+"""Respawning the supervisor: each worker that sees that it has gone starts another."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import REFUSED, spawn
 
 _RESPAWN_S = 1.0
+"""Seconds that a supervisor may take to come up before another one is started."""
+
 _FAILED_S = 30.0
+"""Seconds until the next start after a supervisor that could not begin."""
+
 _RECONNECT_S = 2.0
+"""Seconds between two tries to connect again."""
 
 _AT_ONCE = 3
 _RESTLESS_S = 10.0
-"""So many are started at once within this time; those that keep dying are not."""
+"""Up to ``_AT_ONCE`` successors within this time are started without a pause. More come
+``_RESPAWN_S`` apart: supervisors that keep dying must not be started all the time."""
 
 log = logging.getLogger('shmstream')
 
@@ -30,9 +36,13 @@ class Respawner:
 
     Args:
         directory: the runtime directory.
-        config: what to start one with; None: as its predecessor was.
-        masters: the processes that keep the deployment alive, as seen now; while there
-            are none, nothing is started.
+        config: the settings to start a supervisor with; None: its predecessor's.
+        masters: returns the processes that keep the deployment alive; while there are
+            none, no supervisor is started.
+
+    Attributes:
+        had_one: whether this process has ever been connected to a supervisor: then the
+            log says that it has gone.
     """
 
     def __init__(
@@ -52,21 +62,24 @@ class Respawner:
         self._next_try = 0.0
         self._closed = False
         self.had_one = False
-        """Whether there has been a supervisor: it is missed, not only not there yet."""
 
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
     ) -> None:
-        """Start them with this, and for these, from now on."""
+        """Start supervisors with this config, and for these masters, from now on."""
         self._config, self._masters = config, masters
 
     def connected(self) -> None:
-        """There is a supervisor; if it goes, that is news and not the same failure."""
+        """Note that a supervisor serves: if it goes, the next is started at once."""
         self.had_one = self._served = True
         self._next_try = 0.0
 
     def respawn(self) -> None:
-        """Start a supervisor, unless one was started just now and may still come up."""
+        """Start a supervisor, unless one was started just now and may still come up.
+
+        Raises:
+            SupervisorUnavailable: as ``spawn``.
+        """
         now = time.monotonic()
         if self._closed or (
             now - self._spawned_at < _RESPAWN_S and not self._lost(now)
@@ -77,7 +90,8 @@ class Respawner:
             if ended is None:
                 return
             if ended == REFUSED and now - self._spawned_at < _FAILED_S:
-                # It has said why it cannot; that does not change from second to second.
+                # It has logged why it cannot start, and the reason will not go within
+                # seconds.
                 return
         masters = self._masters()
         if not masters:
@@ -90,9 +104,10 @@ class Respawner:
         self._spawned = spawn(self._directory, self._config, masters)
 
     def _lost(self, now: float) -> bool:
-        """Whether the one that was started just now served, or was killed before.
+        """Whether the supervisor that was started just now has served, or was killed.
 
-        Who follows the streams of a worker that died with it waits for the next one.
+        Then another is started at once, because followers may wait for it: if a worker
+        died together with the supervisor, the next one ends the worker's streams.
         """
         killed = self._spawned is not None and (self._spawned.poll() or 0) < 0
         if not (self._served or killed):
@@ -101,9 +116,9 @@ class Respawner:
         return not full or now - self._spawns[0] >= _RESTLESS_S
 
     def reconnect(self, connect: Callable[[], None]) -> None:
-        """Have this connect again, in a thread of its own.
+        """Call ``connect`` in a thread of its own, unless that is under way.
 
-        The doorbell's thread sees it, and must not wait: followers depend on it.
+        The doorbell's thread calls this, and must not wait: followers depend on it.
         """
         now = time.monotonic()
         if self._closed or now < self._next_try or not self._masters():
@@ -127,7 +142,7 @@ class Respawner:
             log.error('%s', ex)
 
     def close(self) -> None:
-        """Start nothing more, and wait for what is under way."""
+        """Start no supervisor any more, and wait for a reconnect that is under way."""
         self._closed = True
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""Having the supervisor asked for room, aside: nobody here waits for its answer."""
+"""Asking the supervisor for room in a thread of its own, so that no writer waits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.room_share import RoomShare
 
 _RETRY_S = 2.0
-"""As long as nobody is asked again after nobody has answered."""
+"""Seconds until the next request after one that got no answer."""
 
 log = logging.getLogger('shmstream')
 
 
 class RoomRequests:
-    """Asks the supervisor for room, in a thread of its own for each question.
+    """Asks the supervisor for room, each time in a thread of its own.
 
     Args:
-        directory: where the supervisor is.
+        directory: the runtime directory of the supervisor.
 
     Attributes:
-        wanted: whether there is something to ask. Whoever writes says so and rings the
-            doorbell: it must not wait, not even for a thread to start.
+        wanted: whether to ask. A writer sets it and rings the doorbell, because it must
+            not wait, not even for a thread to start.
     """
 
     def __init__(self, directory: RuntimeDirectory) -> None:
@@ -35,13 +35,13 @@ class RoomRequests:
         self._thread: threading.Thread | None = None
 
     def ask_aside(self, now: float, room: RoomShare) -> None:
-        """Start asking, unless that is under way or was in vain just now.
+        """Start a request, unless one is under way, or got no answer just now.
 
-        For the doorbell's thread, which must not wait either: followers depend on it.
+        The doorbell's thread calls this, and must not wait: followers depend on it.
 
         Args:
-            now: seconds on a clock that never goes back.
-            room: what waits for the answer.
+            now: seconds on the monotonic clock.
+            room: told of the answer (``RoomShare.answered``).
         """
         if now < self._ask_at:
             return
@@ -64,14 +64,14 @@ class RoomRequests:
             ask(self._directory, 'room', reply_s=room.ANSWER_S)
             answered = True
         except ShmstreamError as ex:
-            log.warning('no word about room: %s', ex)
+            log.warning('no answer about room: %s', ex)
         finally:
-            # Whatever has been raised: somebody waits for an end.
+            # After any exception too: a writer may wait for this.
             if not answered:
                 self._ask_at = time.monotonic() + _RETRY_S
             room.answered(answered)
 
     def join(self) -> None:
-        """Wait for what is under way."""
+        """Wait for a request that is under way."""
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""The connection to the supervisor, and whom the supervisor works for in our name."""
+"""The connection to the supervisor, and the masters that this process names to it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from shmstream.weakly import weakly
 
 
 class SupervisorLink:
-    """Keeps a supervisor there, and one connection to it; thread-safe.
+    """Keeps one connection to a supervisor, and starts one if needed; thread-safe.
 
     Args:
         directory: the runtime directory.
-        config: what to start a supervisor with if there is none yet; None: as its
-            predecessor was, and only if there was one.
-        masters: the processes that keep the deployment alive, as this process sees it
-            now; empty when it has been orphaned and must not start a supervisor.
-        holder: the membership that the supervisor is told of.
-        on_slot: takes the slot and the epoch that the supervisor has given us.
+        config: the settings to start a supervisor with; None: those of its predecessor,
+            and only if there was one.
+        masters: returns the processes that keep the deployment alive, as this process
+            sees it now; empty if this process is an orphan, which must not start a
+            supervisor.
+        holder: holds the membership, which each hello names.
+        on_slot: called with the slot and the epoch that the supervisor has given.
 
     Attributes:
         client: the connection.
@@ -51,13 +52,13 @@ class SupervisorLink:
             weakly(self._hello, {}),
             weakly(self._greeted, None),
         )
-        # The masters that the last greeting named, and those that were then answered.
+        # The masters that the last hello named, and those that the supervisor knows.
         self._masters_greeted: set[int] = set()
         self._masters_known: set[int] = set()
         self._lock = threading.RLock()
 
     def connect(self) -> None:
-        """Have a membership, and have the supervisor know our masters.
+        """Get a membership if there is none, and name our masters to the supervisor.
 
         Raises:
             SupervisorUnavailable: no supervisor within the bound of ``ControlClient``.
@@ -70,7 +71,11 @@ class SupervisorLink:
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
     ) -> bool:
-        """Start supervisors with this from now on; False if there is a config."""
+        """Start supervisors with ``config`` from now on.
+
+        Returns:
+            False if a config is known already: nothing changes then.
+        """
         with self._lock:
             if self._config is not None:
                 return False
@@ -79,7 +84,7 @@ class SupervisorLink:
         return True
 
     def look(self) -> None:
-        """Connect again, aside, if the supervisor has gone or misses a master."""
+        """Connect again if the supervisor has gone or misses a master; in a thread."""
         if self.client.gone() or self._unknown_masters():
             self._respawner.reconnect(self._reconnect)
 
@@ -113,15 +118,15 @@ class SupervisorLink:
         self._on_slot(int(reply['slot']), int(reply['epoch']))
 
     def stop(self) -> None:
-        """Start no supervisor any more, and wait for what is under way."""
+        """Start no supervisor any more, and wait for a reconnect that is under way."""
         self._respawner.close()
 
     def close(self) -> None:
-        """End the connection: the supervisor takes it that this process has ended."""
+        """End the connection, from which the supervisor sees that this process left."""
         self.client.close()
 
     def abandon(self) -> None:
-        """Close our copy after a fork; the parent keeps its own."""
-        # Another thread of the parent may have held it.
+        """Close the child's copy of the connection after a fork."""
+        # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         self.client.abandon()

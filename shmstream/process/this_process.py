@@ -1,4 +1,4 @@
-"""``ThisProcess`` ties together what a process has of one deployment."""
+"""``ThisProcess`` ties together all parts of one process's part in a deployment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shmstream.weakly import weakly
 
 _alive: weakref.WeakSet[ThisProcess] = weakref.WeakSet()
 _with_a_slot: set[ThisProcess] = set()
-"""Kept until they have left: their threads and their slots go no other way."""
+"""Kept alive until they have left: only leaving ends their threads and frees slots."""
 
 
 class ThisProcess:
@@ -38,11 +38,11 @@ class ThisProcess:
         leave: closes this if it has no attachments; called in a thread of its own.
 
     Attributes:
-        attachments: a token of each (``attachment``); without any it leaves.
+        attachments: one token for each attachment; without any, the process leaves.
         link: the connection to the supervisor.
-        holder: the membership, once there is one.
-        producers: those that are being written here.
-        followers: those who follow here.
+        holder: holds the membership, once there is one.
+        producers: the live producers of this process.
+        followers: the followers of this process.
         mappings: the segments that are mapped here.
     """
 
@@ -78,7 +78,7 @@ class ThisProcess:
         )
         self.followers = LocalFollowers(holder, self.link.connect, self._chores.later)
         self._pid = os.getpid()
-        # Reentrant: a signal handler may close what is being closed.
+        # Reentrant: a signal handler may call ``close`` while it interrupts ``close``.
         self._closing = threading.RLock()
         self._closed = False
         self._has_left = False
@@ -87,16 +87,16 @@ class ThisProcess:
     # -- connecting ------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Have a membership; raises as ``SupervisorLink.connect``."""
+        """Get a membership if there is none; raises as ``SupervisorLink.connect``."""
         self.link.connect()
 
     def supervise(
         self, config: SupervisorConfig, masters: Callable[[], list[int]]
     ) -> None:
-        """Start supervisors with this from now on, unless there is a config already."""
+        """Start supervisors with ``config`` from now on, unless a config is known."""
         if self.link.supervise(config, masters):
-            # A supervisor that is there does not know these masters, and who only
-            # follows never asks it for anything: the doorbell's thread names them.
+            # A running supervisor does not know these masters, and a process that only
+            # follows never sends it a request: the doorbell's thread names them to it.
             self._chores.look_soon()
 
     def _take_slot(self, slot: int, epoch: int) -> None:
@@ -112,25 +112,25 @@ class ThisProcess:
             if self.holder.now is None:
                 _with_a_slot.discard(self)
 
-    # -- what its producers need of it (``producer.Process``) ------------------------
+    # -- what its producers need of it (``producer_needs.Process``) ------------------
 
     @property
     def here(self) -> bool:
-        """Whether this is still the process that this was made in: none has forked."""
+        """Whether this is still the process that this was made in, and not a fork."""
         return self._pid == os.getpid()
 
     @property
     def bells(self) -> Bells:
-        """By which it rings others; raises ``SupervisorUnavailable`` once it left."""
+        """The bells of others; raises ``SupervisorUnavailable`` once this has left."""
         return self.holder.require().bells
 
     @property
     def room(self) -> RoomShare:
-        """Its share of the memory; raises ``SupervisorUnavailable`` once it left."""
+        """The memory share; raises ``SupervisorUnavailable`` once this has left."""
         return self.holder.require().room
 
     def later(self, action: Callable[[], object]) -> None:
-        """Have the doorbell thread do something; from anywhere, a ``__del__`` too."""
+        """Have the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._chores.later(action)
 
     # -- leaving ---------------------------------------------------------------------
@@ -144,7 +144,8 @@ class ThisProcess:
         return self._chores.on_wake()
 
     def _leave_unused(self) -> None:
-        # Not from here: leaving ends this very thread, and waits for it.
+        # In another thread: leaving waits for the end of the doorbell's thread, which
+        # calls this.
         if self._closed:
             return
         if not self.attachments and self._leaving_now is None:
@@ -154,12 +155,12 @@ class ThisProcess:
             thread.start()
             self._leaving_now = thread
         elif self._leaving_now is not None and not self._leaving_now.is_alive():
-            # Somebody has joined at the last moment.
+            # That thread has ended without leaving: there was a new attachment.
             self._leaving_now = None
 
     def abandon(self) -> None:
         """Forget everything after a fork: it is the parent's."""
-        # Another thread of the parent may have held it.
+        # Another thread of the parent may have held the lock.
         self._closing = threading.RLock()
         self.followers.abandon()
         _with_a_slot.discard(self)
@@ -170,9 +171,9 @@ class ThisProcess:
         self.producers.abandon()
 
     def close(self) -> None:
-        """Leave the deployment; what is still produced here is aborted.
+        """Leave the deployment; abort all producers that have not ended.
 
-        Returns when that is done, whoever does it.
+        Returns when that is done, be it by another thread.
         """
         self._closed = True
         with self._closing:
@@ -190,7 +191,8 @@ class ThisProcess:
         self._chores.do_later()
         self.holder.stop()
         self._room_requests.join()
-        # Before the connection: whose end makes the supervisor look whether it is.
+        # Before the connection is closed, which makes the supervisor look whether the
+        # slot is free.
         self.holder.leave()
         self.mappings.clear()
         self.link.close()
@@ -208,5 +210,5 @@ def _close_all() -> None:
 
 
 os.register_at_fork(after_in_child=_abandon_all)
-# Before the interpreter tears down: the doorbell thread must be joined first.
+# The doorbell's thread must be joined before the interpreter shuts down.
 atexit.register(_close_all)

@@ -7,15 +7,16 @@ Producer and follower run Dekker's handshake over two words::
     full fence                        full fence
     load nap  -> post if set          load mark  -> do not nap if there is one
 
-x86 keeps store-store and load-load order, but lets a load pass an earlier store. With
-no fence both sides can read the old value, and the follower sleeps on bytes that are
-there: 6 times in 9 million rounds when it was measured, never with the fence.
+x86 keeps store-store and load-load order, but lets a load pass an earlier store.
+Without a fence both sides can read the old value, and the follower sleeps although
+bytes are there: measured 6 times in 9 million rounds, and never with the fence.
 
-CPython has no fence to call, but releasing a lock and then acquiring it is one: on x86
-each is a locked instruction, a full barrier by itself; on arm64 the release store and
-the acquire load that follows it are ordered with each other (RCsc), so nothing before
-the one passes anything after the other. Acquire-then-release would *not* be one there:
-both neighbours may move into the critical section. It costs 0.1 us.
+CPython has no function for a fence, but releasing a lock and then acquiring it is one.
+On x86 each of the two is a locked instruction, a full barrier by itself. On arm64 the
+release store and the acquire load after it are ordered with each other (RCsc), so
+nothing before the release passes anything after the acquire. Acquiring first and then
+releasing would *not* be a fence on arm64: the accesses on both sides may move into the
+critical section. The fence costs 0.1 us.
 
 This module is the only place that native code may replace.
 """
@@ -32,8 +33,8 @@ _RELEASE_IS_FENCE = platform.machine() in ('x86_64', 'AMD64')
 def make_fence() -> Callable[[], None]:
     """Return a function that is a full memory barrier.
 
-    Each caller makes its own: one fence belongs to one thread at a time (the lock under
-    it is never contended, which is why it never waits).
+    Each caller makes its own fence, because only one thread at a time may use it: then
+    the lock in it is never contended, and the fence never waits.
     """
     lock = Lock()
     lock.acquire()
@@ -47,14 +48,14 @@ def make_fence() -> Callable[[], None]:
 
 
 def fence_after_release() -> Callable[[], None] | None:
-    """Return what completes a fence for a thread that has just released a lock.
+    """Return a function that completes a fence right after the release of a lock.
 
     Returns:
-        None where that release was a full barrier already, as a locked instruction is.
+        None where the release is a full barrier by itself (a locked instruction, x86).
     """
     return None if _RELEASE_IS_FENCE else _shared_fence
 
 
 def _shared_fence() -> None:
-    # Several threads may want one at a time.
+    # Several threads may call this at the same time: each call has its own fence.
     make_fence()()

@@ -1,4 +1,4 @@
-"""The one place that knows where a segment keeps what.
+"""The layout of a segment: the one place that knows where each field is.
 
 A segment is a header of 4096 bytes, then ``capacity`` bytes of ring. All words are
 little-endian u64, 8-byte aligned, and have exactly one writing process at a time; each
@@ -6,7 +6,7 @@ writer has cache lines of its own::
 
     offset  writer                 field
     ------  ---------------------  -----------------------------------------------------
-         0  supervisor, LAST       magic            b'SHMSTRM1'; else it is not ready
+         0  supervisor, LAST       magic            b'SHMSTRM1', or it is not ready
          8  supervisor, once       layout version
         16  supervisor, once       capacity         bytes of the ring
         24  supervisor, once       generation       random, never 0
@@ -14,7 +14,7 @@ writer has cache lines of its own::
         40  supervisor, once       producer epoch   of the worker that produces
         48  supervisor, once       asked at         time since boot, ns: when its
                                                     producer asked for it first
-        56  supervisor, once       asked on         the id of that boot
+        56  supervisor, once       asked on         the id of the boot of ``asked at``
     ------  ---------------------  ----------------------------------------------- 64 --
         64  producer               head             bytes that ever entered
         72  producer               dropped prefix   first stream offset still there
@@ -22,13 +22,14 @@ writer has cache lines of its own::
         88  producer               completed at     unix time, ns; 0 until the end
         96  producer               reserved         ring bytes backed by memory
        104  producer               ended at         time since boot, ns; 0 until then
-       112  producer               ended on         the id of that boot
+       112  producer               ended on         the id of the boot of ``ended at``
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no
        144  supervisor             owner's room     bytes + 1 that the live streams of
                                                     its owner may still take together,
-                                                    as last published; 0 = all there are
+                                                    as last published; 0 = no limit but
+                                                    that of all owners together
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once it has been live
     ------  ---------------------  ---------------------------------------------- 512 --
@@ -46,13 +47,13 @@ writer has cache lines of its own::
     ------  ---------------------  --------------------------------------------- 4096 --
       4096  producer               data[capacity]   offset % capacity
 
-"Producer" is whoever holds the ``flock`` of the segment's file; the supervisor is the
-producer of a segment whose producer died. Offsets are absolute stream offsets. Which
-clock is for what: ``shmstream.clock``.
+"Producer" is the process that holds the ``flock`` of the segment's file; after the
+producer's death, that is the supervisor. Offsets are absolute stream offsets.
+``shmstream.clock`` says which clock is for what.
 
-Shared words are written only by item assignment to a ``memoryview.cast('Q')``, one
-aligned store. ``struct.pack_into`` writes a zero first, which readers see (CPython
-gh-156866), so it must not be used here.
+Shared words are written only by item assignment to a ``memoryview.cast('Q')``, which is
+one aligned store. ``struct.pack_into`` must not be used here: it writes a zero first,
+and readers see the zero (CPython gh-156866).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ LAYOUT_VERSION: Final = 4
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
-"""Workers that can be attached at the same time: one word each, eight cache lines."""
+"""Workers that can be attached at the same time. A word for each: 8 cache lines."""
 
 MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
@@ -104,12 +105,12 @@ W_TYPE_LENGTH: Final = 256
 W_FOLLOWERS: Final = 384
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
-"""The bits of a worker's word that say whose it is: the upper 44 of its epoch."""
+"""The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""
 
-# Byte ranges of what is not a word, or is read as a block.
+# Byte ranges of the fields that are not words, or that are read as a block.
 B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
 B_TYPE: Final = 2056
 B_CHANGES: Final = slice(64, 144)
-"""Everything that a waiting reader waits for: producer's words and supervisor's."""
+"""All words that a waiting reader waits for: the producer's and the supervisor's."""

@@ -1,23 +1,23 @@
-"""The ring: append by one producer, copy-then-validate reads by anyone.
+"""The ring: one producer appends; any reader copies and then validates the copy.
 
-Works on any writable buffer that is laid out as ``layout`` draws it, so that it can be
-tested without files and processes.
+It works on any writable buffer that is laid out as ``layout`` draws it, so that it can
+be tested without files and processes.
 
 PRODUCER                                    READER at ``offset``
  1 publish the new dropped prefix            1 load head
  2 copy the chunk in (two slices at a wrap)  2 copy [offset, head) out
  3 publish head                              3 load dropped prefix; if it passed
- 4 mark, full fence, look who naps             ``offset``, the copy may be torn: drop it
+ 4 mark, full fence, ring napping processes    ``offset``: drop the copy, may be torn
 
 Why no lock: bytes below head never change until the dropped prefix has passed them, and
 the prefix is published *before* they are overwritten. A reader that saw a byte change
 therefore also sees the prefix beyond it (x86 keeps load-load and store-store order).
-Validating against head instead would accept torn copies: 109,729 in 8 seconds when it
-was tried.
+Validating against head instead would accept torn copies: 109,729 in 8 seconds,
+measured.
 
-What SIGKILL leaves, by the step that it came after: 1, a few bytes are given up early;
-2, the copied bytes are beyond head, so nobody reads them; 3, the stream is whole and a
-follower may sleep until its next look, 200 ms later at the most.
+SIGKILL may come after any step. After step 1, the ring has dropped a few bytes early.
+After step 2, the copied bytes are beyond head, so nobody reads them. After step 3, the
+stream is whole, and a follower may sleep until its next look, 200 ms later at the most.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ from shmstream.ring.layout import (
 from shmstream.ring.state import STATES, State, effective
 
 TAIL_ROOM = 1024
-"""Reserved beyond every append, so that a last error event fits when room runs out."""
+"""Bytes reserved beyond every append, for an error event when the memory runs out."""
 
 _ALL = 1 << 64
-"""As much as is reserved when all of the ring is: beyond every offset and its room."""
+"""Stands for "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
 
 Reserve = Callable[[int], int]
-"""Back the ring with memory up to n bytes; returns how far it now is, or raises."""
+"""Backs the first n bytes of the ring with memory, or raises. Returns how many bytes
+are backed now."""
 
 
 def _capacity_of(view: memoryview) -> int:
@@ -65,13 +66,13 @@ def _words_of(view: memoryview) -> memoryview:
 
 
 class RingWriter:
-    """The producer's side. One at a time per ring; not safe to share among threads.
+    """The producer's side: one writer at a time per ring, and not thread-safe.
 
     Args:
         view: a writable buffer of bytes, header and ring.
-        reserve: called before a byte of the ring is touched for the first time, with
-            the number of ring bytes needed; returns the number that are now backed by
-            memory. Without it all of the buffer is taken to be backed already.
+        reserve: called with the number of ring bytes needed, before any of them is
+            touched for the first time; returns how many are backed by memory now. None:
+            the whole buffer is backed already.
     """
 
     def __init__(self, view: memoryview, reserve: Reserve | None = None) -> None:
@@ -80,31 +81,31 @@ class RingWriter:
         self._data = view[HEADER_BYTES : HEADER_BYTES + self.capacity]
         self._reserve = reserve
         self.head: int = self._words[W_HEAD]
-        # A predecessor may have died after it gave bytes up and before it had
-        # overwritten all of them: they must not come back, torn.
+        # A predecessor may have died between publishing the dropped prefix and
+        # publishing head: the dropped bytes may be torn, and must stay dropped.
         self._dropped: int = self._words[W_DROPPED]
         if reserve is None:
             self._words[W_RESERVED] = self.capacity
         self._set_reserved(self._words[W_RESERVED])
 
     def _set_reserved(self, reserved: int) -> None:
-        # Once all of the ring is backed, no append needs to compare again.
+        # Once the whole ring is backed, no append calls ``reserve`` again.
         self._reserved = _ALL if reserved >= self.capacity else reserved
 
     def append(self, chunk: bytes) -> None:
         """Append the chunk and publish it. O(len(chunk)), also when the ring is full.
 
-        A chunk larger than the ring goes through it: its tail stays, all of it counts.
+        Of a chunk larger than the ring only the tail stays, but head counts all of it.
 
         Raises:
-            whatever ``reserve`` raises, before anything has been written.
+            whatever ``reserve`` raises; then nothing has been written.
         """
         size = len(chunk)
         capacity = self.capacity
         if size > capacity:
-            # In pieces: were the dropped prefix beyond head, a producer that is killed
-            # just then would leave a stream of which nothing can be read, not even its
-            # error event.
+            # The chunk is appended in pieces, so that the dropped prefix never passes
+            # head. If it did, a producer killed at that moment would leave a stream of
+            # which nothing can be read, not even its error event.
             for at in range(0, size, capacity):
                 self.append(chunk[at : at + capacity])
             return
@@ -113,8 +114,9 @@ class RingWriter:
         if head + TAIL_ROOM > self._reserved:
             self._extend(min(head + TAIL_ROOM, self.capacity))
         if head - capacity > self._dropped:
-            # The word first. Should the copy below fail (memory), a shorter append must
-            # not lower it: bytes that are overwritten by halves would be there again.
+            # Kept in ``_dropped`` too: if the copy below fails (no memory), a shorter
+            # append must not lower the word again, because the bytes that it dropped
+            # may be half overwritten.
             self._words[W_DROPPED] = self._dropped = head - capacity
         at = start % capacity
         end = at + size
@@ -127,7 +129,7 @@ class RingWriter:
         self._words[W_HEAD] = self.head = head
 
     def append_last(self, chunk: bytes) -> bool:
-        """Append within what is reserved already; False if it does not fit there."""
+        """Append without reserving memory; False if the chunk does not fit then."""
         if self.head + len(chunk) > self._reserved:
             return False
         reserved, self._reserved = self._reserved, _ALL
@@ -152,11 +154,11 @@ class RingWriter:
 
     @property
     def state(self) -> State:
-        """The producer's own word."""
+        """The state that the producer has published."""
         return State(self._words[W_STATE])
 
     def go_live(self) -> None:
-        """Say that the answer has begun. Its content type must be written before."""
+        """Publish that the stream has begun; write its content type before."""
         if self._words[W_STATE] == State.PENDING:
             # First: whoever sees that it is pending no more knows whether it began.
             self._words[W_BEGUN] = 1
@@ -166,8 +168,8 @@ class RingWriter:
         """Publish the final state. Nothing may be appended after it.
 
         Raises:
-            LocalError: it is no final state, or the stream has one already: its bytes
-                must never change again.
+            LocalError: ``state`` is not final, or the stream has a final state
+                already and must not change any more.
         """
         if not state.final:
             raise LocalError(f'{state.label} is not a final state')
@@ -180,13 +182,13 @@ class RingWriter:
 
 
 class RingReader:
-    """A reader's side: any number, in any process and thread. Writes nothing."""
+    """A reader's side: any number of readers, in any process and thread. Read-only."""
 
     def __init__(self, view: memoryview) -> None:
         self.capacity = _capacity_of(view)
         self._words = _words_of(view)
         self._data = view[HEADER_BYTES : HEADER_BYTES + self.capacity].toreadonly()
-        # One method bound once: a waiting follower is compared on every tick.
+        # Bound once, because hubs call it at every look.
         self.snapshot: Callable[[], bytes] = view[B_CHANGES].tobytes
 
     @property
@@ -209,28 +211,29 @@ class RingReader:
 
     @property
     def completed_at_ns(self) -> int:
-        """Unix time in ns, 0 until the end; for showing."""
+        """When the stream ended, unix time in ns; 0 until then. For showing."""
         completed: int = self._words[W_COMPLETED]
         return completed
 
     @property
     def ended(self) -> Moment:
-        """When it ended, on both clocks; zeros until then."""
+        """When the stream ended, on both clocks; zeros until then."""
         words = self._words
         return Moment(words[W_COMPLETED], words[W_ENDED], words[W_ENDED_BOOT])
 
     @property
     def producer_state(self) -> State:
-        """The producer's own word."""
+        """The state that the producer has published."""
         try:
             return STATES[self._words[W_STATE]]
         except IndexError:
-            # Checked when it was attached, so damaged since: nothing good can come.
+            # The word was checked when the segment was mapped, so it has been damaged
+            # since.
             return State.ABORTED
 
     @property
     def state(self) -> State:
-        """The state as readers are told it."""
+        """The state that readers are told (``ring.state``)."""
         return effective(self.producer_state, self._words[W_CANCELLED])
 
     def read(self, offset: int, limit: int = sys.maxsize) -> bytes:
@@ -259,7 +262,7 @@ class RingReader:
         return copy
 
     def views(self, offset: int) -> list[memoryview]:
-        """Return views of all from ``offset`` on; for a ring that nobody writes to.
+        """Return views of all bytes from ``offset`` on; only once nobody writes.
 
         Raises:
             OffsetLost: the ring has dropped the byte at ``offset``.

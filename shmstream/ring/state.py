@@ -1,7 +1,7 @@
-"""Session states. Everything that decides what state a session is in lives here.
+"""Session states. Everything that decides a session's state is here.
 
-The producer owns one word (``State``), the supervisor another (cancelled), and what a
-reader is told is a pure function of the two::
+The producer writes one word (``State``), the supervisor another (cancelled), and the
+state that a reader is told is a pure function of the two::
 
     producer's word   cancelled = 0   cancelled > 0
     ---------------   -------------   --------------------------------------------
@@ -43,7 +43,7 @@ class State(IntEnum):
 _LABELS = tuple(state.name.lower() for state in State)
 
 STATES = tuple(State)
-"""By number: a look-up costs less than ``State(number)``."""
+"""All states by number: indexing this costs less than ``State(number)``."""
 
 
 def effective(producer_word: State, cancelled_at: int) -> State:

@@ -1,21 +1,21 @@
-"""The serving core: what a request for a stream is answered with.
+"""The serving core: it decides how a request for a stream is answered.
 
-It knows no framework, no server and no socket: a request comes in, a reply goes out.
-What has to be waited for is a value as well (``Later``), because a thread and an event
-loop wait differently. Beside it stand two writers, ``shmstream.asgi`` and
-``shmstream.wsgi``, which turn what their servers give them into a request, wait, and
-send the reply::
+The core knows no framework, no server and no socket: it takes a request and returns a
+reply. If something has to be waited for first, it returns that as a value (``Later``),
+because a thread and an event loop wait differently. Two other packages,
+``shmstream.asgi`` and ``shmstream.wsgi``, make the request from what their servers give
+them, wait, and send the reply::
 
-    request.py   what is asked: method, target, headers, owner
-    core.py      GET, HEAD, DELETE: from the request to the reply
-    lookup.py    which of a client's conversations have a stream
-    reply.py     what is answered: status, headers, body; and what has to be waited for
-    headers.py   the headers that describe a stream
-    problems.py  errors as replies, told by who is to blame
-    permit.py    the application's word on who may ask
+    request.py          the request: method, target, headers, owner
+    get_head_delete.py  from the request to the reply
+    lookup.py           which of a client's conversations have a stream
+    reply.py            the reply: status, headers, body; and what to wait for before it
+    headers.py          the headers that describe a stream
+    problems.py         errors as replies, sorted by who is to blame
+    permit.py           how an application says who may read and stop a stream
 """
 
-from shmstream.serving.core import Core
+from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
 from shmstream.serving.problems import Problem, refusal
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply

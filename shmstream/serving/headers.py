@@ -1,4 +1,4 @@
-"""The headers that say what the body of a stream is, and where a stream is found."""
+"""The headers that describe a stream, and the address of a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shmstream.ring.state import State
 from shmstream.stream_end import EVENT_STREAM
 
 _ALWAYS = [
-    # No transform: an offset into what a proxy has compressed is of no use to anybody.
+    # No transform: if a proxy compressed the body, nobody could resume at an offset.
     (b'cache-control', b'no-store, no-transform'),
     (b'x-accel-buffering', b'no'),
     (b'x-content-type-options', b'nosniff'),
@@ -23,16 +23,16 @@ _STATES = {state: state.label.encode() for state in State}
 def described(
     consumer: Consumer, offset: int, ended: bool, state: State
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a stream that is sent from this offset on.
+    """Return the headers of a response that sends a stream from this offset on.
 
     Args:
         consumer: the stream.
-        offset: the first byte.
-        ended: whether it has ended, looked at before its state.
-        state: its state.
+        offset: the first byte that is sent.
+        ended: whether the stream has ended. The caller reads this before ``state``.
+        state: the stream's state.
     """
     if state is State.CANCELLED and not ended:
-        # Its producer has not noticed yet, and may still write.
+        # The producer has not noticed the cancel yet, and may still write.
         state = State.LIVE
     return [
         (b'content-type', (consumer.content_type or EVENT_STREAM).encode('latin-1')),
@@ -48,10 +48,10 @@ def location(mount: str, conv_id: str) -> str:
     """Return the address of a stream, relative to the service.
 
     Args:
-        mount: the address that streams are mounted at.
+        mount: the path under which streams are found.
         conv_id: the stream's id.
     """
     if conv_id in ('.', '..'):
-        # As a path they would be taken for a folder.
+        # In a path, a client would take these two for folders and resolve them.
         return f'{mount}?conv_id={conv_id}'
     return f'{mount}/{quote(conv_id, safe="")}'

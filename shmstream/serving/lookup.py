@@ -1,6 +1,7 @@
 """Looking up which of a client's conversations have a stream.
 
-There is no listing: ids cannot be enumerated.
+A client has to name the ids. There is no list of all streams, so that nobody can
+enumerate ids.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from shmstream.streams import Streams
 
 MAX_IDS = 10_000
 MAX_BYTES = 1 << 20
-"""Of the request's body."""
+"""The largest body of a request."""
 
 
 def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
-    """Describe each stream whose id is asked for, or begins with it and ``::``.
+    """Describe the streams of the ids, and those whose id is ``ID::`` and more.
 
     Args:
         streams: the deployment.
-        body: of the request, whole.
-        owner: whose streams may be seen.
+        body: the whole body of the request.
+        owner: only this owner's streams are described.
     """
     try:
         ids = asked_ids(body)
@@ -35,8 +36,8 @@ def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
 
     def ask() -> Reply:
         try:
-            # One by one, because an encoder keeps every other thread out until it is
-            # through.
+            # Each description is encoded by itself, because the encoder lets no other
+            # thread run until it is done.
             described = map(json.dumps, streams.lookup(ids, owner=owner))
             return _found(f'[{", ".join(described)}]'.encode())
         except Exception as ex:
@@ -55,10 +56,10 @@ def _found(body: bytes) -> Reply:
 
 
 def asked_ids(body: bytes) -> list[str]:
-    """Return the ids that a body asks for, each of them once.
+    """Return the ids that a body asks for, each once.
 
     Raises:
-        Problem: 400, it is no such body; 413, it asks for too many.
+        Problem: 400, the body is not of this form; 413, it has too many ids.
     """
     try:
         asked = json.loads(body)

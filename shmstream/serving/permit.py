@@ -1,4 +1,4 @@
-"""The application's word on who may ask, and whose streams they see."""
+"""How an application says who may read and stop a stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shmstream.serving.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Whoever asks may see one generation only.
+    """The client may read one stream only.
 
     Attributes:
-        owner: whose streams.
-        generation: the only generation.
+        owner: the owner of the stream.
+        generation: the generation of the stream.
     """
 
     owner: bytes
@@ -23,18 +23,22 @@ class Grant:
 
 
 Verdict = bytes | Grant | Reply
-"""An owner, who may see and stop all streams of its own; or a grant; or a refusal."""
+"""What the client may do.
 
+Either an owner, whose streams the client may read and stop; or a grant; or a reply that
+refuses the request.
+"""
 Permit = Callable[[Request], Verdict]
-"""Says who may ask. It may raise ``Problem``, too; anything else that it raises is 500.
+"""Returns what the client of a request may do.
 
-It is asked before anything is looked at, and must not wait: on an event loop it would
-keep everybody waiting. ``shmstream.asgi`` takes coroutine functions as well.
+It may raise ``Problem``; any other exception is answered with 500. It is called before
+the request is looked at. It must not block, because on an event loop all other requests
+would wait for it. ``shmstream.asgi`` takes a coroutine function as well.
 """
 
 
 def apply(verdict: Verdict, request: Request) -> Reply | None:
-    """Note in the request what it may see; return the refusal if there is one."""
+    """Set the owner and generation of the request; return the refusal, if it is one."""
     if isinstance(verdict, bytes):
         request.owner = verdict
     elif isinstance(verdict, Reply):

@@ -1,14 +1,14 @@
-"""Errors as replies, in the shape that OpenAI's clients read, told by who is to blame.
+"""Errors as replies, in the form that OpenAI's clients read, sorted by who is to blame.
 
 ::
 
-    4xx   the client       it asked wrongly, or for what is not there; the message says
-                           what to change
-    503   nobody, for now  no room, no supervisor: the same request may succeed later,
-                           and ``Retry-After`` says when
-    500   we               a mistake of ours or of the application: it is logged with
-                           its traceback, and the client learns no more than that
-    502   the upstream     it was not to be reached, or took too long (504)
+    4xx   the client    the request is wrong, or asks for something that is not there;
+                        the message says what to change
+    503   nobody        there is no room or no supervisor at the moment: the same
+                        request may succeed later, and ``Retry-After`` says when
+    500   the service   a mistake in shmstream or in the application: it is logged with
+                        its traceback, and the client learns only that there was one
+    502   the upstream  it could not be reached; 504 if it took too long
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TYPES = {
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 
 RETRY_S = 2
-"""``Retry-After`` by default: llama.cpp's web UI comes back after as long."""
+"""``Retry-After`` in seconds by default: llama.cpp's web UI also retries after 2."""
 
 
 class Problem(Exception):
@@ -57,7 +57,7 @@ class Problem(Exception):
         status: HTTP status.
         message: what is wrong, and what to change.
         retry_after: seconds for the ``Retry-After`` header.
-        more: further members of the error object.
+        more: further members of the JSON error object.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Problem(Exception):
         self.more = more
 
     def reply(self) -> Reply:
-        """Return it as a reply."""
+        """Return the error as a reply."""
         status = self.status
         kind = _TYPES.get(status, 'server_error' if status >= 500 else _TYPES[400])
         error = {'code': status, 'message': self.message, 'type': kind, **self.more}
@@ -91,11 +91,11 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception, asked: str) -> Problem:
-    """Return what to answer with when this was raised. Logs what we are to blame for.
+    """Return the problem to answer with. Logs the error if the service is to blame.
 
     Args:
-        error: anything.
-        asked: what was asked for, for the log.
+        error: any exception.
+        asked: the request, for the log.
     """
     match error:
         case Problem():
@@ -128,5 +128,5 @@ def problem_of(error: Exception, asked: str) -> Problem:
 
 
 def refusal(status: int, message: str) -> Reply:
-    """Return a reply with which an application's ``permit`` refuses a request."""
+    """Return a reply by which an application's ``permit`` can refuse a request."""
     return Problem(status, message).reply()

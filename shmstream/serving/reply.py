@@ -1,4 +1,4 @@
-"""What a request is answered with."""
+"""The reply to a request, and what to wait for before there is one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from shmstream.follower import Follower
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The body is what is left of a stream that has ended.
+    """The body is the rest of a stream that has ended.
 
-    Its length is known, and the reply's headers tell it. Nobody will ever change these
-    bytes, so they may be sent without being copied.
+    Its length is known, and is in the reply's headers. Nobody changes these bytes any
+    more, so they may be sent without a copy.
 
     Attributes:
         consumer: the stream.
         offset: the first byte.
-        views: all bytes, in order. The stream stays mapped while there is one of them.
-        leave: whether the client is to be cut off, to go on elsewhere.
+        views: all bytes, in order. Each view keeps the stream mapped.
+        leave: returns whether to cut the response, so that the client resumes at
+            another worker.
     """
 
     consumer: Consumer
@@ -31,17 +32,17 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The body is what a follower gets of a stream that goes on.
+    """The body is what a follower reads of a stream that has not ended.
 
-    Its length is not known, so its framing tells the client whether it has all of it.
-    A writer may end the body as whole (the closing chunk) only when the follower has
-    come to its end. Whatever the follower raises (``OffsetLost``, ``FollowCut``), the
-    connection has to be closed without the closing chunk: then the client resumes.
+    Its length is not known, so only the closing chunk tells the client that the body is
+    whole. The closing chunk may be sent only when the follower has reached the stream's
+    end. If the follower raises (``OffsetLost``, ``FollowCut``), the connection has to
+    be closed without the closing chunk: then the client resumes.
 
     Attributes:
         consumer: the stream.
         offset: the first byte.
-        leave: whether the follower is to be let go.
+        leave: returns whether the follower is to be let go.
     """
 
     consumer: Consumer
@@ -49,7 +50,7 @@ class Live:
     leave: Callable[[], bool]
 
     def follow(self) -> Follower:
-        """Return a follower. It takes nothing before its first step."""
+        """Return a follower. It holds no resource before its first step."""
         return self.consumer.follow(self.offset, self.leave)
 
 
@@ -59,10 +60,10 @@ class Reply:
 
     Attributes:
         status: HTTP status.
-        headers: names in lower case, and values. ``content-length`` is among them where
+        headers: names in lower case, and values. ``content-length`` is among them if
             the length is known.
         body: what to send. Empty for HEAD, whatever ``content-length`` says.
-        source: the stream that it is about, for as long as it is being sent.
+        source: the stream that the reply is about, for the code that sends the reply.
     """
 
     status: int
@@ -73,13 +74,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The stream has not begun: wait for that, then ask how to go on.
+    """The stream has not begun: wait until it does, then call ``go_on``.
 
     Attributes:
         consumer: the stream.
-        wait_s: how long to wait at the most.
-        go_on: returns the reply, whether or not the stream has begun by then; takes
-            what the wait has raised, if it has.
+        wait_s: seconds to wait at the most.
+        go_on: returns the reply, whether or not the stream has begun. It takes the
+            exception that the wait has raised, or None.
     """
 
     consumer: Consumer
@@ -89,14 +90,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Blocking:
-    """The supervisor has to be asked, which takes some seconds at the most.
+    """The supervisor has to be asked, which blocks for some seconds at the most.
 
     Attributes:
-        work: returns the reply. Not to be called on an event loop.
+        work: returns the reply. Must not be called on an event loop.
     """
 
     work: Callable[[], Reply]
 
 
 Later = Pending | Blocking
-"""What has to be waited for before there is a reply."""
+"""What to wait for before there is a reply."""

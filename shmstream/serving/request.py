@@ -1,4 +1,4 @@
-"""What a request asks for. All that a client sends in a target is checked here."""
+"""A request for a stream. All that a client sends in a target is checked here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Request:
 
     Attributes:
         method: GET, HEAD, DELETE or another.
-        path: what follows the address that streams are mounted at, as the client sent
-            it: percent-encoded, without the slash in between.
+        path: the part of the path after the path of all streams and the slash that
+            follows it. Percent-encoded, as the client sent it.
         query: the query string as the client sent it.
         headers: names in lower case, and values.
-        owner: whose streams may be seen.
-        generation: the only generation that may be seen; None: any.
-        environment: what the server says of the request: the ASGI scope, or the WSGI
-            environ. The core does not read it; an application's ``permit`` may.
+        owner: the request sees this owner's streams only.
+        generation: the request sees a stream of this generation only; None: of any.
+        environment: the ASGI scope or the WSGI environ of the request. The core does
+            not read it; an application's ``permit`` may.
     """
 
     __slots__ = (
@@ -64,21 +64,21 @@ class Request:
         return f'{self.method} {self.path.decode("latin-1") or "/"}'
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the first header of this lower-case name; None without it."""
+        """Return the first header of this lower-case name; None if there is none."""
         for key, value in self.headers:
             if key == name:
                 return value
         return None
 
     def parameter(self, name: bytes) -> bytes | None:
-        """Return the first value of a query parameter; None without it."""
+        """Return the first value of a query parameter; None if there is none."""
         return parameter(self.query, name) if self.query else None
 
     def conversation_id(self) -> str:
         """Return the id from the path, or from ``?conv_id=``.
 
         Raises:
-            Problem: 400, there is none, or it is not UTF-8.
+            Problem: 400, there is no id, or it is not UTF-8.
         """
         raw = _decoded(self.path) or self.parameter(b'conv_id')
         if not raw:
@@ -89,15 +89,15 @@ class Request:
             raise Problem(400, 'conversation id is not valid UTF-8') from None
 
     def offset(self) -> int:
-        """Return ``?from=``, 0 without it.
+        """Return the offset in ``?from=``; 0 if there is none.
 
         Raises:
-            Problem: 400, it is not a plain decimal number below 2^63.
+            Problem: 400, the offset is not a plain decimal number below 2^63.
         """
         raw = self.parameter(b'from')
         if raw is None:
             return 0
-        # Of bytes, only those of 0 to 9 are digits.
+        # ``isdigit`` of bytes, unlike that of a string, accepts 0 to 9 only.
         if len(raw) <= _MAX_DIGITS and raw.isdigit():
             offset = int(raw)
             if offset <= MAX_OFFSET:
@@ -105,10 +105,10 @@ class Request:
         raise Problem(400, "Invalid 'from' offset")
 
     def asked_generation(self) -> str | None:
-        """Return ``?generation=``, None without it.
+        """Return the generation in ``?generation=``; None if there is none.
 
         Raises:
-            Problem: 400, it is not a generation.
+            Problem: 400, the value is not a generation.
         """
         raw = self.parameter(b'generation')
         if raw is None:
@@ -119,9 +119,10 @@ class Request:
 
 
 def parameter(query: bytes, name: bytes) -> bytes | None:
-    """Return the first value of a query parameter, decoded to bytes; None without it.
+    """Return the first value of a query parameter as bytes; None if there is none.
 
-    Bytes, because decoding that replaces what is not UTF-8 would make two ids one.
+    Percent-encoding is decoded, but not UTF-8: a decoder that replaces invalid bytes
+    would turn two different ids into one.
     """
     if name not in query and b'%' not in query:
         return None
@@ -133,19 +134,19 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
 
 
 def _decoded(raw: bytes) -> bytes:
-    # The library's function is slow where there is nothing to do.
+    # ``unquote_to_bytes`` is slow even if there is nothing to decode.
     return unquote_to_bytes(raw) if b'%' in raw else raw
 
 
 def path_below(path: bytes, mount: bytes) -> bytes:
-    """Return what of a percent-encoded path follows the address of a mount.
+    """Return the part of a percent-encoded path after the path of a mount.
 
     Args:
-        path: as the client sent it; it leads to the mount, however it is encoded.
+        path: a path below the mount, as the client sent it.
         mount: such as ``/v1/stream``, without a slash at its end.
     """
     if path.startswith(mount):
         return path[len(mount) + 1 :]
-    # The client has percent-encoded the address itself, too.
+    # The client has percent-encoded the mount's path as well.
     parts = path.split(b'/', mount.count(b'/') + 1)
     return parts[-1] if len(parts) == mount.count(b'/') + 2 else b''

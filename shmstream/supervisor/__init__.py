@@ -2,24 +2,36 @@
 
 ::
 
-    spawn.py            how others start it
+    spawn.py            how other processes start it
+    isolated.py         runs a module where no other module can shadow its imports
     __main__.py         the process
-    server.py           its loop: control socket, timers
-    lock_and_socket.py  its lock, and its control socket
-    connection.py       one worker's connection
-    operations.py       what can be asked
-    registry.py         sessions: made, replaced, evicted, collected
-    index.py            all of them, by whatever finds one
-    segment_words.py    the words by which they are cancelled and evicted
-    adoption.py         those that a predecessor has left
-    finishing.py        those whose producer has died
-    predecessors.py     what has ended, kept until its successor begins
-    gone.py             what is no session any more, and still mapped
-    session.py          one of them
+    server.py           the loop: control socket, timers
+    periodic_chores.py  what is done again and again, and how often
+    timers.py           runs what is due
+    lock_and_socket.py  the lock, and the control socket
+    life.py             a life of the deployment: begun, or taken over
+    connection.py       the control connection of one worker
+    operations.py       the requests that workers make
+    registry.py         all sessions: found, cancelled, evicted, collected
+    creation.py         how a session is made, and replaces another
+    session.py          one session
+    index.py            all sessions, by everything that finds one
+    session_ids.py      finds sessions by the beginning of their ids
+    holdings.py         the sessions and the memory of each owner
+    shares.py           how owners share the limits
+    eviction.py         ended sessions that go to make room
+    segment_words.py    the words that cancel and evict a session
+    adoption.py         sessions that a predecessor has left
+    deaths.py           which live sessions to check for a dead producer
+    finishing.py        ends sessions whose producer has died
+    predecessors.py     ended sessions that are kept until another has begun
+    gone.py             segments without a session that are still mapped
+    leftovers.py        removes what a deployment leaves
     workers.py          slots and doorbells
-    master_watch.py     the processes it works for
-    config.py           limits and times that it is started with, and hands on
-    process_limits.py   what the kernel lets its own process have
+    master_watch.py     the processes that the supervisor works for
+    config.py           limits and times, handed on to a successor
+    process_limits.py   what the kernel allows the supervisor's process
 
-It is not on the way of a single byte: without it streams go on, and nothing new begins.
+No byte of a stream passes through it: without a supervisor, streams go on, but no new
+stream can begin.
 """

@@ -1,7 +1,7 @@
 """``python -m shmstream.supervisor``: run a supervisor.
 
-The gunicorn hooks start it; by hand it is wanted only for programs that use the library
-without gunicorn and share a directory.
+The gunicorn hooks start a supervisor. Start one by hand only for programs that use the
+library without gunicorn and share a directory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shmstream.supervisor.spawn import REFUSED, STARTED_OVER
 
 
 def main() -> int:
-    """Run until the last master has gone or SIGTERM; the process's exit code."""
+    """Run until the last master has gone, or SIGTERM; return the exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m shmstream.supervisor', description=__doc__
     )
@@ -37,7 +37,7 @@ def main() -> int:
         '--master', type=int, action='append', default=[], help='pid to work for'
     )
     args = parser.parse_args()
-    # The mask of whoever started us is ours: gunicorn's workers boot with these held.
+    # The signal mask is inherited, and gunicorn's workers boot with these blocked.
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
     )
@@ -54,7 +54,7 @@ def main() -> int:
             config = SupervisorConfig(**json.loads(args.config))
         supervisor = Supervisor(directory, config, args.master)
     except AlreadyRunning:
-        # Several workers notice a death at once, and each starts a successor.
+        # Several workers notice a supervisor's death at once, and each starts another.
         return 0
     except (ShmstreamError, OSError, TypeError, ValueError) as ex:
         print(f'shmstream supervisor: {ex}', file=sys.stderr)

@@ -1,19 +1,20 @@
-"""Taking over: what a predecessor has left in the folder of sessions.
+"""Adoption: a new supervisor takes over the files in the folder of sessions.
 
 ::
 
-    <digest>   a session, unless it is damaged, not where it belongs, or evicted
-    .new-*     one that never was: removed
-    .gone-*    what was evicted or replaced: counted for as long as it is mapped; but if
-               it has its name still, its replacement came no farther, and it stays
+    <digest>   a session: indexed. Removed if it is damaged, evicted, or under the
+               wrong name
+    .new-*     a session that was never completed: removed
+    .gone-*    an evicted or replaced segment: counted while it is mapped. If it still
+               has its first name too, it was not replaced: only this name is removed
     .kept-*    what was there before a pending stream: see ``predecessors``
-    others     none of ours: left alone, and told of
+    others     not a file of shmstream: left alone, and logged
 
-A predecessor may have mapped more than we can: descriptors or mappings run out. What
-has ended goes then, the oldest first, as it does for what is new. While nothing has,
-the rest is left as it is: producers write on and readers find it by its name, but it
-can neither be cancelled nor counted, nor ended for a producer that dies. It is tried
-again each second, and who asks for it here is told that there is no room.
+A predecessor may have mapped more sessions than this supervisor has descriptors or
+mappings for. Then ended sessions are evicted, the oldest first. If none has ended, the
+rest is left for now: producers and readers of such a session go on, but it cannot be
+cancelled, counted, or ended for a producer that dies. Each second its adoption is tried
+again; until then requests for it are refused for want of room.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from shmstream.supervisor.session import Key, Session
 log = logging.getLogger('shmstream.supervisor')
 
 RETURN_S = 3.0
-"""How long a predecessor's workers may take to connect again."""
+"""Seconds that a predecessor's workers may take to connect again."""
 
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
@@ -52,14 +53,14 @@ _KEPT = re.compile(re.escape(KEPT_PREFIX) + r'[0-9a-f]{16}')
 
 
 class Adoption:
-    """Indexes what a predecessor left; removes what cannot be used.
+    """Indexes the sessions that a predecessor left; removes files of no use.
 
     Args:
-        directory: where it is.
+        directory: the runtime directory.
         index: gets the sessions.
-        words: cancels and evicts what is none any more.
-        gone: counts that.
-        make_place: evicts something that has ended; returns whether anything had.
+        words: cancels and evicts gone segments.
+        gone: counts gone segments.
+        make_place: evicts one ended session; returns whether there was one.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Adoption:
 
     @property
     def left(self) -> list[Path]:
-        """What could not be adopted yet."""
+        """The files that could not be adopted yet."""
         return list(self._left)
 
     def adopt(self) -> None:
-        """Adopt all that is there, or as much as can be."""
+        """Adopt all files, or as many as this process has room for."""
         with os.scandir(self._directory.sessions) as entries:
             names = [entry.name for entry in entries]
         # Last: what becomes of one that is kept depends on the one in its place.
@@ -94,8 +95,8 @@ class Adoption:
             elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name) or _is_kept(name):
                 self._try(path)
             else:
-                log.warning('%s is none of our files', path)
-        # Only now: the oldest that has ended is known when all of them are.
+                log.warning('%s is not a file of shmstream: left alone', path)
+        # Only now is the oldest ended session known, which has to go first.
         self.adopt_left()
         for ex in list(self._left.values())[:1]:
             log.error(
@@ -103,7 +104,7 @@ class Adoption:
             )
 
     def adopt_left(self) -> None:
-        """Try again what could not be adopted."""
+        """Try again to adopt the files that could not be adopted."""
         for path in self.left:
             while not self._try(path):
                 short = isinstance(no_room(self._left[path]), NoRoom)
@@ -111,10 +112,10 @@ class Adoption:
                     break
 
     def require(self, key: Key) -> None:
-        """Do nothing, unless the session with this key is one that is left.
+        """Make sure that the session with this key is adopted, if there is one.
 
         Raises:
-            NoRoom: it is, and still cannot be adopted.
+            NoRoom: there is one, and it still cannot be adopted.
         """
         path = self._directory.segment(digest(*key)) if self._left else None
         if path in self._left:
@@ -123,7 +124,7 @@ class Adoption:
                 raise NoRoom(f'no room: the stream cannot be mapped: {ex.strerror}')
 
     def _try(self, path: Path) -> bool:
-        """Adopt a file, if it is of use; False if it is left for now."""
+        """Adopt a file, or remove it if it is of no use; False if left for now."""
         try:
             if _GONE.fullmatch(path.name):
                 self._adopt_gone(path)
@@ -132,7 +133,7 @@ class Adoption:
             else:
                 self._adopt_session(path)
         except OSError as ex:
-            # Another: this one keeps all that was on its way.
+            # A new error: the one raised keeps objects of its traceback alive.
             self._left[path] = OSError(ex.errno, ex.strerror)
             return False
         self._left.pop(path, None)
@@ -142,9 +143,9 @@ class Adoption:
         try:
             segment = Segment.attach(path)
             if digest(segment.owner, segment.conv_id) != path.name:
-                raise LayoutMismatch('the name is not that of its session')
+                raise LayoutMismatch('it has the name of another session')
             if segment.evicted:
-                raise LayoutMismatch('it had been evicted')
+                raise LayoutMismatch('it was evicted')
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)
             discard(path)

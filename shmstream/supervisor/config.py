@@ -1,4 +1,4 @@
-"""What a supervisor has to know, and hands on to its successor."""
+"""The settings of a supervisor, which it hands on to its successor."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-log = logging.getLogger('shmstream.supervisor')
+from shmstream import defaults
 
-DEFAULT_CAPACITY = 4 << 20
-"""llama.cpp's ring: some 9,000 tokens of its web UI's verbose events."""
+log = logging.getLogger('shmstream.supervisor')
 
 
 @dataclass(frozen=True)
@@ -21,27 +20,28 @@ class SupervisorConfig:
     """Limits and times.
 
     Attributes:
-        capacity: bytes of a session's ring, unless its creator says otherwise.
-        ttl_s: seconds that a finished session is kept, from its completion.
+        capacity: bytes of a session's ring, unless its creator asks for another size.
+        ttl_s: seconds that an ended session is kept.
         gc_interval_s: seconds between two collections.
         max_sessions: sessions at one time.
         max_memory: bytes that all segments may take; 0: half of what the file system
             has free when the deployment begins.
-        owner_share: what one owner may have of both while there are several, 0 to 1
-            (``supervisor.shares``).
-        several_owners: reckon with several from the start; else from when there are.
+        owner_share: the part of ``max_sessions`` and of ``max_memory`` that one owner
+            may have while there are several owners, 0 to 1 (``supervisor.shares``).
+        several_owners: whether to apply the shares from the start; if not, they apply
+            once there are several owners.
     """
 
-    capacity: int = DEFAULT_CAPACITY
-    ttl_s: float = 300.0
-    gc_interval_s: float = 60.0
-    max_sessions: int = 4096
+    capacity: int = defaults.CAPACITY_BYTES
+    ttl_s: float = defaults.TTL_S
+    gc_interval_s: float = defaults.GC_INTERVAL_S
+    max_sessions: int = defaults.MAX_SESSIONS
     max_memory: int = 0
-    owner_share: float = 0.5
+    owner_share: float = defaults.OWNER_SHARE
     several_owners: bool = False
 
     def save(self, path: Path) -> None:
-        """Write it where a successor finds it."""
+        """Write the settings to a file, for a successor."""
         aside = path.with_suffix('.new')
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, 'w', encoding='utf-8') as file:
@@ -50,14 +50,15 @@ class SupervisorConfig:
 
     @classmethod
     def load(cls, path: Path, default: SupervisorConfig | None = None) -> Self:
-        """Read what a predecessor saved.
+        """Read the settings that a predecessor saved; never fails.
 
-        What another version has saved is used as far as it is known here; of what is
-        damaged, nothing. Without settings a deployment would have no supervisor at all.
+        Of a file of another version, the settings that this version knows are used. A
+        damaged file is ignored: an error would leave the deployment without a
+        supervisor.
 
         Args:
             path: the file.
-            default: what to use for what is not there.
+            default: the settings to use where the file has none.
         """
         values = asdict(default or cls())
         try:
@@ -80,6 +81,6 @@ def _fits(value: object, known: object) -> bool:
         return isinstance(value, bool) and isinstance(known, bool)
     if not isinstance(value, int | float) or not isinstance(known, int | float):
         return False
-    # Python reads NaN and Infinity as JSON as well.
+    # Python's JSON parser accepts NaN and Infinity too.
     whole = isinstance(value, int) or isinstance(known, float)
     return whole and math.isfinite(value) and value >= 0

@@ -1,4 +1,4 @@
-"""One control connection at the supervisor's end: never waits for its peer."""
+"""The supervisor's end of one control connection; it never waits for its peer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shmstream.control.wire import MAX_REQUEST, FrameReader, Message, encode
 
 @dataclass(frozen=True)
 class _Passed:
-    """A descriptor that goes with a reply, and what to do if it cannot."""
+    """A descriptor that is sent with a reply, and what to call if it cannot be."""
 
     fd: int
     undelivered: Callable[[], None]
@@ -30,39 +30,40 @@ class Connection:
         self.epoch = 0
         self.out: deque[tuple[memoryview, _Passed | None] | Iterator[str]] = deque()
         self._hung_up = select.poll()
-        # An end that is only shut for writing still reads its replies.
+        # POLLHUP only: a peer that has shut its end for writing still reads replies.
         self._hung_up.register(sock, select.POLLHUP)
 
     @property
     def hung_up(self) -> bool:
-        """Whether the peer's end is closed, whatever of it is still to be read."""
+        """Whether the peer has closed its end, even if requests are still unread."""
         return bool(self._hung_up.poll(0))
 
     def send(self, reply: Message | str) -> None:
-        """Queue a reply, or its text."""
+        """Queue a reply, given as a message or as JSON text."""
         self.out.append((memoryview(encode(reply)), None))
 
     def send_pieces(self, pieces: Iterator[str]) -> None:
-        """Queue a reply of several frames, each made when those before it have gone.
+        """Queue a reply of several frames, each made once the one before it is sent.
 
-        The first is made now: what goes wrong with it is told in reply. Then one a turn
-        is: between them the loop comes to others.
+        The first frame is made now, so that an error in it can be the reply. The others
+        are made one per turn of the loop, so that other connections are served between
+        them.
         """
         self.send(next(pieces))
         self.out.append(pieces)
 
     def send_fd(self, reply: Message, fd: int, undelivered: Callable[[], None]) -> None:
-        """Queue a reply with a descriptor, which is ours to close then.
+        """Queue a reply with a descriptor; the connection closes the descriptor.
 
         Args:
             reply: the reply.
-            fd: goes with it.
-            undelivered: called, once the descriptor is closed, if it never left.
+            fd: the descriptor that is sent with it.
+            undelivered: called if the descriptor was never sent, once it is closed.
         """
         self.out.append((memoryview(encode(reply)), _Passed(fd, undelivered)))
 
     def flush(self) -> bool:
-        """Send what the socket takes; return whether something is left."""
+        """Send as much as the socket takes; return whether something is left."""
         while self.out:
             item = self.out[0]
             if not isinstance(item, tuple):
@@ -88,7 +89,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """Close the socket and what was still to be sent."""
+        """Close the socket, and the descriptors that were not sent."""
         self.sock.close()
         while self.out:
             item = self.out.popleft()

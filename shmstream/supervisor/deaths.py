@@ -1,11 +1,10 @@
-"""Which live streams to look at, for whether their producer has died.
+"""Which live sessions to check for a dead producer, and when.
 
-To look is to try its lock: to open a file, some ten system calls in all. The kernel
-tells when a worker has gone, by the end of its connection, and what it produced is
-looked at then. But its locks may be released a moment after the connection, and a
-producer can end without its process (an exception in the midst of ending): so these
-streams are looked at again and again, a slice each second. Up to ``SLICE`` live streams
-all of them are, each second; beyond, one that has ended without its process is found
+A check tries the lock of the segment's file: some ten system calls. When a worker dies,
+the kernel ends its connection, and its sessions are checked at once. But its locks may
+be released a moment later than its connection, and a producer may end without its
+process (an exception while it ends). So a slice of all live sessions is checked each
+second: with up to ``SLICE`` live sessions all of them, and with more, each session
 within as many seconds as there are slices.
 """
 
@@ -17,14 +16,14 @@ from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor.session import Session
 
 SLICE = 4096
-"""Streams looked at in one turn: as many as there are by default."""
+"""Sessions checked in one turn: as many as may exist by default."""
 
 
 class Deaths:
-    """Keeps what is live by who produces it.
+    """The live sessions, by the worker that produces them.
 
     Args:
-        table: the workers that are there.
+        table: the worker table.
     """
 
     def __init__(self, table: WorkerTable) -> None:
@@ -33,12 +32,12 @@ class Deaths:
         self._all: dict[Session, None] = {}
 
     def add(self, session: Session) -> None:
-        """Watch a session."""
+        """Add a live session."""
         self._all[session] = None
         self._by_epoch.setdefault(session.producer_epoch, {})[session] = None
 
     def drop(self, session: Session) -> None:
-        """Watch it no more, if it is watched."""
+        """Drop a session, if it is there."""
         if session not in self._all:
             return
         del self._all[session]
@@ -48,11 +47,11 @@ class Deaths:
             del self._by_epoch[epoch]
 
     def of(self, epoch: int) -> list[Session]:
-        """What this worker produces."""
+        """The sessions that the worker with this epoch produces."""
         return list(self._by_epoch.get(epoch, ()))
 
     def due(self) -> list[Session]:
-        """What to look at in this turn: of workers that have gone, and of all."""
+        """The sessions to check in this turn: of workers that have gone, and of all."""
         due: dict[Session, None] = {}
         for epoch, sessions in self._by_epoch.items():
             if self._table.slot_of(epoch) is None:
@@ -64,7 +63,7 @@ class Deaths:
 def _slice(sessions: dict[Session, None]) -> dict[Session, None]:
     first = dict.fromkeys(islice(sessions, SLICE))
     if len(first) < len(sessions):
-        # To the end of the queue.
+        # Moved to the end of the queue.
         for session in first:
             del sessions[session]
         sessions.update(first)

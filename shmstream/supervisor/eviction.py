@@ -1,24 +1,25 @@
-"""Room for what is to come: what has ended goes for it.
+"""Eviction: ended sessions are removed to make room for new ones and for live streams.
 
-Whose oldest goes, ``shares`` decides. Of that owner's, what nobody maps goes first: it
-gives its memory back at once. What somebody maps is put aside (``gone``), and holds its
-memory until the last one lets go: so no more of it goes than is short.
+``shares`` decides which owner loses its oldest session. Of that owner's sessions, those
+that nobody maps are removed first, because they give their memory back at once. A
+mapped session becomes gone (``gone``), and holds its memory until it is mapped no more.
+So mapped sessions are evicted only until their bytes cover what is short.
 
-To find what nobody maps is to try, some ten system calls each. So a pass tries no more
-than ``_PROBES`` that are mapped, and the next one goes on from there: each has its
-turn. The oldest is tried first, and what was found mapped after all others.
+Whether a session is mapped can only be found by trying, with some ten system calls. So
+one pass tries at most ``_PROBES`` mapped sessions in vain, and the next pass goes on
+from there. The oldest session is tried first, and one that was found mapped is tried
+again after all others.
 
-What is published of room, live streams may take at any moment, and it is known only
-when they are measured again. So a part of it is not published but kept for new
-sessions::
+Live streams may take the published room at any moment, which shows only when they are
+measured again. So a part of the room is not published, but kept for new sessions::
 
     limit   |   measured   |     published: live streams    | kept |
                                                               new sessions
 
-Once that is used up, all that is live is measured for each new session: what is there
-is known then, and one that does not fit is refused. An extent that is being taken while
-it is measured is missed by both, and counts from the next time on: for as long, the
-limit may be exceeded by one extent for each writer that is in the midst of that.
+Once the kept part is used up, all live sessions are measured for each new session, so
+that the room is known, and a session that does not fit is refused. An extent that is
+taken during a measurement may be missed, and is counted by the next one. Until then the
+limit may be exceeded by one extent for each writer that was taking one.
 """
 
 from __future__ import annotations
@@ -38,26 +39,29 @@ from shmstream.supervisor.session import Key, Session
 from shmstream.supervisor.shares import Shares
 
 _NEED = HEADER_BYTES + FIRST_EXTENT
+"""Bytes that a new session needs."""
+
 _SPARE = 256 * 1024
+"""Bytes of the file system that are never given to streams."""
 
 _KEPT = 16
-"""One part in so many of what is left is kept for new sessions."""
+"""One sixteenth of the room is kept for new sessions."""
 
 _PROBES = 256
-"""How many sessions that somebody maps are tried in vain in one pass."""
+"""Mapped sessions that one pass tries in vain, at the most."""
 
 
 class Eviction:
-    """Makes room, and says how much there is.
+    """Makes room, and publishes how much there is.
 
     Args:
-        directory: where the sessions are.
-        config: the limits; ``max_memory`` must be resolved.
-        table: where it is said.
-        holdings: what there is.
-        gone: what there was, and is still mapped.
-        evict: removes a session that has ended, from the holdings too.
-        forget: takes one whose file has been removed from the holdings.
+        directory: the runtime directory.
+        config: the limits; ``max_memory`` must not be 0.
+        table: the worker table, where the room is published.
+        holdings: the sessions and the memory of each owner.
+        gone: the gone segments.
+        evict: evicts an ended session, and drops it from the holdings.
+        forget: drops a session whose file has been removed from the holdings.
     """
 
     def __init__(
@@ -83,20 +87,21 @@ class Eviction:
         self._probes = _PROBES
 
     def make_room(self, key: Key, replaced: Session | None) -> None:
-        """Have what has ended go until there is room for one session more.
+        """Evict ended sessions until there is room for one more session.
 
         Args:
-            key: of the session to be made.
-            replaced: the one whose place it takes.
+            key: the key of the session to be made.
+            replaced: the session that it replaces; None: none.
 
         Raises:
-            NoRoom: its owner has its share, or nothing can go.
+            NoRoom: the owner has used up its share, or no session can be evicted.
         """
         owner = key[0]
         if self._kept < _NEED:
             self._holdings.measure()
         if self._refusal(owner, replaced) is not None:
-            # Some of it may have ended just now, or been let go of.
+            # Since the last measurement some of the owner's streams may have ended, and
+            # some of its gone segments may be mapped no more.
             self._holdings.measure_of(owner)
             self._gone.look()
             if (what := self._refusal(owner, replaced)) is not None:
@@ -115,9 +120,13 @@ class Eviction:
     def _lack(
         self, owner: bytes, replaced: Session | None
     ) -> tuple[str, Callable[[], bool]] | None:
-        """Say what one session more lacks, and what frees some of it."""
+        """Say what one more session lacks, and return a function that frees some of it.
+
+        Returns:
+            None if it lacks nothing.
+        """
         asker = self._holdings.of(owner)
-        # Its own oldest, which goes first, may be the one that is replaced.
+        # The replaced session frees a place, unless it has been evicted meanwhile.
         count = self._holdings.sessions + (replaced is None or replaced not in asker)
         short = self._shares.excess(self._owners(owner), asker.held + _NEED)
         if short:
@@ -127,22 +136,22 @@ class Eviction:
         if shortage is None:
             return None
         if count > self._config.max_sessions:
-            # A place is free at once, whoever reads what had it.
+            # An evicted session's place is free at once, even if it is mapped.
             return shortage, lambda: self._free_place(owner)
         short = self._used + _NEED - self._config.max_memory
         return shortage, lambda: self._free_memory(owner, short, self._shares.usable)
 
     def refused(self, why: str) -> NoRoom:
-        """Return the refusal, with a word on whether to ask again at once."""
+        """Return the refusal; its ``soon`` says whether to ask again in a moment."""
         error = NoRoom(why)
-        # Where not all could be tried, the next pass goes on.
+        # If this pass could not try all sessions, the next one goes on.
         error.soon = self._gone.soon or not self._probes
         return error
 
     def evict_for(self, owner: bytes) -> bool:
-        """Have something go that the file system has no room for; False if none can."""
+        """Evict a session because the file system is full; False if none can go."""
         self._probes = _PROBES
-        # Nobody is sure of what is not there.
+        # The file system has nothing left to share: no owner's equal part is spared.
         if self._free_memory(owner, _NEED, 0):
             return True
         self._holdings.measure()
@@ -153,7 +162,7 @@ class Eviction:
         return self._holdings.memory + self._gone.memory
 
     def _owners(self, asker: bytes | None = None) -> int:
-        """Of how many there is anything, be it gone; and the asker."""
+        """The number of owners with sessions or gone segments; the asker is one."""
         others = self._gone.owners if asker is None else {*self._gone.owners, asker}
         return len(self._holdings) + sum(o not in self._holdings for o in others)
 
@@ -179,10 +188,14 @@ class Eviction:
         return self._take_from(losers, short)
 
     def _take_from(self, losers: list[Holding], short: int) -> bool:
-        """Have one session go where so many bytes are short; False if none should.
+        """Evict one session of the losers; False if none can or should be.
 
-        Of the first one who has something that nobody maps. If none has, something of
-        the first is put aside, unless enough of it is gone and will come free.
+        The first loser with an unmapped session loses it. If all are mapped, the first
+        loser's oldest becomes gone, unless its gone segments will free enough.
+
+        Args:
+            losers: the holdings that may lose a session, the first to lose first.
+            short: the bytes that are short.
         """
         if any(self._remove_one(loser) for loser in losers):
             return True
@@ -210,18 +223,19 @@ class Eviction:
         return self._shares.refusal(self._owners(owner), live, firm)
 
     def made(self, session: Session) -> None:
-        """A session has been made: what was said of room is that much less now."""
+        """Note a new session: the published room is less by what it holds."""
         self._table.reduce_room(session.held)
         self._kept = max(self._kept - session.held, 0)
         holding = self._holdings.of(session.key[0])
         word = self._room_of(holding, self._owners(), self._table.room)
-        # Beyond what is kept for new ones it is what its owner's others were told of.
+        # Once the kept part is used up, the new session takes of the room that was
+        # published for its owner's other live streams: publish that anew.
         for told in holding.live if self._kept < _NEED else (session,):
             told.words[W_OWNER_ROOM] = word
         holding.bound = holding.bound or bool(word)
 
     def look(self) -> None:
-        """Measure, keep an eighth free for live streams to grow, publish the rest."""
+        """Measure, evict to keep an eighth free for live streams, publish the room."""
         self._table.measure_room()
         self._holdings.measure()
         self._gone.look()
@@ -242,7 +256,8 @@ class Eviction:
         room = max(min(limit - self._used, free), 0)
         self._kept = room // _KEPT
         room -= self._kept
-        # Before the room: whoever sees that figure begins to count anew.
+        # Before the room is published: a process that sees the new room begins to count
+        # anew, for each owner too.
         for holding in self._holdings.all():
             word = self._room_of(holding, owners, room)
             if word or holding.bound:
@@ -252,12 +267,12 @@ class Eviction:
         self._table.publish_room(room)
 
     def _room_of(self, holding: Holding, owners: int, room: int) -> int:
-        """What an owner's streams are told: bytes and one; 0: as many as there are."""
+        """The word for an owner's live streams: bytes + 1; 0: no limit of its own."""
         rest = self._shares.growth(owners, holding)
         return rest + 1 if rest is not None and rest < room else 0
 
     def _free(self) -> int:
-        """Bytes that the file system has left, less what others must not miss."""
+        """Bytes that the file system has left, less a reserve for other files."""
         try:
             room = os.statvfs(self._directory.path)
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Ending the streams of producers that have died (which to look at: ``deaths``).
+"""Ending the streams of producers that have died; ``deaths`` says which to check.
 
-The kernel decides: whoever can take a segment's lock knows that nobody holds it, and is
-its only writer then.
+The kernel decides: if the supervisor gets a segment's lock, the producer has died or
+ended, and the supervisor is the segment's only writer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from shmstream.supervisor.session import Session
 
 
 class Finishing:
-    """Ends them.
+    """Ends streams without a producer.
 
     Args:
-        directory: where they are.
-        index: loses those whose files have been removed.
-        words: writes what their followers see, and rings them.
+        directory: the runtime directory.
+        index: loses the sessions whose files have been removed.
+        words: cancels and evicts sessions, and rings their followers.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Finishing:
         self._words = words
 
     def finish_those(self, sessions: list[Session]) -> int:
-        """Abort those whose producer has died; return how many.
+        """Abort those of the sessions whose producer has died; return how many.
 
         Raises:
-            OSError: one of them cannot be looked at; all others have been.
+            OSError: one session could not be checked; all others have been.
         """
         aborted = 0
         failed: OSError | None = None
@@ -49,22 +49,22 @@ class Finishing:
                 if not session.reader.producer_state.final and self.finish(session):
                     aborted += 1
             except OSError as ex:
-                # The others' turn comes first.
+                # Raised once all other sessions have been checked.
                 failed = ex
         if failed is not None:
             raise failed
         return aborted
 
     def finish(self, session: Session) -> bool:
-        """End a stream if its producer has died; return whether that was so.
+        """End a session's stream if its producer has died; return whether it had.
 
         Raises:
-            OSError: its file cannot be looked at.
+            OSError: the segment's file cannot be opened.
         """
         try:
             fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
-            # Somebody removed the file; its followers have their mappings.
+            # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)
             self._words.cancel_and_evict(session)
             return False
@@ -77,7 +77,7 @@ class Finishing:
             except BlockingIOError:
                 return False
             if session.reader.producer_state.final:
-                # It ended while we came for the lock: what it said last is the end.
+                # The producer ended the stream between the check above and the lock.
                 return False
             segment = session.segment
             if segment.cancelled:

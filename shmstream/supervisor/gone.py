@@ -1,19 +1,20 @@
-"""Segments that have no session any more, and that somebody still maps.
+"""Gone segments: segments without a session that some process still maps.
 
-What is unlinked while it is mapped costs memory that nobody sees. So a file is put
-aside first, and its bytes count until it can be removed::
+A file that is unlinked while it is mapped takes memory that nobody can see. So it gets
+another name first, and its bytes are counted until it can be removed::
 
-    evict     nobody maps it: unlink; else rename to .gone-<generation>
-    replace   link to .gone-<generation>, then rename the new one over its name
+    evict     if nobody maps it: unlink; else rename to .gone-<generation>
+    replace   link to .gone-<generation>, then rename the new segment over its name
     look      a few times a second: remove those that nobody maps any more
 
-Whoever maps a segment holds a read lock through the description that its mapping keeps
-(``segment.hold``), so that the kernel knows, whatever becomes of the process. A file is
-removed under the write lock: who has opened it and comes for the read lock too late is
-refused, or finds that the file has no name any more. A descriptor that is still on its
-way to its producer has no mapping, but the producer's ``flock``.
+Each process that maps a segment holds a shared lock on it, through the open file
+description that its mapping keeps (``segment.hold``), so the kernel knows of every
+mapping, even of a killed process. A file is removed under the exclusive lock: a process
+that has opened the file and asks for its shared lock too late is refused, or finds that
+the file has no name any more. A descriptor on its way to the producer has no mapping
+yet, but it holds the producer's ``flock``.
 
-Nothing is kept of a file but its name: neither a mapping nor a descriptor.
+The supervisor keeps only the names of these files, neither mappings nor descriptors.
 """
 
 from __future__ import annotations
@@ -36,22 +37,23 @@ from shmstream.supervisor.session import Session
 log = logging.getLogger('shmstream.supervisor')
 
 SOON_S = 1.0
-"""A process lets go of what nobody in it uses within this time of the eviction."""
+"""Within this time of an eviction, processes drop unused mappings of the segment."""
 
 _LOOKS = 256
-"""How many files are looked at in one go."""
+"""Files that one ``look`` tries to remove, at the most."""
 
 _BLOCK = 512
+"""Bytes of a block of ``st_blocks``."""
 
 
 class Gone:
-    """The files that have been put aside.
+    """The files of all gone segments.
 
     Args:
-        directory: where they are.
+        directory: the runtime directory.
 
     Attributes:
-        memory: bytes that they hold.
+        memory: bytes that the files hold.
     """
 
     def __init__(self, directory: RuntimeDirectory) -> None:
@@ -66,20 +68,20 @@ class Gone:
 
     @property
     def soon(self) -> bool:
-        """Whether something was put aside so lately that it may go any moment."""
+        """Whether the newest file is so new that it may be removable in a moment."""
         return bool(self._held) and time.monotonic() - self._newest < SOON_S
 
     @property
     def owners(self) -> Collection[bytes]:
-        """Whose they were."""
+        """The owners of all gone segments."""
         return self._of_owner.keys()
 
     def memory_of(self, owner: bytes) -> int:
-        """Bytes that they hold of what was this owner's."""
+        """Bytes that this owner's gone segments hold."""
         return self._of_owner[owner]
 
     def put(self, session: Session) -> None:
-        """Remove the file of an evicted session, or put it aside."""
+        """Remove the file of an evicted session, or rename it if it is mapped."""
         path = self._directory.segment(session.file)
         if remove(path):
             return
@@ -88,17 +90,18 @@ class Gone:
         self.keep(aside, session.key[0])
 
     def link(self, session: Session, aside: Path | None = None) -> Path | None:
-        """Give the file of a session that is to be replaced its second name.
+        """Give the file of a session that will be replaced its second name.
 
         Args:
             session: the session.
             aside: that name; None: where what is gone is.
 
         Returns:
-            That name, for ``keep`` once it is the only one; None if there is no file.
+            The second name, for ``keep`` once it is the only one; None if the file has
+            been removed.
 
         Raises:
-            OSError: there is no room for another name: it costs an inode on tmpfs.
+            OSError: there is no room for another name, which costs an inode on tmpfs.
         """
         path = self._directory.segment(session.digest)
         aside = aside or self._directory.gone(session.segment.generation)
@@ -108,24 +111,25 @@ class Gone:
             log.warning('%s was removed by somebody else', session.digest)
             return None
         except FileExistsError:
-            # A replacement that came no farther has left it.
+            # An earlier replacement that did not complete has left the name.
             pass
         return aside
 
     def keep(self, aside: Path, owner: bytes) -> None:
-        """Count a file of this owner that has been put aside, or remove it."""
+        """Count a file that has its ``.gone-*`` name only, or remove it if unmapped."""
         if not remove(aside):
             self._newest = time.monotonic()
             self._count(aside, owner)
 
     def look(self) -> bool:
-        """Remove what nobody maps any more; return whether that was anything."""
+        """Remove the files that nobody maps any more; return whether any was."""
         found = False
         for path, (owner, _) in list(itertools.islice(self._held.items(), _LOOKS)):
             gone = remove(path)
             self._forget(path)
             if not gone:
-                # Its producer may have written; and next time it is another's turn.
+                # Counted anew, as its producer may have written meanwhile; and moved
+                # to the end, so that the next look tries others first.
                 self._count(path, owner)
             found = found or gone
         return found
@@ -147,7 +151,7 @@ class Gone:
             del self._of_owner[owner]
 
     def close(self, leftovers: Leftovers) -> None:
-        """Remove all of them: nobody is left who could count them."""
+        """Remove all files, mapped or not: the deployment ends."""
         for path in self._held:
             leftovers.remove_file(path)
         self._held.clear()
@@ -156,10 +160,10 @@ class Gone:
 
 
 def remove(path: Path) -> bool:
-    """Remove a segment's file unless somebody produces or maps it.
+    """Remove a segment's file unless it has a producer or is mapped.
 
     Returns:
-        Whether it is gone.
+        Whether the file has been removed.
     """
     try:
         fd = open_segment(path)
@@ -167,15 +171,15 @@ def remove(path: Path) -> bool:
         log.warning('%s was removed by somebody else', path.name)
         return True
     except LayoutMismatch:
-        # Nothing of ours: nobody can have mapped it.
+        # Not a segment's file, so no process has mapped it.
         discard(path)
         return not os.path.lexists(path)
     except OSError as ex:
         log.warning('%s cannot be looked at: %s', path.name, ex.strerror)
         return False
     try:
-        # In this order: who holds this one may still come for the other, but once it is
-        # free nobody takes it again.
+        # The producer's lock first: its holder may still take the shared lock, to map
+        # the segment. Once the producer's lock is free, nobody takes it again.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hold_alone(fd)
         os.unlink(path)

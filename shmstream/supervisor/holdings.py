@@ -1,9 +1,9 @@
-"""What is there of each owner: what is live, what has ended, and what they hold.
+"""The holdings of each owner: its live and its ended sessions, and their memory.
 
-Nothing changes in what has ended: only what is live is measured again, a few times a
-second, and by words of its header alone. What has ended stands in the order in which
-that was noted, which is the order in which it ended but for what ended at the same
-moment: the oldest is found without a look at the others.
+Only live sessions are measured again, a few times a second, by two words of their
+headers: an ended session does not change any more. Each measurement sorts the sessions
+that have ended since the last one, and appends them. So an owner's ended sessions are
+always in the order of their ends, and the oldest is the first.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _FINAL = int(State.COMPLETE)
 
 
 class Holding:
-    """What one owner holds. ``Holdings`` alone changes it.
+    """The sessions and the memory of one owner. Only ``Holdings`` changes it.
 
     Args:
-        owner: whose it is.
-        gone_of: says what is gone of an owner, and still mapped.
+        owner: the owner's digest.
+        gone_of: returns the bytes of an owner's gone segments (``gone``).
 
     Attributes:
         owner: see above.
-        live: what may still grow.
-        ended: the rest, the oldest first.
-        to_try: the same, in the order in which it is tried whether somebody maps it:
-            what was found mapped comes after all others.
-        memory: bytes of both, as measured last.
-        live_memory: bytes of what is live.
-        bound: whether its streams have been told how much they may still take.
+        live: the live sessions, which may still grow.
+        ended: the ended sessions, the oldest first.
+        to_try: the ended sessions, in the order in which eviction tries whether they
+            are mapped: one that was found mapped goes to the end.
+        memory: bytes of live and ended sessions, as last measured.
+        live_memory: bytes of the live sessions.
+        bound: whether a limit for this owner may stand in its live streams' segments.
     """
 
     def __init__(self, owner: bytes, gone_of: Callable[[bytes], int]) -> None:
@@ -44,41 +44,41 @@ class Holding:
         self.to_try: OrderedDict[Session, None] = OrderedDict()
         self.memory = 0
         self.live_memory = 0
-        # Nothing is known of what a predecessor told them.
+        # A predecessor may have published one.
         self.bound = True
 
     @property
     def sessions(self) -> int:
-        """Sessions, live and ended."""
+        """The number of sessions, live and ended."""
         return len(self.live) + len(self.ended)
 
     @property
     def gone(self) -> int:
-        """Bytes of what is gone of it, and still mapped."""
+        """Bytes of the owner's gone segments."""
         return self._gone_of(self.owner)
 
     @property
     def held(self) -> int:
-        """Bytes of everything: live, ended, and gone."""
+        """Bytes of all its segments: live, ended and gone."""
         return self.memory + self.gone
 
     @property
     def firm(self) -> int:
-        """Bytes that nobody can take from it: live, and gone."""
+        """Bytes that cannot be evicted: of live sessions and of gone segments."""
         return self.live_memory + self.gone
 
     @property
     def live_sessions(self) -> int:
-        """Sessions that are live."""
+        """The number of live sessions."""
         return len(self.live)
 
     @property
     def can_lose(self) -> bool:
-        """Whether anything of it has ended."""
+        """Whether the owner has ended sessions, which can be evicted."""
         return bool(self.ended)
 
     def oldest(self) -> Session:
-        """What ended first."""
+        """The session that ended first."""
         return next(iter(self.ended))
 
     def __contains__(self, session: Session) -> bool:
@@ -89,12 +89,12 @@ class Holdings:
     """The holdings of all owners.
 
     Args:
-        on_end: called with each session of which it is noted that it has ended.
-        gone_of: says what is gone of an owner, and still mapped.
+        on_end: called with each session that a measurement finds ended.
+        gone_of: returns the bytes of an owner's gone segments (``gone``).
 
     Attributes:
-        sessions: how many there are.
-        memory: bytes of all of them, as measured last.
+        sessions: the number of all sessions.
+        memory: bytes of all sessions, as last measured.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Holdings:
         self.memory = 0
 
     def of(self, owner: bytes) -> Holding:
-        """What this owner holds; nothing, if there is nothing of it."""
+        """The holding of this owner; an empty one if the owner has no sessions."""
         return self._owners.get(owner) or Holding(owner, self._gone_of)
 
     def __len__(self) -> int:
@@ -117,16 +117,16 @@ class Holdings:
         return owner in self._owners
 
     def all(self) -> Collection[Holding]:
-        """What each owner holds."""
+        """The holdings of all owners."""
         return self._owners.values()
 
     def live(self) -> Iterator[Session]:
-        """Everything that is live."""
+        """The live sessions of all owners."""
         for holding in self._owners.values():
             yield from holding.live
 
     def add(self, session: Session) -> None:
-        """Count a session, as live: if it has ended, that is noted with the next."""
+        """Add a session as live; if it has ended, the next measurement finds that."""
         holding = self.of(session.key[0])
         self._owners[session.key[0]] = holding
         holding.live[session] = None
@@ -137,7 +137,7 @@ class Holdings:
         self.sessions += 1
 
     def drop(self, session: Session) -> None:
-        """Count a session no more."""
+        """Drop a session."""
         owner = session.key[0]
         holding = self._owners[owner]
         if session in holding.live:
@@ -153,12 +153,12 @@ class Holdings:
             del self._owners[owner]
 
     def measure(self) -> None:
-        """Measure what is live, and note what has ended since the last time."""
+        """Measure all live sessions, and find those that have ended meanwhile."""
         for holding in self._owners.values():
             self._measure(holding)
 
     def measure_of(self, owner: bytes) -> None:
-        """The same for what is this owner's."""
+        """As ``measure``, for the sessions of this owner only."""
         holding = self._owners.get(owner)
         if holding is not None:
             self._measure(holding)
@@ -168,7 +168,8 @@ class Holdings:
         live_memory = grown = 0
         for session in holding.live:
             words = session.words
-            # The state first: what has ended holds what it held at its end.
+            # The state is read first: a session that has ended by then does not grow
+            # any more, so the memory read next is final.
             final = words[W_STATE] >= _FINAL
             memory = memory_of(words[W_RESERVED])
             if memory != session.held:

@@ -1,4 +1,4 @@
-"""The index over the directory: each session that is there, by all that finds one."""
+"""The index of all sessions in the directory, by everything that finds one."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Callable, Iterable
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor.deaths import Deaths
 from shmstream.supervisor.holdings import Holdings
-from shmstream.supervisor.names import Names
 from shmstream.supervisor.session import Key, Session
+from shmstream.supervisor.session_ids import SessionIds
 
 
 class Index:
-    """Finds sessions: by key, by name, by owner (``holdings``), by worker (``deaths``).
+    """Finds sessions by key, by name, by owner (``holdings``), by worker (``deaths``).
 
-    Whatever is added or dropped is so in all of them at once.
+    A session is added to all of these together, and dropped from all of them.
 
     Args:
-        table: the workers that produce them.
-        gone_of: says what is gone of an owner, and still mapped.
+        table: the worker table.
+        gone_of: returns the bytes of an owner's gone segments (``gone``).
 
     Attributes:
-        holdings: what there is of each owner.
-        deaths: which live streams to look at.
+        holdings: the sessions and the memory of each owner.
+        deaths: the live sessions, to be checked for dead producers.
     """
 
     def __init__(self, table: WorkerTable, gone_of: Callable[[bytes], int]) -> None:
         self._sessions: dict[Key, Session] = {}
         self._kept: dict[Key, Session] = {}
-        self._names = Names()
+        self._ids = SessionIds()
         self.deaths = Deaths(table)
         self.holdings = Holdings(self.deaths.drop, gone_of)
 
@@ -39,10 +39,10 @@ class Index:
         return session in (self.get(session.key), self.kept(session.key))
 
     def add(self, session: Session) -> None:
-        """Add a session; nothing may be there under its key."""
+        """Add a session; no other session may have its key."""
         owner, conv_id = session.key
         self._sessions[session.key] = session
-        self._names.add(owner, conv_id)
+        self._ids.add(owner, conv_id)
         self.holdings.add(session)
         self.deaths.add(session)
 
@@ -58,7 +58,7 @@ class Index:
     def _unname(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
-        self._names.remove(owner, conv_id)
+        self._ids.remove(owner, conv_id)
 
     def add_kept(self, session: Session) -> None:
         """Add a session that is kept (``predecessors``)."""
@@ -75,7 +75,7 @@ class Index:
         """Find a session that is kept by its key again; nothing may be there."""
         del self._kept[session.key]
         self._sessions[session.key] = session
-        self._names.add(*session.key)
+        self._ids.add(*session.key)
 
     def kept(self, key: Key) -> Session | None:
         """Return what is kept of this key."""
@@ -96,6 +96,6 @@ class Index:
     def found_by(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
         """Return the key of each session that a look-up of these ids finds (``names``).
 
-        In the order asked; none twice, however many ids find it.
+        The keys are in the order of the ids; each key is returned once.
         """
-        return [(owner, name) for name in self._names.found_by(owner, conv_ids)]
+        return [(owner, name) for name in self._ids.found_by(owner, conv_ids)]

@@ -1,8 +1,8 @@
-"""Run a module of this package where no stranger's module can get in the way.
+"""Run a module of this package where no other module can shadow what it imports.
 
-``python -P isolated.py ROOT shmstream.supervisor ...`` is what ``spawn`` starts. This
-file is run as it is, not imported: of the package it may use nothing before it has said
-where that is.
+``spawn`` starts ``python -P isolated.py ROOT shmstream.supervisor ...``. This file is
+run, not imported: it must not import the package before it has fixed where the package
+is loaded from.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run ``sys.argv[2]``; ``sys.argv[1]`` is where its dependencies may be."""
+    """Run the module ``sys.argv[2]``, with its dependencies in ``sys.argv[1]``."""
     dependencies, module = sys.argv[1:3]
     del sys.argv[1:3]
-    # At the end: whatever else is there hides nothing of the standard library.
+    # At the end, so that nothing in that folder shadows the standard library.
     sys.path.append(dependencies)
-    # This very package, not another version that comes first on the path.
+    # This package, and not another version that comes first on the path.
     root = str(Path(__file__).resolve().parents[2])
     spec = PathFinder.find_spec('shmstream', [root])
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""Taking away what a deployment leaves; what cannot go is told in one line."""
+"""Removing what a deployment leaves; one line is logged of what cannot be removed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SEMAPHORES = Path('/dev/shm')
 
 
 class Leftovers:
-    """Removes things, whatever goes wrong with one of them."""
+    """Removes things; an error with one of them does not stop the others."""
 
     def __init__(self) -> None:
         self._left: list[str] = []
 
     def remove(self, what: object, action: Callable[[], object]) -> None:
-        """Do what removes it; note if it cannot be done."""
+        """Call ``action``, which removes ``what``; note ``what`` if that fails."""
         try:
             action()
         except (FileNotFoundError, posix_ipc.ExistentialError):
@@ -35,11 +35,11 @@ class Leftovers:
             self._left.append(f'{what} ({getattr(ex, "strerror", None) or ex})')
 
     def remove_file(self, path: Path) -> None:
-        """Remove a file, whatever it is, unless it is a directory."""
+        """Remove a file of any kind, but not a directory."""
         self._remove_if(path, lambda mode: not stat.S_ISDIR(mode))
 
     def _remove_if(self, path: Path, fits: Callable[[int], bool]) -> None:
-        # One action: what is looked at may go, or have gone, by anybody's hand.
+        # One action, so that a file that goes at any moment is no error.
         def look_and_unlink() -> None:
             if fits(os.lstat(path).st_mode):
                 os.unlink(path)
@@ -47,9 +47,13 @@ class Leftovers:
         self.remove(path, look_and_unlink)
 
     def remove_bells(self, directory: RuntimeDirectory, token: int) -> None:
-        """Remove every semaphore and pipe of the table with this token, if it has one.
+        """Remove all pipes, and all semaphores of the table with this token.
 
-        By what is there: a damaged table does not say what there should be.
+        They are found by their names and not in the table, which may be damaged.
+
+        Args:
+            directory: the runtime directory.
+            token: the table's token; 0 if it has none.
         """
         for path in directory.path.glob(f'{PIPE_PREFIX}*'):
             self._remove_if(path, stat.S_ISFIFO)
@@ -64,6 +68,6 @@ class Leftovers:
         self.remove(f'semaphore {name}', lambda: posix_ipc.unlink_semaphore(name))
 
     def report(self) -> None:
-        """Say in one line what is left."""
+        """Log in one line what could not be removed."""
         if self._left:
             log.warning('cannot be removed: %s', ', '.join(self._left))

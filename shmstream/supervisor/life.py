@@ -1,18 +1,19 @@
-"""A life of a deployment: adopted by a successor, or begun anew.
+"""A life of a deployment: a new supervisor adopts the present life, or begins another.
 
 ::
 
-    the table in the directory      somebody has a slot      nobody has one
+    the table in the directory      a worker has a slot      no worker has a slot
     ------------------------------  -----------------------  ---------------------------
     none                            -                        begin
-    of this version                 adopt: settings and      take away its bells, begin
+    of this version                 adopt: settings and      remove its bells, begin
                                     limit are as they were
     of another version, or damaged  refuse                   refuse if a stream is being
-                                                             written; else the same
-    not ours                        refuse                   refuse
+                                                             written; else remove its
+                                                             bells, begin
+    not of shmstream                refuse                   refuse
 
-Whoever decides holds ``supervisor.lock``. Streams outlast a life: the registry adopts
-them in either case, which is how they survive a reboot on a disk.
+The caller holds ``supervisor.lock``. Streams outlast a life: the registry adopts them
+in either case, so that streams on a disk survive a reboot.
 """
 
 from __future__ import annotations
@@ -42,30 +43,31 @@ _BLOCK = 512
 def begin(
     directory: RuntimeDirectory, given: SupervisorConfig | None
 ) -> tuple[WorkerTable, SupervisorConfig]:
-    """Adopt the life that is there, or begin another.
+    """Adopt the present life of the deployment, or begin another.
 
     Args:
-        directory: whose ``supervisor.lock`` the caller holds.
-        given: settings for a new life; None: those of the one before it.
+        directory: the runtime directory; the caller holds its ``supervisor.lock``.
+        given: settings for a new life; None: those of the last life.
 
     Returns:
-        The worker table, and the settings with a limit on memory in bytes.
+        The worker table, and the settings, with ``max_memory`` in bytes and not 0.
 
     Raises:
-        DirectoryRefused: somebody else uses the directory.
+        DirectoryRefused: the directory is in use by others.
     """
     found = _adopt(directory)
     if isinstance(found, WorkerTable):
-        # Decided when this life began; who starts a successor may have other ideas.
+        # The settings were decided when this life began, and the process that started
+        # this successor may have given others.
         config = SupervisorConfig.load(directory.settings, given)
         try:
             config.save(directory.settings)
         except OSError as ex:
-            # A file system that is full is no reason to leave streams alone.
+            # A full file system is no reason not to serve.
             log.warning('%s is left as it is: %s', directory.settings, ex.strerror)
         return found, replace(config, max_memory=found.limit)
-    # The old table stays until the new one takes its place: should we die in between,
-    # the next one finds there what is left to take away.
+    # The old table stays until the new one replaces it: if this supervisor dies in
+    # between, the next one reads there which bells to remove.
     _sweep(directory, found)
     config = given or SupervisorConfig.load(directory.settings)
     config.save(directory.settings)
@@ -75,7 +77,11 @@ def begin(
 
 
 def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
-    """Return the table if it is in use, or else how the one that was there began."""
+    """Return the table if it is in use; otherwise its first words, or None without one.
+
+    Raises:
+        DirectoryRefused: as ``begin``.
+    """
     try:
         locks = SlotLocks(directory.table)
     except FileNotFoundError:
@@ -99,7 +105,7 @@ def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
         else:
             if not nobody:
                 return table
-            # Whoever has just been given a slot there finds that it is not so.
+            # A worker that has just got a slot in this table finds its epoch gone.
             for slot in range(MAX_SLOTS):
                 table.free(slot)
         return head
@@ -114,13 +120,13 @@ def _not_ours(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
 
 def _in_use(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
     return DirectoryRefused(
-        f'{directory.table}: {why}: stop who uses it, or set SHMSTREAM_DIR to another'
-        ' directory'
+        f'{directory.table}: {why}: stop the processes that use it, or set'
+        ' SHMSTREAM_DIR to another directory'
     )
 
 
 def _written(directory: RuntimeDirectory) -> Path | None:
-    """Return a stream that has a producer, of whatever version."""
+    """Return the path of a stream that has a producer, of whatever version."""
     for path, _ in _segments(directory):
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -145,7 +151,7 @@ def _segments(directory: RuntimeDirectory) -> Iterator[tuple[Path, os.stat_resul
 
 
 def _sweep(directory: RuntimeDirectory, head: TableHead | None) -> None:
-    """Take away the bells of a life that is over, and what it did not finish."""
+    """Remove the bells of a life that is over, and the files that it left half made."""
     leftovers = Leftovers()
     leftovers.remove_bells(directory, head.token if head is not None else 0)
     for path in (directory.table, directory.settings):
@@ -155,6 +161,7 @@ def _sweep(directory: RuntimeDirectory, head: TableHead | None) -> None:
 
 def _half_of_what_is_free(directory: RuntimeDirectory) -> int:
     room = os.statvfs(directory.path)
-    # What the streams of earlier lives hold is ours already, and counts as used.
+    # The streams of earlier lives will be counted against the limit, so their memory is
+    # added to what is free.
     ours = sum(found.st_blocks * _BLOCK for _, found in _segments(directory))
     return (room.f_bavail * room.f_frsize + ours) // 2

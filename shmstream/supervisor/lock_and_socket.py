@@ -1,4 +1,4 @@
-"""What a supervisor does before it serves: its lock and its control socket."""
+"""The lock and the control socket of a supervisor, which it takes before it serves."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ class AlreadyRunning(ShmstreamError):
 def take_lock(directory: RuntimeDirectory) -> int:
     """Take the lock that makes a process *the* supervisor.
 
+    Makes the runtime directory first, if it is missing.
+
     Returns:
-        Its descriptor, in a directory that has been made if it was not there.
+        The descriptor that holds the lock.
 
     Raises:
-        AlreadyRunning: another one holds it.
+        AlreadyRunning: another supervisor holds the lock.
         DirectoryRefused: as ``RuntimeDirectory.make``.
     """
     for _ in range(10):
@@ -32,7 +34,8 @@ def take_lock(directory: RuntimeDirectory) -> int:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A supervisor that ends removes the file: we may hold what is no more.
+            # A supervisor that ends removes the file: this may have locked a file that
+            # has no name any more.
             if os.fstat(fd).st_ino == os.stat(directory.lock).st_ino:
                 return fd
         except BlockingIOError:
@@ -48,7 +51,7 @@ def listen(directory: RuntimeDirectory) -> socket.socket:
     """Return the listening control socket, private to this user.
 
     Raises:
-        DirectoryRefused: something is in its place that is not ours to remove.
+        DirectoryRefused: a directory is in its place.
     """
     if directory.socket.is_dir():
         raise DirectoryRefused(f'{directory.socket} is a directory; remove it')

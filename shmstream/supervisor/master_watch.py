@@ -1,7 +1,7 @@
 """The processes that a supervisor works for: gunicorn masters, or a script.
 
-They are watched through pidfds, so that a process that dies is noticed at once, however
-it dies, and a pid that is used again is never mistaken for it.
+They are watched through pidfds, so that the death of a master is noticed at once,
+however it dies, and another process with the same pid is never mistaken for it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ class MasterWatch:
     """The set of masters. A pidfd becomes readable when its process ends.
 
     Args:
-        selector: where the pidfds are watched.
-        all_gone: called when the last of them has gone, or turns out to have.
-        bound: whether there are masters from the start; one without works on until it
-            is told to stop, or until the first that came has gone.
+        selector: watches the pidfds.
+        all_gone: called when no master is left.
+        bound: whether the supervisor is started for masters. One that is not works on
+            without any, until it is told to stop; but once a master has joined, it ends
+            when no master is left.
     """
 
     def __init__(
@@ -36,14 +37,14 @@ class MasterWatch:
 
     @property
     def pids(self) -> list[int]:
-        """Who is there."""
+        """The pids of all masters, in order."""
         return sorted(self._by_fd.values())
 
     def watch(self, pid: int) -> None:
-        """Work for one more.
+        """Work for one more master; if it has gone already, note that.
 
         Raises:
-            ValueError: that is no process's number.
+            ValueError: no process has such a pid.
         """
         if pid <= 0:
             raise ValueError(f'no process has the number {pid}')
@@ -52,7 +53,7 @@ class MasterWatch:
         try:
             fd = os.pidfd_open(pid)
         except (OSError, OverflowError) as ex:
-            # EINVAL, or ENOENT: it is a thread's by now, so the process has gone.
+            # EINVAL or ENOENT: the number is a thread's by now, so the master has gone.
             gone = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
             if isinstance(ex, OSError) and ex.errno not in gone:
                 raise
@@ -64,13 +65,13 @@ class MasterWatch:
         self._selector.register(fd, selectors.EVENT_READ, self._ended)
 
     def leave(self, pid: int) -> None:
-        """This one needs us no longer."""
+        """Work for this master no more."""
         for fd, known in list(self._by_fd.items()):
             if known == pid:
                 self._ended(fd, 0)
 
     def _ended(self, fd: Any, _: int) -> None:
-        # It may have left in the same batch of events as it ended.
+        # The master may have left in the same batch of events in which it ended.
         if fd not in self._by_fd:
             return
         self._selector.unregister(fd)

@@ -1,4 +1,4 @@
-"""What the supervisor does when it is asked: the operations of ``control.wire``."""
+"""The supervisor's answers to requests: the operations of ``control.wire``."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from shmstream.supervisor.workers import Workers
 log = logging.getLogger('shmstream.supervisor')
 
 PIECE = 512
-"""Sessions that are described in one go, some milliseconds; then others have a turn."""
+"""Sessions that are described in one turn of the loop, which takes milliseconds."""
 
 
 class Operations:
     """Answers requests.
 
     Args:
-        config: the limits, for those who ask.
+        config: the limits, for ``status``.
         registry: the sessions.
         workers: the slots.
-        masters: the processes to work for.
+        masters: the processes that the supervisor works for.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Operations:
         }
 
     def answer(self, connection: Connection, request: Message) -> None:
-        """Do what is asked and queue the reply, an error if it cannot be done."""
+        """Carry out a request and queue the reply, or an error if that fails."""
         operation = self._operations.get(str(request.get('op')))
         try:
             if operation is None:
@@ -71,7 +71,7 @@ class Operations:
                 if connection.hung_up:
                     return
                 if clock.now_ns() > request.get('until', clock.now_ns()):
-                    late = {'ok': False, 'error': 'it was not asked in time'}
+                    late = {'ok': False, 'error': 'the request came too late'}
                     connection.send(late | {'late': True})
                     return
             operation(connection, request)
@@ -174,7 +174,7 @@ class Operations:
         connection.send_pieces(self._described(self._registry.everything()))
 
     def _described(self, keys: list[Key]) -> Iterator[str]:
-        # By their keys: whoever takes its time to read keeps no segment mapped.
+        # By their keys, so that a peer that reads slowly keeps no segment mapped.
         for at in range(0, max(len(keys), 1), PIECE):
             piece = ','.join(self._registry.describe(keys[at : at + PIECE]))
             more = 'true' if at + PIECE < len(keys) else 'false'
@@ -206,6 +206,6 @@ def _owner(request: Message) -> bytes:
 
 
 def _asked(request: Message) -> int:
-    # Never later than now: it would seem newer than what is asked for next.
+    # Never later than now: the stream would seem newer than one that is asked for next.
     now_ns = clock.now_ns()
     return max(min(int(request.get('asked', now_ns)), now_ns), 0)

@@ -1,7 +1,7 @@
-"""Process limits: on descriptors, and on what can be mapped.
+"""The kernel's limits on the supervisor's process: descriptors and mappings.
 
-Each session is a mapping of the supervisor's, and the kernel allows a process so many
-(``vm.max_map_count``). On Python before 3.13 each mapping keeps a descriptor as well.
+The supervisor maps each session, and the kernel limits the mappings of a process
+(``vm.max_map_count``). Before Python 3.13 each mapping keeps a descriptor too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger('shmstream.supervisor')
 _MAX_MAPS = Path('/proc/sys/vm/max_map_count')
 
 _MAPS_KEPT = 32
-"""One mapping in so many is kept for all else: libraries and the heap."""
+"""One mapping in 32 is kept for libraries and the heap."""
 
 _DESCRIPTORS_KEPT = 8
-"""One descriptor in so many likewise: workers' connections, their bells, new files."""
+"""One descriptor in 8 is kept for workers' connections, their bells, and new files."""
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit on descriptors to the hard one; return what it is now."""
+    """Raise the soft limit on descriptors to the hard limit; return that limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -36,8 +36,8 @@ def raise_descriptor_limit() -> int:
 def within_reach(config: SupervisorConfig) -> SupervisorConfig:
     """Return the settings, with no more sessions than this process can map.
 
-    One that has no mapping left cannot adopt what its predecessor had, nor do much
-    else; so what is configured beyond is said, and not tried.
+    A supervisor without a mapping left could not adopt its predecessor's sessions, nor
+    do much else. So a higher setting is lowered, with a warning.
     """
     limits = {}
     try:

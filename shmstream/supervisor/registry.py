@@ -1,28 +1,20 @@
-"""The set of sessions: made, replaced, evicted and collected here and nowhere else.
+"""The set of sessions: only the registry makes, replaces, evicts and collects them.
 
-The runtime directory is the truth; what is kept in memory is an index over it
-(``index``), rebuilt when a supervisor takes over (``adoption``). All methods are called
-from one thread.
+The runtime directory is the truth. The index in memory (``index``) is rebuilt when a
+supervisor takes over (``adoption``). One thread calls all methods.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from shmstream import clock
-from shmstream.chance import random_bits
-from shmstream.errors import NoRoom
-from shmstream.ids import digest, validate_id
-from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
-from shmstream.memory.new_segment import new_segment
-from shmstream.memory.reservation import no_room
+from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.gone import Gone
@@ -39,9 +31,9 @@ class Registry:
     """All sessions of a runtime directory.
 
     Args:
-        directory: where they are.
-        config: the limits; ``max_memory`` must be resolved.
-        table: the workers, to ring those that follow or produce.
+        directory: the runtime directory.
+        config: the limits; ``max_memory`` must not be 0.
+        table: the worker table, to ring processes that follow or produce.
     """
 
     def __init__(
@@ -68,23 +60,34 @@ class Registry:
         self._predecessors = Predecessors(
             directory, self._index, self._words, self._gone, self._expire
         )
+        self._creation = Creation(
+            directory,
+            config,
+            self._index,
+            self._words,
+            self._gone,
+            self._adoption,
+            self._eviction,
+            self._predecessors,
+        )
 
     def __len__(self) -> int:
         return len(self._index)
 
     def adopt(self) -> None:
-        """Index what a predecessor left; remove what cannot be used."""
+        """Adopt the sessions that a predecessor left; remove files of no use."""
         self._adoption.adopt()
         self._predecessors.settle_all()
 
     def adopt_left(self) -> None:
-        """Try again what could not be adopted, for want of room in this process."""
+        """Try again to adopt sessions that this process had no room to map."""
         self._adoption.adopt_left()
 
     def _evict_oldest(self) -> bool:
-        """Evict what has ended first of the owner that has most; False if nothing has.
+        """Evict the oldest ended session of the owner with most; False if none ended.
 
-        Whose the place is to be is not known: what cannot be mapped cannot be asked.
+        The owner of the session that needs the place is not known: its segment cannot
+        be mapped yet.
         """
         holdings = self._index.holdings
         holdings.measure()
@@ -105,116 +108,43 @@ class Registry:
         *,
         pending: bool = False,
     ) -> tuple[Session, int]:
-        """Make a session, replacing and cancelling what has its id.
+        """Make a session; cancel and replace the session with the same id, if any.
 
         Args:
-            owner: the name space.
+            owner: the owner's digest.
             conv_id: the conversation id.
-            capacity: bytes of its ring; None: as it is configured.
-            epoch: of the worker that will produce.
-            asked_ns: when that worker asked for it first, since boot; None: now.
-            pending: keep what has its id and has ended until it begins.
+            capacity: bytes of its ring; None: as configured.
+            epoch: the epoch of the worker that will produce.
+            asked_ns: when that worker first asked for it, in ns since boot; None: now.
+            pending: keep an ended session of this id until the new one begins.
 
         Returns:
-            The session and the descriptor that holds its lock: the caller passes it on
-            to the producer and closes it.
+            The session, and the descriptor that holds its lock: the caller passes the
+            descriptor on to the producer and closes it.
 
         Raises:
-            NoRoom: limits, the file system or this process's own are exhausted, and
-                nothing can go.
+            NoRoom: a limit, the file system, or this process's descriptors or mappings
+                are exhausted, and no session can be evicted.
+            InvalidConversationId, ValueError: the id or the capacity is not allowed.
         """
-        raw = validate_id(conv_id)
-        size = self._config.capacity if capacity is None else capacity
-        if not MIN_CAPACITY <= size <= MAX_CAPACITY:
-            raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
-        key = (owner, conv_id)
-        self._adoption.require(key)
-        self._predecessors.settle(key)
-        there = self._index.get(key)
-        keep = there if pending and self._predecessors.is_kept(there) else None
-        self._eviction.make_room(key, None if keep else there)
-        name = digest(owner, conv_id)
-        generation = random_bits(63) | 1
-        created = clock.moment()
-        if asked_ns is not None:
-            created = created._replace(now_ns=asked_ns)
-        aside = self._directory.sessions / f'{NEW_PREFIX}{generation:016x}'
-        while True:
-            try:
-                segment, locked = new_segment(
-                    aside,
-                    capacity=size,
-                    generation=generation,
-                    created=created,
-                    producer_epoch=epoch,
-                    owner=owner,
-                    conv_id=raw,
-                )
-                break
-            except NoRoom as ex:
-                # The file system is fuller than we counted: others use it too.
-                if not self._eviction.evict_for(owner):
-                    raise self._eviction.refused(str(ex)) from ex
-        kept: Path | None = None
-        try:
-            replaced, kept = self._link_aside(key, keep)
-            if replaced is not None and replaced is not keep:
-                # Cancelled before it is replaced: should we die in between, no producer
-                # is left behind that nobody can reach any more.
-                self._words.cancel(replaced)
-            os.rename(aside, self._directory.segment(name))
-        except BaseException:
-            os.close(locked)
-            discard(aside)
-            if kept is not None:
-                # It still has its own name, and is what it was.
-                discard(kept)
-            raise
-        if kept is not None and replaced is not None and replaced is keep:
-            self._predecessors.keep(replaced, kept)
-        else:
-            if replaced is not None:
-                self._index.drop(replaced)
-                self._words.evict(replaced)
-            if kept is not None:
-                self._gone.keep(kept, owner)
-        session = Session(key, name, segment)
-        self._index.add(session)
-        # Before its producer has it.
-        self._eviction.made(session)
-        return session, locked
-
-    def _link_aside(
-        self, key: Key, keep: Session | None
-    ) -> tuple[Session | None, Path | None]:
-        # What makes room may be the very session that is to be replaced, or kept.
-        while (replaced := self._index.get(key)) is not None:
-            kept = self._directory.kept(replaced.segment.generation)
-            try:
-                return replaced, self._gone.link(
-                    replaced, kept if replaced is keep else None
-                )
-            except OSError as ex:
-                error = no_room(ex)
-                if not isinstance(error, NoRoom):
-                    raise
-                if not self._eviction.evict_for(key[0]):
-                    raise self._eviction.refused(str(error)) from ex
-        return None, None
+        return self._creation.create(
+            owner, conv_id, capacity, epoch, asked_ns, pending=pending
+        )
 
     def find(
         self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
     ) -> Session | None:
-        """Return the session, if it is there and the one that was meant.
+        """Return the session with this id, or None if it is not the one that was meant.
 
         Args:
-            owner: the name space.
+            owner: the owner's digest.
             conv_id: the conversation id.
-            generation: none but this one.
-            asked_ns: none whose producer asked for it after this moment.
+            generation: the generation that was meant; None: any.
+            asked_ns: a session whose producer asked for it after this moment (ns since
+                boot) was not meant.
 
         Raises:
-            NoRoom: it is there, and could not be adopted yet.
+            NoRoom: the session exists, but could not be adopted yet.
         """
         self._adoption.require((owner, conv_id))
         session = self._index.get((owner, conv_id))
@@ -230,7 +160,7 @@ class Registry:
         return session
 
     def cancel(self, session: Session) -> None:
-        """Tell the producer to stop; what there is stays readable."""
+        """Tell the producer to stop; the bytes so far stay readable."""
         self._words.cancel(session)
 
     def evict(self, session: Session) -> None:
@@ -257,23 +187,23 @@ class Registry:
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
         """Find each session whose id is one of these or begins with it and ``::``.
 
-        In the order asked; no session twice, however many ids find it.
+        The keys are in the order of the ids; each session is found once.
         """
         return self._index.found_by(owner, conv_ids)
 
     def everything(self) -> list[Key]:
-        """Find every session of every owner; for tools on this machine only."""
+        """Find all sessions of all owners; for tools on this machine only."""
         return [session.key for session in self._index.all()]
 
     def describe(self, keys: Iterable[Key]) -> list[str]:
-        """Describe the sessions that have these keys; those that have gone are not."""
+        """Describe the sessions with these keys (JSON texts), but not removed ones."""
         there = map(self._index.get, keys)
         return [session.describe() for session in there if session is not None]
 
     # -- collection ------------------------------------------------------------------
 
     def collect(self) -> int:
-        """Evict what has been finished for longer than the TTL; return how many."""
+        """Evict the sessions that ended longer ago than the TTL; return how many."""
         holdings = self._index.holdings
         holdings.measure()
         before = clock.now_ns() - int(self._config.ttl_s * clock.NS)
@@ -285,7 +215,7 @@ class Registry:
         return expired
 
     def _expire(self, session: Session) -> None:
-        """Remove what has ended."""
+        """Evict a session that has ended."""
         self._words.evict(session)
         self._unlink(session)
 
@@ -294,18 +224,18 @@ class Registry:
         try:
             self._gone.put(session)
         except OSError as ex:
-            # It has been marked: nobody finds it any more, and a successor removes it.
+            # It is marked as evicted: nobody finds it, and a successor removes it.
             log.warning('%s cannot be removed: %s', session.digest, ex.strerror)
 
     def finish_dead(self, epoch: int | None = None) -> int:
         """Abort the sessions whose producer has died; return how many.
 
         Args:
-            epoch: look at what this worker produced, and at nothing else; None: at
-                those whose turn it is (``deaths``).
+            epoch: check only the sessions that the worker with this epoch produced;
+                None: those whose turn it is (``deaths``).
 
         Raises:
-            OSError: one of them cannot be looked at; all others have been.
+            OSError: one session could not be checked; all others have been.
         """
         deaths = self._index.deaths
         try:
@@ -316,10 +246,10 @@ class Registry:
             self._predecessors.settle_all()
 
     def close(self, leftovers: Leftovers | None = None) -> None:
-        """Evict everything: nobody is left to serve.
+        """End and remove all sessions: the deployment ends.
 
         Args:
-            leftovers: removes the files, and notes those that cannot go.
+            leftovers: removes the files, and notes those that cannot be removed.
         """
         leftovers = leftovers or Leftovers()
         live = list(self._index.holdings.live())
@@ -339,17 +269,15 @@ class Registry:
     # -- room ------------------------------------------------------------------------
 
     def memory(self) -> int:
-        """Bytes that are held, as measured last.
-
-        By all sessions, and by what was one and is still mapped.
-        """
+        """Bytes that all sessions and all gone segments hold, as last measured."""
         return self._index.holdings.memory + self._gone.memory
 
     def look_at_room(self) -> None:
-        """Measure, keep some free for live streams to grow, publish the rest.
+        """Measure the memory, evict to keep some free, publish how much is left.
 
-        Finished sessions go for it, the oldest first; live ones never do. What is kept
-        for a stream that has begun by now goes before all of them.
+        Only ended sessions are evicted, the oldest first, so that live streams can
+        grow. A session that is kept for one
+        which has begun by now goes before all of them.
         """
         self._predecessors.settle_all()
         self._eviction.look()

@@ -1,6 +1,7 @@
 """The supervisor's own words in a segment: cancelled, and evicted.
 
-It rings whoever follows, and the producer if that is to stop.
+After it has written one, it rings the processes that follow, and on a cancel the
+producer's process too.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from shmstream.wakeups.ring_others import Bells
 
 
 class SegmentWords:
-    """Writes those words, and rings who has to see them.
+    """Writes these words, and rings the processes that have to see them.
 
     Args:
-        table: the workers, to ring those that follow or produce.
+        table: the worker table.
     """
 
     def __init__(self, table: WorkerTable) -> None:
@@ -26,15 +27,15 @@ class SegmentWords:
         self._bells = Bells(table)
 
     def cancel(self, session: Session) -> None:
-        """Cancel it: the producer is to stop."""
+        """Tell the producer of a session to stop."""
         self._mark(session, cancel=True, evict=False)
 
     def evict(self, session: Session) -> None:
-        """Say that it is not to be found under its id any more."""
+        """Mark a session as evicted: nobody finds it under its id any more."""
         self._mark(session, cancel=False, evict=True)
 
     def cancel_and_evict(self, session: Session) -> None:
-        """Both at once."""
+        """Do both, with one ring."""
         self._mark(session, cancel=True, evict=True)
 
     def _mark(self, session: Session, *, cancel: bool, evict: bool) -> None:
@@ -52,9 +53,9 @@ class SegmentWords:
                 self._bells.ring(slot)
 
     def ring(self, segment: Segment) -> None:
-        """Ring all who follow it."""
+        """Ring all processes that follow a segment."""
         ring_everybody(segment, self._bells)
 
     def close(self) -> None:
-        """Ring nobody any more."""
+        """Close the bells: nobody is rung any more."""
         self._bells.close()

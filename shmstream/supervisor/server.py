@@ -1,13 +1,13 @@
-"""The supervisor's loop: control socket, timers, masters; one thread, no waiting.
+"""The supervisor's loop: control socket, timers and masters, in one thread.
 
 ::
 
     start    flock supervisor.lock (a second supervisor ends here)
-             adopt a predecessor's life, or begin another (``life``)
+             adopt the life of the deployment, or begin another (``life``)
              adopt the sessions, bind supervisor.sock
     serve    requests (``control.wire``)
-             a connection ends  -> its worker has died: abort what it produced
-             a master ends      -> the last one: stop
+             a connection ends  -> its worker has died: abort the worker's streams
+             the last master ends -> stop
              every gc interval  -> collect
     stop     abort and evict every session, unlink bells, socket, table, lock
 """
@@ -34,6 +34,7 @@ from shmstream.supervisor.life import begin
 from shmstream.supervisor.lock_and_socket import listen, take_lock
 from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.operations import Operations
+from shmstream.supervisor.periodic_chores import ROOM_S, start_chores
 from shmstream.supervisor.process_limits import within_reach
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.timers import Timers
@@ -41,16 +42,11 @@ from shmstream.supervisor.workers import Workers
 
 log = logging.getLogger('shmstream.supervisor')
 
-RECHECK_S = 1.0
-"""How often streams are checked for producers that ended without their process."""
-
 ACCEPT_PAUSE_S = 1.0
-
-ROOM_S = 0.2
-"""How often memory is measured and what is left is published."""
+"""Seconds without accepting connections, once the descriptors have run out."""
 
 DYING_S = 0.05
-"""As long as a process may take from the end of its connection to its own."""
+"""Seconds that a process may take from the end of its connection to its own end."""
 
 _CREDENTIALS = struct.Struct('3i')
 _MAX_PENDING = 64
@@ -60,10 +56,10 @@ class Supervisor:
     """One per runtime directory.
 
     Args:
-        directory: the runtime directory; made if it is not there.
-        config: limits and times, if this begins a life of the deployment (``life``);
-            None: those of the last one.
-        masters: the processes to work for; without any, until told to stop.
+        directory: the runtime directory; made if it does not exist.
+        config: limits and times for a new life of the deployment (``life``); None:
+            those of the last life.
+        masters: the processes to work for; without any, it works until told to stop.
 
     Raises:
         AlreadyRunning: another supervisor holds the lock.
@@ -78,10 +74,10 @@ class Supervisor:
     ) -> None:
         self._directory = directory
         self._stopping = False
-        # Without the lock, nothing in it is ours to make.
+        # The lock comes first: without it, this must make nothing in the directory.
         self._lock = take_lock(directory)
         try:
-            # Our predecessor may have removed it before it let go of the lock.
+            # A predecessor that just ended may have removed the folder of sessions.
             directory.create()
             self._begin(config, masters)
         except BaseException:
@@ -102,7 +98,7 @@ class Supervisor:
         self._connections: set[Connection] = set()
         self._listener = listen(directory)
         self._listen_on()
-        # A signal writes to the one end, which ends the sleep on the other.
+        # A signal writes to one end, and so wakes the loop, which waits on the other.
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._selector.register(
@@ -110,13 +106,14 @@ class Supervisor:
         )
         self._chores = GuardedChores('supervisor')
         self._timers = Timers(self._chores)
-        self._timers.every('slots', RECHECK_S, self._workers.drop_absent)
         self._returned_by = time.monotonic() + RETURN_S
-        self._timers.every('dead producers', RECHECK_S, self._finish_dead)
-        self._timers.every('left streams', RECHECK_S, self._registry.adopt_left)
-        self._timers.every('room', ROOM_S, self._registry.look_at_room)
-        # At once: where supervisors die young, none would ever come to it.
-        self._timers.every('expiry', config.gc_interval_s, self._registry.collect)
+        start_chores(
+            self._timers,
+            self._workers,
+            self._registry,
+            self._finish_dead,
+            config.gc_interval_s,
+        )
         self._registry.look_at_room()
         self._operations = Operations(
             config, self._registry, self._workers, self._masters
@@ -128,7 +125,7 @@ class Supervisor:
         """Serve until the last master has gone, or ``stop``.
 
         Returns:
-            True if it has cleaned up; False if the directory was removed under it, and
+            True if it has cleaned up; False if somebody has removed the directory, and
             a successor has to begin anew.
         """
         while not self._stopping:
@@ -152,12 +149,12 @@ class Supervisor:
 
     @property
     def has_masters(self) -> bool:
-        """Whether there is somebody to work for."""
+        """Whether there is a master to work for."""
         return bool(self._masters.pids)
 
     @property
     def wakeup_fd(self) -> int:
-        """Where ``signal.set_wakeup_fd`` should write."""
+        """The descriptor for ``signal.set_wakeup_fd``."""
         return self._waker.fileno()
 
     def stop(self) -> None:
@@ -166,8 +163,8 @@ class Supervisor:
 
     def _finish_dead(self) -> None:
         self._registry.finish_dead()
-        # The end of a connection tells of a worker's death. Who has not come back has
-        # none that could: look more often, as long as they may.
+        # A worker that dies before it has connected to this supervisor ends no
+        # connection here. So check more often while workers may still come back.
         if time.monotonic() < self._returned_by:
             self._timers.hasten('dead producers', ROOM_S)
 
@@ -186,13 +183,13 @@ class Supervisor:
         leftovers.report()
 
     def _give_up(self) -> None:
-        """Take back what has been made by a start that fails; the rest is not ours."""
+        """Remove what a failed start has made, and nothing else."""
         self._remove_rest(Leftovers())
 
     def _remove_rest(self, leftovers: Leftovers) -> None:
         sessions, path = self._directory.sessions, self._directory.path
         leftovers.remove(sessions, lambda: os.rmdir(sessions))
-        # The lock goes last: whoever waits for it finds the directory clean.
+        # The lock goes last: the next supervisor must find the directory clean.
         leftovers.remove_file(self._directory.lock)
         if self._directory.made:
             leftovers.remove(path, lambda: os.rmdir(path))
@@ -209,14 +206,14 @@ class Supervisor:
         except BlockingIOError:
             return
         except OSError as ex:
-            # Out of descriptors: the socket stays readable, so look away for a while.
+            # Out of descriptors: the socket stays readable, so ignore it for a while.
             log.error('cannot accept: %s', ex)
             self._selector.unregister(listener)
             self._timers.once('accepting', ACCEPT_PAUSE_S, self._listen_on)
             return
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _pid, uid, _gid = _CREDENTIALS.unpack(raw)
-        # Root may do anything anyhow: a master that runs its workers as this user asks.
+        # Root may connect: a master may run as root, and its workers as this user.
         if uid not in (0, os.geteuid()):
             log.warning('refused a connection of user %d', uid)
             sock.close()
@@ -239,7 +236,7 @@ class Supervisor:
                     return
                 for request in connection.frames.feed(data):
                     if len(connection.out) > _MAX_PENDING:
-                        raise ControlError('it does not read its replies')
+                        raise ControlError('the peer does not read its replies')
                     self._operations.answer(connection, request)
             pending = connection.flush()
         except BlockingIOError:
@@ -262,7 +259,8 @@ class Supervisor:
         connection.close()
         if connection.slot is not None:
             self._workers.left(connection.slot)
-            # The kernel closes what it had one by one: its locks may not be free yet.
+            # The kernel closes a dying process's descriptors one by one: its locks may
+            # not be free yet.
             self._timers.hasten('slots', DYING_S)
             self._timers.hasten('dead producers', DYING_S)
             aborted = self._registry.finish_dead(connection.epoch)
@@ -273,8 +271,9 @@ class Supervisor:
 def install_signals(supervisor: Supervisor) -> None:
     """Have SIGTERM and SIGINT stop the supervisor, if it has no masters.
 
-    With masters it leaves when they have: whoever signals all processes of a service
-    at once (systemd does) would otherwise end every stream before the workers can.
+    With masters it ignores them, and stops when the last master has gone: systemd
+    signals all processes of a service at once, and would otherwise end every stream
+    before the workers can.
     """
 
     def handle(_signum: int, _frame: object) -> None:

@@ -22,7 +22,11 @@ Key = tuple[bytes, str]
 
 
 def memory_of(reserved: int) -> int:
-    """Return the bytes of memory, to the page, of a segment with so much reserved."""
+    """Return the memory of a segment: bytes, in whole pages.
+
+    Args:
+        reserved: bytes reserved of its ring.
+    """
     return HEADER_BYTES + to_pages(reserved)
 
 
@@ -31,12 +35,12 @@ class Session:
     """One session and what the supervisor needs to act on it.
 
     Attributes:
-        key: its owner and its id.
+        key: the owner and the conversation id.
         digest: its name.
-        segment: its segment.
+        segment: the mapped segment.
         file: the name of its file: its digest, unless it is kept (``predecessors``).
-        words: the segment's.
-        held: bytes of memory that it held when it was measured last.
+        words: the segment's header as u64 words.
+        held: bytes of memory that it held when it was last measured.
     """
 
     key: Key
@@ -50,12 +54,12 @@ class Session:
 
     def __post_init__(self) -> None:
         self.file = self.digest
-        # At hand: thousands are looked at, a few times a second.
+        # Kept here because thousands of sessions are measured a few times a second.
         self.words = self.segment.words
 
     @property
     def reader(self) -> RingReader:
-        """Reads its ring."""
+        """The reader of the ring."""
         return self.segment.reader
 
     @property
@@ -77,37 +81,38 @@ class Session:
         return self.reader.producer_state.final and not self.has_begun
 
     def ended_ns(self) -> int:
-        """When it ended, on the clock of this boot; only once it has.
+        """When the session ended, in ns since this boot; call it after the end only.
 
-        Reckoned once: what the wall clock had to say is not asked of it again.
+        It is computed once: the end of a session of an earlier boot comes from the wall
+        clock, which may be set later.
         """
         if self._ended_ns is None:
             self._ended_ns = clock.since_boot(self.reader.ended)
         return self._ended_ns
 
     def asked_for_after(self, asked_ns: int) -> bool:
-        """Whether its producer asked for it after this moment of this boot."""
+        """Whether its producer asked for it after this moment, in ns since boot."""
         asked = self.segment.asked
-        # One that is still to come is of an earlier boot, whatever is known of boots.
+        # A moment in the future is of an earlier boot, also where boots have no ids.
         of_this_boot = asked.boot == clock.BOOT and asked.now_ns <= clock.now_ns()
         return of_this_boot and asked.now_ns > asked_ns
 
     def memory(self) -> int:
-        """Bytes of memory it holds, to the page."""
+        """Bytes of memory that it holds now, in whole pages."""
         return memory_of(self.words[W_RESERVED])
 
     def describe(self) -> str:
-        """What a look-up tells of it: a JSON object."""
+        """The session as a look-up returns it: JSON text of an object."""
         if self._described is not None:
             return self._described
         reader = self.reader
-        # The producer's own word, and before all else: a stream that has been cancelled
-        # is done for its readers, and its producer may still write.
+        # The producer's own state is read first. A stream that the supervisor has
+        # cancelled is done for its readers, but its producer may still write.
         final = reader.producer_state.final
         state = reader.state
         done = state.final
         completed_at = reader.completed_at_ns // 1_000_000_000 if done else 0
-        # Put together by hand: an encoder made for each costs three times as much.
+        # Formatted here, because the JSON encoder takes three times as long.
         text = (
             f'{{"conversation_id":{to_json(self.key[1])}'
             f',"is_done":{"true" if done else "false"}'
@@ -119,6 +124,6 @@ class Session:
             f',"generation":"{self.segment.generation}"}}'
         )
         if final:
-            # Nothing of it will change, and thousands may be asked for at once.
+            # Kept, as nothing of it changes any more, and a look-up may find thousands.
             self._described = text
         return text

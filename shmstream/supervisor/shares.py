@@ -1,40 +1,45 @@
 """How owners share the limits: the one place that decides it.
 
-An owner is what an API key stands for, or the ``owner`` of the library. All of this
-binds as soon as there are two; one alone may use everything. A bound that began only
-when somebody else asked would come too late: nobody may stop a stream without an end
-(I8), nor take memory from under who has mapped it.
+An owner is what an API key stands for, or the ``owner`` of the library. The shares
+apply as soon as there are two owners; a single owner may use everything. They cannot
+wait until the second owner needs room: no stream may be stopped to make room (I8), and
+no memory can be taken from a reader that maps it.
 
-What an owner holds of memory is of three kinds. What is live stays until its producer
-ends it. What has ended goes when it must; but if somebody maps it, it becomes the
-third kind, what is gone and still mapped. That goes when the last one lets go: readers
-of it are cut, but not at once. So it counts as its owner's, whoever reads it::
+The memory that an owner holds is of three kinds. Live sessions keep theirs until their
+producers end them. Ended sessions can be evicted; but if a reader maps one, its memory
+becomes the third kind: gone (``gone``). That is freed when the last reader lets go:
+readers of an evicted session are cut, but not at once. So gone memory counts as its
+owner's, whoever the readers are::
 
     |     live     |     gone     |     ended     |
     |<----------- firm ---------->|
     |<------------------- held ------------------>|
 
-* **Memory** is divided. Of one owner no more is held than its share of the limit, and
-  no more is firm than its share of seven eighths: beyond it that owner is refused, and
-  nobody else. When more than that is held, what has ended of it goes, its own oldest
-  first. Nobody is lent what another has a right to, not even for what has ended: that
-  may be mapped when the other comes. So that streams cannot outgrow their owner's part,
-  each is told how much of it is left (``memory.room_share`` keeps to that).
-* **Sessions**: a place is free at once, whoever reads what had it. So the bound is on
-  what is live of an owner. What has ended may fill all places that nobody needs.
+* **Memory** is divided. An owner may hold no more than its share of the limit, and its
+  firm memory may be no more than its share of seven eighths of the limit. An owner that
+  would exceed this is refused, and no other owner is. When an owner holds more than its
+  share of the seven eighths, its ended sessions are evicted, the oldest first. No owner
+  may use another's share, not even for ended sessions, because these may be mapped when
+  the other owner needs it. Each live stream is told how much of its owner's share is
+  left, so that streams cannot outgrow it (``memory.room_share``).
+* **Sessions**: evicting a session frees its place at once, even if it is mapped. So the
+  bound is on an owner's live sessions only, and ended sessions may fill all places that
+  nobody needs.
 
-The eighth is for what is live to grow before anything can go for it.
+The last eighth is for live streams to grow in, before ended sessions are evicted.
 
-With two owners and a share of a half, who keeps within its share (of seven eighths, for
-what it holds) therefore loses nothing to the other, is never refused for what the other
-holds or maps, and none of its live streams is aborted for want of memory.
+So with two owners and a share of a half each, an owner that keeps within its share (of
+seven eighths, for what it holds) loses nothing to the other owner. It is never refused
+for what the other holds or maps, and none of its live streams is aborted for want of
+memory.
 
-Shares that are more than all there is together (three owners and a half each, or a
-share of one) cannot all be had. Then who comes first is served first; what has ended
-goes for who asks, its own first, then that of whoever holds most, as long as that is
-more than an equal part and no less than the asker would hold. So within an equal part
-nobody loses anything to another, and who asks may be refused while what the others have
-is firm, or within theirs.
+If the shares add up to more than the limit (three owners with a half each, or a share
+of one), not every owner can have its share: they are served in the order in which they
+ask. For an owner that asks, its own ended sessions are evicted first. Then those of
+the owner that holds most are evicted, as long as that owner holds more than an equal
+part, and no less than the asker would hold. So an owner within an equal part loses
+nothing to another, and an asker may be refused while the others' memory is firm, or
+within their equal parts.
 """
 
 from __future__ import annotations
@@ -46,23 +51,23 @@ from shmstream.supervisor.config import SupervisorConfig
 
 
 class Holding(Protocol):
-    """What one owner holds."""
+    """What one owner holds; as ``holdings.Holding``."""
 
     @property
     def sessions(self) -> int:
-        """Sessions, live and ended."""
+        """The number of sessions, live and ended."""
 
     @property
     def held(self) -> int:
-        """Bytes of everything: live, ended, and gone."""
+        """Bytes of all its segments: live, ended and gone."""
 
     @property
     def firm(self) -> int:
-        """Bytes that nobody can take from it: live, and gone."""
+        """Bytes that cannot be evicted: of live sessions and of gone segments."""
 
     @property
     def can_lose(self) -> bool:
-        """Whether anything of it has ended."""
+        """Whether the owner has ended sessions, which can be evicted."""
 
 
 H = TypeVar('H', bound=Holding)
@@ -71,28 +76,37 @@ H = TypeVar('H', bound=Holding)
 class Shares:
     """The shares of owners.
 
-    In what follows ``owners`` is how many there are: the asker is one of them, and so
-    is who has nothing but what is gone.
+    In all methods ``owners`` is the number of owners. The asker counts as one of them,
+    and so does an owner that has gone segments only.
 
     Args:
-        config: the limits; ``max_memory`` must be resolved.
+        config: the limits; ``max_memory`` must not be 0.
+
+    Attributes:
+        usable: bytes that may be held before sessions are evicted: seven eighths of the
+            limit.
     """
 
     def __init__(self, config: SupervisorConfig) -> None:
         self._config = config
         limit = config.max_memory
         self.usable = limit - limit // 8
-        """Bytes that may be held before something goes."""
         self._sessions = max(int(config.owner_share * config.max_sessions), 1)
         self._memory = int(config.owner_share * self.usable)
         self._most = int(config.owner_share * limit)
 
     def several(self, owners: int) -> bool:
-        """Whether there are several, or will be."""
+        """Whether the shares apply: there are several owners, or they are expected."""
         return self._config.several_owners or owners > 1
 
     def refusal(self, owners: int, live: int, firm: int) -> str | None:
-        """Say what an owner would have too much of, if this were live, and firm."""
+        """Say which share an owner would exceed; None if it would exceed none.
+
+        Args:
+            owners: the number of owners.
+            live: the live sessions that it would have.
+            firm: the bytes of firm memory that it would have.
+        """
         if not self.several(owners):
             return None
         if live > self._sessions:
@@ -102,18 +116,18 @@ class Shares:
         return None
 
     def excess(self, owners: int, held: int) -> int:
-        """Bytes by which an owner would hold too much, if it held so many."""
+        """Bytes by which an owner that holds ``held`` bytes exceeds its share."""
         return max(held - self._most, 0) if self.several(owners) else 0
 
     def growth(self, owners: int, holding: Holding) -> int | None:
-        """Bytes that an owner's live streams may still take; None: all there is."""
+        """Bytes that an owner's live streams may still take; None: no such bound."""
         if not self.several(owners):
             return None
         rest = min(self._memory - holding.firm, self._most - holding.held)
         return max(rest, 0)
 
     def shortage(self, sessions: int, memory: int) -> str | None:
-        """Say of what there would be too much, if this were there in all."""
+        """Say which limit this many sessions or bytes exceed; None if they do not."""
         if sessions > self._config.max_sessions:
             return f'{self._config.max_sessions} sessions'
         if memory > self._config.max_memory:
@@ -128,14 +142,14 @@ class Shares:
         need: int,
         there: int,
     ) -> list[H]:
-        """Return whose oldest may go for memory of the asker's, who is first to lose.
+        """Return whose oldest sessions may be evicted for memory, first loser first.
 
         Args:
-            owners: how many there are.
-            asker: who wants it.
+            owners: the number of owners.
+            asker: the owner that needs memory; it loses first.
             holdings: of all owners.
-            need: so many bytes.
-            there: bytes that there are for all of them.
+            need: bytes that it needs.
+            there: bytes that all owners share.
         """
         least = max(self._sure(owners, there) + 1, asker.held + need)
         return _losers(asker, holdings, lambda h: h.held, least)
@@ -143,7 +157,7 @@ class Shares:
     def losers_of_sessions(
         self, owners: int, asker: H, holdings: Collection[H]
     ) -> list[H]:
-        """Return whose oldest may go for a place, likewise."""
+        """As ``losers_of_memory``, for the place of one session."""
         sure = min(self._sessions, self._config.max_sessions // self._parts(owners))
         least = max(sure, asker.sessions) + 1
         return _losers(asker, holdings, lambda h: h.sessions, least)
@@ -156,17 +170,18 @@ class Shares:
         free: int,
         but: Container[H] = (),
     ) -> tuple[H, int] | None:
-        """Return whose oldest goes so that what is live can grow; None if nobody's.
+        """Return whose oldest session is evicted so that live streams can grow.
 
         Args:
-            owners: how many there are.
+            owners: the number of owners.
             holdings: of all owners.
-            used: bytes in use by all sessions.
+            used: bytes that all segments hold.
             free: bytes that the file system has left.
-            but: of these, nothing more can go.
+            but: holdings of which nothing more can be evicted.
 
         Returns:
-            The owner, and how many bytes are short.
+            The holding, and how many bytes are short; None if nothing has to go, or
+            nothing can.
         """
         kept = self._config.max_memory - self.usable
         several = self.several(owners)
@@ -175,13 +190,13 @@ class Shares:
         short = max(used - self.usable, kept - free)
         if short <= 0:
             return None
-        # The file system may have less than the limit, for all of them.
+        # The file system may have less for all owners than the limit.
         there = max(min(self.usable, used + free - kept), 0)
         most = _most(holdings, self._sure(owners, there) if several else 0, but)
         return None if most is None else (most, short)
 
     def _sure(self, owners: int, there: int) -> int:
-        """Bytes that an owner never loses to another, of those that are there."""
+        """Bytes that an owner never loses to another, if all share ``there`` bytes."""
         return min(self._memory, there // self._parts(owners))
 
     def _parts(self, owners: int) -> int:

@@ -1,12 +1,12 @@
-"""Starting a supervisor, and asking for one.
+"""Starting a supervisor process, if there is none yet.
 
-Its interpreter is given nothing that a stranger could have put in the way::
+No module of the application can shadow what its interpreter imports::
 
-    -P                  nothing from the working directory
-    no PYTHONPATH       nothing from there before the standard library
-    isolated.py         this very package, from where it was loaded
-    end of sys.path     where ``posix_ipc`` was loaded from
-    cwd /               and nobody's file system is kept busy
+    -P                  no modules from the working directory
+    no PYTHONPATH       no modules from there before the standard library
+    isolated.py         this package, from where it was loaded here
+    end of sys.path     the folder that ``posix_ipc`` was loaded from
+    cwd /               keeps no other file system busy
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 
 START_S = 10.0
-"""As long as a supervisor may take to come up on a busy machine."""
+"""Seconds that a supervisor may take to come up on a busy machine."""
 
 REFUSED = 1
-"""Exit code of a supervisor that cannot begin; it has said why."""
+"""Exit code of a supervisor that cannot begin; it has said why on stderr."""
 
 STARTED_OVER = 3
-"""Exit code of one that has lost its directory: a successor can begin anew."""
+"""Exit code of a supervisor whose directory was removed: a successor can begin anew."""
 
 _POLL_S = 0.02
 
-# Found now: relative places mean something else once somebody has changed directory.
+# Resolved at import: relative paths change their meaning if the process changes its
+# working directory.
 _ISOLATED = str(Path(__file__).resolve().with_name('isolated.py'))
 _POSIX_IPC_ROOT = str(Path(posix_ipc.__file__).resolve().parent)
 
 
 @dataclass(frozen=True)
 class Account:
-    """Whom gunicorn's workers run as, if its master changes that; so the supervisor.
+    """The account that the supervisor runs as: that of gunicorn's workers.
 
     Attributes:
-        uid: the user; None: whoever starts it.
-        gid: the group; None: likewise.
-        groups: the supplementary groups; None: likewise.
+        uid: the user; None: the user of the process that starts the supervisor.
+        gid: the group; None: the group of that process.
+        groups: the supplementary groups; None: those of that process.
     """
 
     uid: int | None = None
@@ -63,15 +64,15 @@ class Account:
     def of(cls, uid: int, gid: int, initgroups: bool) -> Account:
         """The account of a worker with these settings of gunicorn.
 
-        It is what gunicorn makes of them: 0 is no change, and the supplementary groups
-        stay the master's unless they are asked for.
+        As in gunicorn, 0 means no change, and the supplementary groups stay the
+        master's without ``initgroups``.
         """
         groups = None
         if gid and uid and initgroups:
             try:
                 name = pwd.getpwuid(uid).pw_name
             except KeyError:
-                # A user without a name is in no groups.
+                # A user without a name has no supplementary groups.
                 pass
             else:
                 groups = tuple(os.getgrouplist(name, gid))
@@ -83,7 +84,7 @@ class Account:
 
     @property
     def user(self) -> int:
-        """The user's number, whoever it is."""
+        """The number of the user, also if it is this process's."""
         return os.geteuid() if self.uid is None else self.uid
 
 
@@ -91,7 +92,7 @@ ME = Account()
 
 
 class SupervisorRefused(SupervisorUnavailable):
-    """The supervisor ended at once; it, or Python, has said why on stderr."""
+    """The supervisor ended at once; the reason is on stderr, its own or Python's."""
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -99,7 +100,7 @@ _children: list[subprocess.Popen[bytes]] = []
 
 @atexit.register
 def _let_go() -> None:
-    """Supervisors outlive who started them, on purpose: not a leak to warn about."""
+    """Keep ``Popen`` from warning: supervisors outlive their starter on purpose."""
     for child in _children:
         if child.poll() is None:
             child.returncode = 0
@@ -111,13 +112,13 @@ def spawn(
     masters: list[int],
     account: Account = ME,
 ) -> subprocess.Popen[bytes]:
-    """Start a supervisor process. It ends by itself at once if there is one already.
+    """Start a supervisor process. It ends at once if another one serves already.
 
-    A new program, not a fork: a fork would keep the listening sockets of whoever
-    starts it open for as long as it lives.
+    It is a new program and not a fork, which would keep the listening sockets of its
+    parent open.
 
     Raises:
-        SupervisorUnavailable: it cannot be run, such as by that user.
+        SupervisorUnavailable: the process cannot be started, for example as that user.
     """
     command = [sys.executable, '-P', _ISOLATED, _POSIX_IPC_ROOT]
     command += ['shmstream.supervisor']
@@ -126,21 +127,23 @@ def spawn(
         command += ['--config', json.dumps(asdict(config))]
     for pid in masters:
         command += ['--master', str(pid)]
-    # Settings come as arguments, and secrets (API keys) are none of its business. The
-    # other PYTHON* variables are the interpreter's own, such as where its home is.
+    # The supervisor gets its settings as arguments, and needs no secrets (API keys).
+    # Other PYTHON* variables than PYTHONPATH stay: the interpreter may need them, such
+    # as PYTHONHOME.
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith('SHMSTREAM_') and name != 'PYTHONPATH'
     }
-    # Reaped here: nobody waits for one that ends.
+    # Earlier children that have ended are reaped here, as nobody waits for them.
     _children[:] = [child for child in _children if child.poll() is None]
     try:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            # Ctrl-C in a terminal is for the masters; it leaves when they have gone.
+            # A session of its own, so that Ctrl-C in a terminal reaches the masters
+            # only: the supervisor leaves when they have gone.
             start_new_session=True,
             cwd='/',
             env=env,
@@ -163,11 +166,11 @@ def start(
     masters: list[int],
     account: Account = ME,
 ) -> Message:
-    """Start a supervisor and wait until it serves; returns its status.
+    """Start a supervisor and wait until one serves; return its status.
 
     Raises:
-        SupervisorRefused: it cannot begin, and why has been said on stderr.
-        SupervisorUnavailable: it did not come up.
+        SupervisorRefused: the supervisor cannot begin; the reason is on stderr.
+        SupervisorUnavailable: no supervisor came up within ``START_S``.
     """
     process = spawn(directory, config, masters, account)
     deadline = time.monotonic() + START_S
@@ -184,7 +187,7 @@ def start(
                 ) from ex
         time.sleep(_POLL_S)
         if ended == 0:
-            # There was another, but it is just leaving.
+            # It ended because of another supervisor, but that one is just leaving.
             process = spawn(directory, config, masters, account)
 
 
@@ -199,7 +202,7 @@ def ensure(
 
 
 def wait_gone(directory: RuntimeDirectory, wait_s: float) -> bool:
-    """Wait until no supervisor answers; False if one still does after ``wait_s``."""
+    """Wait until there is no supervisor; False if there is one after ``wait_s``."""
     deadline = time.monotonic() + wait_s
     while os.path.exists(directory.lock):
         if time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""The workers that are connected: their slots and their bells."""
+"""The slots of the workers, and the bells that go with them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = logging.getLogger('shmstream')
 
 
 class Workers:
-    """Gives out slots. Bells are made here, and unlinked in their life here only.
+    """Gives out slots, and makes and unlinks their bells.
 
-    A slot is somebody's while its process is connected, or holds its lock
+    A slot is a worker's while the worker is connected, or holds the slot's lock
     (``memory.slot_locks``).
 
     Args:
         table: the worker table.
-        path: its file.
+        path: the table's file.
     """
 
     def __init__(self, table: WorkerTable, path: Path) -> None:
@@ -42,11 +42,12 @@ class Workers:
 
         Args:
             pid: the process, for people to read.
-            slot: the slot that it had under a predecessor of ours, if it had one.
-            epoch: the epoch that goes with it; it keeps both.
+            slot: the slot that it had under an earlier supervisor, if it had one.
+            epoch: the epoch that it had with that slot. If the slot still has this
+                epoch, the process keeps both.
 
         Raises:
-            NoRoom: all slots are taken, or there is no room for what goes with one.
+            NoRoom: all slots are taken, or there is no room for a board or a semaphore.
         """
         if (
             slot is not None
@@ -59,7 +60,7 @@ class Workers:
             return slot, epoch
         for free in range(MAX_SLOTS):
             if not self._table.epoch(free):
-                # Held by one who is about to find that it has been taken back?
+                # A worker whose slot was just taken back may still hold its lock.
                 with self._locks.vacant(free) as vacant:
                     if vacant:
                         return free, self._take(free, pid)
@@ -72,7 +73,7 @@ class Workers:
             raise NoRoom(f'no room for a board: {ex.strerror}') from ex
         epoch = random_bits(63) | 1
         try:
-            # Into the table first: what is in the table is cleaned up after a crash.
+            # Into the table first, because a clean-up after a crash goes by the table.
             self._table.take(slot, epoch, pid)
             self._make_bells(slot, epoch)
         except BaseException:
@@ -91,14 +92,14 @@ class Workers:
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
-            # Not every file system has them. Others ring a loop by its thread then.
+            # Not every file system has pipes: then others ring by the semaphore only.
             log.warning('no pipe for slot %d: %s', slot, ex)
 
     def left(self, slot: int) -> None:
-        """The connection of the process in this slot has ended: free it, or later.
+        """Free the slot of a closed connection, unless its process still holds it.
 
-        One that is alive may still write its words: nobody else may have them. One that
-        is just dying still holds its lock, for a moment.
+        A live process may still write its words in the segments, so no other process
+        may get its slot. A process that is just dying holds its lock a moment longer.
         """
         self._connected.discard(slot)
         with self._locks.vacant(slot) as vacant:
@@ -109,23 +110,24 @@ class Workers:
         epoch = self._table.epoch(slot)
         try:
             if epoch:
-                # What cannot go now goes, or is told of, when the table does.
+                # A bell that cannot be unlinked now is unlinked, or logged, when the
+                # table is removed.
                 with contextlib.suppress(OSError, posix_ipc.Error):
                     posix_ipc.unlink_semaphore(semaphore_name(self._table.token, epoch))
                 with contextlib.suppress(OSError):
                     pipe_path(self._table, epoch).unlink()
         finally:
-            # Last: what is in the table is cleaned up after a crash.
+            # Last, because a clean-up after a crash goes by the table.
             self._table.free(slot)
 
     def drop_absent(self) -> None:
-        """Free the slots whose processes have gone without our seeing it."""
+        """Free the slots of processes that have gone while they were not connected."""
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot) and slot not in self._connected:
                 self.left(slot)
 
     def close(self) -> None:
-        """Take back every slot, and unlink what rings each: the table goes."""
+        """Take back all slots and unlink their bells; before the table is removed."""
         self._connected.clear()
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot):

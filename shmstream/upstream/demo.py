@@ -1,7 +1,7 @@
-"""The demo model: answers in OpenAI's format, so that there is something to resume.
+"""The demo model: it answers in OpenAI's format, so that there is something to resume.
 
-It is no language model, and says so. It counts, so that a reader sees at a glance that
-nothing is lost, doubled or torn.
+It is not a language model, and says so in its answers. It counts, so that a reader sees
+at a glance that nothing is lost, doubled or torn.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DemoAnswer:
         self._body = body
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body."""
+        """Yield the body."""
         if isinstance(self._body, bytes):
             yield self._body
         else:
@@ -59,7 +59,7 @@ class DemoAnswer:
 
 
 class DemoModel:
-    """Answers ``/v1/chat/completions`` and ``/v1/models``, and nothing else.
+    """Answers requests for ``/v1/chat/completions`` and ``/v1/models`` only.
 
     Args:
         rate: tokens per second, unless a request says ``tokens_per_second``.
@@ -75,7 +75,7 @@ class DemoModel:
         """Nothing to close."""
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        """Answer; see ``Source``."""
+        """Answer the request; see ``Source``."""
         path = request.target.partition('?')[0].removeprefix('/v1')
         if path == '/models' and request.method in ('GET', 'HEAD'):
             return _json(200, _MODELS)
@@ -133,7 +133,8 @@ async def _stream(tokens: int, rate: float) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     for number, word in enumerate(itertools.islice(_words(), tokens)):
-        # Against the clock, not from word to word: errors do not add up.
+        # Each word has a time counted from the beginning, so that errors of ``sleep``
+        # do not add up.
         ahead = began + number / rate - loop.time()
         if ahead > 0:
             await asyncio.sleep(ahead)

@@ -1,4 +1,4 @@
-"""What the service expects of whatever answers its requests."""
+"""The interface of a source: the upstream, or the demo model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STREAM_TYPES = frozenset(
         'application/json-seq',
     }
 )
-"""Answers of these types become sessions: OpenAI's events, and Ollama's lines."""
+"""Answers of these types become streams: OpenAI's events and Ollama's lines."""
 
 
 @dataclass(frozen=True)
 class UpstreamRequest:
-    """A request as it goes upstream.
+    """A request as it is sent upstream.
 
     Attributes:
         method: GET, POST, ...
@@ -39,26 +39,26 @@ class UpstreamRequest:
 
 
 class Answer(Protocol):
-    """An answer whose headers have come. Must be closed."""
+    """An answer whose headers have arrived. The caller has to close it."""
 
     status: int
     headers: Headers
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ``UpstreamBroken`` if it breaks off."""
+        """Yield the body as it arrives. Raises ``UpstreamBroken`` if it breaks off."""
 
     def close(self) -> None:
-        """Let go at once; an answer that is not at its end is stopped by it."""
+        """Close the answer at once. An upstream that is not at its end then stops."""
 
 
 class Source(Protocol):
-    """Something that answers."""
+    """Answers requests."""
 
     async def open(self) -> None:
-        """Get ready, on the event loop that will be used."""
+        """Prepare, on the event loop that will send the requests."""
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        """Return the answer once its headers have come.
+        """Return the answer when its headers have arrived.
 
         Raises:
             UpstreamUnreachable, UpstreamTimeout.
@@ -69,26 +69,26 @@ class Source(Protocol):
 
 
 class UpstreamUnreachable(Exception):
-    """No connection, or it broke before the answer's headers."""
+    """There is no connection, or it broke before the answer's headers."""
 
 
 class UpstreamTimeout(Exception):
-    """No answer in time."""
+    """The answer did not begin in time."""
 
 
 class UpstreamBroken(Exception):
-    """The answer broke off in its body."""
+    """The answer's body broke off."""
 
 
 def header(headers: Headers, name: str) -> str:
-    """The first header of this lower-case name, or an empty string."""
+    """Return the first header of this lower-case name, or an empty string."""
     return next((v for n, v in headers if n.lower() == name), '')
 
 
 def is_stream(answer: Answer) -> bool:
-    """Whether the answer is a streamed 2xx one, and its bytes are what they seem.
+    """Whether the answer has a 2xx status, is streamed, and is not compressed.
 
-    A compressed stream is none: nobody could resume it at an offset.
+    A compressed answer cannot become a stream: nobody could resume it at an offset.
     """
     if not 200 <= answer.status < 300:
         return False

@@ -1,13 +1,13 @@
-"""The doorbell where gevent has made greenlets of threads.
+"""The doorbell where gevent has replaced threads by greenlets.
 
-A greenlet that waits in C code stops all others, and the doorbell's wait is one:
-``posix_ipc`` knows nothing of gevent. So the doorbell waits by gevent's own means, and
-on the process's pipe, by which others ring it just as an event loop (``pipe``): there
-is no native thread, all the work of the process is done by greenlets of one thread, and
-the locks that gevent has patched are the right ones. The semaphore, by which only the
-supervisor rings then, is looked at every ``NET_S``.
+A greenlet that waits in C code stops all other greenlets, and ``posix_ipc`` waits in C
+code. So this doorbell waits with gevent's own means, on the process's pipe (``pipe``),
+by which others ring it as they ring an event loop. No native thread is needed: all work
+of the process is done by greenlets of one thread, and the locks that gevent has patched
+are the right ones. Only the supervisor still rings by the semaphore, which is looked at
+every ``NET_S``.
 
-Nobody imports gevent here before the application has.
+gevent is not imported here unless the application has imported it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shmstream.wakeups.semaphore import semaphore_name
 
 
 def patched() -> bool:
-    """Whether gevent has made greenlets of this process's threads."""
+    """Whether gevent has replaced this process's threads by greenlets."""
     monkey = sys.modules.get('gevent.monkey')
     return monkey is not None and bool(monkey.is_module_patched('threading'))
 
@@ -48,11 +48,11 @@ def make_doorbell(
 
     Args:
         table: the worker table.
-        epoch: of this process.
+        epoch: the epoch of this process.
         on_wake: as for ``Doorbell``.
 
     Raises:
-        LocalError: threads are what none of our doorbells can wait in.
+        LocalError: eventlet has replaced this process's threads: no doorbell works.
     """
     name = semaphore_name(table.token, epoch)
     if patched():
@@ -67,15 +67,15 @@ def make_doorbell(
 
 
 class _Silence(Exception):
-    """Nobody has rung in time."""
+    """No ring has come in time."""
 
 
 class GreenletDoorbell(Doorbell):
-    """Waits in a greenlet, on the process's pipe; in one thread with those it wakes.
+    """Waits in a greenlet, on the process's pipe, in the thread of all other greenlets.
 
     Args:
         name: the semaphore's name.
-        pipe: where the pipe is.
+        pipe: the path of the pipe.
         on_wake: as for ``Doorbell``.
     """
 
@@ -84,7 +84,7 @@ class GreenletDoorbell(Doorbell):
     def __init__(self, name: str, pipe: str, on_wake: Callable[[bool], float]) -> None:
         super().__init__(name, on_wake)
         self._wait_read: Any = importlib.import_module('gevent.socket').wait_read
-        # An object, so that a forked child's copy is closed with all it has forgotten.
+        # A file object, so that a forked child's copy is closed when it is dropped.
         self._pipe = io.FileIO(open_pipe(pipe), 'r+')
 
     def _acquire(self, wait_s: float) -> bool:
@@ -95,7 +95,7 @@ class GreenletDoorbell(Doorbell):
     def _wait_on_pipe(self, wait_s: float) -> bool:
         fd = self._pipe.fileno()
         try:
-            # Also if it is not to wait: others must have their turn.
+            # Called even if ``wait_s`` is 0: other greenlets must have their turn.
             self._wait_read(fd, timeout=wait_s, timeout_exc=_Silence)
         except _Silence:
             return False
@@ -104,12 +104,12 @@ class GreenletDoorbell(Doorbell):
         return True
 
     def ring(self) -> None:
-        """As the other's; from any thread, also from one that gevent does not know."""
+        """As ``Doorbell.ring``; from any thread, also one that gevent does not know."""
         with contextlib.suppress(BlockingIOError, ValueError):  # full; or closed
             os.write(self._pipe.fileno(), b'!')
 
     def stop(self) -> None:
-        """As the other's: the greenlet is joined before anything is closed."""
+        """As ``Doorbell.stop``: the greenlet is joined before anything is closed."""
         self.ring()
         super().stop()
         if not self.current:

@@ -12,7 +12,8 @@ from shmstream.guarded_chores import GuardedChores
 from shmstream.wakeups.semaphore import SteadyWait, post
 
 NET_S = 0.2
-"""The longest that anything sleeps without looking: llama.cpp's own wake interval."""
+"""The longest time that anything sleeps without looking: the safety net. llama.cpp
+wakes at this interval too."""
 
 _MAX_DRAIN = 100_000
 
@@ -20,17 +21,18 @@ _MAX_DRAIN = 100_000
 class Doorbell:
     """Waits on a semaphore in a thread of its own, once started; calls ``on_wake``.
 
-    Nothing but ``stop`` ends the thread: it is the net under every follower of the
-    process. When its semaphore cannot be waited on, it looks every ``NET_S`` without.
+    Only ``stop`` ends the thread, because every follower of the process depends on it.
+    If it cannot wait on the semaphore, it calls ``on_wake`` at the latest every
+    ``NET_S``.
 
     Args:
         name: the semaphore's name.
-        on_wake: called with True when rung and False when the wait ran out; returns
-            how many seconds to wait next, at most ``NET_S``.
+        on_wake: called with True after a ring and with False after a wait without one;
+            returns how many seconds to wait next, at most ``NET_S``.
     """
 
     by_pipe = False
-    """Whether others are to ring it by the process's pipe, not by the semaphore."""
+    """Whether others ring this doorbell by the process's pipe, not by the semaphore."""
 
     def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
         self._semaphore = posix_ipc.Semaphore(name)
@@ -66,13 +68,14 @@ class Doorbell:
     def _wait(self, wait_s: float) -> bool:
         try:
             rung = self._acquire(wait_s)
-            # Before anything is looked at: a post that is not answered by a look is
-            # lost. By its value: an acquire in vain raises, which costs a lot.
+            # Drained before ``on_wake`` looks: a post that is drained after the look
+            # would be lost. The value is asked first, because an acquire in vain
+            # raises, and that costs a lot.
             for _ in range(_MAX_DRAIN):
                 if not rung or not self._semaphore.value or not self._acquire(0):
                     break
         except BaseException as ex:
-            # Closed, or damaged, or something that nobody has thought of.
+            # The semaphore is closed or damaged, or something unforeseen has happened.
             self._chores.report('waiting on the semaphore', ex)
             self._stopping.wait(wait_s)
             return True
@@ -80,7 +83,8 @@ class Doorbell:
 
     def _acquire(self, wait_s: float) -> bool:
         if wait_s > 0 and self._steady is not None:
-            # By a clock that nobody sets back: the net would be gone for as long.
+            # By a clock that nobody sets back: a wait by the wall clock would last
+            # longer by as much as that is set back.
             return self._steady.acquire(wait_s)
         try:
             self._semaphore.acquire(wait_s)
@@ -90,16 +94,16 @@ class Doorbell:
 
     @property
     def alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the thread runs."""
         return self._thread.is_alive() and not self._stopping.is_set()
 
     @property
     def current(self) -> bool:
-        """Whether the calling thread is the one that waits on it."""
+        """Whether the calling thread is the doorbell's thread."""
         return threading.get_ident() == self._thread.ident
 
     def ring(self) -> None:
-        """Ring it from within the process; does nothing once it has been stopped."""
+        """Ring this doorbell from its own process; does nothing after ``stop``."""
         try:
             post(self._semaphore)
         except (posix_ipc.Error, OSError) as ex:
@@ -114,11 +118,11 @@ class Doorbell:
         self._stopping.set()
         if self.current:
             return
-        # If the ring fails, the thread looks by itself, after ``NET_S`` at the most.
+        # If the ring fails, the thread wakes up by itself within ``NET_S``.
         self.ring()
         if self._thread.ident is not None:
-            # Not only the join: one that a signal handler has interrupted takes the
-            # thread for ended from then on.
+            # ``join`` alone is not enough: once a signal handler has interrupted it, it
+            # takes the thread for ended.
             self._ended.wait()
             self._thread.join()
         if self._steady is not None:

@@ -1,4 +1,4 @@
-"""Deliveries made by the hub itself, without waking the task that they are for."""
+"""Bytes that a loop's hub hands to a follower's writer, without waking its task."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from shmstream.wakeups.hub_on_loop import LoopHub
 from shmstream.wakeups.hub_watch import Watch
 
 Send = Callable[[bytes], Awaitable[object]]
-"""Hands bytes on, in order, one call at a time."""
+"""Sends bytes to the reader; one call at a time, in order."""
 
 Write = Callable[[bytes], bool]
-"""Hands bytes on at once; False if it cannot, and ``Send`` has to."""
+"""Writes bytes to the reader at once; False if it cannot, then ``Send`` sends them."""
 
 
 class Cursor(Protocol):
-    """A follower, as far as it is delivered to.
+    """What a ``Delivery`` needs of its follower.
 
     Attributes:
-        offset: the next byte that it wants.
-        delivered: whether it has had any.
+        offset: the stream offset of the next byte that it wants.
+        delivered: whether it has got any bytes.
     """
 
     offset: int
@@ -29,10 +29,10 @@ class Cursor(Protocol):
 
 
 class _Iterated:
-    """An awaitable that is no coroutine, as far as one is stepped.
+    """Steps an awaitable that is no coroutine.
 
-    What it waits by may be any iterator, which need not take what is sent or thrown:
-    the step that it has made is all that it can be told of then.
+    Its ``__await__`` may return any iterator, which need not have ``send`` and
+    ``throw``. An exception that cannot be thrown into the iterator is raised instead.
     """
 
     def __init__(self, awaitable: Awaitable[object]) -> None:
@@ -49,10 +49,10 @@ class _Iterated:
 
 
 class _Begun:
-    """The rest of a coroutine that was stepped by hand, and waits for something.
+    """The rest of a coroutine whose first step the hub has made, and that now waits.
 
-    Goes on as if the task that awaits this had made the first step, too: whatever that
-    is told (the wait failed, the task is cancelled) is for the coroutine to see first.
+    Awaiting this goes on as if the awaiting task had made the first step too: the
+    coroutine sees first that its wait failed, or that the task is cancelled.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class _Begun:
         self._cut: BaseException | None = None
 
     def cut(self, ex: BaseException) -> None:
-        """The task was told so before it came to await this."""
+        """Pass on an exception that the task got before it awaited this."""
         if self._waits_for is not None:
             self._waits_for.cancel()
         self._cut = ex
@@ -92,11 +92,11 @@ class Delivery:
     """One follower among the takers of a watch.
 
     Args:
-        hub: the hub of the loop that it runs on.
-        watch: what it follows.
-        cursor: where it is.
-        send: hands bytes on.
-        write: tried first, if there is one.
+        hub: the hub of the loop that the follower's task runs on.
+        watch: the watch of the segment that it follows.
+        cursor: the follower's offset.
+        send: sends bytes to the reader.
+        write: tried before ``send``; None: there is no such way.
     """
 
     def __init__(
@@ -116,10 +116,11 @@ class Delivery:
         self._begun: _Begun | None = None
 
     async def wait(self, seen: bytes, wait_s: float | None) -> None:
-        """Deliver as bytes come; return when there is something else to see to.
+        """Hand bytes on as they come; return when the task has something else to do.
 
         Args:
-            seen: the snapshot that was taken before nothing was found to send.
+            seen: the header's snapshot that was taken *before* the follower found
+                nothing to send.
             wait_s: return after this many seconds in any case; None: no limit.
 
         Raises:
@@ -145,20 +146,20 @@ class Delivery:
             await self._begun
 
     def wake(self) -> None:
-        """Have the task go on: there is more to see to than bytes."""
+        """Have the task go on: something else than new bytes has happened."""
         if not self._parked.done():
             self._parked.set_result(None)
 
     def take(self, at: int, data: bytes) -> None:
-        """Hand these bytes on, unless the task is about to go on by itself."""
+        """Hand on ``data``, which begins at ``at``, unless the task wakes up anyway."""
         parked, cursor = self._parked, self._cursor
         if parked.done():
             return
         if cursor.offset != at:
-            # It waits for the stream to get where it has been before.
+            # The follower's next byte is not the first of ``data``: its task looks.
             parked.set_result(None)
             return
-        # Before they are on their way: not even an error may have them sent twice.
+        # Moved before the bytes are sent: even after an error none may be sent twice.
         cursor.offset = at + len(data)
         cursor.delivered = True
         try:
@@ -173,7 +174,8 @@ class Delivery:
             self._begun = _Begun(sending, waits_for)
             parked.set_result(None)
         except asyncio.CancelledError:
-            # No exception that may leave: all other followers depend on this turn.
+            # No exception may leave this method: all other takers have their turn in
+            # the same call of the hub.
             parked.cancel()
         except Exception as ex:
             parked.set_exception(ex)

@@ -1,6 +1,6 @@
 """The follow hub for threads, or greenlets: WSGI workers and plain Python.
 
-The doorbell drives it, so that threads that follow only ever sleep.
+The doorbell's thread drives the hub, so that following threads only sleep and read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shmstream.wakeups.shared_board import Board
 
 
 class _LockWaiter:
-    """A lock that is held until the wake: an ``Event`` makes one for each wait."""
+    """A lock that is held until the wake: cheaper than an ``Event``."""
 
     __slots__ = ('lock',)
 
@@ -34,8 +34,8 @@ class ThreadHub:
 
     Args:
         board: the process's board.
-        ring: rings this process's own doorbell.
-        by_pipe: whether others ring that by the pipe.
+        ring: rings the process's own doorbell.
+        by_pipe: whether others ring that doorbell by the pipe.
     """
 
     def __init__(
@@ -44,11 +44,16 @@ class ThreadHub:
         self._hub = FollowHub(board, ring)
         if by_pipe:
             board.ring_by_pipe(self._hub)
-        # Reentrant, as the board's.
+        # Reentrant: a garbage collection while it is held may close a follower.
         self._lock = threading.RLock()
 
     def look(self, look_at_all: bool = False, everybody: bool = False) -> float:
-        """Look around, in the doorbell thread; return the seconds until the next."""
+        """Look, in the doorbell's thread; return the seconds until the next look.
+
+        Args:
+            look_at_all: look also at watches that are not marked.
+            everybody: wake all followers, whatever has happened to their streams.
+        """
         with self._lock:
             if everybody:
                 self._hub.wake_all()
@@ -56,10 +61,11 @@ class ThreadHub:
                 self._hub.look_at_all()
             if self._hub.awake:
                 self._hub.tick()
-            # After the tick: the hub may have gone to sleep, and been marked then.
+            # After the tick, in which the hub may have gone to sleep and collected new
+            # marks.
             self._hub.look(time.monotonic())
             if self._hub.pending:
-                # Marked just before a nap: nobody rings for it.
+                # Marks that were collected on the way to a nap: no ring comes for them.
                 return 0.0
             return TICK_S if self._hub.awake else NET_S
 
@@ -78,10 +84,15 @@ class ThreadHub:
         self.leave(watch)
 
     def wait(self, watch: Watch, seen: bytes, wait_s: float | None = None) -> None:
-        """Return once the segment's header is no longer ``seen``, or it may be so.
+        """Return once the segment's header may differ from ``seen``.
 
-        Never later than ``NET_S``: a thread cannot be cancelled, so it looks for itself
-        whether its caller wants it to go on.
+        Returns after ``NET_S`` at the latest: a thread cannot be cancelled, so it has
+        to look regularly whether it should go on.
+
+        Args:
+            watch: the watch of the segment.
+            seen: the header's snapshot, taken *before* there was nothing to read.
+            wait_s: return after this many seconds in any case; None: ``NET_S``.
         """
         waiter = _LockWaiter()
         try:

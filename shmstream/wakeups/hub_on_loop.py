@@ -18,7 +18,7 @@ from shmstream.wakeups.shared_board import Board
 log = logging.getLogger('shmstream')
 
 MAX_TICK_S = 0.02
-"""As far as a tick stretches when the loop cannot keep up with it."""
+"""The longest tick, in seconds, when the loop cannot keep up with shorter ones."""
 
 
 class _FutureWaiter:
@@ -40,7 +40,9 @@ def _running() -> asyncio.AbstractEventLoop | None:
 
 
 class LoopHub:
-    """Drives a ``FollowHub``; only what says so is for other threads than the loop's.
+    """Drives a ``FollowHub`` on an event loop.
+
+    Only methods that say so may be called from other threads than the loop's.
 
     Attributes:
         loop: the event loop.
@@ -58,13 +60,13 @@ class LoopHub:
         self._ticking = False
 
     def look_soon(self, look_at_all: bool = False, everybody: bool = False) -> None:
-        """Have the loop look at what is marked; from any thread.
+        """Have the loop look at the marked watches soon; from any thread.
 
         Args:
-            look_at_all: look at what is not marked as well.
+            look_at_all: look also at watches that are not marked.
             everybody: wake all followers, whatever has happened to their streams.
         """
-        # Before the flag below is looked at: the turn that clears it acts on these.
+        # Set before ``_look_is_due`` is read: the turn that clears it acts on these.
         if look_at_all:
             self._all = True
         if everybody:
@@ -83,7 +85,7 @@ class LoopHub:
 
     @property
     def behind(self) -> bool:
-        """Whether it has not seen something that is there; from any thread."""
+        """Whether a segment has changed that the hub has not seen; from any thread."""
         return self._hub.behind
 
     @property
@@ -92,7 +94,7 @@ class LoopHub:
         return self.loop.is_closed()
 
     def on_its_thread(self, action: Callable[[], None]) -> None:
-        """Have this done on the loop's thread, or here if no thread runs it."""
+        """Run ``action`` on the loop's thread, or here if no thread runs the loop."""
         if self.loop.is_running() and _running() is not self.loop:
             with contextlib.suppress(RuntimeError):  # it has closed
                 self.loop.call_soon_threadsafe(action)
@@ -100,14 +102,15 @@ class LoopHub:
         action()
 
     def abandon(self) -> None:
-        """After a fork: the loop is the parent's."""
+        """Close our copy of the pipe after a fork: the loop is the parent's."""
         if self._bell is not None:
             self._bell.abandon()
 
     def look(self) -> None:
-        """Look at what is marked now, in the loop's thread.
+        """Look at the marked watches now, in the loop's thread.
 
-        For who is about to write more than the ring holds beyond what was delivered.
+        A producer calls this before it writes more than the ring can hold beyond what
+        was delivered.
         """
         self._look_now()
 
@@ -117,8 +120,8 @@ class LoopHub:
             watch.asked_at = now
             self.look_soon()
         elif self._later is None:
-            # Written more often than a hub ticks: what else comes until then goes
-            # with it.
+            # The stream is written more often than a hub ticks: one look, a tick from
+            # now, delivers all that is written until then.
             self._later = self.loop.call_later(TICK_S, self._on_later)
 
     def _on_later(self) -> None:
@@ -126,13 +129,16 @@ class LoopHub:
         self._look_now()
 
     def ring_by_pipe(self, path: Path) -> None:
-        """Have others ring this loop by the process's pipe, and not by its thread."""
+        """Have others ring this loop by the pipe, without the doorbell's thread."""
         self.leave_pipe()
         try:
             self._bell = PipeBell(self.loop, path, self._on_ring)
         except (OSError, RuntimeError) as ex:
-            # The loop waits for no descriptors (NotImplementedError), or is closed.
-            log.warning('no pipe rings the event loop, its thread does: %s', ex)
+            # A NotImplementedError (which is a RuntimeError) says that this loop cannot
+            # wait for descriptors; any other RuntimeError, that it is closed.
+            log.warning(
+                'the pipe cannot ring the event loop, the doorbell thread does: %s', ex
+            )
         else:
             self._board.ring_by_pipe(self._hub)
 
@@ -144,12 +150,13 @@ class LoopHub:
             bell.close()
 
     def close(self) -> None:
-        """The loop is closed: nobody drives this hub any more."""
+        """Leave the pipe and give up all watches: the loop is closed."""
         self.leave_pipe()
         self._hub.close()
 
     def _on_ring(self) -> None:
-        # What is marked now is looked at here, not in another turn of the loop.
+        # Set, so that the marks collected here schedule no other turn of the loop: the
+        # look below sees them.
         self._look_is_due = True
         try:
             self._board.collect_on_ring()
@@ -168,7 +175,7 @@ class LoopHub:
             self._hub.look(time.monotonic())
         finally:
             if self._hub.pending:
-                # Whatever went wrong with one must not keep the others waiting.
+                # An exception on the way must not keep the other watches waiting.
                 self.look_soon()
             if self._hub.awake and not self._ticking:
                 self._ticking = True
@@ -179,10 +186,11 @@ class LoopHub:
         try:
             self._hub.tick()
         finally:
-            # Whatever went wrong: as long as it is awake, others rely on its ticks.
+            # Even after an exception: while a hub is awake, nobody rings, so its ticks
+            # must go on.
             self._ticking = self._hub.awake
             if self._ticking:
-                # A loop that comes late has more to do than to look: look less often.
+                # The loop comes late because it is busy: tick less often.
                 now = self.loop.time()
                 due = now + min(TICK_S + (now - due), MAX_TICK_S)
                 self.loop.call_at(due, self._on_tick, due)
@@ -211,13 +219,13 @@ class LoopHub:
     async def wait(
         self, watch: Watch, seen: bytes, wait_s: float | None = None
     ) -> None:
-        """Return once the segment's header is no longer ``seen``, or it may be so.
+        """Return once the segment's header may differ from ``seen``.
 
         Args:
-            watch: what to wait for.
-            seen: the snapshot taken before there was found to be nothing to read.
-            wait_s: return after this many seconds in any case; None: no limit but the
-                hub's own (cancel, abort, shutdown all change the header).
+            watch: the watch of the segment.
+            seen: the header's snapshot, taken *before* there was nothing to read.
+            wait_s: return after this many seconds in any case; None: no limit (cancel,
+                abort and shutdown wake the waiter too).
         """
         future = self.loop.create_future()
         waiter = _FutureWaiter(future)

@@ -8,11 +8,14 @@ Sans-I/O: it never sleeps and never calls a clock. ``hub_on_loop`` and
      |  ^                                |  ^
      '--' rung: looks, and naps on       '--' tick, every TICK_S
 
-While a hub is awake it has the board collect the marks at every tick: bytes coalesce,
-and nobody pays for a ring. For what comes now and then a ring costs less than ticks do.
-What this very process writes needs no ring: its producers mark the watch, and the hub
-looks in the loop's next turn, or a tick later if the loop itself writes faster than it
-ticks. A hub looks only at what is marked, however much is followed.
+While a hub is awake it has the board collect the marks at every tick: several appends
+are delivered together, and no producer pays for a ring. While appends are rare, a ring
+costs less than ticks, so the hub sleeps.
+
+Producers of the same process ring nobody: they mark the watch, and the hub looks in the
+loop's next turn, or a tick later if the loop writes faster than the hub ticks.
+
+A hub looks only at marked watches, however many segments are followed.
 """
 
 from __future__ import annotations
@@ -25,13 +28,13 @@ from shmstream.wakeups.hub_watch import Taker, Waiter, Watch
 from shmstream.wakeups.shared_board import Board
 
 TICK_S = 0.001
-"""How often a hub that is awake looks."""
+"""Seconds between two looks of an awake hub."""
 
 QUIET_TICKS = 3
-"""Ticks that bring nothing before a hub goes to sleep."""
+"""A hub goes to sleep after this many ticks in a row that bring nothing."""
 
 SOON_S = 0.002
-"""A hub stays awake after two rings within as long: ticks cost less by then."""
+"""A hub stays awake after two rings within this time: then ticks cost less."""
 
 
 class FollowHub:
@@ -39,9 +42,13 @@ class FollowHub:
 
     Args:
         board: the process's board.
-        look_soon: have whoever drives this hub call ``look``; from any thread.
-        look_soon_here: the same for what is written in this process, also while the
-            hub is awake, if that costs little. May wait for a tick.
+        look_soon: has the driver of this hub call ``look`` soon; from any thread.
+        look_soon_here: the same after a producer of this process has marked a watch,
+            also while the hub is awake; it may wait for a tick. None: ``look_soon``,
+            and only while the hub is asleep.
+
+    Attributes:
+        awake: whether the hub ticks, so that nobody has to ring.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class FollowHub:
         self._look_soon = look_soon
         self._look_soon_here = look_soon_here
         self._watches: dict[tuple[int, int], Watch] = {}
-        # Filled by whichever thread collects; appending and popping are atomic.
+        # Any thread may collect and append here; appending and popping are atomic.
         self._marked: deque[Watch] = deque()
         self._patience = 0
         self._rung_at = float('-inf')
@@ -62,36 +69,37 @@ class FollowHub:
 
     @property
     def pending(self) -> bool:
-        """Whether something is marked that has not been looked at."""
+        """Whether there are marked watches that the hub has not looked at."""
         return bool(self._marked)
 
     @property
     def behind(self) -> bool:
-        """Whether a look at everything would find something; from any thread."""
+        """Whether any segment has changed since the last look; from any thread."""
         watches = list(self._watches.values())
         return any(watch.reader.snapshot() != watch.last for watch in watches)
 
     def join(self, segment: Segment) -> Watch:
-        """Return the watch of this segment for one more follower."""
+        """Count one more follower of this segment, and return the segment's watch."""
         watch = self._watches.get(segment.identity)
         if watch is None:
             watch = Watch(segment, self._on_mark)
             self._board.enter(watch, self)
             watch.last = watch.reader.snapshot()
-            # Last: whoever joins it relies on its having a place.
+            # Last: the next follower that finds the watch relies on its place.
             self._watches[segment.identity] = watch
         watch.followers += 1
         return watch
 
     def leave(self, watch: Watch) -> None:
-        """One follower less; the last one takes the watch with it."""
+        """Count one follower less; when there is none any more, drop the watch."""
         watch.followers -= 1
         if not watch.followers:
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch, self)
             if not self._watches:
-                # Its loop may end now without another turn, and nobody would collect;
-                # asleep as well, if it has been marked and was about to look.
+                # Go to sleep, and drop marks that a look is under way for: the loop may
+                # end now without another turn, and an awake hub that never ticks would
+                # keep others from ringing.
                 self._marked.clear()
                 self.awake = False
                 self._board.nap(self)
@@ -99,8 +107,8 @@ class FollowHub:
     def wait(self, watch: Watch, seen: bytes, waiter: Waiter) -> None:
         """Wake ``waiter`` once the segment's header differs from ``seen``.
 
-        ``seen`` is the snapshot that the caller took *before* it found nothing to read.
-        The waiter may be woken before this returns.
+        ``seen`` is the header's snapshot that the caller took *before* it found nothing
+        to read. The waiter may be woken before this returns.
         """
         watch.changed()
         if watch.last != seen:
@@ -112,7 +120,8 @@ class FollowHub:
         """Hand bytes to ``taker`` until ``stop_taking``; ``seen`` as for ``wait``.
 
         Returns:
-            False if the header differs from ``seen`` already: look again first.
+            False if the header differs from ``seen`` already: nothing will be handed
+            over, and the caller has to read first.
         """
         watch.changed()
         if watch.last != seen:
@@ -125,11 +134,12 @@ class FollowHub:
         watch.takers.pop(taker, None)
 
     def forget(self, watch: Watch, waiter: Waiter) -> None:
-        """The waiter no longer waits."""
+        """Do not wake this waiter any more."""
         watch.waiters.pop(waiter, None)
 
     def _on_mark(self, watch: Watch, here: bool) -> bool:
-        # Once until it is looked at: whoever drives us may be gone for long.
+        # A watch is listed once until it is looked at: if this hub's loop is blocked,
+        # the list must not grow.
         fresh = not watch.marked
         if fresh:
             watch.marked = True
@@ -142,7 +152,7 @@ class FollowHub:
         return fresh
 
     def look(self, now: float) -> None:
-        """Look at what has been marked, and wake up if this becomes frequent.
+        """Look at the marked watches, and stay awake if rings become frequent.
 
         Args:
             now: seconds on a clock that never goes back.
@@ -150,7 +160,7 @@ class FollowHub:
         if not self._marked:
             return
         if not self.awake and not self._board.naps:
-            # A ring has ended the nap: nobody rings again before there is a new number.
+            # A ring has ended the nap: nobody rings again before the next nap.
             soon = now - self._rung_at < SOON_S
             self._rung_at = now
             if soon:
@@ -160,15 +170,16 @@ class FollowHub:
         try:
             self._look()
         finally:
-            # Not only after the above: the ring may have come after the question.
+            # Asked again, because a ring may have come since the first ``naps`` above.
             if not self.awake and not self._board.naps:
                 self._board.nap(self)
 
     def tick(self) -> None:
-        """Collect and look; does nothing in a hub that sleeps.
+        """Collect and look; does nothing while the hub is asleep.
 
-        A timer may outlive the time that it was set for. It must not take marks that a
-        look is on its way for: that look has to wake the hub.
+        A timer that was set while the hub was awake may still call this. It must not
+        look at marks that a ring has brought: ``look`` has to find them, and may wake
+        the hub.
         """
         if not self.awake:
             return
@@ -181,32 +192,32 @@ class FollowHub:
             self.awake = False
             self._board.nap(self)
             if self._marked:
-                # By another hub, while it took us to be awake.
+                # Another hub collected these while this one was awake; no ring comes.
                 self._look_soon()
 
     def _look(self) -> bool:
         found = False
-        # What is marked again meanwhile waits for the next turn.
+        # A watch that is marked again meanwhile waits for the next look.
         for _ in range(len(self._marked)):
             watch = self._marked.popleft()
-            # Before the look: what is marked from now on is another look's.
+            # Cleared before the look: a mark from now on needs another look.
             watch.marked = False
             found |= watch.changed()
         return found
 
     def look_at_all(self) -> None:
-        """Look at everything: the safety net, and for what no mark tells of."""
+        """Look at all watches: for the safety net, and for changes without a mark."""
         for watch in list(self._watches.values()):
             watch.changed()
 
     def wake_all(self) -> None:
-        """Wake everybody whatever has happened: they have to look around."""
+        """Wake all waiters and takers, whatever has happened to their streams."""
         for watch in list(self._watches.values()):
             watch.wake_waiters()
             watch.wake_takers()
 
     def close(self) -> None:
-        """Nobody drives this hub any more."""
+        """Give up all watches: nobody drives this hub any more."""
         self._board.nap(self)
         for watch in list(self._watches.values()):
             watch.followers = 0

@@ -1,4 +1,4 @@
-"""The event loops that follow something, and which of them the pipe rings."""
+"""The hubs of a process's event loops, and which of these loops the pipe rings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LoopHubs:
 
     Args:
         board: the process's board.
-        pipe: its pipe; None if the process's doorbell waits on that itself.
+        pipe: the process's pipe; None if the doorbell's greenlet waits on the pipe.
     """
 
     def __init__(self, board: Board, pipe: Path | None) -> None:
@@ -23,11 +23,11 @@ class LoopHubs:
         self._pipe = pipe
         self._hubs: dict[asyncio.AbstractEventLoop, LoopHub] = {}
         self._pipe_hub: LoopHub | None = None
-        # Reentrant: a signal handler may use what it has interrupted.
+        # Reentrant: a signal handler may interrupt its holder and need it too.
         self._lock = threading.RLock()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> LoopHub:
-        """Return the hub of the running loop."""
+        """Return the hub of this loop, which runs the caller."""
         before = self._pipe_hub
         if before is not None and before.closed:
             self._forget(before)
@@ -45,9 +45,14 @@ class LoopHubs:
             return list(self._hubs.values())
 
     def look_soon(self, look_at_all: bool, everybody: bool) -> None:
-        """Poke those for whom there is something; forget those whose loop is closed."""
+        """Have the hubs look that have a reason to; forget those with a closed loop.
+
+        Args:
+            look_at_all: look also at watches that are not marked.
+            everybody: wake all followers, whatever has happened to their streams.
+        """
         for hub in self._all():
-            # Looked at from here: waking a loop costs more than that.
+            # ``behind`` is asked from this thread: that costs less than to wake a loop.
             if everybody or (look_at_all and hub.behind):
                 hub.look_soon(look_at_all, everybody)
             if hub.closed:
@@ -62,7 +67,7 @@ class LoopHubs:
         hub.close()
 
     def move(self, pipe: Path) -> None:
-        """The process has another pipe now."""
+        """Have others ring by this pipe: the process has another slot now."""
         with self._lock:
             if self._pipe is None:
                 return
@@ -74,13 +79,13 @@ class LoopHubs:
             pipe_hub.on_its_thread(lambda: pipe_hub.ring_by_pipe(pipe))
 
     def close(self) -> None:
-        """Nobody drives them any more: have their followers look around."""
+        """Wake all followers, and leave the pipe: the process leaves."""
         for hub in self._all():
             hub.look_soon(everybody=True)
             hub.on_its_thread(hub.leave_pipe)
 
     def abandon(self) -> None:
-        """Let go after a fork: the loops are the parent's."""
+        """Forget all hubs after a fork: the loops are the parent's."""
         # Without the lock: another thread of the parent may have held it.
         for hub in list(self._hubs.values()):
             hub.abandon()

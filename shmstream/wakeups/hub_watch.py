@@ -1,4 +1,4 @@
-"""One segment as one hub sees it: who waits for it, and who takes its bytes."""
+"""One segment as one hub sees it: its waiters and its takers."""
 
 from __future__ import annotations
 
@@ -10,37 +10,51 @@ from shmstream.memory.segment import Segment
 from shmstream.ring.layout import WORD
 
 MAX_READ = 256 * 1024
-"""Bytes that one read copies: small against a ring, large against a system call."""
+"""Bytes that one read copies at the most: small against a ring, large against a system
+call."""
 
 _SHARED_READ = 64 * 1024
+"""Bytes of the largest read that followers at one offset share."""
 
 _MAX_HAND_OVER = 64 * 1024
-"""Bytes that are handed to all takers in one turn of the loop; more, and each takes its
-own turn."""
+"""Bytes that are handed to all takers in one turn of the loop, at the most. If there
+are more, each taker is woken, and reads them in its own turn."""
 
 _REST = slice(16, None)
-"""Of a snapshot: what is neither head nor dropped prefix."""
+"""The bytes of a snapshot after head and dropped prefix."""
 
 
 class Waiter(Protocol):
-    """Whatever can be woken once."""
+    """Something that is woken once, when a segment has changed."""
 
     def wake(self) -> None:
         """Called once, in the thread that drives the hub."""
 
 
 class Taker(Protocol):
-    """Whatever takes bytes as they come, for as long as it is among the takers."""
+    """Something that is handed the bytes of a segment as they come."""
 
     def take(self, at: int, data: bytes) -> None:
-        """These bytes, one at least, have come at this offset. In the hub's thread."""
+        """Take new bytes, at least one, of offset ``at``; in the hub's thread."""
 
     def wake(self) -> None:
-        """Something else has changed, or there is too much to be handed over."""
+        """Look: something else has changed, or too many bytes have come."""
 
 
 class Watch:
-    """One segment as one hub sees it, shared by all of the hub's followers of it."""
+    """One segment as one hub sees it, shared by the hub's followers of the segment.
+
+    Attributes:
+        segment: the segment.
+        reader: the reader of its ring.
+        followers: how many followers share the watch.
+        last: the snapshot of the header at the last look.
+        marked: whether it is marked, and has not been looked at since.
+        asked_at: when a producer of this process last had the hub look at once;
+            seconds on the monotonic clock.
+        waiters: woken once at the next change.
+        takers: handed the bytes of every change.
+    """
 
     __slots__ = (
         '_marked',
@@ -68,13 +82,13 @@ class Watch:
         self._shared: tuple[int, bytes] = (-1, b'')
 
     def mark(self, here: bool = False) -> bool:
-        """Mark it: its segment may have changed; from any thread."""
+        """Note that the segment may have changed; as ``Placed.mark``."""
         return self._marked(self, here)
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
 
-        May return less than there is: then the header has changed, or is about to.
+        May return fewer bytes than there are, but returns none only if there are none.
         """
         at, data = self._shared
         if at == offset:
@@ -85,7 +99,11 @@ class Watch:
         return data
 
     def changed(self) -> bool:
-        """Look; if the header has changed, wake who waits and push to who takes."""
+        """Look; if the header has changed, wake the waiters and serve the takers.
+
+        Returns:
+            Whether the header has changed since the last look.
+        """
         now = self.reader.snapshot()
         before = self.last
         if now == before:
@@ -103,8 +121,8 @@ class Watch:
 
     def _hand_over(self, at: int, head: int) -> None:
         if head == at:
-            # Only the dropped prefix has moved: the bytes are still on their way. An
-            # empty chunk would be taken for the end.
+            # Only the dropped prefix has moved, and the bytes are not published yet. An
+            # empty chunk must not be handed over: it would be taken for the end.
             return
         if head - at > _MAX_HAND_OVER:
             self.wake_takers()
@@ -112,21 +130,21 @@ class Watch:
         try:
             data = self.reader.read(at, head - at)
         except (OffsetLost, MemoryError):
-            # Each finds out for itself, and says so.
+            # Each taker reads for itself, and reports its own error.
             self.wake_takers()
             return
-        # A copy: who takes may leave at that.
+        # A copy, because a taker may leave ``takers`` while it takes.
         for taker in list(self.takers):
             taker.take(at, data)
 
     def wake_waiters(self) -> None:
-        """Wake whoever waits."""
+        """Wake all waiters."""
         waiters, self.waiters = self.waiters, {}
         for waiter in waiters:
             waiter.wake()
 
     def wake_takers(self) -> None:
-        """Have whoever takes bytes look around."""
+        """Have all takers look."""
         for taker in list(self.takers):
             taker.wake()
 

@@ -1,8 +1,8 @@
-"""The pipe of a process: by it others ring an event loop, with no thread between.
+"""The pipe of a process: others ring its event loop by it, with no thread in between.
 
-A loop cannot wait on a semaphore: the doorbell's thread would wait for it, and wake the
-loop then, by a descriptor in any case. Two wake-ups one after the other cost some three
-times as much as one, in time as in CPU (``python -m bench wake``).
+An event loop cannot wait on a semaphore. The doorbell's thread could wait instead, but
+it would have to wake the loop by a descriptor, and two wake-ups in a row cost about
+three times as much as one, in time and in CPU (``python -m bench wake``).
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from shmstream.memory.worker_table import WorkerTable
 PIPE_PREFIX = 'bell-'
 
 DRAIN = 65536
-"""Bytes that are taken out at a ring: as many as a pipe holds."""
+"""Bytes that are read at a ring: as many as a pipe holds."""
 
 
 def pipe_path(table: WorkerTable, epoch: int) -> Path:
-    """Return where the pipe of the worker with this epoch is: beside the table."""
+    """Return the path of the pipe of the worker with this epoch: beside the table."""
     return table.folder / f'{PIPE_PREFIX}{epoch:016x}'
 
 
 def open_pipe(path: Path | str) -> int:
-    """Open a FIFO for either end, without waiting for the other one.
+    """Open a FIFO for reading or writing, without waiting for the other end.
 
-    Both ends at once: a writer is never told by SIGPIPE that the reader has gone, and a
-    reader never that there are no writers yet.
+    The descriptor is opened for both, so that a writer gets no SIGPIPE when the reader
+    has gone, and a reader gets no end-of-file when there are no writers.
 
     Raises:
-        OSError: it is not there, or there are no descriptors left.
+        OSError: there is no such FIFO, or no descriptor is left.
     """
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 class PipeBell:
-    """Calls ``on_ring`` on the loop when it is rung; made and closed on its thread.
+    """Calls ``on_ring`` on the loop at each ring; made and closed on the loop's thread.
 
     Raises:
         OSError: the pipe cannot be opened.
-        NotImplementedError: this loop waits for no descriptors.
+        NotImplementedError: this loop cannot wait for descriptors.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class PipeBell:
             raise
 
     def _on_readable(self) -> None:
-        # Before anything is looked at: a ring that is not answered by a look is lost.
+        # Read before ``on_ring`` looks: a ring that is read after the look is lost.
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, DRAIN)
         self._on_ring()
 
     def close(self) -> None:
-        """Let go of it. Idempotent."""
+        """Stop waiting on the pipe, and close it. Idempotent."""
         if self._fd >= 0 and not self._loop.is_closed():
             self._loop.remove_reader(self._fd)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the descriptor only: the loop is closed, or another process's."""
+        """Close the descriptor only: the loop is closed, or the parent process's."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

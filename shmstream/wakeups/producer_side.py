@@ -1,6 +1,7 @@
-"""The producer's side: it marks the boards of those who follow, and rings who naps.
+"""The producer's side: it marks the boards of processes that follow, and rings them.
 
-The supervisor, which has no marks, rings everybody who follows.
+It rings only processes that nap. The supervisor leaves no marks: it rings all processes
+that follow.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from shmstream.wakeups.ring_others import Bells
 
 
 class Marker:
-    """The producer's side of one segment: marks the boards of who follows, and rings.
+    """The producer's side of one segment: marks boards, and rings processes.
 
-    ``shared_board`` draws the protocol. ``mark`` belongs to one thread at a time, under
-    a lock whose release is part of the fence; ``ring`` may run in several.
+    ``shared_board`` draws the protocol. One thread at a time may call ``mark``, under a
+    lock whose release is part of the fence; several threads may call ``ring`` at once.
+
+    Args:
+        segment: the segment.
+        bells: the bells of the other processes.
 
     Attributes:
-        marks: where marks are left, as far as it is known.
+        marks: indices of the words that are marked, one for each process known to
+            follow.
     """
 
     def __init__(self, segment: Segment, bells: Bells) -> None:
@@ -33,28 +39,29 @@ class Marker:
         self._copy_places: Callable[[], bytes] = segment.view[B_PLACES].tobytes
         self._known = bytes(WORD * MAX_SLOTS)
         self._fence = fence_after_release()
-        # No two segments mark alike: a place that changes hands shows each mark.
+        # Different for each segment, so that a place which goes from one segment to
+        # another changes with the first mark of the new one.
         self._salt: int = segment.words[W_GENERATION]
         self.marks: list[int] = []
         self._naps: list[tuple[int, int, int]] = []
         self._here: list[int] = []
         self._followed = False
         self._rung_naps = bells.rung_naps
-        # A signal handler may end the stream in the middle of it.
+        # Reentrant: a signal handler may end the stream while ``_learn`` holds it.
         self._learning = threading.RLock()
 
     def mark(self, head: int) -> None:
-        """Leave marks that head has been published; ``ring`` once the lock is free."""
+        """Mark the boards after publishing ``head``; call ``ring`` after the lock."""
         mark = head ^ self._salt
         for place in self.marks:
             self._words[place] = mark
 
     def ring(self) -> None:
-        """Wake who follows and sleeps; after ``mark``, and after the lock's release.
+        """Ring processes that follow and nap; after ``mark`` and the lock's release.
 
-        No system call unless another process that follows naps, and then one for each
-        nap, however many streams of this process it follows; or unless another thread
-        of this process follows.
+        Makes one system call for each nap of a process that follows, however many of
+        this process's streams it follows; and one if a thread or another event loop of
+        this process has to be woken. Otherwise it makes none.
         """
         if self._fence is not None:
             self._fence()
@@ -68,7 +75,8 @@ class Marker:
             nap = self._words[at]
             if nap and nap != self._rung_naps[slot]:
                 if self._bells.table.epoch(slot) != epoch:
-                    # The slot is another worker's by now, which does not follow.
+                    # The slot belongs to another worker by now, which does not follow:
+                    # learn anew at the next ``ring``.
                     self._known = b''
                     continue
                 self._bells.ring(slot, nap)
@@ -77,14 +85,14 @@ class Marker:
             self._bells.mark_here(place)
 
     def mark_state(self, state: int) -> None:
-        """Mark and ring for a state that has been published, under the lock."""
-        # No head is as large.
+        """Mark and ring after a state has been published; under the lock."""
+        # As a mark this differs from all heads, which are smaller.
         self.mark((1 << 64) - 1 - state)
         make_fence()()
         self.ring()
 
     def _learn(self) -> None:
-        # One thread at a time: what two have copied must not be kept by halves.
+        # One thread at a time, so that the lists below are all of one copy.
         with self._learning:
             places = self._copy_places()
             table = self._bells.table
@@ -92,21 +100,22 @@ class Marker:
             self._followed = bool(found)
             own = self._bells.own_slot
             here = None if own is None else found.pop(own, None)
-            # In this order, for whoever marks or rings in another thread meanwhile.
+            # In this order, because another thread may mark or ring meanwhile.
             self._here = [] if here is None else [here]
             self.marks = [table.place_at(s, p) for s, p in found.items() if p < PLACES]
             self._naps = [(s, table.nap_at(s), table.epoch(s)) for s in found]
             for place in self.marks:
-                # Unlike any before, also if this segment has had the place already.
+                # A random mark, unlike any that the place has had before, also if it
+                # was this segment's already.
                 self._words[place] = random_bits(64)
             make_fence()()
             self._known = places
 
 
 def ring_everybody(segment: Segment, bells: Bells) -> None:
-    """Have all who follow look at everything; supervisor only, which has no marks.
+    """Have all processes that follow look at all their streams; supervisor only.
 
-    After what they have to see has been stored.
+    Call it after storing the words that they have to see.
     """
     make_fence()()
     for slot in segment.places(segment.view[B_PLACES].tobytes(), bells.table.epoch):

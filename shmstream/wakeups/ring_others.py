@@ -1,4 +1,4 @@
-"""Ringing other processes: by the semaphore of each, or by its pipe."""
+"""Ringing other processes, each by its semaphore or by its pipe."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Bells:
 
     Args:
         table: the worker table.
-        own: slot and epoch of this process, None if it follows nothing.
-        mark_here: what its own producers do instead of ringing; takes a place.
+        own: slot and epoch of this process; None if it has no slot (the supervisor).
+        mark_here: what producers do for followers in their own process instead of
+            ringing; takes a place on the board.
 
     Attributes:
         table: the worker table.
         mark_here: see above.
-        rung_naps: the nap that each slot has been rung for, by any stream of this
-            process.
+        rung_naps: for each slot, the nap number that this process has last rung for.
     """
 
     def __init__(
@@ -45,24 +45,25 @@ class Bells:
         self._own = own
         self._open: dict[int, _Bell] = {}
         self.rung_naps = [0] * MAX_SLOTS
-        # Held around use as well as close: closing a semaphore under a thread that
-        # uses it crashes the process. Reentrant: a signal handler may ring as well.
+        # Held around each use and each close: closing a semaphore that a thread uses
+        # crashes the process. Reentrant: a signal handler may ring too.
         self._lock = threading.RLock()
 
     @property
     def own_slot(self) -> int | None:
-        """The slot of this process, as long as it is."""
+        """The slot of this process; None if it has none, or none any more."""
         if self._own is None:
             return None
         slot, epoch = self._own
         return slot if self.table.epoch(slot) == epoch else None
 
     def ring(self, slot: int, nap: int = 0) -> None:
-        """Wake the worker in this slot; does nothing if there is none.
+        """Ring the worker in this slot; does nothing if there is none.
 
         Args:
-            slot: whose.
-            nap: the number that it naps with, which says how; by the semaphore if 0.
+            slot: the slot.
+            nap: the worker's nap number, which says whether to ring by the pipe; 0: by
+                the semaphore.
         """
         with self._lock:
             try:
@@ -70,8 +71,8 @@ class Bells:
                 if bell is not None:
                     bell.ring(bool(nap & BY_PIPE))
             except (OSError, posix_ipc.Error) as ex:
-                # There is no descriptor left, or a signal handler has closed the bell.
-                # The bytes are there, and the worker looks by itself.
+                # No descriptor is left, or a signal handler has closed the bell. The
+                # worker looks by itself within 200 ms.
                 log.warning('cannot ring slot %d: %s', slot, ex)
 
     def _bell(self, slot: int) -> _Bell | None:
@@ -92,14 +93,14 @@ class Bells:
         return bell
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all bells."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
 
 
 class _Bell:
-    """One worker's semaphore, and its pipe once that is needed."""
+    """One worker's semaphore, and its pipe once it has been rung by that."""
 
     def __init__(self, table: WorkerTable, epoch: int) -> None:
         # First: ``__del__`` runs even if there is no such semaphore.
@@ -119,7 +120,7 @@ class _Bell:
                 self._fd = open_pipe(self._pipe)
             os.write(self._fd, b'!')
         except BlockingIOError:
-            # Full: it has been ringing for a while.
+            # The pipe is full of rings: one more makes no difference.
             return True
         except OSError:
             return False

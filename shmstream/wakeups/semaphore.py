@@ -1,13 +1,13 @@
 """The POSIX semaphore of a process: its name, posting it, and waiting for a post.
 
-Its name is ``/shmstream-<token>-<epoch>``: unguessable, and derived from what the
-worker table holds, so that whoever cleans up after a crash finds every semaphore that
-can exist.
+Its name is ``/shmstream-<token>-<epoch>``: unguessable, and made of words in the worker
+table, so that a clean-up after a crash finds every semaphore that can exist.
 
-``posix_ipc`` waits by ``sem_timedwait``, whose deadline is one of the wall clock: set
-that back by an hour, and the wait that had 200 ms to go has an hour and 200 ms. glibc
-has ``sem_clockwait`` since 2.30. Where there is none (musl), the wall clock it is; who
-sets that back there keeps those asleep for as long that nobody rings for.
+``posix_ipc`` waits by ``sem_timedwait``, whose deadline is a time of the wall clock. If
+somebody sets that clock back by an hour, a wait of 200 ms lasts an hour longer. So this
+module waits by ``sem_clockwait``, which glibc has since 2.30. A libc without it (musl)
+waits by the wall clock: there, setting the clock back by an hour makes the safety net
+an hour late, but not the rings.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import posix_ipc
 
 
 def semaphore_prefix(token: int) -> str:
-    """Return what the names of a table's semaphores begin with, after the slash."""
+    """Return the prefix of the names of a table's semaphores, without the slash."""
     return f'shmstream-{token:016x}-'
 
 
 def semaphore_name(token: int, epoch: int) -> str:
-    """Return the name of the semaphore of a worker, by its table and its epoch."""
+    """Return a worker's semaphore name, from the table's token and its epoch."""
     return f'/{semaphore_prefix(token)}{epoch:016x}'
 
 
 def post(semaphore: posix_ipc.Semaphore) -> None:
-    """Post it; one that cannot count any further is loud enough."""
+    """Post the semaphore; does nothing if its value is at the maximum already."""
     try:
         semaphore.release()
     except OSError as ex:
-        # At SEM_VALUE_MAX it has been ringing for a while.
+        # At SEM_VALUE_MAX one ring more makes no difference.
         if ex.errno != errno.EOVERFLOW:
             raise
 
@@ -46,7 +46,7 @@ class _Timespec(ctypes.Structure):
 
 
 def _functions() -> tuple[Any, Any, Any] | None:
-    # Calls by a CDLL let other threads run meanwhile.
+    # A CDLL releases the GIL during its calls, so that other threads run meanwhile.
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         opens, waits, closes = libc.sem_open, libc.sem_clockwait, libc.sem_close
@@ -61,14 +61,18 @@ def _functions() -> tuple[Any, Any, Any] | None:
 _FUNCTIONS = _functions()
 
 STEADY = _FUNCTIONS is not None
-"""Whether this libc can."""
+"""Whether this libc can wait by the monotonic clock (``sem_clockwait``)."""
 
 
 class SteadyWait:
-    """Waits on a named semaphore; one thread at a time. Made by ``of``.
+    """Waits on a named semaphore by the monotonic clock. Made by ``of``.
+
+    One thread at a time may wait.
 
     Args:
-        at: the semaphore's address, of a ``sem_open`` of its own.
+        at: the address that ``sem_open`` returned; ``close`` closes it.
+        waits: ``sem_clockwait``.
+        closes: ``sem_close``.
     """
 
     def __init__(self, at: int, waits: Any, closes: Any) -> None:
@@ -80,7 +84,7 @@ class SteadyWait:
 
     @classmethod
     def of(cls, name: str) -> SteadyWait | None:
-        """Return what waits on this semaphore; None where nothing can.
+        """Open the semaphore of this name; None if this libc has no ``sem_clockwait``.
 
         Raises:
             OSError: there is no such semaphore, or no memory for it.
@@ -94,10 +98,10 @@ class SteadyWait:
         return cls(at, waits, closes)
 
     def acquire(self, wait_s: float) -> bool:
-        """Take one post; False if there was none in time, or a signal came.
+        """Wait for a post and take it; False if none came in time, or a signal came.
 
         Raises:
-            OSError: it cannot be waited on.
+            OSError: the semaphore has been closed, or cannot be waited on.
         """
         if self._at is None:
             raise OSError(errno.EINVAL, 'the semaphore has been closed')
@@ -110,7 +114,7 @@ class SteadyWait:
         raise _error('sem_clockwait')
 
     def close(self) -> None:
-        """Close it; nobody waits on it any more. Idempotent."""
+        """Close the semaphore; no thread may wait on it any more. Idempotent."""
         at, self._at = self._at, None
         if at is not None:
             self._closes(at)

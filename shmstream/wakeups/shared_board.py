@@ -1,9 +1,9 @@
-"""The board: which of the streams that this process follows have changed.
+"""The board of a process: which of the streams that the process follows have changed.
 
-A ring says that something has changed, not what; looking at every stream would make one
-wake-up as dear as all streams together. So each segment that a process follows has a
-*place* on the board of the process (one word in the worker table), where the segment's
-producer leaves a *mark*, and one more word says whether the process naps::
+A ring only says that some stream has changed, and looking at every stream at each ring
+would cost too much. So each segment that a process follows has a *place* on the board
+of the process (one word in the worker table), where the segment's producer leaves a
+*mark*. One more word, the nap word, says whether the process naps::
 
     follower, once per segment            producer, per append
     store place in the segment            publish head
@@ -15,22 +15,22 @@ producer leaves a *mark*, and one more word says whether the process naps::
     full fence
     collect marks -> do not nap if any
 
-A process that is awake collects the marks on a short tick, and nobody rings it. One
-that naps is rung once per nap and producer. A mark is only a hint: what has happened is
-in the segment. It is a word of the segment's one producer, and is never cleared: the
-board remembers what it saw last. A nap ends with the nap word at 0, or with a newer
-number. It ends after every ring, so that no number outlives the ring that was spent on
-it.
+* A process that is awake collects the marks on a short tick, and nobody rings it. A
+  process that naps is rung once per nap by each process that produces.
+* A mark is only a hint that the segment has changed. Only the segment's producer writes
+  it, and nobody clears it: the board remembers the last value that it saw.
+* A nap ends when the nap word becomes 0 or a newer number. It ends after every ring, so
+  that no number stays that producers have already rung for.
 
-All hubs of a process share its board. The process naps when none of them is awake; a
-hub that is awake collects for all, and has those look whose streams have changed.
+All hubs of a process share its board. The process naps when none of its hubs is awake.
+An awake hub collects for all hubs; the hubs whose streams have changed then look.
 
-The lowest bit of a nap's number says how to ring: 0, post the process's semaphore, on
-which its doorbell thread waits; 1, write to its pipe, on which the one event loop that
-follows waits by itself, which saves a thread's wake-up. Either way the process collects
-(``collect_on_ring``).
+The lowest bit of the nap number says how to ring. 0: post the process's semaphore, on
+which its doorbell's thread waits. 1: write to the process's pipe, on which its only
+following event loop waits, which saves the wake-up of a thread. After either, the
+process collects (``collect_on_ring``).
 
-Producers of the process itself leave no marks in shared memory, and ring nobody: they
+Producers leave no marks for followers of their own process, and do not ring it: they
 mark the watches of their streams directly (``mark_here``).
 """
 
@@ -50,57 +50,58 @@ from shmstream.ring.fence import make_fence
 from shmstream.ring.layout import WORD
 
 _BLOCK = 32
-"""Places that are compared at once: a look at a quiet board is one step for each."""
+"""Places that are compared at once: a quiet board costs one comparison per block."""
 
 STALE_S = 0.1
-"""A hub that is awake and has not collected for as long is not counted on any more."""
+"""If no awake hub has collected for this long, the process relies on none of them."""
 
 BY_PIPE = 1
-"""Bit of a nap number: ring by the pipe."""
+"""The bit of a nap number that says: ring by the pipe."""
 
 _WORD_BITS = 8 * WORD
 
 _CROWD = PLACES - 1
-"""The place of all segments for which there is none left: marked, all are looked at."""
+"""The place that all segments share when no other place is left: a mark there is a mark
+for each of them."""
 
 
 class Placed(Protocol):
-    """Whatever watches a segment, and is marked when that has changed."""
+    """A watch of a segment: it is marked when the segment has changed."""
 
     segment: Segment
 
     def mark(self, here: bool = False) -> bool:
-        """The segment may have changed. From any thread.
+        """Note that the segment may have changed; from any thread.
 
         Args:
-            here: by a producer of this process, which rings nobody.
+            here: whether a producer of this process calls this; it rings nobody.
 
         Returns:
-            Whether that is new: False if it was marked before, and nobody has looked.
+            False if it was marked already, and nobody has looked since.
         """
 
 
 class Board:
-    """One process's board. Thread-safe; no method waits for more than another one.
+    """One process's board. Thread-safe; a method only ever waits for another method.
 
     Args:
         table: the worker table.
         slot: the slot of this process.
-        epoch: its epoch.
+        epoch: the epoch of this process.
     """
 
     def __init__(self, table: WorkerTable, slot: int, epoch: int) -> None:
-        # Reentrant: a garbage collection under it may close a follower.
+        # Reentrant: a garbage collection while it is held may close a follower.
         self._lock = threading.RLock()
         self._fence = make_fence()
         self._awake: set[object] = set()
         self._collected_at = 0.0
-        # Replaced, never changed: ``mark_here`` takes no lock.
+        # The tuples are replaced, never changed, because ``mark_here`` takes no lock.
         self._placed: dict[int, tuple[Placed, ...]] = {}
         self._pipe_hub: object = None
         self._following: Counter[object] = Counter()
         self._place_of: dict[tuple[int, int], int] = {}
-        # Lowest first: only the blocks up to the last one in use are looked at.
+        # Lowest place first, because only the blocks up to the last used are compared.
         self._free = list(range(_CROWD))
         self._in_block = [0] * (PLACES // _BLOCK)
         self._top = 0
@@ -120,11 +121,12 @@ class Board:
         ]
         self._seen = [block() for block in self._blocks]
         if not self._awake:
-            # The slot's last worker left its number there, or 0: nobody would ring.
+            # The nap word still holds 0 or a number of the slot's last worker, for
+            # which nobody would ring.
             self._renew_nap()
 
     def move(self, table: WorkerTable, slot: int, epoch: int) -> None:
-        """The process has another slot now: take the same places on its board."""
+        """Move to the board of the process's new slot; all places stay the same."""
         with self._lock:
             self._use(table, slot, epoch)
             for place, everyone in list(self._placed.items()):
@@ -136,24 +138,29 @@ class Board:
                     placed.mark()
 
     def ring_by_pipe(self, hub: object) -> None:
-        """Have others ring this hub's loop by the pipe; None: no loop's."""
+        """Have others ring by the pipe, on which this hub's loop waits.
+
+        Args:
+            hub: the hub; None: no loop waits on the pipe any more.
+        """
         with self._lock:
             self._pipe_hub = hub
             if self.naps:
                 self._renew_nap()
 
     def enter(self, placed: Placed, hub: object = None) -> None:
-        """Have a segment's changes marked; what changes after this will be.
+        """Have all changes of a segment from now on marked.
 
         Args:
-            placed: what is marked.
-            hub: whose it is.
+            placed: the watch of the segment.
+            hub: the hub of the watch.
         """
         segment = placed.segment
         with self._lock:
             self._following[hub] += 1
             if hub is not self._pipe_hub and self._words[self._nap_at] & BY_PIPE:
-                # A loop that is busy would keep others waiting.
+                # Now another hub follows too, and the loop on the pipe may be busy: be
+                # rung by the semaphore.
                 self._renew_nap()
             place = self._place_of.get(segment.identity)
             if place is None:
@@ -189,14 +196,17 @@ class Board:
                 self._top -= 1
 
     def stay_awake(self, hub: object) -> None:
-        """This hub is awake from now on: it collects, and nobody need ring."""
+        """Note that this hub is awake: it collects, so others need not ring."""
         with self._lock:
             self._collected_at = time.monotonic()
             self._awake.add(hub)
             self._words[self._nap_at] = 0
 
     def nap(self, hub: object) -> None:
-        """This hub collects no more. What has been marked by now is collected."""
+        """Note that this hub collects no more; if it was the last, nap.
+
+        Marks that have come by now are collected.
+        """
         with self._lock:
             self._awake.discard(hub)
             if not self._awake:
@@ -204,33 +214,34 @@ class Board:
 
     @property
     def naps(self) -> bool:
-        """Whether the number stands that the next to ring has to ring for."""
+        """Whether the process naps: a nap number stands that producers ring for."""
         return bool(self._words[self._nap_at])
 
     def mark_here(self, place: int) -> None:
-        """A producer of this process has changed the segment that has this place."""
+        """Mark the watches of this place, for a producer of this process."""
         for placed in self._placed.get(place, ()):
             placed.mark(here=True)
 
     def collect_on_ring(self) -> None:
-        """Collect after a ring, unless a hub that is awake does so anyway."""
+        """Collect after a ring, unless an awake hub does so anyway."""
         with self._lock:
             if self._awake:
                 if time.monotonic() - self._collected_at < STALE_S:
                     return
-                # Their loops are blocked, or are run no more: the others do without.
+                # The loops of the awake hubs are blocked, or run no more: do not rely
+                # on them.
                 self._awake.clear()
-            # A hub whose streams are marked stays awake, or naps again once it has
-            # looked. Until then nobody need ring.
+            # No nap until the marked hubs have looked: each of them stays awake then,
+            # or naps again. If nothing is marked, the process naps again at once.
             self._words[self._nap_at] = 0
             if not self._collect():
                 self._renew_nap()
 
     def collect(self, hub: object = None) -> None:
-        """Mark every watch whose segment has been marked since the last time.
+        """Mark the watches of all segments that have been marked since the last call.
 
         Args:
-            hub: who does it, if it is awake and will do it again.
+            hub: the awake hub that calls this, and will call it again; or None.
         """
         with self._lock:
             if hub is not None:

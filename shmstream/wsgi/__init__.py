@@ -2,11 +2,11 @@
 
 ::
 
-    application.py  a mountable application: GET, HEAD and DELETE of /{id}
-    body.py         what is left of a stream, as a response's body
+    application.py    a mountable application: GET, HEAD and DELETE of /{id}
+    response_body.py  the rest of a stream as the body of a response
 """
 
 from shmstream.wsgi.application import Application
-from shmstream.wsgi.body import Body, client_left
+from shmstream.wsgi.response_body import Body, client_left
 
 __all__ = ['Application', 'Body', 'client_left']

@@ -12,13 +12,13 @@ from urllib.parse import quote_from_bytes
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
-from shmstream.serving.core import METHODS, Core, bodiless, failed, nowhere
+from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
-from shmstream.wsgi.body import Body, client_left
+from shmstream.wsgi.response_body import Body, client_left
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
@@ -33,21 +33,23 @@ class Application:
 
         app.wsgi_app = Application(streams, prefix='/chats', otherwise=app.wsgi_app)
 
-    A reader takes a thread, a greenlet or a worker until its stream ends or it leaves.
+    A reader takes a thread, a greenlet or a worker until its stream ends or its client
+    leaves.
 
     Args:
         streams: the deployment.
-        permit: says who may ask: returns an owner (``shmstream.owner_of(user)``, as the
-            stream was made with), or a refusal (``shmstream.serving.refusal``). Without
-            it everybody may read and stop every stream that has no owner.
-        prefix: the path, below that of the mount, that streams are found at.
-        otherwise: the application that is asked for all that is not a GET, HEAD or
-            DELETE below ``prefix``. Without it those are 404 and 405.
-        timeout_s: how long a client may take nothing, and how long it may take of a
-            stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+        permit: decides who may read and stop which streams. It returns an owner
+            (``shmstream.owner_of(user)``, with which the stream was made) or a refusal
+            (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
+            stop every stream that has no owner.
+        prefix: the path of the streams, below the path of the mount.
+        otherwise: the application that answers all other requests, those that are not
+            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        timeout_s: seconds for which a client may read nothing, and for which it may go
+            on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that variable is of no use.
+        SettingsError: that variable has a value that cannot be used.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Application:
         self._timeout_s = send_timeout() if timeout_s is None else timeout_s
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer, or hand on."""
+        """Answer the request, or pass it on to ``otherwise``."""
         request = request_of(environ, self._prefix)
         if self._otherwise is not None and (
             request is None or request.method not in METHODS
@@ -98,14 +100,14 @@ class Application:
 
 
 def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
-    """Return the request for a stream that this is of; None if it is of none."""
+    """Return the request for a stream; None if the path is not one of a stream."""
     path: str = environ.get('PATH_INFO', '')
     size = len(prefix)
     if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
         return None
     return Request(
         environ['REQUEST_METHOD'],
-        # WSGI has it decoded, as bytes that look like latin-1.
+        # A WSGI server decodes the path: first percent-encoding, then as latin-1.
         quote_from_bytes(path[size + 1 :].encode('latin-1')).encode(),
         environ.get('QUERY_STRING', '').encode('latin-1'),
         _headers(environ),
@@ -122,7 +124,7 @@ def _headers(environ: dict[str, Any]) -> list[Header]:
 
 
 def _settled(later: Later, request: Request) -> Reply:
-    """Wait for what a reply depends on; return the reply."""
+    """Wait for what the reply depends on, and return the reply."""
     if isinstance(later, Blocking):
         return later.work()
     try:
@@ -135,10 +137,10 @@ def _settled(later: Later, request: Request) -> Reply:
 def _wait_until_begun(
     consumer: Consumer, wait_s: float, environ: dict[str, Any]
 ) -> None:
-    """Wait until a stream has begun, or will not; or so long; or the client left.
+    """Wait until a stream begins or is evicted, the time is over or the client leaves.
 
-    A follower wakes up when that changes, and is let go then. It reads nothing that
-    another would miss.
+    A follower does the waiting: it wakes up at each change, and is let go when one of
+    these is the case. What it reads is not lost for other readers.
     """
     deadline = time.monotonic() + wait_s
 

@@ -13,7 +13,7 @@ import pytest
 from shmstream import SupervisorUnavailable
 from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
-from tests.lifecycle.test_leaving import RATE, begin
+from tests.deploy.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes, semaphores, wait_until
 from tests.support.patience import Stopwatch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.test_leaving import begin
+from tests.deploy.test_leaving import begin
 from tests.support.blocking import WAYS
 from tests.support.client import Client, path
 from tests.support.leaks import wait_until
@@ -139,14 +139,14 @@ def test_f60_a_stream_that_outgrows_its_share_waits_for_nobody(
             'MAX_MEMORY': str(2 << 20),
             'SESSION_BYTES': str(4 << 20),
         },
-        expected=('no word about room',),
+        expected=('no answer about room',),
     )
     (supervisor,) = service.supervisors()
     with service.client().post('long', {}) as post:
         post.until(1)
         os.kill(supervisor, signal.SIGSTOP)
         try:
-            assert wait_until(lambda: 'no word about room' in service.text(), 60)
+            assert wait_until(lambda: 'no answer about room' in service.text(), 60)
             silent.set()
             whole = post.rest()
         finally:

@@ -22,9 +22,11 @@ from typing import Any
 import pytest
 
 from shmstream import Consumer, Follower, Producer, State, Streams
+from shmstream.cancel_hooks import CancelHooks
 from shmstream.control import request
 from shmstream.control.client import ControlClient
 from shmstream.memory.mappings import Mappings
+from shmstream.new_stream import new_stream
 from shmstream.process.membership import MembershipHolder
 from shmstream.stream_end import end_stream
 from shmstream.wakeups.producer_side import Marker
@@ -41,7 +43,7 @@ pytestmark = [
 
 ENDING = (
     *(Producer._end, Producer._publish, Producer._let_go),
-    *(end_stream, Marker.mark_state),
+    *(end_stream, Marker.mark_state, CancelHooks.clear),
 )
 
 
@@ -133,7 +135,10 @@ def descriptors() -> int:
 
 
 def _receives(lines: str) -> tuple[Callable[..., object], ...]:
-    making = (Streams.create, Producer.__init__, Mappings.share_locked, Producer.begin)
+    making = (
+        *(Streams.create, new_stream, Producer.__init__, Producer.begin),
+        Mappings.share_locked,
+    )
     asking = (ControlClient.request, request.call, request._receive)
     return making if lines == 'making' else (*asking, ControlClient._ask)
 

@@ -27,6 +27,7 @@ from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.index import Index
@@ -140,8 +141,8 @@ def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
     registry = _registry(directory)
     die_at(
         number,
-        *(Registry.create, SegmentWords._mark, Index.add, Index.drop),
-        *(Registry._link_aside, Gone.link, Gone.keep, remove),
+        *(Creation.create, SegmentWords._mark, Index.add, Index.drop),
+        *(Creation._link_aside, Gone.link, Gone.keep, remove),
         *(Eviction.make_room, new_segment.new_segment, new_segment._write_header),
     )
     registry.create(NOBODY, 'c', CAPACITY, 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.test_leaving import RATE, begin
+from tests.deploy.test_leaving import RATE, begin
 from tests.support.client import Client, path
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT, Service

@@ -219,7 +219,7 @@ def test_f54_a_table_that_is_in_use_is_refused(directory: Path, damage: str) -> 
             overwrite(table, 8, b'\x09')
         done = subprocess.run(command, cwd=ROOT, timeout=20, capture_output=True)
         assert done.returncode == 1
-        assert b'processes use it: stop who uses it' in done.stderr
+        assert b'processes use it: stop the processes that use it' in done.stderr
         assert done.stderr.count(b'\n') == 1
         assert worker.order('write', 'c', 'x')
         overwrite(table, 0, kept[:64])
@@ -245,7 +245,7 @@ def test_f54_a_stream_that_is_written_keeps_its_version_s_directory(
         done = subprocess.run(command, cwd=ROOT, timeout=20, capture_output=True)
         holder.communicate(b'\n', timeout=20)
     assert done.returncode == 1
-    assert b'is being written: stop who uses it' in done.stderr
+    assert b'is being written: stop the processes that use it' in done.stderr
     start_over(directory)
 
 

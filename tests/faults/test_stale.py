@@ -146,10 +146,10 @@ def hasty(directory: Path) -> Iterator[Streams]:
     """A deployment in which what has ended goes at once."""
     config = SupervisorConfig(capacity=65536, ttl_s=0.001, gc_interval_s=0.001)
     with ExitStack() as stack:
-        streams = stack.enter_context(Streams.attach(directory, supervise=config))
-        pid = streams.status()['pid']
-        stack.callback(stop, pid)
-        yield streams
+        streams = Streams.attach(directory, supervise=config)
+        # Last of all: who is still attached would start another.
+        stack.callback(stop, streams.status()['pid'])
+        yield stack.enter_context(streams)
 
 
 def test_f36_a_stream_that_expires_as_it_is_opened_is_whole_or_not_found(

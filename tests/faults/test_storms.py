@@ -18,7 +18,7 @@ import pytest
 from shmstream import Consumer, Streams
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.wakeups.semaphore import semaphore_name
-from tests.lifecycle.test_leaving import begin
+from tests.deploy.test_leaving import begin
 from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
 from tests.support.service import Service

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.test_leaving import begin
 from tests.http.proxied import Proxied
-from tests.lifecycle.test_leaving import begin
 from tests.support.client import Client, Live, path
 from tests.support.leaks import wait_until
 from tests.support.nginx import BINARY, HTTP_1_1, Nginx

@@ -22,7 +22,7 @@ from tests.support.client import path
 from tests.support.leaks import wait_until
 
 WAIT_S = 60.0
-UPLOAD = 48 << 20
+UPLOAD = 16 << 20
 COUNT = 6
 SLACK = 2 * UPLOAD
 """What a worker may have grown by otherwise; held, the uploads are three times that."""
@@ -58,7 +58,7 @@ def test_what_the_upstream_has_is_not_held(
     proxy: Callable[..., Proxied], pending: bool
 ) -> None:
     # There is room for one only: while others are held it would be refused.
-    proxied = proxy(workers=1, MAX_UPLOADS='64MiB')
+    proxied = proxy(workers=1, MAX_UPLOADS='24MiB')
     before = workers(proxied)
     with contextlib.ExitStack() as stack:
         feeds = []

@@ -24,6 +24,9 @@ class Server:
     def leaving(self) -> bool:
         return self.told
 
+    def notify(self) -> None:
+        pass
+
 
 def masters(streams: Streams) -> list[int]:
     """Whom a supervisor that these start works for."""

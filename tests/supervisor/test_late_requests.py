@@ -236,7 +236,7 @@ def test_f48_a_request_is_made_again_as_what_it_was(directory: Path) -> None:
     assert abs(second['until'] - first['until']) < clock.NS
 
 
-LATE = {'ok': False, 'error': 'it was not asked in time', 'late': True}
+LATE = {'ok': False, 'error': 'the request came too late', 'late': True}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.ring import RingWriter
+from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.predecessors import Predecessors
@@ -262,7 +263,7 @@ def found(registry: Registry) -> list[Any]:
 
 
 MAKING = (
-    *(Registry.create, Registry._link_aside, Predecessors.keep, Gone.link),
+    *(Creation.create, Creation._link_aside, Predecessors.keep, Gone.link),
     *(Index.add, Index.set_aside, SegmentWords._mark, new_segment.new_segment),
 )
 

@@ -24,7 +24,8 @@ from shmstream.process.respawn import Respawner
 from shmstream.ring.state import State
 from shmstream.supervisor import server, timers
 from shmstream.supervisor.adoption import RETURN_S
-from shmstream.supervisor.server import DYING_S, ROOM_S, Supervisor
+from shmstream.supervisor.periodic_chores import ROOM_S
+from shmstream.supervisor.server import DYING_S, Supervisor
 from shmstream.supervisor.session import Session
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Exchange:

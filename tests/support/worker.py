@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from shmstream import Follower, Producer, ShmstreamError, Streams
-from shmstream.lifecycle import Lifecycle
+from shmstream.deploy.worker_life import WorkerLife
 from tests.support.child import WAIT_S, Child, hear, say
 
 
@@ -146,7 +146,7 @@ class _UnderGunicorn:
 
 def serve(directory: str, deployed: bool) -> None:
     """Take orders until told to leave."""
-    host = Lifecycle()
+    host = WorkerLife()
     if deployed:
         host.worker = _UnderGunicorn()
     with Streams.attach(directory, host=host) as streams:

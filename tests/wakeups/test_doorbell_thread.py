@@ -314,7 +314,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     monkeypatch: pytest.MonkeyPatch,
     error: type[BaseException],
 ) -> None:
-    """A stop hook, what was put off, the mappings: the rest is done all the same."""
+    """A stop hook, a deferred action, the mappings: the rest is done all the same."""
     process = streams.process
     link, membership = process.link, process.holder.require()
 

@@ -19,7 +19,7 @@ from shmstream import Producer, clock
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.process.live_producers import LiveProducers
-from shmstream.producer import Attached
+from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
 from shmstream.wakeups import producer_side
 from shmstream.wakeups.producer_side import ring_everybody

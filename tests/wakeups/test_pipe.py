@@ -188,7 +188,7 @@ def test_without_a_pipe_the_thread_rings(
     hub.join(stream.segment)
     board.collect_on_ring()
     assert not nap(table) & BY_PIPE
-    assert 'its thread does' in caplog.text
+    assert 'the doorbell thread does' in caplog.text
     hub.close()
 
 

@@ -126,7 +126,7 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, end: str) -> None:
 def test_what_does_not_begin_is_503(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('shmstream.serving.core.PENDING_S', 0.05)
+    monkeypatch.setattr('shmstream.serving.get_head_delete.PENDING_S', 0.05)
     with streams.create('a', pending=True) as producer:
         status, headers, _ = call(Application(streams), '/a')
         assert status == '503 Service Unavailable'

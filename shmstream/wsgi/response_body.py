@@ -1,26 +1,27 @@
 """A stream as the body of a WSGI response.
 
-WSGI gives an application no word of its client: a thread that waits for a quiet stream
-would be held by a reader that left long ago, and one that writes to a reader that does
-not read for as long as that likes. gunicorn puts the connection's socket into
-``environ``, and this body looks at it while it waits, every 200 ms at the latest::
+WSGI does not tell an application that its client has left. A client that left long ago
+could hold a thread that waits for a quiet stream, and a client that does not read could
+hold a thread that writes to it. gunicorn puts the connection's socket into ``environ``,
+and the body looks at this socket while it waits, at least every 200 ms::
 
-    waits for       looks whether                            then
-    bytes           the client has left                      lets go
-    room to write   it has left; the worker is to leave; it  lets go
-                    has taken nothing for the send timeout;
-                    the stream has been gone for as long
+    the body waits for  and lets go of the stream when
+    bytes               the client has left, or the worker is to leave
+    room to write       the client has left, or the worker is to leave,
+                        or the client has taken nothing for the send timeout,
+                        or the stream has been gone for the send timeout
 
 A stream that is gone (deleted, replaced, expired) takes up memory until its last reader
-lets go, so one that sips at it is not waited for either. Looks are counted, and not
-seconds: who was suspended meanwhile has all of them left.
+lets go. So a client that reads such a stream slowly is cut as well. The timeout counts
+looks, not seconds: if the process is suspended, the client loses none of its time.
 
-A client that has shut down its sending side has left: nothing else tells the two apart
-on a stream that is quiet, and nginx and gunicorn's ASGI worker take it so, too. With a
-server that shows no socket nobody ever leaves, until bytes cannot be sent.
+A client that has shut down its sending side counts as gone, because on a quiet stream
+it looks the same as a client that has left. nginx and gunicorn's ASGI worker decide in
+the same way. If the server shows no socket, the body notices that a client has left
+only when bytes cannot be sent.
 
-Like every response that must not end as if it were whole, it is cut without its closing
-chunk; by a broken connection's error, of which gunicorn makes no noise in its log.
+A response that is not whole is cut without its closing chunk. The body cuts it with the
+error of a broken connection, because gunicorn logs no traceback for that error.
 """
 
 from __future__ import annotations
@@ -32,53 +33,55 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from shmstream import lifecycle
 from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
+from shmstream.process import host as hosts
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
 
 _PART = 16 * 1024
-"""Bytes that a socket takes without blocking once it says that it takes some."""
+"""Bytes that a socket takes without blocking as soon as ``poll`` finds it writable."""
 
 _NOTIFY_S = 1.0
+"""How often the worker tells its master that it is alive."""
 
 
 def client_left(environ: dict[str, Any]) -> bool:
-    """Return whether the client of this request has hung up; does not wait.
+    """Return whether the client of this request has hung up. Does not wait.
 
-    Works where the server shows the connection's socket: gunicorn's own workers do.
+    Needs a server that shows the connection's socket, as gunicorn's own workers do.
     """
     sock = socket_of(environ)
     if sock is None:
         return False
-    # gevent's would not know of hang-ups.
+    # gevent's own ``poll`` does not report that a client has hung up.
     poll = original('select', 'poll')()
     try:
         poll.register(sock, select.POLLRDHUP)
     except ValueError:
-        # The server has closed it.
+        # The server has closed the socket.
         return True
     return bool(poll.poll(0))
 
 
 class Body:
-    """What is left of a stream, to be returned by a WSGI application.
+    """The rest of a stream, for a WSGI application to return.
 
     Args:
-        environ: of the request.
+        environ: the request's.
         consumer: the stream.
-        offset: where to begin.
-        leave: whether this process is to stop serving; by default as gunicorn says,
-            which needs our hooks.
-        timeout_s: how long the client may take nothing, and how long it may take of a
-            stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+        offset: the first byte to send.
+        leave: returns whether this process is to stop serving; by default the process's
+            host is asked, which is gunicorn where its hooks are installed.
+        timeout_s: seconds for which the client may read nothing, and for which it may
+            go on reading a stream that is gone; by default
+            ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: that is of no use.
+        SettingsError: that variable has a value that cannot be used.
     """
 
     def __init__(
@@ -86,30 +89,33 @@ class Body:
         environ: dict[str, Any],
         consumer: Consumer,
         offset: int = 0,
-        leave: Callable[[], bool] = lifecycle.current.leaving,
+        leave: Callable[[], bool] | None = None,
         timeout_s: float | None = None,
     ) -> None:
         self._environ = environ
-        self._leave = leave
+        self._host = hosts.current()
+        self._leave = self._host.leaving if leave is None else leave
         self._consumer: Consumer | None = consumer
         self._looks = math.ceil(
             (send_timeout() if timeout_s is None else timeout_s) / NET_S
         )
         self._looked_at = time.monotonic()
         self._gone_looks = 0.0
-        # A worker of one thread does not heart-beat while it is in here.
+        # A worker with one thread cannot tell its master that it is alive while this
+        # body has the thread, so the body does.
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         self._read = b''
         self._at = 0
-        # gunicorn sends the head with the body's first part, even if that is empty.
+        # gunicorn sends a response's head with the first part of the body, also if that
+        # part is empty. If the stream is quiet now, an empty part sends the head.
         self._head_waits = consumer.total_bytes <= offset
 
     def _lets_go(self) -> bool:
         if self._beats and time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + _NOTIFY_S
-            lifecycle.current.notify()
+            self._host.notify()
         return self._leave() or client_left(self._environ)
 
     def __iter__(self) -> Self:
@@ -118,14 +124,14 @@ class Body:
     def __next__(self) -> bytes:
         """Return the next bytes, as soon as they can be sent.
 
-        The first may be none, so that the response's head does not wait for a quiet
-        stream.
+        The first part may be empty, so that the response's head does not wait for a
+        quiet stream.
 
         Raises:
-            ConnectionResetError: the response is to be cut.
+            ConnectionResetError: the server has to cut the response.
         """
         if self._follower is None:
-            raise _cut('it has been closed')
+            raise _cut('the body has been closed')
         if self._head_waits:
             self._head_waits = False
             return b''
@@ -140,9 +146,10 @@ class Body:
         return part
 
     def _look(self) -> None:
-        """See that the stream has not been gone for too long."""
+        """Count one look. Raise if the stream has been gone for too many looks."""
         now = time.monotonic()
-        # No more than one, however long it has been: so parts of one add up, too.
+        # Calls that follow each other quickly count as parts of a look. A call after a
+        # long time counts as one look, not as several.
         look = min((now - self._looked_at) / NET_S, 1.0)
         self._looked_at = now
         if self._consumer is not None and self._consumer.evicted:
@@ -155,7 +162,8 @@ class Body:
         sock = socket_of(self._environ)
         if sock is None:
             return
-        # gevent's, if it has been patched: greenlets wait by that.
+        # This is gevent's ``poll`` if gevent has patched it: then other greenlets run
+        # while this one waits.
         poll = select.poll()
         try:
             poll.register(sock, select.POLLOUT)
@@ -173,8 +181,8 @@ class Body:
         """Let go of the stream; WSGI servers call it whatever happens. Idempotent."""
         if self._follower is not None:
             self._follower.close()
-        # A server may keep what was cut, by the traceback, for longer than the response
-        # lasts; and with it the mapping.
+        # The traceback of a cut response may keep this body alive for long. The body
+        # must not keep the stream mapped for as long.
         self._follower = self._consumer = None
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from shmstream.ids import MAX_ID_BYTES, NOBODY
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.supervisor import names as names_module
+from shmstream.supervisor import session_ids
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.supervisor.names import Names
 from shmstream.supervisor.registry import Registry
+from shmstream.supervisor.session_ids import SessionIds
 
 COUNT = 20
 
@@ -64,30 +64,30 @@ def test_f43_an_id_of_colons_costs_what_any_other_costs(tmp_path: Path) -> None:
 def test_what_is_found_is_the_id_and_what_begins_with_it_and_colons(
     there: set[str], gone: set[str], asked: list[str]
 ) -> None:
-    names = Names()
+    ids = SessionIds()
     for conv_id in there | gone:
-        names.add(NOBODY, conv_id)
-        names.add(bytes(31) + b'1', conv_id)
+        ids.add(NOBODY, conv_id)
+        ids.add(bytes(31) + b'1', conv_id)
     for conv_id in gone:
-        names.remove(NOBODY, conv_id)
+        ids.remove(NOBODY, conv_id)
     left = sorted(there - gone)
     expected: dict[str, None] = {}
     for conv_id in filter(None, asked):
         expected.update(dict.fromkeys(i for i in left if i == conv_id))
         expected.update(dict.fromkeys(i for i in left if i.startswith(f'{conv_id}::')))
-    assert names.found_by(NOBODY, asked) == list(expected)
+    assert ids.found_by(NOBODY, asked) == list(expected)
 
 
 def lines_of_look_up(there: list[str], asked: list[str]) -> int:
     """How many lines of ours one look-up runs: its work, on any processor."""
-    names = Names()
+    ids = SessionIds()
     for conv_id in there:
-        names.add(NOBODY, conv_id)
+        ids.add(NOBODY, conv_id)
     lines = 0
 
     def count(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal lines
-        if frame.f_code.co_filename != names_module.__file__:
+        if frame.f_code.co_filename != session_ids.__file__:
             return None
         lines += event == 'line'
         return count
@@ -95,7 +95,7 @@ def lines_of_look_up(there: list[str], asked: list[str]) -> int:
     before = sys.gettrace()
     sys.settrace(count)
     try:
-        found = names.found_by(NOBODY, asked)
+        found = ids.found_by(NOBODY, asked)
     finally:
         sys.settrace(before)
     assert sorted(found) == sorted(there)

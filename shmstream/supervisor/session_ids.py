@@ -1,19 +1,19 @@
-"""The ids of all sessions, each owner's in order.
+"""The ids of all sessions, sorted for each owner.
 
-All ids that begin with ``a::`` stand side by side then, and a look-up cuts them out. An
-id costs one place in one list, whatever it is made of: an entry for every ``::`` in it
-would be five hundred for an id of colons.
+In a sorted list all ids that begin with ``a::`` stand side by side, and a look-up cuts
+them out. Each id is in the list once. An entry for every ``::`` in an id would be five
+hundred entries for an id of colons.
 
-One client chooses both what there is and what is asked for, ten thousand ids at once,
-and ids that begin with each other find the same again and again::
+A client chooses both the ids of its sessions and up to ten thousand ids of a look-up.
+If these begin with each other, many of them find the same sessions::
 
     asked     a::b    a    a    a::c
     ids       a  a::b  a::b::1  a::b::2  a::c  a::d  b
-    found         ------------------                        a::b
-              --                         ----------         a, what is left of it
+    found         ------------------                        by a::b
+              --                         ----------         by a: the rest
 
-So a place that has been found is passed over: what all of them find costs as much as
-there is, however often and by however many ids it is found.
+So a session that has been found is skipped from then on: a look-up costs as much as
+there are sessions, however many ids find each.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from collections.abc import Iterable
 from shmstream.ids import MODEL_SEPARATOR
 
 _BEYOND = MODEL_SEPARATOR[:-1] + chr(ord(MODEL_SEPARATOR[-1]) + 1)
-"""What comes next, in order, after all that begins with the separator."""
+"""The first text, in order, after all texts that begin with the separator."""
 
 
-class Names:
-    """Finds ids by what they begin with."""
+class SessionIds:
+    """Finds ids by their beginning."""
 
     def __init__(self) -> None:
         self._ids: dict[bytes, list[str]] = {}
@@ -47,16 +47,16 @@ class Names:
     def found_by(self, owner: bytes, asked: Iterable[str]) -> list[str]:
         """Return the ids that were asked for, and those that begin with one and ``::``.
 
-        In the order asked, none twice. Nothing is found by an empty id: no session has
-        one.
+        They are returned in the order asked, each once. An empty id finds nothing,
+        because no session has one.
         """
         ids = self._ids.get(owner, [])
         found: list[str] = []
         taken = bytearray(len(ids))
 
         def take(first: int, end: int) -> None:
-            # Both searches are memchr: half a thousand nested ranges of everything that
-            # there is cost less than to describe a part of it.
+            # Both searches are memchr: even five hundred nested ranges over all ids
+            # cost less than to describe some of the sessions.
             while (first := taken.find(0, first, end)) >= 0:
                 stop = taken.find(1, first, end)
                 stop = end if stop < 0 else stop

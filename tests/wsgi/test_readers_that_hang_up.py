@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from shmstream import Producer, Streams, lifecycle, wsgi
+from shmstream import Producer, Streams, wsgi
+from shmstream.deploy.worker_life import WorkerLife
+from shmstream.process import host
 from tests.servers.test_wsgi import APP, CONFIG
 from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until
@@ -176,7 +178,7 @@ def test_f57_a_stream_that_is_gone_is_read_for_a_while_and_no_longer(
             producer.write(bytes(16384))
         producer.finish()
         monkeypatch.setattr(
-            wsgi.body, 'time', SimpleNamespace(monotonic=clock.__next__)
+            wsgi.response_body, 'time', SimpleNamespace(monotonic=clock.__next__)
         )
         body = wsgi.Body({'gunicorn.socket': ours}, streams.open('a'), timeout_s=4.0)
         taken = len(next(body))
@@ -217,8 +219,9 @@ class _Worker:
 def test_f57_a_worker_of_one_thread_heart_beats_while_it_follows(
     streams: Streams, monkeypatch: pytest.MonkeyPatch, threads: bool
 ) -> None:
-    worker = _Worker()
-    monkeypatch.setattr(lifecycle.current, 'worker', worker)
+    worker, life = _Worker(), WorkerLife()
+    life.worker = worker
+    monkeypatch.setattr(host, '_host', life)
     environ: dict[str, Any] = {'wsgi.multithread': threads}
     with streams.create('a') as producer:
         producer.write(b'1')

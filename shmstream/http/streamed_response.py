@@ -1,4 +1,4 @@
-"""A stream that goes on as the body of a Falcon response."""
+"""A live stream as the body of a Falcon response."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 
-class SentBody:
-    """What Falcon iterates over: it asks once, and by then all has been sent.
+class StreamedResponse:
+    """A body that sends itself in the first step of its iteration, and yields nothing.
 
-    An object, not a generator: a generator that is never started never runs its
-    ``finally``, and Falcon awaits ``close`` of an object whatever happens.
+    It is an object, not a generator, because a generator that is never started never
+    runs its ``finally``. Falcon awaits ``close`` of an object in any case.
 
     Args:
-        sending: sends it; called at the first step.
-        close: what to do at the end, or if there is no first step.
+        sending: sends the whole body; called at the first step.
+        close: called at the end, and also if there is no first step.
     """
 
     def __init__(
@@ -33,5 +33,5 @@ class SentBody:
         raise StopAsyncIteration
 
     async def close(self) -> None:
-        """Let go of what it was to send."""
+        """Let go of the stream."""
         self._close()

@@ -2,14 +2,15 @@
 
 ::
 
-    GET     is the stream there?  -- no --> 404, 409, or 503 while nothing is left
+    GET     is the stream there?  -- no --> 404; 409 if it is of another generation;
+              |                             503 if memory or descriptors are used up
               | has it begun?     -- no --> wait (``Pending``), then 404 or 503
-              | is the offset still there? -- no --> 400, and which offset is
+              | is the offset still there? -- no --> 400, with ``dropped_prefix``
               | has it ended?     -- yes -> its bytes, with their length
-              '-- no: a follower, without a length
-    HEAD    the same without a body, and with the counts
-    DELETE  the supervisor evicts it (``Blocking``), and it is 204 in any case
-    else    OPTIONS tells which methods there are; others are 405
+              '-- no: what a follower reads, without a length
+    HEAD    the same without a body, and with the stream's counts
+    DELETE  the supervisor evicts the stream (``Blocking``); 204, also if there is none
+    other   OPTIONS says which methods there are; all others get 405
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PENDING_S = 5.0
 """How long a GET waits for a stream to begin."""
 
 WHOLE = 64 * 1024
-"""What is left of an ended stream is copied into one piece up to this size."""
+"""The rest of an ended stream is copied into one piece if it has at most this size."""
 
 METHODS = frozenset({'GET', 'HEAD', 'DELETE'})
 
@@ -49,7 +50,7 @@ class Core:
         self._streams = streams
 
     def answer(self, request: Request) -> Reply | Later:
-        """Return the reply, or what has to be waited for first. Never waits itself."""
+        """Return the reply, or what to wait for before it. This does not wait."""
         try:
             match request.method:
                 case 'GET' | 'HEAD':
@@ -90,9 +91,10 @@ class Core:
         )
         only = request.generation
         if only is not None and only != consumer.generation:
-            # A token for a stream that has been replaced.
+            # The request has a token for a stream that has been replaced since.
             raise StreamNotFound
-        # In this order: the state of what has ended is final.
+        # The order matters: if the stream has ended, the state that is read after that
+        # is final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
@@ -151,22 +153,23 @@ class Core:
 
 
 def failed(request: Request, error: Exception) -> Reply:
-    """Return the reply to a request that has raised this."""
+    """Return the reply to a request whose handling has raised this error."""
     return bodiless(request, problem_of(error, str(request)).reply())
 
 
 def nowhere(method: str) -> Reply:
-    """Return the reply to a request for an address that no stream can be at."""
+    """Return the reply to a request for an address that belongs to no stream."""
     return failed(Request(method, b''), Problem(404, 'No stream can be found here'))
 
 
 def bodiless(request: Request, reply: Reply) -> Reply:
-    """Return the reply without its body, if the request is a HEAD."""
+    """Return the reply, without its body if the request is a HEAD."""
     return replace(reply, body=b'') if request.method == 'HEAD' else reply
 
 
 def _checked(owner: bytes) -> bytes:
-    # Not the client's mistake, which an id that cannot be is.
+    # A ``TypeError``, so 500: this is the application's mistake. ``digest`` would raise
+    # ``InvalidConversationId`` for it, so 400, which blames the client.
     if len(owner) != OWNER_BYTES:
         raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
     return owner

@@ -94,7 +94,7 @@ def test_f62_without_what_needs_a_compiler_it_serves_and_says_so(
 ) -> None:
     service = serve(workers=2, environment=absent)
     serves(service)
-    said = 'HTTP parser in Python (shmstream[fast] brings the one in C)'
+    said = 'HTTP parser in Python (shmstream[fast] installs the one in C)'
     assert service.text().count(said) == 1
 
 

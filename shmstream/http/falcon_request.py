@@ -1,4 +1,4 @@
-"""What Falcon's own request does not know of a request."""
+"""What Falcon's own request does not provide."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from shmstream.serving.problems import Problem
 STREAM_PATH = '/v1/stream'
 
 READER = 'shmstream.reader'
-"""Where a scope keeps the ``Reader``, whose ``send`` is the server's."""
+"""The key of the ``Reader`` in an ASGI scope. Responses go out by ``Reader.send``."""
 
 
 class FalconRequest(falcon.asgi.Request):
-    """A request that knows whether its client left before its body had come.
+    """A request that knows whether its client left before the whole body had arrived.
 
-    Falcon's body stream just ends then: half a chunked body would pass for a whole one.
+    Falcon's body stream just ends in that case, so that half of a chunked body would
+    look like a whole body.
+
+    Attributes:
+        gone: whether the client has left.
     """
 
     def __init__(self, scope: Any, receive: Any, *args: Any, **options: Any) -> None:
@@ -41,15 +45,15 @@ def reader_of(req: falcon.asgi.Request) -> Reader:
 
 
 def reads(req: falcon.asgi.Request, source: Consumer) -> None:
-    """Note the stream that the response reads from: see ``stalled``."""
+    """Note the stream that the response sends, for ``asgi.stalled``."""
     req.scope[READER].source = source
 
 
 def check_target(req: falcon.asgi.Request) -> None:
     """Refuse a request target that is not a path.
 
-    What does not begin with a slash could be put together with the upstream's address
-    into another host's.
+    A target without a slash at its beginning, appended to the upstream's address, could
+    make the address of another host.
 
     Raises:
         Problem: 400.

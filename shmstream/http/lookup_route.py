@@ -1,4 +1,4 @@
-"""``POST /v1/streams/lookup``, under Falcon."""
+"""``POST /v1/streams/lookup``, as a Falcon resource."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shmstream.streams import Streams
 
 
 class LookupResource:
-    """Which of a client's conversations have a stream."""
+    """Tells a client which of its conversations have a stream."""
 
     def __init__(self, streams: Streams, uploads: Uploads) -> None:
         self._streams = streams
@@ -22,7 +22,7 @@ class LookupResource:
     async def on_post(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
-        """Describe each stream whose id is asked for, or begins with it and ``::``."""
+        """Describe the streams of the ids, and those whose id is ``ID::`` and more."""
         body = (await self._uploads.read(req, MAX_BYTES)).whole()
         reply = look_up(self._streams, body, req.context.owner)
         put(reply if isinstance(reply, Reply) else await settled(reply), resp)

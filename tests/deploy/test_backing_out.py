@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lifecycle.test_leaving import RATE, assert_quiet, begin
+from tests.deploy.test_leaving import RATE, assert_quiet, begin
 from tests.support.client import Live, path
 from tests.support.leaks import processes, wait_until
 from tests.support.resume import ResumingReader

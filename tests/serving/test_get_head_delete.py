@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shmstream import NoRoom, Streams, SupervisorUnavailable, owner_of
-from shmstream.serving.core import WHOLE, Core
+from shmstream.serving.get_head_delete import WHOLE, Core
 from shmstream.serving.reply import Blocking, Ended, Live, Pending, Reply
 from shmstream.serving.request import Request
 

@@ -1,7 +1,8 @@
-"""An OpenAI-compatible server behind us, over a pool of HTTP connections.
+"""An OpenAI-compatible server, reached over a pool of HTTP connections.
 
-aiohttp: among the clients that were compared (``bench/http_clients.py``) the cheapest
-per small streamed chunk that keeps raw headers and streams request bodies.
+The client is aiohttp. Of the clients that were compared
+(``bench/questions/http_clients.py``) and that keep raw headers and stream request
+bodies, it costs the least per small streamed chunk.
 """
 
 from __future__ import annotations
@@ -37,19 +38,20 @@ HOP_BY_HOP = frozenset(
         'upgrade',
     }
 )
-"""RFC 9110 section 7.6.1; they speak of one connection, not of the message. So does
-``Expect``, in effect: the server has answered it when we read the body."""
+"""Headers that concern one connection, not the message: RFC 9110 section 7.6.1. So does
+``Expect``, in effect: the server has answered it when the service reads the body."""
 
 _OURS = ('User-Agent', 'Accept', 'Accept-Encoding', 'Content-Type')
 
 _KEEPALIVE_S = 4.0
-"""Below the five seconds of llama.cpp and uvicorn: who closes first does not race."""
+"""Less than the five seconds of llama.cpp and uvicorn, so that this side closes first,
+and no request is sent on a connection that the server is closing."""
 
 _MAX_HEADER = 65536
 
 
 def end_to_end(headers: Headers) -> Headers:
-    """Return the headers without those that speak of one connection."""
+    """Return the headers without those that concern one connection."""
     named = {
         token.strip().lower()
         for name, value in headers
@@ -74,7 +76,7 @@ class ProxiedAnswer:
         )
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, as it comes off the socket."""
+        """Yield the body as it arrives."""
         content = self._response.content
         try:
             while chunk := await content.readany():
@@ -85,7 +87,7 @@ class ProxiedAnswer:
             raise UpstreamBroken('upstream broke off the stream') from ex
 
     def close(self) -> None:
-        """Back into the pool if the body has been read, else close the connection."""
+        """Close the connection, unless the whole body was read: then it is reused."""
         self._response.close()
 
 
@@ -102,7 +104,8 @@ class Upstream:
         self._base = settings.upstream
         self._key = settings.upstream_api_key
         self._first_byte_s = settings.upstream_first_byte_timeout
-        # No limit on the whole: a generation may take hours. Silence has one.
+        # The whole answer has no time limit, because a generation may take hours. Only
+        # silence has a limit.
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=None,
@@ -114,7 +117,7 @@ class Upstream:
     async def open(self) -> None:
         """Make the pool."""
         self._session = aiohttp.ClientSession(
-            # Streams are what we are for: the pool must not be what limits them.
+            # The pool must not limit the number of streams.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
             timeout=self._timeout,
             auto_decompress=False,
@@ -125,7 +128,7 @@ class Upstream:
         )
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        """Send the request on; see ``Source``."""
+        """Send the request to the server; see ``Source``."""
         assert self._session is not None
         url = URL(self._base + request.target, encoded=True)
         if url.origin() != self._origin or url.user is not None:
