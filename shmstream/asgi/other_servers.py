@@ -113,7 +113,7 @@ class _Exchange:
                 # The watcher receives the server's message. An empty body is the same
                 # for every request, so it can be given here.
                 self._bodyless = False
-                return {'type': 'http.falcon_request', 'body': b'', 'more_body': False}
+                return {'type': 'http.request', 'body': b'', 'more_body': False}
             # The application can only wait for the client to leave.
             await asyncio.wait([self._watcher])
             return {'type': 'http.disconnect'}

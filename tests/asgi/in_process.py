@@ -38,9 +38,7 @@ async def messages(
     """Everything that is sent; ``on_body`` is called when the first bytes are."""
     sent: list[Message] = []
 
-    events: list[Message] = [
-        {'type': 'http.falcon_request', 'body': b'', 'more_body': False}
-    ]
+    events: list[Message] = [{'type': 'http.request', 'body': b'', 'more_body': False}]
 
     async def receive() -> Message:
         if events:
