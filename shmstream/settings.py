@@ -25,6 +25,7 @@ from shmstream import defaults
 from shmstream.errors import SettingsError
 from shmstream.http.host_names import check_host
 from shmstream.http.origin_patterns import check_pattern
+from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
@@ -72,6 +73,7 @@ class Settings:
     owner_share: float = defaults.OWNER_SHARE
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
+    id_from: tuple[IdFrom, ...] = DEFAULT
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -263,6 +265,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'OWNER_SHARE': _share,
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
+    'ID_FROM': parse_id_from,
     'API_KEYS': _keys,
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,

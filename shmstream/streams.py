@@ -134,6 +134,10 @@ class Streams:
     ) -> Producer:
         """Make a stream. An older stream with this id is cancelled and evicted.
 
+        With ``pending``, what had it and has ended is there until the new stream
+        begins, though not found meanwhile; and found again if that ends without having
+        begun, or is withdrawn.
+
         Args:
             conv_id: 1 to 512 bytes of UTF-8 without control characters.
             content_type: the media type of the stream's bytes.
@@ -197,6 +201,15 @@ class Streams:
     ) -> bool:
         """Cancel the stream and remove it; returns and raises as ``cancel``."""
         return self._stop('evict', conv_id, generation, owner)
+
+    def withdraw(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> bool:
+        """Take back a pending stream: what it was to replace is there again.
+
+        Returns and raises as ``cancel``.
+        """
+        return self._stop('withdraw', conv_id, generation, owner)
 
     def _stop(
         self, op: str, conv_id: str, generation: str | None, owner: bytes

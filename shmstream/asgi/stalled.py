@@ -179,6 +179,10 @@ class Reader:
         elif self._task is not None:
             self._task.cancel()
 
+    def mark(self) -> object:
+        """Return what changes whenever the client has taken something."""
+        return self._state()[1]
+
     def _state(self) -> tuple[bool, object]:
         if self._sending or self._transport is None:
             return self._sending, self._sent

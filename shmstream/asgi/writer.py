@@ -74,10 +74,17 @@ async def write(
     await send(_END)
 
 
-async def send_live(send: AsgiSend, follower: Follower) -> None:
+async def send_live(
+    send: AsgiSend, follower: Follower, took: Callable[[], None] | None = None
+) -> None:
     """Send what a follower reads until the stream's end. Does not end the body.
 
     The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
+
+    Args:
+        send: the server's, after the response has been started.
+        follower: what is sent.
+        took: called whenever ``send`` has returned: the client has taken enough.
 
     Raises:
         CancelledError: the client has to resume at another worker. If the ring overtook
@@ -87,10 +94,15 @@ async def send_live(send: AsgiSend, follower: Follower) -> None:
     def send_body(data: bytes) -> Awaitable[None]:
         return send(_body(data))
 
+    async def send_and_tell(data: bytes) -> None:
+        await send(_body(data))
+        assert took is not None
+        took()
+
     direct = DirectWriter.of(send)
     write = None if direct is None else direct.chunk_writer()
     try:
-        await follower.deliver(send_body, write)
+        await follower.deliver(send_body if took is None else send_and_tell, write)
     except OffsetLost as ex:
         log.info('reader overtaken by the ring: %s', ex)
         raise asyncio.CancelledError from ex

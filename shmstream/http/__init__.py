@@ -13,6 +13,10 @@
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
+    conversation.py       the id that a POST has, and whether it asks for a stream
+    body_fields.py        finds both in a request body that is still coming
+    announcing.py         reads a POST's body; its stream is announced on the way
+    own_client.py         a POST's own client, which its source waits for
     generation.py         the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from shmstream.http.own_client import OwnClient
 from shmstream.producer import Producer
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken
@@ -23,8 +24,8 @@ _MOST_AT_ONCE = 64 * 1024
 _PART_OF_RING = 4
 """At most a quarter of the ring is written without giving the readers a turn."""
 
-_ARRIVAL_TURNS = 200
-"""Turns of the event loop in which the POST's own response has to begin to read."""
+_LAST_EVENT = 4096
+"""Room in the ring for the event that tells the end, in bytes, at most."""
 
 
 class AnswerWriter:
@@ -32,19 +33,12 @@ class AnswerWriter:
 
     Args:
         streams: the deployment, for this process's readers.
+        client: the POST's own, which the writer waits for.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, client: OwnClient) -> None:
         self._streams = streams
-        self._response_due = True
-
-    def response_reads(self) -> None:
-        """Note that the POST's own response reads now, or never will.
-
-        Until then the writer gives the response time to begin, so that it misses no
-        byte.
-        """
-        self._response_due = False
+        self._client = client
 
     async def write(self, producer: Producer, answer: Answer) -> None:
         """Write the answer into the producer's ring, and end the stream with it.
@@ -62,7 +56,7 @@ class AnswerWriter:
                     # Small chunks are counted together: the loop has no turn between
                     # chunks that have already arrived.
                     if unread + len(part) > most:
-                        await self._let_readers_read(hub)
+                        await self._let_readers_read(hub, producer, most)
                         unread = 0
                     await producer.drain()
                     if not producer.write(part):
@@ -74,16 +68,21 @@ class AnswerWriter:
         else:
             producer.finish()
 
-    async def _let_readers_read(self, hub: LoopHub) -> None:
+    async def _let_readers_read(
+        self, hub: LoopHub, producer: Producer, size: int
+    ) -> None:
         """Let the readers of this event loop have what has been written.
 
-        The writer gives turns and waits for nobody: a reader that cannot take the bytes
-        within its turns is overtaken by the ring.
+        The writer gives them a turn, and waits for nobody but the POST's own client:
+        another reader that cannot take the bytes by then is overtaken by the ring.
+
+        Args:
+            hub: the hub of this event loop.
+            producer: the stream's.
+            size: bytes that are written next, at most.
         """
         hub.look()
         await asyncio.sleep(0)
-        for _ in range(_ARRIVAL_TURNS):
-            if not self._response_due:
-                return
-            await asyncio.sleep(0)
-        self._response_due = False
+        segment = producer.segment
+        last_event = min(_LAST_EVENT, segment.reader.capacity // 8)
+        await self._client.room(segment, size + last_event)

@@ -7,11 +7,15 @@ stream is cancelled or replaced, and, if its policy says so, when nobody listens
 ::
 
     create the stream (pending)
-      |  the upstream answers
+      |  the request is whole (``ask``), the upstream answers
       |-- streamed 2xx --> begin, answer with the stream, chunks into the ring, finish
-      |-- other ---------> evict the stream, answer with the upstream's own answer
-      |-- unreachable ---> evict the stream, answer with 502 or 504
+      |-- other ---------> withdraw the stream, answer with the upstream's own answer
+      |-- unreachable ---> withdraw the stream, answer with 502 or 504
+      |-- no request ----> withdraw the stream (``withdraw``)
       '-- cancelled -----> answer with 400 "request cancelled"
+
+A generation that begins with an answer, which has turned out to be a stream, asks
+nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import AnswerWriter
+from shmstream.http.own_client import OwnClient
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
@@ -67,6 +73,15 @@ class Streamed:
         self.headers = headers
 
 
+def becomes_stream(asked: UpstreamRequest, answer: Answer) -> bool:
+    """Whether the answer to this request becomes a stream. Logs why it does not."""
+    why = why_no_stream(answer)
+    if why:
+        path = asked.target.partition('?')[0]
+        log.info('no session for %s %s: %s', asked.method, path, why)
+    return not why
+
+
 class Generation:
     """One POST with a conversation id.
 
@@ -75,8 +90,11 @@ class Generation:
         source: answers the request: the upstream, or the demo model.
         conv_id: the conversation id, which is valid.
         owner: the owner of the stream.
-        asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
+        answered: a streamed 2xx answer that is there already, to be closed by this.
+
+    Attributes:
+        client: the POST's own.
     """
 
     def __init__(
@@ -85,24 +103,56 @@ class Generation:
         source: Source,
         conv_id: str,
         owner: bytes,
-        asked: UpstreamRequest,
         on_disconnect: OnDisconnect,
+        answered: Answer | None = None,
     ) -> None:
         self._streams = streams
         self._source = source
         self._conv_id = conv_id
         self._owner = owner
-        self._asked = asked
+        self._answered = answered
+        self.client = OwnClient()
         self._grace_s = on_disconnect.grace_s
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._writer = AnswerWriter(streams)
+        self._writer = AnswerWriter(streams, self.client)
         self._producer: Producer | None = None
+        self._request: UpstreamRequest | None = None
+        self._asked: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
         # A task that is cancelled before its first step runs none of its code, so the
         # failure is set here.
-        self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
+        self.task.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
+        self._fail(Problem(503, _LEAVING, 2))
+        if self._answered is not None:
+            self._answered.close()
+
+    def ask(self, request: UpstreamRequest) -> None:
+        """Send this upstream as soon as there is a session."""
+        self._request = request
+        if self.task.done() or self._asked.cancelled():
+            self._let_go_of_body()
+        elif not self._asked.done():
+            self._asked.set_result(None)
+
+    def withdraw(self) -> None:
+        """There is no request: leave no session behind. Only instead of ``ask``."""
+        self.client.left()
+        self._attended = False
+        if not self._asked.done():
+            self._asked.set_result(None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer, and there will be none."""
+        return self._answer.done() and self._answer.exception() is not None
+
+    def on_failure(self, action: Callable[[], object]) -> None:
+        """Have this done once it has failed."""
+        self._answer.add_done_callback(lambda _: action() if self.failed else None)
 
     async def answer(self) -> Streamed | Answer:
         """Wait for the answer to the POST. The caller has to close an ``Answer``.
@@ -116,7 +166,7 @@ class Generation:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
-            self.heard()
+            self.client.left()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):
@@ -124,10 +174,6 @@ class Generation:
             raise
         finally:
             self._attended = False
-
-    def heard(self) -> None:
-        """Note that the POST's own response reads now, or never will."""
-        self._writer.response_reads()
 
     async def abort(self, why: str) -> None:
         """Abort the stream, for a worker that cannot wait any longer."""
@@ -154,8 +200,8 @@ class Generation:
         # The exception's traceback would keep the part of the request body that the
         # upstream has not taken. If an answer comes before the whole body is sent, this
         # is not called, because the rest of the body is still sent then.
-        if isinstance(self._asked.body, Upload):
-            self._asked.body.close()
+        if self._request is not None and isinstance(self._request.body, Upload):
+            self._request.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
@@ -177,18 +223,8 @@ class Generation:
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
                 stack.callback(watcher.cancel)
-            try:
-                answer = await self._source.send(self._asked)
-            except UpstreamTimeout as ex:
-                await self._discard(producer)
-                raise Problem(504, str(ex)) from ex
-            except UpstreamUnreachable as ex:
-                await self._discard(producer)
-                raise Problem(502, str(ex)) from ex
-            why = why_no_stream(answer)
-            if why:
-                path = self._asked.target.partition('?')[0]
-                log.info('no session for %s %s: %s', self._asked.method, path, why)
+            answer = self._answered or await self._ask_upstream(producer)
+            if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
                 return
             stack.callback(answer.close)
@@ -196,6 +232,26 @@ class Generation:
             producer.begin(header(answer.headers, 'content-type'), kept)
             self._answer.set_result(Streamed(producer, answer.status, answer.headers))
             await self._writer.write(producer, answer)
+
+    async def _ask_upstream(self, producer: Producer) -> Answer:
+        await self._asked
+        try:
+            if self._request is None:
+                raise Problem(400, 'The body ended early')
+            return await self._source.send(self._request)
+        except Problem:
+            await self._discard(producer)
+            raise
+        except UpstreamTimeout as ex:
+            await self._discard(producer)
+            raise Problem(504, str(ex)) from ex
+        except UpstreamUnreachable as ex:
+            await self._discard(producer)
+            raise Problem(502, str(ex)) from ex
+
+    def _is_stream(self, answer: Answer) -> bool:
+        assert self._request is not None
+        return becomes_stream(self._request, answer)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
@@ -209,13 +265,13 @@ class Generation:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Remove the stream, because there is nothing to resume."""
+        """Remove the stream; what had its id before, and has ended, is found again."""
         producer.ignore_cancel()
         try:
             # The stream is evicted before it ends: otherwise a reader that waits for
             # the stream to begin would take the stream's end for an answer.
             await asyncio.to_thread(
-                self._streams.evict,
+                self._streams.withdraw,
                 self._conv_id,
                 generation=producer.generation,
                 owner=self._owner,

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Self
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.stalled import Reader
 from shmstream.asgi.targets import query_of
 from shmstream.asgi.writer import send_live
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
+from shmstream.http.announcing import Announcing
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
-from shmstream.http.generation import Generation, Generations, Streamed
+from shmstream.http.generation import (
+    Generation,
+    Generations,
+    Streamed,
+    becomes_stream,
+)
+from shmstream.http.own_client import OwnClient
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
-from shmstream.http.uploads import MAX_BODY, Uploads
-from shmstream.ids import validate_id
+from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.serving.headers import addresses, described
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
@@ -112,6 +120,7 @@ class Gateway:
         self._source = source
         self._on_disconnect = settings.on_disconnect
         self._small_s = settings.send_timeout
+        self._id_from = settings.id_from
         self._generations = generations
 
     async def __call__(
@@ -126,53 +135,116 @@ class Gateway:
             # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it:
             # the service hands WebSockets to ``http.websockets``, and not to Falcon.
             return
-        conv_id = (
-            falcon_request.conversation_header(req) if req.method == 'POST' else None
-        )
-        if conv_id is None:
-            await self._pass_through(req, resp)
-        else:
-            validate_id(conv_id)
-            await self._produce(req, resp, conv_id)
+        if req.method == 'POST':
+            conversation = Conversation(req, self._id_from)
+            if conversation.possible:
+                await self._produce(req, resp, conversation)
+                return
+        body = await self._whole_if_small(req)
+        _hand_on(req, resp, await self._send(self._asked(req, body)))
 
-    async def _pass_through(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
-    ) -> None:
+    async def _whole_if_small(
+        self, req: falcon.asgi.Request
+    ) -> bytes | AsyncIterator[bytes] | None:
         try:
             async with asyncio.timeout(self._small_s):
-                body = await _body(req)
+                return await _body(req)
         except ClientLeft:
             raise Problem(400, 'The body ended early') from None
         except TimeoutError:
             raise Problem(408, 'The body comes too slowly') from None
-        asked = self._asked(req, self._headers(req), body)
+
+    async def _send(self, asked: UpstreamRequest) -> Answer:
         try:
-            answer = await self._source.send(asked)
+            return await self._source.send(asked)
         except UpstreamTimeout as ex:
             raise Problem(504, str(ex)) from ex
         except UpstreamUnreachable as ex:
             raise Problem(502, str(ex)) from ex
-        _hand_on(req, resp, answer)
+
+    def _asked(
+        self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
+    ) -> UpstreamRequest:
+        return UpstreamRequest(
+            req.method,
+            _target(req),
+            forwarded(req.scope, self._headers(req)),
+            body,
+            prefix_of(req.scope),
+        )
+
+    def _asked_for_session(
+        self, req: falcon.asgi.Request, body: Upload
+    ) -> UpstreamRequest:
+        asked = self._asked(req, body)
+        # The answer must not be compressed: nobody could resume it at an offset.
+        asked.headers[:] = [h for h in asked.headers if h[0] != 'accept-encoding']
+        if not any(name == 'content-length' for name, _ in asked.headers):
+            # The body came in chunks, which not every upstream accepts.
+            asked.headers.append(('content-length', str(body.size)))
+        return asked
 
     async def _produce(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conversation: Conversation,
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
-        # The answer must not be compressed: nobody could resume it at an offset.
-        headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
-        body = await self._uploads.read(req, MAX_BODY)
-        if not any(name == 'content-length' for name, _ in headers):
-            # The body came in chunks, which not every upstream accepts.
-            headers.append(('content-length', str(body.size)))
-        asked = self._asked(req, headers, body)
-        generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, owner, asked, policy)
-        )
-        answer = await generation.answer()
-        if not isinstance(answer, Streamed):
-            _hand_on(req, resp, answer)
+
+        def begin(conv_id: str, answered: Answer | None = None) -> Generation:
+            where = self._streams, self._source
+            return self._generations.add(
+                Generation(*where, conv_id, owner, policy, answered)
+            )
+
+        announcing = Announcing(self._uploads, conversation, begin)
+        body = await announcing.read(req, MAX_BODY)
+        generation = announcing.generation
+        if generation is not None:
+            generation.ask(self._asked_for_session(req, body))
+        else:
+            conv_id = conversation.conv_id()
+            asked = (
+                self._asked(req, body)
+                if conv_id is None
+                else self._asked_for_session(req, body)
+            )
+            # As without us: who leaves now takes the upstream's work with him.
+            answer = await self._send_announcing_nothing(asked, body)
+            if conv_id is None or not becomes_stream(asked, answer):
+                _hand_on(req, resp, answer)
+                return
+            generation = begin(conv_id, answer)
+        answered = await generation.answer()
+        if not isinstance(answered, Streamed):
+            _hand_on(req, resp, answered)
             return
+        try:
+            self._hand_on_stream(req, resp, answered, generation.client)
+        except BaseException:
+            generation.client.left()
+            raise
+
+    async def _send_announcing_nothing(
+        self, asked: UpstreamRequest, body: Upload
+    ) -> Answer:
+        try:
+            return await self._send(asked)
+        except BaseException:
+            # The traceback would keep what the upstream has not taken.
+            body.close()
+            raise
+
+    def _hand_on_stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        answer: Streamed,
+        client: OwnClient,
+    ) -> None:
+        owner: bytes = req.context.owner
         resp.status = answer.status
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
         _copy_headers(
@@ -180,28 +252,16 @@ class Gateway:
         )
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
         mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
-        add_headers(addresses(mount, conv_id, answer.headers), resp)
-        token = self._keys.token(owner, conv_id, consumer.generation)
+        add_headers(addresses(mount, consumer.conv_id, answer.headers), resp)
+        token = self._keys.token(owner, consumer.conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         # The follower has no ``leave``, so this response goes on to its end even if the
         # worker leaves: its client may not know how to resume.
         falcon_request.reads(req, consumer)
-        resp.stream = _own_response(req, consumer.follow(0), generation.heard)
-
-    def _asked(
-        self,
-        req: falcon.asgi.Request,
-        headers: Headers,
-        body: bytes | AsyncIterator[bytes] | None,
-    ) -> UpstreamRequest:
-        return UpstreamRequest(
-            req.method,
-            _target(req),
-            forwarded(req.scope, headers),
-            body,
-            prefix_of(req.scope),
-        )
+        follower, reader = consumer.follow(0), falcon_request.reader_of(req)
+        client.reads(follower, reader)
+        resp.stream = _own_response(reader, follower, client)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         # Latin-1 makes one character of each byte, so the values stay as they are.
@@ -224,23 +284,21 @@ class Gateway:
 
 
 def _own_response(
-    req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
+    reader: Reader, follower: Follower, client: OwnClient
 ) -> StreamedResponse:
     """Return the body of a POST's own response.
 
     Args:
-        req: the POST.
-        follower: reads what is sent.
-        heard: called in the turn of the event loop in which the response begins to
-            read, or when it is clear that it never will.
+        reader: the response under way.
+        follower: what is sent.
+        client: is told how far it is.
     """
 
     def sending() -> Awaitable[None]:
-        heard()
-        return send_live(falcon_request.send_of(req), follower)
+        return send_live(reader.send, follower, client.took)
 
     def close() -> None:
-        heard()
+        client.left()
         follower.close()
 
     return StreamedResponse(sending, close)

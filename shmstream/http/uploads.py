@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -187,8 +188,18 @@ class Uploads:
         self._held -= size
         self._held_of[owner] -= size
 
-    async def read(self, req: falcon.asgi.Request, most: int) -> Upload:
+    async def read(
+        self,
+        req: falcon.asgi.Request,
+        most: int,
+        look: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> Upload:
         """Read a whole body.
+
+        Args:
+            req: the request.
+            most: bytes that it may have.
+            look: shown each piece as it comes.
 
         Raises:
             Problem: 413, the body has more than ``most`` bytes, or more than its owner
@@ -211,6 +222,8 @@ class Uploads:
                     upload.add(piece)
                     if upload.size > most:
                         raise Problem(413, f'The body has more than {most} bytes')
+                    if look is not None:
+                        await look(piece)
             if getattr(req, 'gone', False) or (
                 length is not None and upload.size != length
             ):

@@ -12,6 +12,7 @@
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    a segment that is no session any more, but may still be mapped
+    sessions/.kept-*    an ended session, until the pending one of its id has begun
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
 ``rename`` over it, evicting is ``unlink``, listing is ``scandir``. A segment that is
@@ -31,6 +32,7 @@ from shmstream.errors import DirectoryRefused, SettingsError
 
 NEW_PREFIX = '.new-'
 GONE_PREFIX = '.gone-'
+KEPT_PREFIX = '.kept-'
 MAX_SOCKET_PATH = 107
 """Bytes: sockaddr_un.sun_path holds 108, and the last one is a zero."""
 
@@ -111,6 +113,10 @@ class RuntimeDirectory:
     def gone(self, generation: str) -> Path:
         """Return the path of this generation's segment after its session has gone."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
+
+    def kept(self, generation: str) -> Path:
+        """Return where the file of this generation is while another is pending."""
+        return self.sessions / f'{KEPT_PREFIX}{generation}'
 
     @property
     def made(self) -> bool:

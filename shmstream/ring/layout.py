@@ -30,6 +30,8 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = no limit but
                                                     that of all owners together
+    ------  ---------------------  ---------------------------------------------- 192 --
+       192  producer               begun            1 once it has been live
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
@@ -98,6 +100,8 @@ W_ENDED_BOOT: Final = 14
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
+
+W_BEGUN: Final = 24
 
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132

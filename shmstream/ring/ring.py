@@ -30,6 +30,7 @@ from shmstream.errors import LayoutMismatch, LocalError, OffsetLost
 from shmstream.ring.layout import (
     B_CHANGES,
     HEADER_BYTES,
+    W_BEGUN,
     W_CANCELLED,
     W_CAPACITY,
     W_COMPLETED,
@@ -159,6 +160,8 @@ class RingWriter:
     def go_live(self) -> None:
         """Publish that the stream has begun; write its content type before."""
         if self._words[W_STATE] == State.PENDING:
+            # First: whoever sees that it is pending no more knows whether it began.
+            self._words[W_BEGUN] = 1
             self._words[W_STATE] = State.LIVE
 
     def finish(self, state: State, at: Moment) -> None:

@@ -62,7 +62,7 @@ class Finishing:
             OSError: the segment's file cannot be opened.
         """
         try:
-            fd = open_segment(self._directory.segment(session.digest))
+            fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
             # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)

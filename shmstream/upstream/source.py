@@ -170,11 +170,6 @@ def header(headers: Headers, name: str) -> str:
     return next((v for n, v in headers if n.lower() == name), '')
 
 
-def is_stream(answer: Answer) -> bool:
-    """Whether the answer becomes a stream; see ``why_no_stream``."""
-    return not why_no_stream(answer)
-
-
 def why_no_stream(answer: Answer) -> str:
     """Return in words why an answer becomes no stream; '' if it becomes one.
 

@@ -203,7 +203,7 @@ def test_a_client_that_was_lost_in_a_long_prefill_comes_back(
     proxied: Proxied,
 ) -> None:
     feed = proxied.feed(pending=True, first=numbered(160))
-    body = json.dumps({'feed': feed.token}).encode()
+    body = json.dumps({'feed': feed.token, 'stream': True}).encode()
     header = {'X-Conversation-Id': 'prefill'}
     with ThreadPoolExecutor() as pool:
         with pytest.raises(TimeoutError):

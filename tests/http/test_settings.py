@@ -54,6 +54,9 @@ BAD = [
     ('API_KEYS_FILE', ''),
     ('ON_DISCONNECT', 'stop'),
     ('ON_DISCONNECT', 'grace='),
+    ('ID_FROM', 'X-Conversation-Id'),
+    ('ID_FROM', 'header:two words'),
+    ('ID_FROM', 'body:id,'),
     ('MAX_SESSION', '5'),
     ('upstream', 'http://host'),
 ]

@@ -38,6 +38,7 @@ WORDS = {
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
     'W_OWNER_ROOM': 144,
+    'W_BEGUN': 192,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
@@ -66,6 +67,7 @@ FIELDS = [
     (128, 136, 'supervisor'),
     (136, 144, 'supervisor'),
     (144, 152, 'supervisor'),
+    (192, 200, 'producer'),
     (512, 1024, 'readers'),
     (1024, 1056, 'creation'),
     (1056, 1064, 'creation'),
@@ -189,6 +191,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
         456,
     ]
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
+    assert word(192) == 1
     assert [word(at) for at in (128, 136, 144)] == [0, 0, 0]
     assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner

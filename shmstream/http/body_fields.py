@@ -1,0 +1,205 @@
+r"""Finds members of a JSON object while its text is still coming.
+
+A request says at its own top level that it wants a stream, and which conversation it
+belongs to, often behind megabytes of messages and pictures. Nothing is parsed for that:
+a string is passed over in one call of C code, and of what is nested only strings and
+brackets are looked at. How many steps are made in one go is bounded, so that others
+have their turn, and so is how many a body may cost in all::
+
+    {"messages": [{"content": "..."}, ...], "model": "m", "stream": true, "id": "c1"}
+     \________/  \______________________/               \____________/  \________/
+       a name         passed over                            found         found
+
+Text that is no JSON object has no members, and is not looked at any further than that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+MAX_TEXT = 3072
+"""Bytes of a string that is kept: what is longer is longer than an id may be, however
+it is escaped (``ids.MAX_ID_BYTES``)."""
+
+MAX_STEPS = 500_000
+"""Steps that a body may cost, a microsecond or two each: one for a string or a bracket.
+What comes after that is not found."""
+
+STEPS_AT_ONCE = 2000
+
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_NESTED = re.compile(rb'[^"{}\[\]]*+')
+_SPACE = re.compile(rb'[ \t\r\n]*+')
+_LITERAL = re.compile(rb'[-+.0-9A-Za-z]*+')
+_WHOLE_NUMBER = re.compile(rb'-?[0-9]{1,20}')
+_MAX_LITERAL = 64
+
+_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+_OPEN, _CLOSE = b'{}'
+_BRACKETS = {ord('{'): 1, ord('['): 1, ord('}'): -1, ord(']'): -1}
+
+
+class TooLong:
+    """In the place of a string that was longer than ``MAX_TEXT``."""
+
+
+Value = str | bool | type[TooLong]
+
+
+class BodyFields:
+    """The members that are wanted of the object that a body is.
+
+    Args:
+        names: of the members, at the top level of the object.
+
+    Attributes:
+        found: those that have come: strings, whole numbers as text, ``True`` and
+            ``False``. Of several with one name the first.
+        over: whether nothing more can be found: it was the object's end, or all have
+            been found, or it is none.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self.found: dict[str, Value] = {}
+        self.over = not self._names
+        self._data = b''
+        self._at = 0
+        self._expects = self._object
+        self._name: str | None = None
+        self._depth = 0
+        self._in_string = False
+        self._text: bytearray | None = None
+        self._steps = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take what comes next; what has come before has been looked at."""
+        if not self.over:
+            self._data, self._at = self._data[self._at :] + piece, 0
+
+    def look(self) -> bool:
+        """Look at some of what has come.
+
+        Returns:
+            Whether it was all of it; else call this again, after others' turn.
+        """
+        data, at = self._data, self._at
+        stop = min(self._steps + STEPS_AT_ONCE, MAX_STEPS)
+        before = -1
+        while before < at < len(data) and not self.over and self._steps < stop:
+            self._steps += 1
+            before = at
+            if self._in_string:
+                at = self._string(data, at)
+            elif self._depth:
+                at = self._nested(data, at)
+            else:
+                at = _SPACE.match(data, at).end()  # type: ignore[union-attr]
+                if at < len(data):
+                    at = self._expects(data, at)
+        self.over = self.over or self._steps >= MAX_STEPS
+        if self.over or at == len(data):
+            # Nobody keeps what is not needed: pieces may be large.
+            data, at = b'', 0
+        self._data, self._at = data, at
+        # If it came no farther, the rest of something has to come first.
+        return not data or at == before
+
+    # -- a string, and what is nested ------------------------------------------------
+
+    def _string(self, data: bytes, at: int) -> int:
+        # What has no escapes ends at the next quote, and that is found much faster.
+        end = data.find(_QUOTE, at)
+        end = len(data) if end < 0 else end
+        if end > at and data[end - 1] == _BACKSLASH:
+            end = _IN_STRING.match(data, at).end()  # type: ignore[union-attr]
+        if self._text is not None and len(self._text) <= MAX_TEXT:
+            self._text += data[at:end]
+        if end == len(data) or data[end] != _QUOTE:
+            # Or a backslash is the last: what it escapes has to come first.
+            return end
+        self._in_string = False
+        if not self._depth:
+            self._string_ended()
+        return end + 1
+
+    def _nested(self, data: bytes, at: int) -> int:
+        end = _NESTED.match(data, at).end()  # type: ignore[union-attr]
+        if end == len(data):
+            return end
+        if data[end] == _QUOTE:
+            self._in_string = True
+        else:
+            self._depth += _BRACKETS[data[end]]
+        return end + 1
+
+    # -- the object's own members: what is expected next ------------------------------
+
+    def _object(self, data: bytes, at: int) -> int:
+        return self._go_on(data[at] == _OPEN, self._member, at + 1)
+
+    def _member(self, data: bytes, at: int) -> int:
+        self._in_string, self._text = True, bytearray()
+        self._name = None
+        return self._go_on(data[at] == _QUOTE, self._colon, at + 1)
+
+    def _colon(self, data: bytes, at: int) -> int:
+        return self._go_on(data[at] == _COLON, self._value, at + 1)
+
+    def _value(self, data: bytes, at: int) -> int:
+        self._expects = self._comma
+        if data[at] == _QUOTE:
+            self._in_string = True
+            self._text = bytearray() if self._wanted else None
+            return at + 1
+        if _BRACKETS.get(data[at]) == 1:
+            self._depth = 1
+            return at + 1
+        end = _LITERAL.match(data, at).end()  # type: ignore[union-attr]
+        if end == len(data) and end - at <= _MAX_LITERAL:
+            # The rest of it may still come.
+            self._expects = self._value
+            return at
+        literal = data[at:end]
+        if self._wanted and literal in (b'true', b'false'):
+            self._keep(literal == b'true')
+        elif self._wanted and _WHOLE_NUMBER.fullmatch(literal):
+            self._keep(literal.decode())
+        return self._go_on(0 < end - at <= _MAX_LITERAL, self._comma, end)
+
+    def _comma(self, data: bytes, at: int) -> int:
+        return self._go_on(data[at] == _COMMA, self._member, at + 1)
+
+    def _go_on(self, fits: bool, expects: object, at: int) -> int:
+        # Else it is the object's end, or no JSON.
+        self.over = self.over or not fits
+        self._expects = expects  # type: ignore[assignment]
+        return at
+
+    @property
+    def _wanted(self) -> bool:
+        return self._name in self._names and self._name not in self.found
+
+    def _string_ended(self) -> None:
+        text, self._text = self._text, None
+        if text is None:
+            return
+        value: Value | None = TooLong
+        if len(text) <= MAX_TEXT:
+            try:
+                value = json.loads(b'"%b"' % bytes(text))
+            except ValueError:
+                # Not JSON, or not UTF-8.
+                self.over = True
+                return
+        if self._expects == self._colon:
+            self._name = value if isinstance(value, str) else None
+        elif value is not None:
+            self._keep(value)
+
+    def _keep(self, value: Value) -> None:
+        assert self._name is not None
+        self.found[self._name] = value
+        self.over = len(self.found) == len(self._names)

@@ -1,0 +1,51 @@
+"""Where a request says which conversation it belongs to (``SHMSTREAM_ID_FROM``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+KINDS = ('header', 'body', 'query')
+
+_MOST = 16
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_NAME = re.compile(r'[\x21-\x7e]{1,256}')
+
+
+@dataclass(frozen=True)
+class IdFrom:
+    """One place.
+
+    Attributes:
+        kind: one of ``KINDS``: a header, a member of the JSON object that the body is,
+            or a field of the query.
+        name: its name; a header's in lower case.
+    """
+
+    kind: str
+    name: str
+
+
+CONVERSATION_HEADER = 'X-Conversation-Id'
+DEFAULT = (IdFrom('header', CONVERSATION_HEADER.lower()),)
+
+
+def parse_id_from(text: str) -> tuple[IdFrom, ...]:
+    """Read ``header:NAME``, ``body:FIELD`` and ``query:NAME``, divided by commas.
+
+    Raises:
+        ValueError: it is none of those, or there are more than sixteen.
+    """
+    places = []
+    for part in text.split(','):
+        kind, _, name = part.strip().partition(':')
+        pattern = _HEADER if kind == 'header' else _NAME
+        if kind not in KINDS or not pattern.fullmatch(name):
+            raise ValueError(
+                'must be header:NAME, body:FIELD or query:NAME, or several of them by'
+                f' commas, not {part.strip()!r}'
+            )
+        places.append(IdFrom(kind, name.lower() if kind == 'header' else name))
+    if len(places) > _MOST:
+        raise ValueError(f'must name at most {_MOST} places')
+    return tuple(places)
