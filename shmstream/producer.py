@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
 from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
@@ -19,7 +20,7 @@ from shmstream.memory.segment_writer import segment_writer
 from shmstream.process.live_producers import LiveProducers
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
+from shmstream.stream_end import DROPPED, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
 from shmstream.wakeups.ring_others import Bells
 
@@ -166,6 +167,14 @@ class Producer:
             self._ring.go_live()
             self._marker.mark_state(State.LIVE)
 
+    def speaks(self, dialect: int) -> None:
+        """Say what its events speak, if anybody but their bytes knows it.
+
+        Args:
+            dialect: the number of a dialect (``shmstream.dialects.table``).
+        """
+        self._segment.set_dialect(dialect)
+
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless somebody sleeps.
 
@@ -272,13 +281,18 @@ class Producer:
                 log.exception('stream %s: stop hook failed', self.generation)
 
     def finish(self) -> None:
-        """End the stream: complete, or cancelled if it has been. Idempotent."""
+        """End the stream: complete, or cancelled if it has been. Idempotent.
+
+        One that has been cancelled ends with the stop of its dialect, for its readers.
+        """
         self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
-        """End the stream as failed: ``error`` is its last event, in-band. Idempotent.
+        """End the stream as failed: its last event tells ``error``. Idempotent.
 
-        A stream that has been cancelled ends as cancelled, without the event.
+        A stream that has been cancelled ends as cancelled, and one that has said itself
+        that it is over as complete; neither with that event. How an end, a failure and
+        a stop are told in streams of which type: ``shmstream.dialects.table``.
         """
         self._end(State.ABORTED, error)
 
@@ -312,7 +326,7 @@ class Producer:
             self._ended = True
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
-            end_stream(self._segment, self._ring, state, error)
+            state = end_stream(self._segment, self._ring, state, error)
             self._marker.mark_state(state)
 
     def _let_go(self) -> None:

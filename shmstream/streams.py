@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import (
     LocalError,
     NoRoom,
@@ -28,7 +29,7 @@ from shmstream.process.host import Host
 from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import DID_NOT_BEGIN, EVENT_STREAM
+from shmstream.stream_end import DID_NOT_BEGIN
 from shmstream.supervisor.config import SupervisorConfig
 
 _SOON_S = 1.5

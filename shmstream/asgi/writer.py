@@ -89,6 +89,9 @@ async def send_live(send: AsgiSend, follower: Follower) -> None:
     write = None if direct is None else direct.chunk_writer()
     try:
         await follower.deliver(send_body, write)
+        if follower.untold_failure:
+            log.info('reader cut: %s', follower.untold_failure)
+            raise asyncio.CancelledError
     except OffsetLost as ex:
         log.info('reader overtaken by the ring: %s', ex)
         raise asyncio.CancelledError from ex

@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 
 from shmstream.errors import ShmstreamError
+from shmstream.http.pump import pump
 from shmstream.http.uploads import Upload
 from shmstream.producer import Producer
 from shmstream.serving.problems import Problem
@@ -30,7 +32,6 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -49,11 +50,6 @@ _HANDOVER_S = 1.0
 
 
 _LEAVING = 'This worker is leaving, ask again'
-
-_SLICE = 64 * 1024
-_SHARE = 4
-"""What is written at once, at most, and which part of the ring: it must not overtake
-this worker's own readers before their turn."""
 
 _ARRIVAL_TURNS = 200
 """Turns of the loop that the POST's own response has to begin to read."""
@@ -82,6 +78,7 @@ class Generation:
         owner: whose it is.
         asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
+        stream_types: media types that become sessions, beside the usual ones.
     """
 
     def __init__(
@@ -92,6 +89,7 @@ class Generation:
         owner: bytes,
         asked: UpstreamRequest,
         on_disconnect: OnDisconnect,
+        stream_types: Collection[str] = (),
     ) -> None:
         self._streams = streams
         self._source = source
@@ -99,6 +97,7 @@ class Generation:
         self._owner = owner
         self._asked = asked
         self._grace_s = on_disconnect.grace_s
+        self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
         self._awaited = True
@@ -186,36 +185,13 @@ class Generation:
             except UpstreamUnreachable as ex:
                 await self._discard(producer)
                 raise Problem(502, str(ex)) from ex
-            if not is_stream(answer):
+            if not is_stream(answer, self._stream_types):
                 await self._hand_on(producer, answer)
                 return
             stack.callback(answer.close)
             producer.begin(header(answer.headers, 'content-type'))
             self._answer.set_result(Streamed(producer, answer.headers))
-            await self._pump(producer, answer)
-
-    async def _pump(self, producer: Producer, answer: Answer) -> None:
-        hub = await self._streams.process.followers.loop_hub()
-        most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
-        fresh = 0
-        try:
-            async for chunk in answer.chunks():
-                for at in range(0, len(chunk), most):
-                    part = chunk[at : at + most]
-                    if fresh + len(part) > most:
-                        # Also between chunks: those that are there already come
-                        # without a turn of the loop.
-                        await self._have_delivered(hub)
-                        fresh = 0
-                    await producer.drain()
-                    if not producer.write(part):
-                        return
-                    fresh += len(part)
-        except UpstreamBroken as ex:
-            log.warning('stream %s: %s', producer.generation, ex)
-            producer.abort(str(ex))
-        else:
-            producer.finish()
+            await pump(self._streams, producer, answer, self._have_delivered)
 
     async def _have_delivered(self, hub: LoopHub) -> None:
         """Let this loop's readers have what has been written.

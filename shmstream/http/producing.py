@@ -101,6 +101,7 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
+        self._stream_types = settings.stream_types
         self._generations = generations
 
     async def __call__(
@@ -148,7 +149,10 @@ class Gateway:
             headers.append(('content-length', str(body.size)))
         asked = UpstreamRequest(req.method, _target(req), headers, body)
         generation = self._generations.add(
-            Generation(self._streams, self._source, conv_id, owner, asked, policy)
+            Generation(
+                *(self._streams, self._source, conv_id, owner, asked, policy),
+                stream_types=self._stream_types,
+            )
         )
         answer = await generation.answer()
         if not isinstance(answer, Streamed):

@@ -41,6 +41,7 @@ from shmstream.ids import MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
+    B_FAILURE,
     B_ID,
     B_OWNER,
     B_TYPE,
@@ -50,12 +51,15 @@ from shmstream.ring.layout import (
     MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
+    MAX_FAILURE,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
     W_CAPACITY,
     W_CREATED,
+    W_DIALECT,
     W_EVICTED,
+    W_FAILURE_LENGTH,
     W_GENERATION,
     W_ID_LENGTH,
     W_MAGIC,
@@ -178,6 +182,29 @@ class Segment:
         raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
+
+    @property
+    def dialect(self) -> int:
+        """The number of what its events speak (``dialects.table``); 0: not known."""
+        number: int = self.words[W_DIALECT]
+        return number
+
+    def set_dialect(self, number: int) -> None:
+        """Store what its events speak: its producer, once that is known."""
+        self.words[W_DIALECT] = number
+
+    @property
+    def failure(self) -> str:
+        """Why it has failed, if its bytes do not tell it; else empty."""
+        length = min(self.words[W_FAILURE_LENGTH], MAX_FAILURE)
+        raw = bytes(self.view[B_FAILURE : B_FAILURE + length])
+        return raw.decode('utf-8', 'replace')
+
+    def set_failure(self, why: str) -> None:
+        """Store why it has failed: its producer, before it says that it has."""
+        raw = why.encode('utf-8', 'replace')[:MAX_FAILURE]
+        self.view[B_FAILURE : B_FAILURE + len(raw)] = raw
+        self.words[W_FAILURE_LENGTH] = len(raw)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
         """Say where this worker wants marks; None: nowhere any more.

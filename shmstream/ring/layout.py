@@ -23,6 +23,7 @@ writer has cache lines of its own::
         96  producer               reserved         ring bytes backed by memory
        104  producer               ended at         time since boot, ns; 0 until then
        112  producer               ended on         the id of that boot
+       120  producer               dialect          what its events speak; 0 = not known
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no
@@ -39,6 +40,8 @@ writer has cache lines of its own::
     ------  ---------------------  --------------------------------------------- 2048 --
       2048  producer, before live  type length      bytes
       2056  producer, before live  content type     ASCII, up to 256 bytes
+      2816  producer, at its end   failure length   bytes; 0 = none, or in-band
+      2824  producer, at its end   failure          UTF-8, up to 248 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
       3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
     ------  ---------------------  --------------------------------------------- 4096 --
@@ -62,7 +65,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -71,6 +74,7 @@ MAX_SLOTS: Final = 64
 MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
 MAX_CONTENT_TYPE: Final = 256
+MAX_FAILURE: Final = 248
 
 # Indices into the header seen as u64 words.
 W_MAGIC: Final = 0
@@ -89,6 +93,7 @@ W_COMPLETED: Final = 11
 W_RESERVED: Final = 12
 W_ENDED: Final = 13
 W_ENDED_BOOT: Final = 14
+W_DIALECT: Final = 15
 
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
@@ -97,6 +102,7 @@ W_OWNER_ROOM: Final = 18
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
+W_FAILURE_LENGTH: Final = 352
 W_FOLLOWERS: Final = 384
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
@@ -107,5 +113,6 @@ B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
 B_TYPE: Final = 2056
+B_FAILURE: Final = 2824
 B_CHANGES: Final = slice(64, 144)
 """Everything that a waiting reader waits for: producer's words and supervisor's."""

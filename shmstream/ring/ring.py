@@ -42,8 +42,9 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import STATES, State, effective
 
-TAIL_ROOM = 1024
-"""Reserved beyond every append, so that a last error event fits when room runs out."""
+TAIL_ROOM = 2050
+"""Reserved beyond every append, so that what tells a failure or a stop fits when room
+runs out; after a blank line, if an event is unfinished."""
 
 _ALL = 1 << 64
 """As much as is reserved when all of the ring is: beyond every offset and its room."""
@@ -141,13 +142,6 @@ class RingWriter:
         reserved = self._reserve(needed)
         self._words[W_RESERVED] = reserved
         self._set_reserved(reserved)
-
-    def tail(self, size: int) -> bytes:
-        """Return the last ``size`` bytes that entered, fewer if there are fewer."""
-        size = min(size, self.head - self._words[W_DROPPED])
-        return bytes(
-            self._data[(self.head - size + i) % self.capacity] for i in range(size)
-        )
 
     @property
     def state(self) -> State:

@@ -6,8 +6,8 @@ import os
 from urllib.parse import quote
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.ring.state import State
-from shmstream.stream_end import EVENT_STREAM
 
 _ALWAYS = [
     # No transform: an offset into what a proxy has compressed is of no use to anybody.

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from shmstream.dialects.framing import EVENT_STREAM, LINE_TYPES, media_type
+
 Headers = list[tuple[str, str]]
 
-STREAM_TYPES = frozenset(
-    {
-        'text/event-stream',
-        'application/x-ndjson',
-        'application/ndjson',
-        'application/jsonl',
-        'application/stream+json',
-        'application/json-seq',
-    }
-)
+STREAM_TYPES = LINE_TYPES | {EVENT_STREAM}
 """Answers of these types become sessions: OpenAI's events, and Ollama's lines."""
 
 
@@ -85,15 +78,21 @@ def header(headers: Headers, name: str) -> str:
     return next((v for n, v in headers if n.lower() == name), '')
 
 
-def is_stream(answer: Answer) -> bool:
+def is_stream(answer: Answer, more_types: Collection[str] = ()) -> bool:
     """Whether the answer is a streamed 2xx one, and its bytes are what they seem.
 
     A compressed stream is none: nobody could resume it at an offset.
+
+    Args:
+        answer: the answer.
+        more_types: media types, or ranges of them (``audio/*``), beside the usual ones.
     """
     if not 200 <= answer.status < 300:
         return False
     encoding = header(answer.headers, 'content-encoding').strip().lower()
     if encoding not in ('', 'identity'):
         return False
-    kind = header(answer.headers, 'content-type').partition(';')[0].strip().lower()
-    return kind in STREAM_TYPES
+    kind = media_type(header(answer.headers, 'content-type'))
+    return kind in STREAM_TYPES or bool(
+        {kind, kind.partition('/')[0] + '/*'}.intersection(more_types)
+    )
