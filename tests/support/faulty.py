@@ -3,7 +3,7 @@
 A request names its answer by ``?answer=NAME``. An answer is what the test sends, and
 then one of the faults::
 
-    end       the closing chunk, and the connection is kept
+    end       the closing chunk
     reset     RST
     fin       FIN without the closing chunk
     half      ``0\\r\\n`` of the closing chunk, then FIN
@@ -43,7 +43,8 @@ class FaultyAnswer:
         framing = 'Transfer-Encoding: chunked'
         if length is not None:
             framing = f'Content-Length: {length}'
-        fields = [f'Content-Type: {content_type}', framing]
+        # Of no use for another request, whose connection it is then.
+        fields = [f'Content-Type: {content_type}', framing, 'Connection: close']
         fields += [f'{name}: {value}' for name, value in headers]
         self._head = ('HTTP/1.1 200 OK\r\n' + '\r\n'.join(fields) + '\r\n\r\n').encode()
         self._chunked = length is None
