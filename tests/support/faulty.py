@@ -1,7 +1,7 @@
 """An upstream of raw sockets: every byte of its answers, and every fault, is a test's.
 
-A request names its answer by ``?answer=NAME``. An answer is what the test sends, and
-then one of the faults::
+A request names its answer by ``?answer=NAME``, or in ``X-Answer``. An answer is what the
+test sends, and then one of the faults::
 
     end       the closing chunk
     reset     RST
@@ -32,6 +32,7 @@ class FaultyAnswer:
         content_type: its type.
         headers: its others.
         length: a Content-Length to claim; None: it comes in chunks.
+        first: the part of the body that comes with its head.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FaultyAnswer:
         content_type: str,
         headers: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
+        first: bytes = b'',
     ) -> None:
         framing = 'Transfer-Encoding: chunked'
         if length is not None:
@@ -48,6 +50,7 @@ class FaultyAnswer:
         fields += [f'{name}: {value}' for name, value in headers]
         self._head = ('HTTP/1.1 200 OK\r\n' + '\r\n'.join(fields) + '\r\n\r\n').encode()
         self._chunked = length is None
+        self._first = first
         self._asked = threading.Event()
         self._sock: socket.socket | None = None
 
@@ -55,6 +58,8 @@ class FaultyAnswer:
         """The request is there."""
         sock.sendall(self._head)
         self._sock = sock
+        if self._first:
+            sock.sendall(self._framed(self._first))
         self._asked.set()
 
     @property
@@ -66,8 +71,10 @@ class FaultyAnswer:
 
     def send(self, data: bytes) -> None:
         """Send a part of the body."""
-        framed = b'%x\r\n%s\r\n' % (len(data), data) if self._chunked else data
-        self.sock.sendall(framed)
+        self.sock.sendall(self._framed(data))
+
+    def _framed(self, data: bytes) -> bytes:
+        return b'%x\r\n%s\r\n' % (len(data), data) if self._chunked else data
 
     def fail(self, fault: str) -> None:
         """End it in this way."""
@@ -142,6 +149,9 @@ class FaultyUpstream:
             while len(body) < int(length.partition(b':')[2]):
                 body += sock.recv(65536)
             name = line.split()[1].partition(b'answer=')[2]
+            for field in fields:
+                if field.startswith(b'x-answer:'):
+                    name = field.partition(b':')[2].strip()
             self._answers[name].begin(sock)
 
     def __enter__(self) -> Self:
