@@ -69,7 +69,7 @@ _ERRORS = {
     409: 'the id has a newer stream',
     413: 'too large',
     414: 'the request line is too long',
-    502: 'the upstream cannot be reached',
+    502: 'the upstream cannot be reached, or has failed and cannot say so in-band',
     503: 'not now: come again after Retry-After seconds',
     504: 'the upstream did not answer in time',
 }
@@ -103,7 +103,7 @@ _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
     parameters = [where, _FROM, _GENERATION]
-    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 414, 503)
+    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 414, 502, 503)
     return {
         'get': {
             'summary': 'Read from an offset, then live',

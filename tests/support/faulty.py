@@ -1,7 +1,7 @@
 """An upstream of raw sockets: every byte of its answers, and every fault, is a test's.
 
-A request names its answer by ``?answer=NAME``, or in ``X-Answer``. An answer is what the
-test sends, and then one of the faults::
+A request names its answer by ``?answer=NAME``, or in ``X-Answer``. An answer is what
+the test sends, and then one of the faults::
 
     end       the closing chunk
     reset     RST
