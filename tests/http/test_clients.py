@@ -136,16 +136,17 @@ def messages_helper(port: int, conv_id: str, answer: str) -> Iterator[str]:
 
 
 def ollama_chat(port: int, conv_id: str, answer: str) -> Iterator[str]:
-    client = ollama.Client(
-        f'http://127.0.0.1:{port}', headers=_headers(conv_id, answer), timeout=20
-    )
-    for part in client.chat(
-        MODEL,
-        [{'role': 'user', 'content': 'Count.'}],
-        stream=True,
-        options={'num_predict': WORDS},
-    ):
-        yield part.message.content or ''
+    headers = _headers(conv_id, answer)
+    with ollama.Client(
+        f'http://127.0.0.1:{port}', headers=headers, timeout=20
+    ) as client:
+        for part in client.chat(
+            MODEL,
+            [{'role': 'user', 'content': 'Count.'}],
+            stream=True,
+            options={'num_predict': WORDS},
+        ):
+            yield part.message.content or ''
 
 
 CLIENTS: dict[str, tuple[Begin, str, type[Exception]]] = {
@@ -243,7 +244,8 @@ def test_the_demo_model_s_answers_in_one_piece(demo: Service) -> None:
         )
         assert isinstance(message.content[0], anthropic.types.TextBlock)
         assert_counted(message.content[0].text, WORDS)
-    llama = ollama.Client(f'http://127.0.0.1:{demo.port}', timeout=20)
-    whole = llama.chat(MODEL, [], options={'num_predict': WORDS})
-    assert_counted(whole.message.content or '', WORDS)
-    assert whole.done_reason == 'stop'
+    with ollama.Client(f'http://127.0.0.1:{demo.port}', timeout=20) as llama:
+        # It streams unless it is told not to, which this client always does.
+        whole = llama.chat(MODEL, [], options={'num_predict': WORDS})
+        assert_counted(whole.message.content or '', WORDS)
+        assert whole.done_reason == 'stop'
