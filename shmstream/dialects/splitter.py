@@ -92,6 +92,9 @@ class LineSplitter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a chunk; return what may be passed on, perhaps nothing."""
+        if chunk.endswith(b'\n') and not self._held:
+            self._gave_up = False
+            return chunk
         end = chunk.rfind(b'\n') + 1
         if end:
             self._gave_up = False

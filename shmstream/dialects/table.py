@@ -99,6 +99,7 @@ def _quoted(*types: str) -> tuple[bytes, ...]:
 
 
 _DONE = b'[DONE]'
+_DONE_LINES = (b'"done":true', b'"done": true')
 _EVENTS, _LINES = Framing.EVENTS, Framing.LINES
 
 CHAT = Dialect(1, 'OpenAI chat', _EVENTS, (_DONE,), _done, frames.stop_chat)
@@ -138,12 +139,12 @@ LANGGRAPH = Dialect(
     frames.stop_langgraph,
 )
 SSE = Dialect(7, 'server-sent events', _EVENTS, (_DONE,), _done, frames.no_word)
-OLLAMA = Dialect(8, 'Ollama', _LINES, (b'"done"',), _done_line, frames.stop_ollama)
+OLLAMA = Dialect(8, 'Ollama', _LINES, _DONE_LINES, _done_line, frames.stop_ollama)
 JSON_LINES = Dialect(
     9,
     'JSON lines',
     _LINES,
-    (b'"done"',),
+    _DONE_LINES,
     _done_line,
     frames.no_word,
     may_go_on=True,
@@ -152,7 +153,7 @@ JSON_RECORDS = Dialect(
     10,
     'JSON text sequence',
     Framing.RECORDS,
-    (b'"done"',),
+    _DONE_LINES,
     _done_line,
     frames.no_word,
     may_go_on=True,
