@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shmstream import clock
 from shmstream.dialects.framing import EVENT_STREAM
-from shmstream.dialects.last_words import OPENING, last_words
+from shmstream.dialects.last_words import last_words
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.ring import RingReader, RingWriter
@@ -59,7 +59,7 @@ def _say_last(
     words = last_words(
         segment.content_type,
         segment.dialect,
-        b'' if reader.dropped_prefix else _read(reader, 0, OPENING),
+        lambda size: b'' if reader.dropped_prefix else _read(reader, 0, size),
         lambda size: _tail(reader, size),
         error,
     )

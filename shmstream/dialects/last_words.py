@@ -17,11 +17,11 @@ from shmstream.dialects.recognise import by_event
 from shmstream.dialects.splitter import MAX_HELD, splitter_for
 from shmstream.dialects.table import DIALECTS, Dialect, default_dialect
 
-_TAILS = (16 * 1024, MAX_HELD)
-"""Bytes of the stream's end that are looked at, the more if the fewer hold no event."""
+_LOOKS = (16 * 1024, MAX_HELD)
+"""Bytes that are looked at, at either end: the more if the fewer hold no event."""
 
-OPENING = 8 * 1024
-"""Bytes of its beginning that are looked at."""
+Part = Callable[[int], bytes]
+"""Returns so many bytes of a stream, or as many as are there."""
 
 _EVENTS = 64
 """How many of its events are looked at, at either end."""
@@ -45,8 +45,8 @@ class LastWords:
 def last_words(
     content_type: str,
     number: int,
-    opening: bytes,
-    tail: Callable[[int], bytes],
+    opening: Part,
+    tail: Part,
     failure: str | None,
 ) -> LastWords:
     """Return how a stream ends that fails, or is stopped.
@@ -54,14 +54,14 @@ def last_words(
     Args:
         content_type: of the stream.
         number: of its dialect; 0 or of none: it is not known.
-        opening: its first bytes; empty if they are not there any more.
-        tail: returns its last bytes, so many, or as many as are there.
+        opening: returns its first bytes; none if they are not there any more.
+        tail: returns its last bytes.
         failure: why it has failed; None: it is stopped.
     """
     framing = default_dialect(content_type).framing
     if framing is Framing.OPAQUE:
         return LastWords(False, b'', told=failure is None)
-    first = _whole(opening, framing)[0][:_EVENTS]
+    first = _opening(opening, framing)
     last, unfinished = _ending(opening, tail, framing)
     dialect = _known(number, framing) or _recognised(content_type, first, last)
     said = Said(first, last)
@@ -80,15 +80,25 @@ def last_words(
     return LastWords(False, frame, told=True)
 
 
-def _ending(
-    opening: bytes, tail: Callable[[int], bytes], framing: Framing
-) -> tuple[list[Event], bool]:
+def _opening(opening: Part, framing: Framing) -> list[Event]:
+    """Return the first whole events."""
+    found: list[Event] = []
+    for size in _LOOKS:
+        begin = opening(size)
+        found, _ = _whole(begin, framing)
+        if found or len(begin) < size:
+            break
+    return found[:_EVENTS]
+
+
+def _ending(opening: Part, tail: Part, framing: Framing) -> tuple[list[Event], bool]:
     """Return the last whole events, and whether an unfinished one follows."""
     found: list[Event] = []
     unfinished = False
-    for size in _TAILS:
+    for size in _LOOKS:
         end = tail(size)
-        found, unfinished = _whole(_from_event(end, opening, framing), framing)
+        whole_tail = _from_event(end, opening(len(end)), framing)
+        found, unfinished = _whole(whole_tail, framing)
         if found or len(end) < size:
             break
     return found[-_EVENTS:], unfinished
@@ -102,7 +112,7 @@ def _whole(block: bytes, framing: Framing) -> tuple[list[Event], bool]:
 
 def _from_event(tail: bytes, opening: bytes, framing: Framing) -> bytes:
     """Leave out the end of an event that the tail begins with."""
-    if tail.startswith(opening[: len(tail)]) and opening:
+    if tail == opening:
         return tail
     blank = framing is Framing.EVENTS
     ends = (b'\n\n', b'\r\n\r\n', b'\r\r') if blank else (b'\n',)

@@ -9,7 +9,7 @@ import pytest
 
 from shmstream.dialects import frames, table
 from shmstream.dialects.events import events_in
-from shmstream.dialects.last_words import OPENING, LastWords, last_words
+from shmstream.dialects.last_words import LastWords, last_words
 from tests.dialects.samples import (
     ANTHROPIC,
     CHAT,
@@ -41,10 +41,13 @@ def end_of(
 ) -> LastWords:
     """The last words of a stream of which this many bytes are not there any more."""
     text = sample.begun if stream is None else stream
-    opening = b'' if dropped else text[:OPENING]
+    opening = b'' if dropped else text
     left = text[dropped:]
     return last_words(
-        sample.content_type, number, opening, lambda size: left[-size:], failure
+        *(sample.content_type, number),
+        lambda size: opening[:size],
+        lambda size: left[-size:],
+        failure,
     )
 
 
@@ -147,6 +150,15 @@ def test_a_stop_of_a_response_has_its_id_and_the_next_number() -> None:
     assert response['incomplete_details'] == {'reason': 'cancelled'}
 
 
+def test_a_response_that_begins_with_much_is_stopped_with_its_id() -> None:
+    """Its first event repeats the instructions and the tools that were sent."""
+    much = {'id': 'resp-2', 'model': 'm-2', 'instructions': 'x' * 100_000}
+    kind = 'response.created'
+    first = event({'type': kind, 'sequence_number': 0, 'response': much}, kind)
+    (found,) = fields_of(end_of(RESPONSES, first + RESPONSES.events[-1]), RESPONSES)
+    assert found['response']['id'] == 'resp-2'
+
+
 def test_a_stop_of_a_message_a_run_and_a_ui_stream() -> None:
     stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     assert end_of(ANTHROPIC).frame == stop
@@ -202,11 +214,10 @@ def test_a_long_last_event_is_found() -> None:
 
 
 def test_what_cannot_be_told_is_not() -> None:
+    audio = Sample(table.OTHER, 'audio/ogg', [], b'')
     for stream in (b'', b'half', b'data: x\n\n'):
-        words = last_words('audio/ogg', 0, b'', lambda _: stream, WHY)  # noqa: B023
-        assert words == LastWords(False, b'', told=False)
-    words = last_words('audio/ogg', 0, b'', lambda _: b'half', None)
-    assert words == LastWords(False, b'', told=True)
+        assert end_of(audio, stream, WHY) == LastWords(False, b'', told=False)
+        assert end_of(audio, stream) == LastWords(False, b'', told=True)
 
 
 @pytest.mark.parametrize('text', ['x', '"', '\x00', 'é', '\ud800'])
