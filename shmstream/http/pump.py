@@ -34,7 +34,8 @@ AFTER_END_S = 1.0
 _SLICE = 64 * 1024
 _SHARE = 4
 """What is written at once, at most, and which part of the ring: it must not overtake
-this worker's own readers before their turn. More only if one event has more."""
+this worker's own readers before their turn. An event is written at once if it is within
+that part of the ring."""
 
 
 async def pump(
@@ -84,7 +85,8 @@ class _Pump:
         self._producer = producer
         self._answer = answer
         self._have_delivered = have_delivered
-        self._most = min(_SLICE, producer.segment.reader.capacity // _SHARE)
+        self._most_of_event = producer.segment.reader.capacity // _SHARE
+        self._most = min(_SLICE, self._most_of_event)
         self._fresh = 0
         self.incoming = Incoming(header(answer.headers, 'content-type'), answer.headers)
 
@@ -126,8 +128,10 @@ class _Pump:
         if len(events) <= most:
             return await self._write_piece(events)
         for piece in pieces(events, most, self.incoming.framing):
-            if not await self._write_piece(piece):
-                return False
+            step = len(piece) if len(piece) <= self._most_of_event else most
+            for at in range(0, len(piece), step):
+                if not await self._write_piece(piece[at : at + step]):
+                    return False
         return True
 
     async def _write_piece(self, piece: bytes) -> bool:
