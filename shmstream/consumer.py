@@ -88,6 +88,14 @@ class Consumer:
         return self.state is State.CANCELLED and not self._segment.content_type
 
     @property
+    def untold_failure(self) -> str:
+        """Why it has failed, if its own bytes do not tell it; else empty.
+
+        Whoever sends it to a client must not end as if it were whole.
+        """
+        return self._segment.failure if self.state is State.ABORTED else ''
+
+    @property
     def evicted(self) -> bool:
         """Whether the stream can no longer be found by its id."""
         return self._segment.evicted

@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Self
 
 from shmstream.cancel_hooks import CancelHooks
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
+from shmstream.stream_end import DROPPED, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
 
 log = logging.getLogger('shmstream')
@@ -127,6 +128,14 @@ class Producer:
             self._ring.go_live()
             self._marker.mark_state(State.LIVE)
 
+    def speaks(self, dialect: int) -> None:
+        """Say what its events speak, if anybody but their bytes knows it.
+
+        Args:
+            dialect: the number of a dialect (``shmstream.dialects.table``).
+        """
+        self._segment.set_dialect(dialect)
+
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
 
@@ -223,13 +232,18 @@ class Producer:
         self._on_cancel.look()
 
     def finish(self) -> None:
-        """End the stream as complete, or as cancelled if it was. Idempotent."""
+        """End the stream as complete, or as cancelled if it was. Idempotent.
+
+        A cancelled stream ends with the stop of its dialect, for its readers.
+        """
         self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
-        """End the stream as aborted; ``error`` becomes its last event. Idempotent.
+        """End the stream as aborted; its last event tells ``error``. Idempotent.
 
-        A stream that has been cancelled ends as cancelled, without the event.
+        A stream that has been cancelled ends as cancelled, and one that has said itself
+        that it is over as complete; neither with that event. How an end, a failure and
+        a stop are told in streams of which type: ``shmstream.dialects.table``.
         """
         self._end(State.ABORTED, error)
 
@@ -263,7 +277,7 @@ class Producer:
             self._ended = True
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
-            end_stream(self._segment, self._ring, state, error)
+            state = end_stream(self._segment, self._ring, state, error)
             self._marker.mark_state(state)
 
     def _let_go(self) -> None:

@@ -37,6 +37,7 @@ PREFIX = 'SHMSTREAM_'
 _UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
 _SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
+_MEDIA_TYPE = re.compile(r'[a-z0-9][a-z0-9.+-]*/([a-z0-9][a-z0-9.+-]*|\*)')
 _COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
 _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
@@ -80,6 +81,7 @@ class Settings:
     demo_rate: float = 20.0
     send_timeout: float = 60.0
     max_uploads: int = 256 << 20
+    stream_types: tuple[str, ...] = ()
 
     @property
     def several_owners(self) -> bool:
@@ -250,6 +252,16 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _media_types(text: str) -> tuple[str, ...]:
+    kinds = tuple(part.strip().lower() for part in text.split(',') if part.strip())
+    for kind in kinds:
+        if not _MEDIA_TYPE.fullmatch(kind):
+            raise ValueError(
+                f'must be media types like text/plain or audio/*, not {kind!r}'
+            )
+    return kinds
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     'UPSTREAM': _upstream,
     'UPSTREAM_API_KEY': _key,
@@ -273,6 +285,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'DEMO_RATE': _seconds(0.1, 100_000),
     'SEND_TIMEOUT': _seconds(1, 86400),
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),
+    'STREAM_TYPES': _media_types,
 }
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
@@ -20,7 +21,6 @@ from shmstream.process.attachment import Attachment, attach
 from shmstream.process.host import Host
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()

@@ -103,6 +103,9 @@ async def send_live(
     write = None if direct is None else direct.chunk_writer()
     try:
         await follower.deliver(send_body if took is None else send_and_tell, write)
+        if follower.untold_failure:
+            log.info('reader cut: %s', follower.untold_failure)
+            raise asyncio.CancelledError
     except OffsetLost as ex:
         log.info('reader overtaken by the ring: %s', ex)
         raise asyncio.CancelledError from ex

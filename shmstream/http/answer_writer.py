@@ -1,4 +1,15 @@
-"""Writes an upstream's answer into a ring, at the pace of this worker's readers.
+"""Writes an upstream's answer into a ring: whole events, at the pace of its readers.
+
+::
+
+    the answer                            the stream
+    ------------------------------------  ----------------------------------------------
+    an event, in however many chunks      one event, once it is whole
+    says that it is over, and ends, by    complete; nothing of ours follows
+      whatever the connection does
+    says so, and the connection stays     the same, after a second
+    comes to the end of its body          complete, with all that was held back
+    breaks off, or falls silent           aborted: the whole events, and what tells it
 
 An upstream that hands over a lot at once could overtake readers on the same event loop
 before they have had a turn. So the writer lets the readers read after each part of the
@@ -10,19 +21,27 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from shmstream.dialects.incoming import Incoming
+from shmstream.dialects.splitter import pieces
+from shmstream.dialects.table import default_dialect
 from shmstream.http.own_client import OwnClient
 from shmstream.producer import Producer
 from shmstream.streams import Streams
-from shmstream.upstream.source import Answer, UpstreamBroken
+from shmstream.upstream.source import Answer, UpstreamBroken, header
 from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
+AFTER_END_S = 1.0
+"""How long an upstream that has said that its answer is over may keep it open."""
+
 _MOST_AT_ONCE = 64 * 1024
-"""Bytes that are written without giving this worker's readers a turn, at most."""
+"""Bytes that are written without giving this worker's readers a turn, at most. A whole
+event may have more."""
 
 _PART_OF_RING = 4
-"""At most a quarter of the ring is written without giving the readers a turn."""
+"""At most a quarter of the ring is written without giving the readers a turn. An event
+that is longer than that is written in parts."""
 
 _LAST_EVENT = 4096
 """Room in the ring for the event that tells the end, in bytes, at most."""
@@ -44,45 +63,118 @@ class AnswerWriter:
         """Write the answer into the producer's ring, and end the stream with it.
 
         Returns early when the stream is cancelled. An answer that breaks off aborts the
-        stream.
+        stream, unless it has said before that it is over.
         """
         hub = await self._streams.process.followers.loop_hub()
-        most = min(_MOST_AT_ONCE, producer.segment.reader.capacity // _PART_OF_RING)
-        unread = 0
+        writing = _Writing(producer, answer, self._client, hub)
+        incoming = writing.incoming
         try:
-            async for chunk in answer.chunks():
-                for at in range(0, len(chunk), most):
-                    part = chunk[at : at + most]
-                    # Small chunks are counted together: the loop has no turn between
-                    # chunks that have already arrived.
-                    if unread + len(part) > most:
-                        await self._let_readers_read(hub, producer, most)
-                        unread = 0
-                    await producer.drain()
-                    if not producer.write(part):
-                        return
-                    unread += len(part)
+            ended = await writing.run()
         except UpstreamBroken as ex:
-            log.warning('stream %s: %s', producer.generation, ex)
-            producer.abort(str(ex))
+            rest = incoming.rest(clean=False)
+            if not incoming.over:
+                log.warning('stream %s: %s', producer.generation, ex)
+                producer.abort(str(ex))
+                return
+            log.debug('stream %s was over: %s', producer.generation, ex)
         else:
+            rest = incoming.rest(clean=ended)
+        if not rest or await writing.write(rest):
             producer.finish()
 
-    async def _let_readers_read(
-        self, hub: LoopHub, producer: Producer, size: int
+
+class _Writing:
+    """One answer on its way.
+
+    Args:
+        producer: the stream's; the stream is live.
+        answer: where the bytes come from.
+        client: the POST's own.
+        hub: the hub of this event loop.
+
+    Attributes:
+        incoming: the events of the answer.
+    """
+
+    def __init__(
+        self, producer: Producer, answer: Answer, client: OwnClient, hub: LoopHub
     ) -> None:
+        self._producer = producer
+        self._answer = answer
+        self._client = client
+        self._hub = hub
+        capacity = producer.segment.reader.capacity
+        self._most_of_event = capacity // _PART_OF_RING
+        self._most = min(_MOST_AT_ONCE, self._most_of_event)
+        self._last_event = min(_LAST_EVENT, capacity // 8)
+        self._unread = 0
+        self.incoming = Incoming(header(answer.headers, 'content-type'), answer.headers)
+
+    async def run(self) -> bool:
+        """Write until the body ends, or for as long as it may be kept open.
+
+        Returns:
+            Whether the body has ended.
+
+        Raises:
+            UpstreamBroken: the body broke off.
+        """
+        incoming, producer = self.incoming, self._producer
+        dialect = default_dialect(producer.segment.content_type)
+        try:
+            async with asyncio.timeout(None) as limit:
+                async for chunk in self._answer.chunks():
+                    events = incoming.feed(chunk)
+                    if dialect is not incoming.dialect:
+                        dialect = incoming.dialect
+                        producer.speaks(dialect.number)
+                    if events and not await self.write(events):
+                        return False
+                    if incoming.over is (limit.when() is None):
+                        self._limit(limit)
+        except TimeoutError:
+            # By nobody but ``limit``: a source's own are ``UpstreamBroken``.
+            log.debug('stream %s is over and kept open', producer.generation)
+            return False
+        return True
+
+    def _limit(self, limit: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        limit.reschedule(loop.time() + AFTER_END_S if self.incoming.over else None)
+
+    async def write(self, events: bytes) -> bool:
+        """Write whole events; return False if the stream is over."""
+        most = self._most
+        if len(events) <= most:
+            return await self._write_piece(events)
+        for piece in pieces(events, most, self.incoming.framing):
+            step = len(piece) if len(piece) <= self._most_of_event else most
+            for at in range(0, len(piece), step):
+                if not await self._write_piece(piece[at : at + step]):
+                    return False
+        return True
+
+    async def _write_piece(self, piece: bytes) -> bool:
+        # Small chunks are counted together: the loop has no turn between chunks that
+        # have already arrived.
+        if self._unread + len(piece) > self._most:
+            await self._let_readers_read(max(len(piece), self._most))
+            self._unread = 0
+        await self._producer.drain()
+        if not self._producer.write(piece):
+            return False
+        self._unread += len(piece)
+        return True
+
+    async def _let_readers_read(self, size: int) -> None:
         """Let the readers of this event loop have what has been written.
 
         The writer gives them a turn, and waits for nobody but the POST's own client:
         another reader that cannot take the bytes by then is overtaken by the ring.
 
         Args:
-            hub: the hub of this event loop.
-            producer: the stream's.
             size: bytes that are written next, at most.
         """
-        hub.look()
+        self._hub.look()
         await asyncio.sleep(0)
-        segment = producer.segment
-        last_event = min(_LAST_EVENT, segment.reader.capacity // 8)
-        await self._client.room(segment, size + last_event)
+        await self._client.room(self._producer.segment, size + self._last_event)

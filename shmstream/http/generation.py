@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import AnswerWriter
@@ -73,9 +73,17 @@ class Streamed:
         self.headers = headers
 
 
-def becomes_stream(asked: UpstreamRequest, answer: Answer) -> bool:
-    """Whether the answer to this request becomes a stream. Logs why it does not."""
-    why = why_no_stream(answer)
+def becomes_stream(
+    asked: UpstreamRequest, answer: Answer, stream_types: Collection[str]
+) -> bool:
+    """Whether the answer to this request becomes a stream. Logs why it does not.
+
+    Args:
+        asked: the request.
+        answer: the answer.
+        stream_types: media types that become streams, beside the usual ones.
+    """
+    why = why_no_stream(answer, stream_types)
     if why:
         path = asked.target.partition('?')[0]
         log.info('no session for %s %s: %s', asked.method, path, why)
@@ -92,6 +100,7 @@ class Generation:
         owner: the owner of the stream.
         on_disconnect: what to do when nobody listens.
         answered: a streamed 2xx answer that is there already, to be closed by this.
+        stream_types: media types that become streams, beside the usual ones.
 
     Attributes:
         client: the POST's own.
@@ -105,6 +114,7 @@ class Generation:
         owner: bytes,
         on_disconnect: OnDisconnect,
         answered: Answer | None = None,
+        stream_types: Collection[str] = (),
     ) -> None:
         self._streams = streams
         self._source = source
@@ -113,6 +123,7 @@ class Generation:
         self._answered = answered
         self.client = OwnClient()
         self._grace_s = on_disconnect.grace_s
+        self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
         self._writer = AnswerWriter(streams, self.client)
@@ -251,7 +262,7 @@ class Generation:
 
     def _is_stream(self, answer: Answer) -> bool:
         assert self._request is not None
-        return becomes_stream(self._request, answer)
+        return becomes_stream(self._request, answer, self._stream_types)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:

@@ -71,7 +71,7 @@ _ERRORS = {
     413: 'too large',
     414: 'the request line is too long',
     421: 'a host name that is not served',
-    502: 'the upstream cannot be reached',
+    502: 'the upstream cannot be reached, or has failed and cannot say so in-band',
     503: 'not possible now: retry after Retry-After seconds',
     504: 'the upstream did not answer in time',
 }
@@ -112,7 +112,7 @@ _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
     parameters = [where, _FROM, _GENERATION, _LAST_EVENT]
-    responses = _answers({'200': _BYTES}, 400, 401, 403, 404, 409, 414, 421, 503)
+    responses = _answers({'200': _BYTES}, 400, 401, 403, 404, 409, 414, 421, 502, 503)
     return {
         'get': {
             'summary': 'Read from an offset, then live',

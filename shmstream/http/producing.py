@@ -121,6 +121,7 @@ class Gateway:
         self._on_disconnect = settings.on_disconnect
         self._small_s = settings.send_timeout
         self._id_from = settings.id_from
+        self._stream_types = settings.stream_types
         self._generations = generations
 
     async def __call__(
@@ -194,9 +195,16 @@ class Gateway:
         owner: bytes = req.context.owner
 
         def begin(conv_id: str, answered: Answer | None = None) -> Generation:
-            where = self._streams, self._source
             return self._generations.add(
-                Generation(*where, conv_id, owner, policy, answered)
+                Generation(
+                    self._streams,
+                    self._source,
+                    conv_id,
+                    owner,
+                    policy,
+                    answered,
+                    self._stream_types,
+                )
             )
 
         announcing = Announcing(self._uploads, conversation, begin)
@@ -205,7 +213,7 @@ class Gateway:
         if generation is not None:
             generation.ask(self._asked_for_session(req, body))
         else:
-            conv_id = conversation.conv_id()
+            conv_id, types = conversation.conv_id(), self._stream_types
             asked = (
                 self._asked(req, body)
                 if conv_id is None
@@ -213,7 +221,7 @@ class Gateway:
             )
             # As without us: who leaves now takes the upstream's work with him.
             answer = await self._send_announcing_nothing(asked, body)
-            if conv_id is None or not becomes_stream(asked, answer):
+            if conv_id is None or not becomes_stream(asked, answer, types):
                 _hand_on(req, resp, answer)
                 return
             generation = begin(conv_id, answer)

@@ -43,6 +43,7 @@ from shmstream.ids import MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
+    B_FAILURE,
     B_ID,
     B_KEPT,
     B_OWNER,
@@ -53,13 +54,16 @@ from shmstream.ring.layout import (
     MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
+    MAX_FAILURE,
     MAX_KEPT,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
     W_CAPACITY,
     W_CREATED,
+    W_DIALECT,
     W_EVICTED,
+    W_FAILURE_LENGTH,
     W_GENERATION,
     W_ID_LENGTH,
     W_KEPT_LENGTH,
@@ -197,6 +201,29 @@ class Segment:
         """Store them: the producer, once, before going live."""
         self.view[B_KEPT : B_KEPT + len(lines)] = lines
         self.words[W_KEPT_LENGTH] = len(lines)
+
+    @property
+    def dialect(self) -> int:
+        """The number of its events' dialect (``dialects.table``); 0: not known."""
+        number: int = self.words[W_DIALECT]
+        return number
+
+    def set_dialect(self, number: int) -> None:
+        """Store the number of the dialect: the producer, once it is known."""
+        self.words[W_DIALECT] = number
+
+    @property
+    def failure(self) -> str:
+        """Why the stream has failed, if its bytes do not tell it; else empty."""
+        length = min(self.words[W_FAILURE_LENGTH], MAX_FAILURE)
+        raw = bytes(self.view[B_FAILURE : B_FAILURE + length])
+        return raw.decode('utf-8', 'replace')
+
+    def set_failure(self, why: str) -> None:
+        """Store why the stream has failed: the producer, before the final state."""
+        raw = why.encode('utf-8', 'replace')[:MAX_FAILURE]
+        self.view[B_FAILURE : B_FAILURE + len(raw)] = raw
+        self.words[W_FAILURE_LENGTH] = len(raw)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
         """Publish the place on this worker's board for marks; None: no place any more.

@@ -23,6 +23,7 @@ writer has cache lines of its own::
         96  producer               reserved         ring bytes backed by memory
        104  producer               ended at         time since boot, ns; 0 until then
        112  producer               ended on         the id of the boot of ``ended at``
+       120  producer               dialect          what its events speak; 0 = not known
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no
@@ -32,6 +33,9 @@ writer has cache lines of its own::
                                                     that of all owners together
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once it has been live
+    ------  ---------------------  ---------------------------------------------- 256 --
+       256  producer, at its end   failure length   bytes; 0 = none, or told in-band
+       264  producer, at its end   failure          UTF-8, up to 248 bytes
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
@@ -78,6 +82,7 @@ MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
 MAX_CONTENT_TYPE: Final = 256
 MAX_KEPT: Final = 752
+MAX_FAILURE: Final = 248
 
 # Indices into the header seen as u64 words.
 W_MAGIC: Final = 0
@@ -96,12 +101,15 @@ W_COMPLETED: Final = 11
 W_RESERVED: Final = 12
 W_ENDED: Final = 13
 W_ENDED_BOOT: Final = 14
+W_DIALECT: Final = 15
 
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
 
 W_BEGUN: Final = 24
+
+W_FAILURE_LENGTH: Final = 32
 
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
@@ -113,6 +121,7 @@ EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""
 
 # Byte ranges of the fields that are not words, or that are read as a block.
+B_FAILURE: Final = 264
 B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064

@@ -43,8 +43,9 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import STATES, State, effective
 
-TAIL_ROOM = 1024
-"""Bytes reserved beyond every append, for an error event when the memory runs out."""
+TAIL_ROOM = 2050
+"""Bytes reserved beyond every append, so that what tells a failure or a stop fits when
+the memory runs out; after a blank line, if an event is unfinished."""
 
 _ALL = 1 << 64
 """This means "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
@@ -144,13 +145,6 @@ class RingWriter:
         reserved = self._reserve(needed)
         self._words[W_RESERVED] = reserved
         self._set_reserved(reserved)
-
-    def tail(self, size: int) -> bytes:
-        """Return the last ``size`` bytes that entered, fewer if there are fewer."""
-        size = min(size, self.head - self._words[W_DROPPED])
-        return bytes(
-            self._data[(self.head - size + i) % self.capacity] for i in range(size)
-        )
 
     @property
     def state(self) -> State:

@@ -148,13 +148,20 @@ class Core:
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
-        if ended:
+        cut = consumer.untold_failure
+        if cut and offset >= consumer.total_bytes and request.method == 'GET':
+            raise Problem(502, cut)
+        if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)
             headers.append((b'content-length', b'%d' % size))
         if request.method == 'HEAD':
             headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
             return Reply(200, headers, b'', consumer)
+        if cut:
+            # What is left, and then no clean end.
+            live = Live(consumer, offset, self._streams.leaving)
+            return Reply(200, headers, live, consumer)
         if not ended:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.kept_headers import kept
 from shmstream.ring.state import State
-from shmstream.stream_end import EVENT_STREAM
 
 _ALWAYS = [
     # ``no-transform``, because nobody could resume at an offset in a body that a proxy

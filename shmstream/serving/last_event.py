@@ -20,8 +20,8 @@ from __future__ import annotations
 import re
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM, media_type
 from shmstream.errors import OffsetLost
-from shmstream.stream_end import EVENT_STREAM
 
 AT_ONCE = 256 * 1024
 """Bytes that are searched on an event loop; more of them are searched aside."""
@@ -48,7 +48,7 @@ def offset_after(consumer: Consumer, event_id: bytes) -> int:
     Raises:
         OffsetLost: no such event is left, or it is being overwritten.
     """
-    if consumer.content_type.partition(';')[0].strip().lower() == EVENT_STREAM:
+    if media_type(consumer.content_type) == EVENT_STREAM:
         for _ in range(_TRIES):
             try:
                 found = _search(consumer, event_id.strip(b' \t'))

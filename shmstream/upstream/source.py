@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from shmstream.dialects.framing import EVENT_STREAM, LINE_TYPES, media_type
+
 Headers = list[tuple[str, str]]
 
-STREAM_TYPES = frozenset(
-    {
-        'text/event-stream',
-        'application/x-ndjson',
-        'application/ndjson',
-        'application/jsonl',
-        'application/stream+json',
-        'application/json-seq',
-    }
-)
+STREAM_TYPES = LINE_TYPES | {EVENT_STREAM}
 """Answers of these types become streams: OpenAI's events and Ollama's lines."""
 
 
@@ -170,11 +163,15 @@ def header(headers: Headers, name: str) -> str:
     return next((v for n, v in headers if n.lower() == name), '')
 
 
-def why_no_stream(answer: Answer) -> str:
+def why_no_stream(answer: Answer, more_types: Collection[str] = ()) -> str:
     """Return in words why an answer becomes no stream; '' if it becomes one.
 
     A stream has a 2xx status and a streamed type, and is not compressed: nobody could
     resume a compressed answer at an offset.
+
+    Args:
+        answer: the answer.
+        more_types: media types, or ranges of them (``audio/*``), beside the usual ones.
     """
     if not 200 <= answer.status < 300 or answer.status in _NO_BODY:
         return f'its status is {answer.status}'
@@ -183,6 +180,8 @@ def why_no_stream(answer: Answer) -> str:
     if not _PLAIN.issuperset(codings):
         return f'its Content-Encoding is {encoding[:_SHOWN]!r}'
     content_type = header(answer.headers, 'content-type')
-    if content_type.partition(';')[0].strip().lower() not in STREAM_TYPES:
+    kind = media_type(content_type)
+    whole_range = kind.partition('/')[0] + '/*'
+    if kind not in STREAM_TYPES and not {kind, whole_range}.intersection(more_types):
         return f'its Content-Type is {content_type[:_SHOWN]!r}, no stream'
     return ''

@@ -165,7 +165,7 @@ class Races(RuleBasedStateMachine):
             if expected.word is State.ABORTED and not before.final:
                 told = expected.consumer.read()
                 error = told.removeprefix(expected.text)
-                assert error.lstrip(b'\n').startswith(b'data: {"error"')
+                assert error.lstrip(b'\n').startswith(b'event: error\n')
                 expected.text = told
 
     # -- stopping ----------------------------------------------------------------------

@@ -162,7 +162,7 @@ def test_a_completion_that_is_not_streamed_is_no_session(demo: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    'target', ['/v1/completions', '/v1/embeddings', '/nothing', '/v1', '/v1/streams']
+    'target', ['/v1/images', '/v1/embeddings', '/nothing', '/v1', '/v1/streams']
 )
 def test_there_is_nothing_else(demo: Service, target: str) -> None:
     for method in ('GET', 'POST'):

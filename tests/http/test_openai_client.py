@@ -144,7 +144,7 @@ def test_its_exceptions_are_the_ones_for_our_answers(
     with pytest.raises(openai.BadRequestError, match='max_tokens'):
         client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=0)
     with pytest.raises(openai.NotFoundError):
-        client.completions.create(model=MODEL, prompt='x')
+        client.embeddings.create(model=MODEL, input='x')
     with pytest.raises(openai.BadRequestError, match='513 bytes'):
         streamed(client, 'x' * 513)
 

@@ -1,0 +1,96 @@
+"""An answer on its way in: whole events, what they speak, and whether they are over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shmstream.dialects.events import Event, events_in
+from shmstream.dialects.framing import Framing
+from shmstream.dialects.recognise import by_event, by_headers
+from shmstream.dialects.splitter import splitter_for
+from shmstream.dialects.table import UI, Dialect
+
+_LOOKS = 8
+"""How many events are looked at for what they speak."""
+
+
+class Incoming:
+    """Takes the chunks of an answer, wherever they end.
+
+    An event is parsed only while the dialect is not known, and if it has bytes that an
+    end has.
+
+    Args:
+        content_type: of the answer.
+        headers: the answer's others.
+
+    Attributes:
+        dialect: what it speaks, as far as is known.
+        over: whether it has said that it is over.
+    """
+
+    def __init__(
+        self, content_type: str, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self.dialect: Dialect = by_headers(content_type, headers)
+        self.over = False
+        self._splitter = splitter_for(self.framing)
+        sure = self.dialect is UI or self.framing is Framing.OPAQUE
+        self._looks_left = 0 if sure else _LOOKS
+        self._first = True
+
+    @property
+    def framing(self) -> Framing:
+        """How its events end."""
+        return self.dialect.framing
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; return the whole events that it completes."""
+        events = self._splitter.feed(chunk)
+        if events:
+            if self._looks_left:
+                self._recognise(events)
+            dialect = self.dialect
+            if dialect.may_go_on:
+                self.over = False
+            for mark in dialect.marks:
+                if mark in events:
+                    self._look_for_end(events)
+                    break
+        return events
+
+    def rest(self, *, clean: bool) -> bytes:
+        """Return what is held back and belongs to the stream, at the end of the body.
+
+        Args:
+            clean: whether the body has come to its end. If not, an unfinished event is
+                none of the stream, unless it is its end and lacks no more than a line
+                end.
+        """
+        held = self._splitter.held
+        if held and (self._ends(held) or clean):
+            self.over = self.over or self._ends(held)
+            return held
+        return b''
+
+    def _look_for_end(self, events: bytes) -> None:
+        self.over = self.over or self._ends(events)
+
+    def _ends(self, events: bytes) -> bool:
+        found = events_in(events, self.framing)
+        if self.dialect.may_go_on:
+            found = found[-1:]
+        return any(map(self.dialect.ends, found))
+
+    def _recognise(self, events: bytes) -> None:
+        for event in events_in(events, self.framing)[: self._looks_left]:
+            found = self._look(event)
+            if found is not None:
+                self.dialect = found
+                self._looks_left = 0
+                break
+
+    def _look(self, event: Event) -> Dialect | None:
+        self._looks_left -= 1
+        first, self._first = self._first, False
+        return by_event(event, self.framing, first=first)

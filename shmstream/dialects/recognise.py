@@ -1,0 +1,108 @@
+"""Which dialect a stream speaks: from its headers, or from an event of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shmstream.dialects.events import Event
+from shmstream.dialects.framing import Framing
+from shmstream.dialects.table import (
+    ANTHROPIC,
+    CHAT,
+    COMPLETIONS,
+    JSON_LINES,
+    LANGGRAPH,
+    OLLAMA,
+    RESPONSES,
+    SSE,
+    UI,
+    Dialect,
+    default_dialect,
+)
+
+UI_HEADER = 'x-vercel-ai-ui-message-stream'
+
+_ANTHROPIC = frozenset(
+    {
+        'message_start',
+        'content_block_start',
+        'content_block_delta',
+        'content_block_stop',
+        'message_delta',
+    }
+)
+
+_UI = frozenset(
+    {
+        'text-start',
+        'text-delta',
+        'text-end',
+        'reasoning-start',
+        'reasoning-delta',
+        'reasoning-end',
+        'tool-input-start',
+        'tool-input-delta',
+    }
+)
+
+
+def by_headers(content_type: str, headers: Iterable[tuple[str, str]] = ()) -> Dialect:
+    """Return what a stream speaks as far as its headers say."""
+    dialect = default_dialect(content_type)
+    if dialect is SSE and any(name.lower() == UI_HEADER for name, _ in headers):
+        return UI
+    return dialect
+
+
+def by_event(event: Event, framing: Framing, *, first: bool) -> Dialect | None:
+    """Return what a stream with this event speaks; None if the event does not say.
+
+    Args:
+        event: one of the stream's.
+        framing: of the stream.
+        first: whether it is the stream's first.
+    """
+    if framing is Framing.EVENTS:
+        return _of_events(event, first)
+    if framing is Framing.LINES:
+        return _of_lines(event)
+    return None
+
+
+def _of_events(event: Event, first: bool) -> Dialect | None:
+    if first and event.name == b'metadata':
+        return LANGGRAPH
+    fields, kind = event.fields, event.type
+    if kind.startswith('response.') and 'sequence_number' in fields:
+        return RESPONSES
+    if kind in _ANTHROPIC:
+        return ANTHROPIC
+    if kind in _UI and ('id' in fields or 'toolCallId' in fields):
+        return UI
+    if kind == 'start' and 'messageId' in fields:
+        return UI
+    choices = fields.get('choices')
+    if isinstance(choices, list):
+        return _of_choices(fields.get('object'), choices)
+    return None
+
+
+def _of_choices(kind: object, choices: list[object]) -> Dialect | None:
+    if kind == 'text_completion':
+        return COMPLETIONS
+    if kind == 'chat.completion.chunk':
+        return CHAT
+    for choice in choices:
+        if isinstance(choice, dict):
+            return CHAT if 'delta' in choice else COMPLETIONS
+    return None
+
+
+def _of_lines(event: Event) -> Dialect | None:
+    fields = event.fields
+    if not fields:
+        return None
+    if 'done' in fields and 'model' in fields:
+        return OLLAMA
+    # Ollama's every line has both.
+    return JSON_LINES

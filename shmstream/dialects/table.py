@@ -1,0 +1,181 @@
+"""The table of the dialects: everything in which they differ.
+
+::
+
+    dialect      says that it is over                a stop is told by
+    -----------  ----------------------------------  -----------------------------------
+    CHAT         [DONE]                              finish_reason "cancelled", [DONE]
+    COMPLETIONS  [DONE]                              finish_reason "cancelled", [DONE]
+    RESPONSES    response.completed, .failed,        response.incomplete, for the reason
+                 .incomplete, error                  "cancelled"
+    ANTHROPIC    message_stop                        message_stop
+    UI           finish, [DONE]                      abort, [DONE]
+    LANGGRAPH    event: end                          event: end
+    SSE          (the body's end)                    (a clean end)
+    OLLAMA       "done": true                        "done_reason": "cancelled"
+    JSON_LINES   "done": true as the last line       (a clean end)
+    OTHER        (the body's end)                    (a clean end)
+
+A failure is told by one event in all that are server-sent events, by one line in those
+of JSON lines, and cannot be told in any other. ``[DONE]`` is an end in every dialect of
+server-sent events: nobody sends it but at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shmstream.dialects import frames
+from shmstream.dialects.events import Event
+from shmstream.dialects.frames import Said, Stop
+from shmstream.dialects.framing import Framing, framing_of
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One row.
+
+    Attributes:
+        number: stands for it in a segment; never another's.
+        name: for people.
+        framing: how its events end.
+        marks: an event that has none of these bytes does not say that it is over.
+        ends: whether an event that has one does.
+        stop: returns what tells a stop.
+        may_go_on: whether an end is none after all if something follows it.
+    """
+
+    number: int
+    name: str
+    framing: Framing
+    marks: tuple[bytes, ...]
+    ends: Callable[[Event], bool]
+    stop: Stop
+    may_go_on: bool = False
+
+    def failure(self, message: str, said: Said) -> bytes:
+        """Return what tells a failure; empty if nothing can."""
+        if self.framing is Framing.OPAQUE:
+            return b''
+        if self.framing is Framing.EVENTS:
+            number = frames.next_sequence_number(said) if self is RESPONSES else 0
+            return frames.failure_event(message, number)
+        mark = b'\x1e' if self.framing is Framing.RECORDS else b''
+        return mark + frames.failure_line(message)
+
+
+def _done(event: Event) -> bool:
+    return event.data.strip() == b'[DONE]'
+
+
+def _done_line(event: Event) -> bool:
+    return event.fields.get('done') is True
+
+
+def _named(*types: str) -> Callable[[Event], bool]:
+    """Events of these types, and ``[DONE]``."""
+    return lambda event: _done(event) or event.type in types
+
+
+def _end_of_run(event: Event) -> bool:
+    return event.name == b'end' or _done(event)
+
+
+def _never(event: Event) -> bool:
+    return False
+
+
+_RESPONSE_ENDS = (
+    'response.completed',
+    'response.failed',
+    'response.incomplete',
+    'error',
+)
+
+
+def _quoted(*types: str) -> tuple[bytes, ...]:
+    return tuple(f'"{kind}"'.encode() for kind in types)
+
+
+_DONE = b'[DONE]'
+_DONE_LINES = (b'"done":true', b'"done": true')
+_EVENTS, _LINES = Framing.EVENTS, Framing.LINES
+
+CHAT = Dialect(1, 'OpenAI chat', _EVENTS, (_DONE,), _done, frames.stop_chat)
+COMPLETIONS = Dialect(
+    2, 'OpenAI completions', _EVENTS, (_DONE,), _done, frames.stop_completion
+)
+RESPONSES = Dialect(
+    3,
+    'OpenAI Responses',
+    _EVENTS,
+    (*_quoted(*_RESPONSE_ENDS), _DONE),
+    _named(*_RESPONSE_ENDS),
+    frames.stop_response,
+)
+ANTHROPIC = Dialect(
+    4,
+    'Anthropic Messages',
+    _EVENTS,
+    (b'"message_stop"', _DONE),
+    _named('message_stop'),
+    frames.stop_message,
+)
+UI = Dialect(
+    5,
+    'UI message stream',
+    _EVENTS,
+    (b'"finish"', _DONE),
+    _named('finish'),
+    frames.stop_ui,
+)
+LANGGRAPH = Dialect(
+    6,
+    'LangGraph',
+    _EVENTS,
+    (b'event: end', b'event:end', _DONE),
+    _end_of_run,
+    frames.stop_langgraph,
+)
+SSE = Dialect(7, 'server-sent events', _EVENTS, (_DONE,), _done, frames.no_word)
+OLLAMA = Dialect(8, 'Ollama', _LINES, _DONE_LINES, _done_line, frames.stop_ollama)
+JSON_LINES = Dialect(
+    9,
+    'JSON lines',
+    _LINES,
+    _DONE_LINES,
+    _done_line,
+    frames.no_word,
+    may_go_on=True,
+)
+JSON_RECORDS = Dialect(
+    10,
+    'JSON text sequence',
+    Framing.RECORDS,
+    _DONE_LINES,
+    _done_line,
+    frames.no_word,
+    may_go_on=True,
+)
+OTHER = Dialect(11, 'no dialect', Framing.OPAQUE, (), _never, frames.no_word)
+
+_ALL = (
+    *(CHAT, COMPLETIONS, RESPONSES, ANTHROPIC, UI, LANGGRAPH, SSE),
+    *(OLLAMA, JSON_LINES, JSON_RECORDS, OTHER),
+)
+
+DIALECTS = {dialect.number: dialect for dialect in _ALL}
+"""All of them, by their numbers."""
+
+_DEFAULTS = {
+    Framing.EVENTS: SSE,
+    Framing.LINES: JSON_LINES,
+    Framing.RECORDS: JSON_RECORDS,
+    Framing.OPAQUE: OTHER,
+}
+
+
+def default_dialect(content_type: str) -> Dialect:
+    """Return what a stream of this type speaks as long as no more is known of it."""
+    return _DEFAULTS[framing_of(content_type)]
