@@ -16,9 +16,13 @@
     conversation.py       the id that a POST has, and whether it asks for a stream
     body_fields.py        finds both in a request body that is still coming
     announcing.py         reads a POST's body; its stream is announced on the way
+    passing_through.py    the bodies of what becomes no stream
+    forwarded.py          the headers that tell the upstream who asks, and where
+    websockets.py         relays WebSockets
     own_client.py         a POST's own client, which its source waits for
     generation.py         the task that puts an upstream's answer into a stream
-    answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
+    generations.py        the generations of a worker
+    answer_writer.py      writes the answer's events into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
     drain.py              ends a worker's generations when the worker leaves

@@ -18,7 +18,7 @@ from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
-from shmstream.http.generation import Generations
+from shmstream.http.generations import Generations
 from shmstream.http.health import HealthResource
 from shmstream.http.host_names import HostNames
 from shmstream.http.lookup_route import LookupResource

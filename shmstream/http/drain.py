@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from shmstream.deploy import gunicorn_insides, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
-from shmstream.http.generation import Generations
+from shmstream.http.generations import Generations
 
 log = logging.getLogger('shmstream.http')
 

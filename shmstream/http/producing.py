@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Self
+from typing import Any
 
 import falcon
 import falcon.asgi
@@ -20,13 +18,10 @@ from shmstream.http.announcing import Announcing
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
-from shmstream.http.generation import (
-    Generation,
-    Generations,
-    Streamed,
-    becomes_stream,
-)
+from shmstream.http.generation import Generation, Streamed, becomes_stream
+from shmstream.http.generations import Generations
 from shmstream.http.own_client import OwnClient
+from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
@@ -38,59 +33,18 @@ from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.source import (
     Answer,
-    ClientLeft,
     Headers,
     Source,
-    UpstreamBroken,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 
-log = logging.getLogger('shmstream.http')
-
 OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
 its own, and go on generating after the service has hung up."""
 
-_SMALL = 64 * 1024
-"""Bytes, at most, of a body that is read whole before it is passed through: such a body
-can be sent again if a connection turns out to be dead."""
-
 _SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
-
-
-class UpstreamBody:
-    """An upstream's answer as the body of a response, passed on as it arrives."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._chunks = answer.chunks()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._chunks.__anext__()
-        except UpstreamBroken as ex:
-            log.warning('an answer was cut: %s', ex)
-            # Cut the response, as ``asgi.writer`` does: the answer is not whole.
-            raise asyncio.CancelledError from ex
-
-    async def close(self) -> None:
-        """Hang up on the upstream if the answer was not read to its end."""
-        self._answer.close()
-
-
-class Nothing:
-    """An empty body to which Falcon adds no ``content-length``."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
 
 
 class Gateway:
@@ -141,19 +95,8 @@ class Gateway:
             if conversation.possible:
                 await self._produce(req, resp, conversation)
                 return
-        body = await self._whole_if_small(req)
-        _hand_on(req, resp, await self._send(self._asked(req, body)))
-
-    async def _whole_if_small(
-        self, req: falcon.asgi.Request
-    ) -> bytes | AsyncIterator[bytes] | None:
-        try:
-            async with asyncio.timeout(self._small_s):
-                return await _body(req)
-        except ClientLeft:
-            raise Problem(400, 'The body ended early') from None
-        except TimeoutError:
-            raise Problem(408, 'The body comes too slowly') from None
+        body = await body_of(req, self._small_s)
+        hand_on(req, resp, await self._send(self._asked(req, body)))
 
     async def _send(self, asked: UpstreamRequest) -> Answer:
         try:
@@ -222,12 +165,12 @@ class Gateway:
             # As without us: who leaves now takes the upstream's work with him.
             answer = await self._send_announcing_nothing(asked, body)
             if conv_id is None or not becomes_stream(asked, answer, types):
-                _hand_on(req, resp, answer)
+                hand_on(req, resp, answer)
                 return
             generation = begin(conv_id, answer)
         answered = await generation.answer()
         if not isinstance(answered, Streamed):
-            _hand_on(req, resp, answered)
+            hand_on(req, resp, answered)
             return
         try:
             self._hand_on_stream(req, resp, answered, generation.client)
@@ -255,9 +198,7 @@ class Gateway:
         owner: bytes = req.context.owner
         resp.status = answer.status
         consumer = Consumer(self._streams.attachment, answer.producer.segment)
-        _copy_headers(
-            resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
-        )
+        copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE])
         add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
         mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
         add_headers(addresses(mount, consumer.conv_id, answer.headers), resp)
@@ -314,41 +255,3 @@ def _own_response(
 
 def _target(req: falcon.asgi.Request) -> str:
     return (falcon_request.raw_path(req) + query_of(req.scope)).decode('latin-1')
-
-
-async def _body(req: falcon.asgi.Request) -> bytes | AsyncIterator[bytes] | None:
-    chunked = req.get_header('Transfer-Encoding') is not None
-    if not req.content_length and not chunked:
-        return None
-    if chunked or req.content_length is None or req.content_length > _SMALL:
-        return _whole_body(req)
-    return b''.join([piece async for piece in _whole_body(req)])
-
-
-async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
-    async for chunk in req.stream:
-        yield chunk
-    if getattr(req, 'gone', False):
-        # The upstream must not believe that the part that it has is the whole body.
-        raise ClientLeft('the client left within its request')
-
-
-def _hand_on(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer
-) -> None:
-    resp.status = answer.status
-    _copy_headers(resp, answer.headers)
-    if req.method == 'HEAD' or answer.status in (204, 304):
-        # Falcon neither reads nor closes the body of such an answer.
-        answer.close()
-        resp.stream = Nothing()
-    else:
-        resp.stream = UpstreamBody(answer)
-
-
-def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
-    for name, value in headers:
-        # The service and not the upstream decides which other origins may use the
-        # service: llama.cpp would allow every page that the user has open.
-        if not name.lower().startswith('access-control-'):
-            resp.append_header(name, value)
