@@ -9,6 +9,7 @@ from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
 from shmstream.process.attachment import Attachment
+from shmstream.process.host import Host
 from shmstream.ring.state import State
 from shmstream.wakeups.hub_watch import MAX_READ, Watch
 
@@ -100,6 +101,11 @@ class Consumer:
         """Whether the stream can no longer be found by its id."""
         return self._segment.evicted
 
+    @property
+    def host(self) -> Host:
+        """The server that runs this process, as ``Streams.attach`` was told."""
+        return self._attachment.process.host
+
     def read(self, offset: int = 0, limit: int = MAX_READ) -> bytes:
         """Return the bytes that are there now from ``offset`` on, at most ``limit``.
 
@@ -154,7 +160,7 @@ class Consumer:
         try:
             joined.extend(map(hub.join, (self._segment,)))
             # A reader that waits for the first byte counts as a follower, so that the
-            # generation is not cancelled for want of one.
+            # stream is not cancelled for want of one.
             counted.extend(map(followers.count, (self._segment,), (1,)))
             watch = joined[0]
             while True:

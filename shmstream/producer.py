@@ -89,6 +89,11 @@ class Producer:
         return self._segment
 
     @property
+    def capacity(self) -> int:
+        """The bytes that the stream's ring holds."""
+        return self._segment.reader.capacity
+
+    @property
     def state(self) -> State:
         """The state that this producer has published."""
         return self._ring.state

@@ -23,10 +23,10 @@ from typing import Any
 
 from shmstream import defaults
 from shmstream.errors import SettingsError
-from shmstream.http.host_names import check_host
-from shmstream.http.origin_patterns import check_pattern
+from shmstream.host_names import check_host
 from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
 from shmstream.memory.directory import default_directory, parse_directory
+from shmstream.origin_patterns import check_pattern
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.upstream.address import Address
@@ -45,10 +45,10 @@ _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 @dataclass(frozen=True)
 class OnDisconnect:
-    """What happens to a generation that nobody listens to.
+    """What happens to an answer that nobody listens to.
 
     Attributes:
-        grace_s: seconds without a listener after which the generation is cancelled;
+        grace_s: seconds without a listener after which the answer is cancelled;
             None: it goes on to its end.
     """
 

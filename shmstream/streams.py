@@ -16,9 +16,8 @@ from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.new_stream import new_stream
-from shmstream.process import host as hosts
 from shmstream.process.attachment import Attachment, attach
-from shmstream.process.host import Host
+from shmstream.process.host import Host, Named
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
 from shmstream.supervisor.config import SupervisorConfig
@@ -68,7 +67,8 @@ class Streams:
                 times, the first settings count. Under gunicorn the hooks have started a
                 supervisor, which stops with the master.
             host: the server that runs this process; by default the one that
-                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn.
+                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn. If a
+                process attaches several times, the first host counts.
 
         Raises:
             SettingsError: ``$SHMSTREAM_DIR`` is used and is not an absolute path.
@@ -76,19 +76,15 @@ class Streams:
         path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
         config = SupervisorConfig() if supervise is True else supervise or None
+        run_by = Named() if host is None else host
 
-        # The host is looked up at each call, because an application may attach before
-        # its worker is forked, and only the worker knows its host.
         def masters() -> list[int]:
-            found = (host or hosts.current()).masters()
+            found = run_by.masters()
             if found is not None:
                 return found
             return [os.getpid()] if supervise else []
 
-        def leaving() -> bool:
-            return (host or hosts.current()).leaving()
-
-        return cls(lambda: attach(where, config, masters, leaving))
+        return cls(lambda: attach(where, config, masters, run_by))
 
     @property
     def attachment(self) -> Attachment:
@@ -113,7 +109,7 @@ class Streams:
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop; for ``follow(leave=...)``."""
-        return self.process.leaving()
+        return self.process.host.leaving()
 
     def connect(self) -> None:
         """Connect to the supervisor now rather than at the first request.
@@ -179,6 +175,25 @@ class Streams:
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
         return Consumer(attachment, segment)
+
+    def consumer_of(self, producer: Producer) -> Consumer:
+        """Return a consumer of a stream that this process produces.
+
+        It is of that very stream, also when a newer stream takes over the id.
+        """
+        return Consumer(self.attachment, producer.segment)
+
+    async def reader_turn(self) -> Callable[[], None]:
+        """Return a function that gives this event loop's followers the new bytes.
+
+        A producer on the same loop calls it between two writes, and gives the loop a
+        turn (``await asyncio.sleep(0)``), so that the followers get the bytes before
+        the ring drops them. The function must be called on this loop.
+
+        Raises:
+            SupervisorUnavailable: there is no supervisor.
+        """
+        return (await self.process.followers.loop_hub()).look
 
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY

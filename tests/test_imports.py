@@ -1,4 +1,4 @@
-"""Imports go downwards: no module and no folder imports what is built on it.
+"""Imports make no circle, and go upwards in the table of CONTRIBUTING.md only.
 
 What is imported for its type only, or inside a function, counts as well.
 """
@@ -6,6 +6,7 @@ What is imported for its type only, or inside a function, counts as well.
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -94,3 +95,55 @@ def test_a_circle_is_found() -> None:
     graph |= {'p.b.y': set(), 'p.b.z': {'p.a.w'}, 'p.a.w': set()}
     assert circle(graph) == []
     assert circle(by_folder(graph)) == ['p.a', 'p.b', 'p.a']
+
+
+def lines_of_table() -> dict[str, int]:
+    """The line of each package and each module in CONTRIBUTING.md's table."""
+    text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    table = text.partition('| package of `shmstream/` |')[2].partition('\n\n')[0]
+    lines: dict[str, int] = {}
+    for number, line in enumerate(table.splitlines()):
+        for name in re.findall('`([^`]+)`', line.split('|')[1] if number else ''):
+            name = name.removesuffix('/').removesuffix('.py')
+            assert name not in lines, f'twice in the table: {name}'
+            lines[name] = number
+    return lines
+
+
+def at_root(name: str) -> str:
+    """The package or module at the root that a module belongs to."""
+    return [*name.split('.'), '__init__'][1]
+
+
+def against_table(
+    graph: dict[str, set[str]], lines: dict[str, int]
+) -> list[tuple[str, str]]:
+    """The imports of what is below: who imports, and what."""
+
+    return [
+        (name, other)
+        for name, others in sorted(graph.items())
+        for other in sorted(others)
+        if lines[at_root(other)] > lines[at_root(name)]
+    ]
+
+
+def test_each_line_of_the_table_imports_only_what_is_above_it() -> None:
+    graph, lines = imported('shmstream'), lines_of_table()
+    assert set(lines) == set(map(at_root, graph))
+    assert against_table(graph, lines) == []
+
+
+def test_an_import_of_what_is_below_is_found() -> None:
+    lines = {'a': 1, '__init__': 2, 'b': 3}
+    graph = {'p': {'p.a.x'}, 'p.a.x': {'p', 'p.b'}, 'p.b': {'p', 'p.a.x'}}
+    assert against_table(graph, lines) == [('p.a.x', 'p'), ('p.a.x', 'p.b')]
+
+
+INSIDE = {'ring', 'memory', 'wakeups', 'control', 'supervisor', 'process'}
+
+
+def test_the_service_uses_streams_by_the_public_api_only() -> None:
+    for name, others in imported('shmstream').items():
+        if name.startswith('shmstream.http'):
+            assert not set(map(at_root, others)) & INSIDE, name

@@ -1,9 +1,9 @@
 """Every use of gunicorn's insides, which are not part of its interface.
 
 gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it.
-The first three uses are checked when a worker starts (``missing``), the fourth when the
-master starts (``before_stop``). If gunicorn differs, a line in the log names each use
-that is off. Answers are correct all the same; the last column says what is lost::
+Announced stops are checked when the master starts (``before_stop``), all other uses
+when a worker starts (``missing``). If gunicorn differs, a line in the log names each
+use that is off. Answers are correct all the same; the last column says what is lost::
 
     what for             what of gunicorn 27                     without it
     direct writes        the cells of the ``send`` that          an event costs a third
@@ -12,8 +12,8 @@ that is off. Answers are correct all the same; the last column says what is lost
                          ``_flow_control``, ``_closed``,
                          ``transport`` of an ``ASGIProtocol``
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
-                         ``_response_buffer``, ``_safe_write``   stream gets no headers
-                                                                 before its first byte
+                         ``_response_buffer``, ``_safe_write``,  stream gets no headers
+                         ``worker``                              before its first byte
     bare queries         ``ASGIProtocol._build_http_scope``      the question mark of an
                          and ``_build_http2_scope``, whose       empty query does not
                          request has a ``uri``                   reach the upstream
@@ -25,13 +25,17 @@ that is off. Answers are correct all the same; the last column says what is lost
                          ``_finishing_calls``, ``req_count``,    ``graceful_timeout``
                          ``_keepalive_timeout`` of an
                          ``ASGIProtocol``
-    announced stops      ``stop`` of the arbiter                 at a stop generations
+    announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
                                                                  and are killed
-    its own requests     the module of ``receive``               gunicorn is treated as
-                                                                 any other server
-    the client's socket  ``gunicorn.socket`` in a WSGI environ   threads do not notice
+    requests of its own  the module of ``receive``               gunicorn is treated as
+                         (``BodyReceiver.receive``)              any other server
+    sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
+    empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
+                         head for an empty part, too. PEP 3333   stream gets no headers
+                         asks a server to wait for the first     before its first byte
+                         byte; such a server ignores the part
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, Self
 
 from shmstream.deploy import idle_connections
@@ -67,10 +71,21 @@ def is_asgi_worker(worker: Any) -> bool:
 
 
 def missing(worker: Any) -> list[str]:
-    """Return a line for each fast way that is off in this ASGI worker."""
+    """Return a line for each fast way that is off in this worker."""
+    checks = _of_asgi(worker) if is_asgi_worker(worker) else _of_wsgi(worker)
+    return [
+        f'{name} are off: this gunicorn is not as version 27 is known'
+        for name, there in checks.items()
+        if not there
+    ]
+
+
+def _of_asgi(worker: Any) -> dict[str, bool]:
+    from gunicorn.asgi import protocol
     from gunicorn.asgi.protocol import ASGIProtocol
 
-    checks = {
+    receiver = getattr(protocol, 'BodyReceiver', None)
+    return {
         'direct writes': _has_direct_writes(ASGIProtocol),
         'early headers': _has_early_headers(ASGIProtocol),
         'bare queries': _has_scopes(ASGIProtocol),
@@ -78,12 +93,52 @@ def missing(worker: Any) -> list[str]:
         'closed idle connections': idle_connections.known(
             ASGIProtocol, _used_by(ASGIProtocol)
         ),
+        'requests of its own': is_its_own(getattr(receiver, 'receive', None)),
     }
-    return [
-        f'{name} are off: this gunicorn is not as version 27 is known'
-        for name, there in checks.items()
-        if not there
-    ]
+
+
+def _of_wsgi(worker: Any) -> dict[str, bool]:
+    from gunicorn.http import wsgi
+
+    # The worker with gevent's own server makes its environ, and sends its responses,
+    # without gunicorn's module.
+    handler = getattr(worker, 'wsgi_handler', None)
+    if handler is not None:
+        has_socket = 'gunicorn.sock' in _constants(getattr(handler, 'get_environ', 0))
+        return {'sockets of clients': has_socket}
+    return {
+        'sockets of clients': 'gunicorn.socket'
+        in _constants(getattr(wsgi, 'default_environ', 0)),
+        'empty first parts': _sends_head_early(getattr(wsgi, 'Response', object)),
+    }
+
+
+def _constants(function: Any) -> set[Any]:
+    """Return a function's constants, and those of its tuples."""
+    found: set[Any] = set()
+    for constant in getattr(getattr(function, '__code__', None), 'co_consts', ()):
+        found.update(constant if isinstance(constant, tuple) else (constant,))
+    return found
+
+
+def _sends_head_early(response: Any) -> bool:
+    """Whether an empty part of a WSGI body sends the head, and nothing else."""
+    sent: list[str] = []
+
+    class Probe(response):  # type: ignore[misc]
+        def send_headers(self) -> None:
+            sent.append('head')
+
+    connection = SimpleNamespace(
+        send=lambda _: sent.append('bytes'), sendall=lambda _: sent.append('bytes')
+    )
+    try:
+        probe = Probe(None, connection, None)
+        probe.chunked = True
+        probe.write(b'')
+    except Exception:
+        return False
+    return sent == ['head']
 
 
 def _has_direct_writes(protocol: Any) -> bool:
@@ -100,7 +155,7 @@ def _has_direct_writes(protocol: Any) -> bool:
 def _has_early_headers(protocol: Any) -> bool:
     return callable(getattr(protocol, '_send_response_start', None)) and _used_by(
         protocol
-    ).issuperset({'_response_buffer', '_safe_write'})
+    ).issuperset({'_response_buffer', '_safe_write', 'worker'})
 
 
 def _has_scopes(protocol: Any) -> bool:

@@ -193,22 +193,18 @@ def post_worker_init(worker: Any) -> None:
     """Remember the worker: it shows later whether it has been told to stop."""
     worker_life.current.worker = worker
     run_by(worker_life.current)
+    for line in gunicorn_insides.missing(worker):
+        worker.log.warning('shmstream: %s', line)
     if gunicorn_insides.is_asgi_worker(worker):
-        _prepare_asgi_worker(worker)
+        gunicorn_insides.send_headers_early()
+        gunicorn_insides.note_connections()
+        gunicorn_insides.note_bare_queries()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:
         _hear_signals()
     else:
         loop.call_soon(_hear_signals)
-
-
-def _prepare_asgi_worker(worker: Any) -> None:
-    for line in gunicorn_insides.missing(worker):
-        worker.log.warning('shmstream: %s', line)
-    gunicorn_insides.send_headers_early()
-    gunicorn_insides.note_connections()
-    gunicorn_insides.note_bare_queries()
 
 
 def _hear_signals() -> None:

@@ -6,9 +6,7 @@
     service.py            gives streams to the serving core, and the rest to Falcon
     api_keys.py           the owner of a request, by its API key; tokens for one stream
     gate.py               refuses pages of other sites, and foreign host names
-    host_names.py         the host names that are served
     origins.py            which pages of other origins may use the service
-    origin_patterns.py    how origins are named, and which are
     prefix.py             the path that the service is found below
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
@@ -20,12 +18,12 @@
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
     own_client.py         a POST's own client, which its source waits for
-    generation.py         the task that puts an upstream's answer into a stream
-    generations.py        the generations of a worker
+    answer_task.py        the task that puts an upstream's answer into a stream
+    answer_tasks.py       the answer tasks of a worker
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
-    drain.py              ends a worker's generations when the worker leaves
+    drain.py              ends a worker's answer tasks when the worker leaves
     health.py             GET /healthz
     page.py               the demonstration page
     openapi.py            the OpenAPI description of the service

@@ -6,7 +6,7 @@
       |  it says "stream": true --> the session exists, pending
       |     |-- stopped, replaced, no room --> no more is read, the POST ends with that
       |     |-- the client leaves, is too slow, sends too much --> it is withdrawn
-      |     '-- the body is whole --> the upstream is asked (``Generation.ask``)
+      |     '-- the body is whole --> the upstream is asked (``AnswerTask.ask``)
       '- it does not --> the upstream is asked as if we were not there
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import falcon.asgi
 
+from shmstream.http.answer_task import AnswerTask
 from shmstream.http.conversation import Conversation
-from shmstream.http.generation import Generation
 from shmstream.http.uploads import Upload, Uploads
 
 
@@ -28,48 +28,48 @@ class Announcing:
     Args:
         uploads: bounds it.
         conversation: what is found in it.
-        begin: begins the generation of the session with this id.
+        begin: begins the answer task of the session with this id.
 
     Attributes:
-        generation: the one that has been begun.
+        task: the one that has been begun.
     """
 
     def __init__(
         self,
         uploads: Uploads,
         conversation: Conversation,
-        begin: Callable[[str], Generation],
+        begin: Callable[[str], AnswerTask],
     ) -> None:
         self._uploads = uploads
         self._conversation = conversation
         self._begin = begin
-        self.generation: Generation | None = None
+        self.task: AnswerTask | None = None
 
     async def read(self, req: falcon.asgi.Request, most: int) -> Upload:
         """Read the whole body.
 
         Raises:
-            Problem: as ``Uploads.read``, or what has become of the generation.
+            Problem: as ``Uploads.read``, or what has become of the answer task.
             InvalidConversationId: an id in the body can be none.
             NoRoom, SupervisorUnavailable: no session could be made.
         """
         loop = asyncio.get_running_loop()
-        # A task of its own, so that the end of the generation can end it.
+        # A task of its own, so that the end of the answer task can end it.
         self._reading = loop.create_task(self._uploads.read(req, most, self._look))
         try:
             upload = await self._reading
         except BaseException:
-            generation = self.generation
-            if generation is not None:
-                if generation.failed and self._reading.cancelled():
+            task = self.task
+            if task is not None:
+                if task.failed and self._reading.cancelled():
                     # It raises why.
-                    await generation.answer()
-                generation.withdraw()
+                    await task.answer()
+                task.withdraw()
             raise
         return upload
 
     async def _look(self, piece: bytes) -> None:
         await self._conversation.look(piece)
-        if self.generation is None and (conv_id := self._conversation.announced):
-            self.generation = self._begin(conv_id)
-            self.generation.on_failure(self._reading.cancel)
+        if self.task is None and (conv_id := self._conversation.announced):
+            self.task = self._begin(conv_id)
+            self.task.on_failure(self._reading.cancel)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.splitter import pieces
@@ -28,7 +29,6 @@ from shmstream.http.own_client import OwnClient
 from shmstream.producer import Producer
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken, header
-from shmstream.wakeups.hub_on_loop import LoopHub
 
 log = logging.getLogger('shmstream.http')
 
@@ -65,8 +65,8 @@ class AnswerWriter:
         Returns early when the stream is cancelled. An answer that breaks off aborts the
         stream, unless it has said before that it is over.
         """
-        hub = await self._streams.process.followers.loop_hub()
-        writing = _Writing(producer, answer, self._client, hub)
+        let_read = await self._streams.reader_turn()
+        writing = _Writing(producer, answer, self._client, let_read)
         incoming = writing.incoming
         try:
             ended = await writing.run()
@@ -90,20 +90,24 @@ class _Writing:
         producer: the stream's; the stream is live.
         answer: where the bytes come from.
         client: the POST's own.
-        hub: the hub of this event loop.
+        let_read: gives this event loop's readers what has been written.
 
     Attributes:
         incoming: the events of the answer.
     """
 
     def __init__(
-        self, producer: Producer, answer: Answer, client: OwnClient, hub: LoopHub
+        self,
+        producer: Producer,
+        answer: Answer,
+        client: OwnClient,
+        let_read: Callable[[], None],
     ) -> None:
         self._producer = producer
         self._answer = answer
         self._client = client
-        self._hub = hub
-        capacity = producer.segment.reader.capacity
+        self._let_read = let_read
+        capacity = producer.capacity
         self._most_of_event = capacity // _PART_OF_RING
         self._most = min(_MOST_AT_ONCE, self._most_of_event)
         self._last_event = min(_LAST_EVENT, capacity // 8)
@@ -175,6 +179,6 @@ class _Writing:
         Args:
             size: bytes that are written next, at most.
         """
-        self._hub.look()
+        self._let_read()
         await asyncio.sleep(0)
-        await self._client.room(self._producer.segment, size + self._last_event)
+        await self._client.room(self._producer, size + self._last_event)

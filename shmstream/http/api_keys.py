@@ -30,8 +30,8 @@ from shmstream.serving.problems import Problem
 from shmstream.serving.request import Header, Request
 
 TOKEN_S = 24 * 3600
-"""Seconds for which a token is valid: longer than any generation takes, but short
-enough to limit the harm of a leaked token."""
+"""Seconds for which a token is valid: longer than any answer takes, but short enough
+to limit the harm of a leaked token."""
 
 _KEY_HEADERS = (b'x-api-key', b'api-key')
 """Headers in which the SDKs of Anthropic and Azure send a key."""

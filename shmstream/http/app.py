@@ -13,14 +13,14 @@ from shmstream.asgi.stalled import Readers
 from shmstream.deploy import worker_life
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
+from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
+from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
-from shmstream.http.generations import Generations
 from shmstream.http.health import HealthResource
-from shmstream.http.host_names import HostNames
 from shmstream.http.lookup_route import LookupResource
 from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
 from shmstream.http.openapi import OpenApiResource
@@ -73,7 +73,7 @@ class Lifespan:
         gc.freeze()
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
-        """Let the generations run to their end, then leave."""
+        """Let the answer tasks run to their end, then leave."""
         await self._drain.finish()
         await self._web_sockets.leave()
         await self._source.close()
@@ -97,8 +97,8 @@ def create_app(
     life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
-    generations = Generations()
-    drain = Drain(generations, life, settings.drain, lambda: streams.followers)
+    answer_tasks = AnswerTasks()
+    drain = Drain(answer_tasks, life, settings.drain, lambda: streams.followers)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     readers = Readers(settings.send_timeout)
@@ -125,7 +125,7 @@ def create_app(
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    gateway = Gateway(streams, source, settings, generations, keys, uploads)
+    gateway = Gateway(streams, source, settings, answer_tasks, keys, uploads)
     app.add_sink(gateway, '/')
     gate = Gate(HostNames(settings.hosts), origins)
     return Service(

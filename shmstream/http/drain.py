@@ -1,4 +1,4 @@
-"""Ends a worker's generations when the worker has been told to leave.
+"""Ends a worker's answer tasks when the worker has been told to leave.
 
 ::
 
@@ -7,10 +7,10 @@
       idle connections   are closed (``deploy.idle_connections``)
       readers            are let go at once, and resume at another worker
                          (``leave`` of ``Consumer.follow``)
-      generations        go on, as do the responses of the POSTs that began them; the
+      answer tasks       go on, as do the responses of the POSTs that began them; the
                          worker tells its master that it is alive
         after the drain limit, or, if the master itself is stopping, shortly before it
-        kills its workers: generations are aborted, and readers told (``stream_end``)
+        kills its workers: the tasks are aborted, and readers are told (``stream_end``)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from shmstream.deploy import gunicorn_insides, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
-from shmstream.http.generations import Generations
+from shmstream.http.answer_tasks import AnswerTasks
 
 log = logging.getLogger('shmstream.http')
 
@@ -29,28 +29,28 @@ _LOOK_S = 0.2
 _LEAVE_LOOK_S = 0.2
 _LAST_BYTES_S = 2.0
 _BEFORE_KILL = 0.8
-"""The part of the graceful timeout after which generations are aborted. The rest of the
-timeout is for sending the last bytes."""
+"""The part of the graceful timeout after which answer tasks are aborted. The rest of
+the timeout is for sending the last bytes."""
 
 
 class Drain:
-    """Waits for the generations of a worker that leaves.
+    """Waits for the answer tasks of a worker that leaves.
 
     Args:
-        generations: the worker's generations.
+        answer_tasks: the worker's answer tasks.
         life: says when the worker leaves, and whether its master stops as well.
-        limit_s: seconds for which the generations may go on.
+        limit_s: seconds for which the answer tasks may go on.
         followers: returns how many responses still follow streams.
     """
 
     def __init__(
         self,
-        generations: Generations,
+        answer_tasks: AnswerTasks,
         life: WorkerLife,
         limit_s: float,
         followers: Callable[[], int],
     ) -> None:
-        self._generations = generations
+        self._answer_tasks = answer_tasks
         self._followers = followers
         self._life = life
         self._limit_s = limit_s
@@ -62,13 +62,13 @@ class Drain:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def finish(self) -> None:
-        """Wait until no generation runs any more; for the worker's shutdown."""
+        """Wait until no answer task runs any more; for the worker's shutdown."""
         if self._task is None:
             return
         if not self._life.leaving():
             # The server stops without having told the worker before.
             self._task.cancel()
-            await self._generations.abort_all()
+            await self._answer_tasks.abort_all()
         await asyncio.wait([self._task])
         # The streams have ended. Wait while their last bytes are sent.
         for _ in range(int(_LAST_BYTES_S / _LOOK_S)):
@@ -85,11 +85,11 @@ class Drain:
         # Until the loop ends: who is busy now may be idle later.
         self._closing = asyncio.create_task(idle_connections.close_idle())
         loop = asyncio.get_running_loop()
-        if len(self._generations):
-            log.info('leaving: %d streams go on', len(self._generations))
+        if len(self._answer_tasks):
+            log.info('leaving: %d streams go on', len(self._answer_tasks))
         deadline = loop.time() + self._limit_s
         stopping = False
-        while len(self._generations):
+        while len(self._answer_tasks):
             # gunicorn's worker does not notify its master itself while it shuts down.
             self._life.notify()
             now = loop.time()
@@ -98,7 +98,7 @@ class Drain:
                 graceful_s = self._life.graceful_timeout * _BEFORE_KILL
                 deadline = min(deadline, now + graceful_s)
             if now >= deadline:
-                log.warning('aborted %d streams', len(self._generations))
-                await self._generations.abort_all()
+                log.warning('aborted %d streams', len(self._answer_tasks))
+                await self._answer_tasks.abort_all()
                 return
-            await self._generations.wait(min(_LOOK_S, deadline - now))
+            await self._answer_tasks.wait(min(_LOOK_S, deadline - now))

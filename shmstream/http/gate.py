@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shmstream.http.host_names import HostNames
+from shmstream.host_names import HostNames
 from shmstream.http.origins import Origins
 from shmstream.serving.problems import Problem
 

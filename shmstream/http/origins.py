@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from shmstream.http.origin_patterns import OriginPatterns
 from shmstream.kept_headers import NAMES as KEPT_NAMES
+from shmstream.origin_patterns import OriginPatterns
 from shmstream.serving.reply import Reply
 from shmstream.serving.request import Header, Request
 

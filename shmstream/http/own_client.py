@@ -15,10 +15,10 @@ told so (I3).
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from shmstream.asgi.stalled import Reader
 from shmstream.follower import Follower
-from shmstream.memory.segment import Segment
 
 PATIENCE_S = 30.0
 """How long a client that takes nothing holds up its source."""
@@ -26,6 +26,18 @@ PATIENCE_S = 30.0
 _LOOK_S = 0.2
 """How often it is looked at while it does. Looks are counted, not seconds: whoever was
 suspended meanwhile, the client or we, has all of them left."""
+
+
+class Ring(Protocol):
+    """The ring of a stream, as its producer knows it."""
+
+    @property
+    def capacity(self) -> int:
+        """The bytes that it holds."""
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes that have entered it so far."""
 
 
 class OwnClient:
@@ -61,17 +73,16 @@ class OwnClient:
         self._follower = self._reader = None
         self._moved.set()
 
-    async def room(self, segment: Segment, size: int) -> None:
+    async def room(self, ring: Ring, size: int) -> None:
         """Wait until so many bytes more overtake it no longer, or it is gone.
 
         Args:
-            segment: the stream's; what is in it has been delivered, as far as that is
+            ring: the stream's; what is in it has been delivered, as far as that is
                 possible without waiting for anybody.
             size: bytes; what is more than the ring is as much as the ring.
         """
-        reader = segment.reader
-        least = max(reader.total_bytes + size - reader.capacity, 0)
-        least = min(least, reader.total_bytes)
+        least = max(ring.total_bytes + size - ring.capacity, 0)
+        least = min(least, ring.total_bytes)
         idle, mark = 0, self._mark()
         while not self._gone and self._offset < least:
             self._moved.clear()

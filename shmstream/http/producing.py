@@ -11,23 +11,24 @@ import falcon.asgi
 from shmstream.asgi.stalled import Reader
 from shmstream.asgi.targets import query_of
 from shmstream.asgi.writer import send_live
-from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
+from shmstream.http.answer_task import AnswerTask, Streamed, becomes_stream
+from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
-from shmstream.http.generation import Generation, Streamed, becomes_stream
-from shmstream.http.generations import Generations
 from shmstream.http.own_client import OwnClient
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
-from shmstream.serving.headers import addresses, described
+from shmstream.serving.get_head_delete import from_the_beginning
+from shmstream.serving.headers import addresses
 from shmstream.serving.problems import Problem
+from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
@@ -54,7 +55,7 @@ class Gateway:
         streams: the deployment.
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to.
-        generations: the worker's generations, to which new ones are added.
+        answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
     """
@@ -64,7 +65,7 @@ class Gateway:
         streams: Streams,
         source: Source,
         settings: Settings,
-        generations: Generations,
+        answer_tasks: AnswerTasks,
         keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
@@ -76,7 +77,7 @@ class Gateway:
         self._small_s = settings.send_timeout
         self._id_from = settings.id_from
         self._stream_types = settings.stream_types
-        self._generations = generations
+        self._answer_tasks = answer_tasks
 
     async def __call__(
         self,
@@ -137,9 +138,9 @@ class Gateway:
         policy = self._policy(req)
         owner: bytes = req.context.owner
 
-        def begin(conv_id: str, answered: Answer | None = None) -> Generation:
-            return self._generations.add(
-                Generation(
+        def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
+            return self._answer_tasks.add(
+                AnswerTask(
                     self._streams,
                     self._source,
                     conv_id,
@@ -152,9 +153,9 @@ class Gateway:
 
         announcing = Announcing(self._uploads, conversation, begin)
         body = await announcing.read(req, MAX_BODY)
-        generation = announcing.generation
-        if generation is not None:
-            generation.ask(self._asked_for_session(req, body))
+        task = announcing.task
+        if task is not None:
+            task.ask(self._asked_for_session(req, body))
         else:
             conv_id, types = conversation.conv_id(), self._stream_types
             asked = (
@@ -167,15 +168,15 @@ class Gateway:
             if conv_id is None or not becomes_stream(asked, answer, types):
                 hand_on(req, resp, answer)
                 return
-            generation = begin(conv_id, answer)
-        answered = await generation.answer()
+            task = begin(conv_id, answer)
+        answered = await task.answer()
         if not isinstance(answered, Streamed):
             hand_on(req, resp, answered)
             return
         try:
-            self._hand_on_stream(req, resp, answered, generation.client)
+            self._hand_on_stream(req, resp, answered, task.client)
         except BaseException:
-            generation.client.left()
+            task.client.left()
             raise
 
     async def _send_announcing_nothing(
@@ -197,18 +198,20 @@ class Gateway:
     ) -> None:
         owner: bytes = req.context.owner
         resp.status = answer.status
-        consumer = Consumer(self._streams.attachment, answer.producer.segment)
+        consumer = self._streams.consumer_of(answer.producer)
+        # This response goes on to its end even if the worker leaves, because its client
+        # may not know how to resume.
+        reply = from_the_beginning(consumer, leave=lambda: False)
+        assert isinstance(reply.body, Live)
         copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE])
-        add_headers(described(consumer, 0, consumer.finished, consumer.state), resp)
+        add_headers(reply.headers, resp)
         mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
         add_headers(addresses(mount, consumer.conv_id, answer.headers), resp)
         token = self._keys.token(owner, consumer.conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
-        # The follower has no ``leave``, so this response goes on to its end even if the
-        # worker leaves: its client may not know how to resume.
         falcon_request.reads(req, consumer)
-        follower, reader = consumer.follow(0), falcon_request.reader_of(req)
+        follower, reader = reply.body.follow(), falcon_request.reader_of(req)
         client.reads(follower, reader)
         resp.stream = _own_response(reader, follower, client)
 

@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable
 
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.process.host import Host
 from shmstream.process.this_process import ThisProcess
 from shmstream.supervisor.config import SupervisorConfig
 
@@ -78,7 +79,7 @@ def attach(
     directory: RuntimeDirectory,
     config: SupervisorConfig | None,
     masters: Callable[[], list[int]],
-    leaving: Callable[[], bool],
+    host: Host,
 ) -> Attachment:
     """Return an attachment to this process's part in the deployment of a directory.
 
@@ -87,7 +88,7 @@ def attach(
     """
     where = os.path.realpath(directory.path)
     with _lock:
-        attachment = Attachment(_process_of(where, directory, config, masters, leaving))
+        attachment = Attachment(_process_of(where, directory, config, masters, host))
     if config is not None:
         attachment.process.supervise(config, masters)
     return attachment
@@ -98,7 +99,7 @@ def _process_of(
     directory: RuntimeDirectory,
     config: SupervisorConfig | None,
     masters: Callable[[], list[int]],
-    leaving: Callable[[], bool],
+    host: Host,
 ) -> ThisProcess:
     global _made
     for known_as, entry in list(_processes.items()):
@@ -109,7 +110,7 @@ def _process_of(
         process = _known(where)
         if process is not None:
             return process
-        process = ThisProcess(directory, config, masters, leaving, _leave)
+        process = ThisProcess(directory, config, masters, host, _leave)
         entry = weakref.ref(process)
         # If ``_made`` has changed, a signal handler has made a ``ThisProcess``
         # meanwhile. No handler can run between the next three lines, because they call

@@ -53,6 +53,21 @@ def run_by(host: Host) -> None:
     _host = host
 
 
-def current() -> Host:
-    """The host of this process, as named by now."""
-    return _host
+class Named:
+    """The host that ``run_by`` has named, looked up at each call.
+
+    An application may attach before its worker is forked, and only the worker knows its
+    host.
+    """
+
+    def masters(self) -> list[int] | None:
+        """As the named host says."""
+        return _host.masters()
+
+    def leaving(self) -> bool:
+        """As the named host says."""
+        return _host.leaving()
+
+    def notify(self) -> None:
+        """Tell the named host."""
+        _host.notify()

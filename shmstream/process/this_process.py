@@ -13,6 +13,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.room_share import RoomShare
 from shmstream.process.doorbell_chores import DoorbellChores
+from shmstream.process.host import Host
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.local_followers import LocalFollowers
 from shmstream.process.membership import MembershipHolder
@@ -34,11 +35,12 @@ class ThisProcess:
     Args:
         directory: the runtime directory.
         config, masters: as for ``SupervisorLink``.
-        leaving: whether this process has been told to stop serving.
+        host: the server that runs this process.
         leave: closes this process's part if it has no attachments; called in a thread
             of its own.
 
     Attributes:
+        host: the server that runs this process.
         attachments: one token for each attachment; without any, the process leaves.
         link: the connection to the supervisor.
         holder: holds the membership, once there is one.
@@ -52,11 +54,11 @@ class ThisProcess:
         directory: RuntimeDirectory,
         config: SupervisorConfig | None,
         masters: Callable[[], list[int]],
-        leaving: Callable[[], bool],
+        host: Host,
         leave: Callable[[ThisProcess], object],
     ) -> None:
         self.directory = directory
-        self.leaving = leaving
+        self.host = host
         self.attachments: set[object] = set()
         self._leave = leave
         self._leaving_now: threading.Thread | None = None
@@ -73,7 +75,7 @@ class ThisProcess:
             self.producers,
             self.mappings,
             self._room_requests,
-            leaving,
+            host.leaving,
             weakly(self.link.look, None),
             weakly(self._leave_unused, None),
         )

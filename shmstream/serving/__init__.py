@@ -1,13 +1,15 @@
 """The serving core: it decides how a request for a stream is answered.
 
-The core knows no framework, no server and no socket: it takes a request and returns a
-reply. If something has to be waited for first, it returns that as a value (``Later``),
-because a thread and an event loop wait differently. Two other packages,
-``shmstream.asgi`` and ``shmstream.wsgi``, make the request from what their servers give
-them, wait, and send the reply::
+The core knows no framework and no server, and sends nothing: it takes a request and
+returns a reply. It reads streams through the library: it calls what ``Deployment``
+lists, and a reply carries the stream that is to be sent. If something has to be waited
+for first, the core returns that as a value (``Later``), because a thread and an event
+loop wait differently. Two other packages, ``shmstream.asgi`` and ``shmstream.wsgi``,
+make the request from what their servers give them, wait, and send the reply::
 
     request.py          the request: method, target, headers, owner
     get_head_delete.py  from the request to the reply
+    deployment.py       what the core needs of ``shmstream.Streams``
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
     last_event.py       where a client goes on that names the last event it has

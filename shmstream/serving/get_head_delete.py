@@ -17,18 +17,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
 from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
+from shmstream.serving.deployment import Deployment
 from shmstream.serving.headers import described
 from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
-from shmstream.streams import Streams
 
 PENDING_S = 5.0
 """How long a GET waits for a stream to begin."""
@@ -45,10 +46,10 @@ class Core:
     """Answers requests for the streams of a deployment. Raises nothing.
 
     Args:
-        streams: the deployment.
+        streams: the deployment: ``Streams``, or what has its methods.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Deployment) -> None:
         self._streams = streams
 
     def answer(self, request: Request) -> Reply | Later:
@@ -172,6 +173,18 @@ class Core:
             return Reply(200, headers, b''.join(views), consumer)
         rest = Ended(consumer, offset, views, self._streams.leaving)
         return Reply(200, headers, rest, consumer)
+
+
+def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
+    """Return the reply to the request that has made a stream: all of it, live.
+
+    Args:
+        consumer: the stream, which is no longer pending.
+        leave: returns whether the follower is to be let go.
+    """
+    # ``finished`` is read before ``state``: the state is then final if it is true.
+    headers = described(consumer, 0, consumer.finished, consumer.state)
+    return Reply(200, headers, Live(consumer, 0, leave), consumer)
 
 
 def failed(request: Request, error: Exception) -> Reply:

@@ -10,16 +10,16 @@ import json
 
 from shmstream.errors import InvalidConversationId
 from shmstream.ids import validate_id
+from shmstream.serving.deployment import Deployment
 from shmstream.serving.problems import JSON, Problem, problem_of
 from shmstream.serving.reply import Blocking, Reply
-from shmstream.streams import Streams
 
 MAX_IDS = 10_000
 MAX_BYTES = 1 << 20
 """The largest body of a request."""
 
 
-def look_up(streams: Streams, body: bytes, owner: bytes) -> Reply | Blocking:
+def look_up(streams: Deployment, body: bytes, owner: bytes) -> Reply | Blocking:
     """Describe each stream whose id is asked for, or begins with such an id and ``::``.
 
     Args:

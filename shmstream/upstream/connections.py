@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from shmstream.settings import Settings
 from shmstream.upstream.address import Address
 from shmstream.upstream.causes import chain, in_words
 from shmstream.upstream.hops import end_to_end
@@ -52,6 +52,34 @@ server that computes may not answer at once."""
 
 _CLOSE_S = 2.0
 _REFERENCES = ('location', 'content-location')
+
+
+class UpstreamSettings(Protocol):
+    """What ``Upstream`` needs of ``shmstream.settings.Settings``."""
+
+    @property
+    def upstream(self) -> str | None:
+        """Its base URL."""
+
+    @property
+    def upstream_proxy(self) -> str | None:
+        """The proxy that leads to it."""
+
+    @property
+    def upstream_key_header(self) -> str:
+        """The header in which its key is sent."""
+
+    @property
+    def upstream_api_key(self) -> str | None:
+        """Its key."""
+
+    @property
+    def upstream_connect_timeout(self) -> float:
+        """Seconds until there is a connection."""
+
+    @property
+    def upstream_first_byte_timeout(self) -> float:
+        """Seconds until an answer begins, or for which it is silent."""
 
 
 class ProxiedAnswer:
@@ -122,7 +150,7 @@ class Upstream:
         settings: its address, key and timeouts, and the proxy that leads to it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: UpstreamSettings) -> None:
         assert settings.upstream is not None
         self._address = Address.parse(settings.upstream)
         self._proxy = settings.upstream_proxy

@@ -38,7 +38,6 @@ from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
-from shmstream.process import host as hosts
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
@@ -77,7 +76,8 @@ class Body:
         consumer: the stream.
         offset: the first byte to send.
         leave: returns whether this process is to stop serving. By default the process's
-            host is asked: that is gunicorn, if shmstream's hooks are installed.
+            host is asked: the one that ``Streams.attach`` was given, or gunicorn if
+            shmstream's hooks are installed.
         timeout_s: seconds for which the client may read nothing, and for which it may
             go on reading a stream that is gone; by default
             ``$SHMSTREAM_SEND_TIMEOUT``.
@@ -95,7 +95,7 @@ class Body:
         timeout_s: float | None = None,
     ) -> None:
         self._environ = environ
-        self._host = hosts.current()
+        self._host = consumer.host
         self._leave = self._host.leaving if leave is None else leave
         self._consumer: Consumer | None = consumer
         self._looks = math.ceil(
@@ -110,8 +110,8 @@ class Body:
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         self._read = b''
         self._at = 0
-        # gunicorn sends a response's head with the first part of the body, also if that
-        # part is empty. If the stream is quiet now, an empty part sends the head.
+        # If the stream is quiet now, an empty part makes gunicorn send the response's
+        # head (``deploy.gunicorn_insides``). Other servers ignore an empty part.
         self._head_waits = consumer.total_bytes <= offset
 
     def _lets_go(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.asgi import protocol
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.http import wsgi
 from gunicorn.workers.gasgi import ASGIWorker
 
 from shmstream.deploy import gunicorn_insides, hooks
+from shmstream.deploy.worker_life import WorkerLife
 
 
 class Listener:
@@ -73,14 +77,88 @@ def test_what_is_off_is_named(
         )
 
 
+def test_a_receive_of_another_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol.BodyReceiver.receive, '__module__', 'compiled')
+    (line,) = gunicorn_insides.missing(Worker())
+    assert line.startswith('requests of its own are off')
+    monkeypatch.delattr(protocol, 'BodyReceiver')
+    assert gunicorn_insides.missing(Worker()) == [line]
+
+
+def start(worker: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a worker that starts writes into the log."""
+    worker.log = Log()
+    monkeypatch.setattr(gunicorn_insides, 'send_headers_early', lambda: None)
+    monkeypatch.setattr(hooks, 'worker_life', SimpleNamespace(current=WorkerLife()))
+    for unused in ('run_by', '_log_with', '_hear_signals'):
+        monkeypatch.setattr(hooks, unused, lambda *_: None)
+    hooks.post_worker_init(worker)
+    return worker.log.warnings  # type: ignore[no-any-return]
+
+
 def test_a_worker_says_once_what_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
-    worker.log = Log()
+    worker.loop = SimpleNamespace(call_soon=lambda _: None)
     del worker.servers
-    monkeypatch.setattr(gunicorn_insides, 'send_headers_early', lambda: None)
-    hooks._prepare_asgi_worker(worker)
-    (line,) = worker.log.warnings
+    (line,) = start(worker, monkeypatch)
     assert line.startswith('shmstream: closed listeners are off')
+
+
+class WsgiWorker:
+    """A worker that has threads, as far as it matters."""
+
+
+class Fussy(wsgi.Response):  # type: ignore[misc]
+    """It sends the head with the first byte, as PEP 3333 says."""
+
+    def write(self, arg: bytes) -> None:
+        if arg:
+            super().write(arg)
+
+
+class Ending(wsgi.Response):  # type: ignore[misc]
+    """It sends an empty part as a chunk, which ends the body."""
+
+    def write(self, arg: bytes) -> None:
+        self.send_headers()
+        self._emit_body(arg)
+
+
+def environ_without_socket(req: Any, sock: Any, cfg: Any) -> dict[str, Any]:
+    return {'wsgi.input': req.body}
+
+
+@pytest.mark.parametrize(
+    ('name', 'other', 'off'),
+    [
+        ('Response', wsgi.Response, None),
+        ('Response', Fussy, 'empty first parts'),
+        ('Response', Ending, 'empty first parts'),
+        ('Response', None, 'empty first parts'),
+        ('default_environ', environ_without_socket, 'sockets of clients'),
+    ],
+)
+def test_a_wsgi_worker_says_what_is_off(
+    monkeypatch: pytest.MonkeyPatch, name: str, other: Any, off: str | None
+) -> None:
+    if other is None:
+        monkeypatch.delattr(wsgi, name)
+    else:
+        monkeypatch.setattr(wsgi, name, other)
+    lines = start(WsgiWorker(), monkeypatch)
+    assert [line.partition(' are off')[0] for line in lines] == (
+        [] if off is None else [f'shmstream: {off}']
+    )
+
+
+def test_gevents_own_server_shows_the_socket_under_another_name() -> None:
+    pytest.importorskip('gevent')
+    from gunicorn.workers.ggevent import GeventPyWSGIWorker
+
+    worker = GeventPyWSGIWorker.__new__(GeventPyWSGIWorker)
+    assert gunicorn_insides.missing(worker) == []
+    worker.wsgi_handler = object
+    assert len(gunicorn_insides.missing(worker)) == 1
 
 
 def test_other_workers_are_left_alone() -> None:

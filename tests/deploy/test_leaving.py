@@ -1,4 +1,4 @@
-"""Workers that leave on purpose: readers resume elsewhere, generations go on."""
+"""Workers that leave on purpose: readers resume elsewhere, answer tasks go on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = {'DEMO_RATE': '50'}
 
 
 def begin(client: Client, conv_id: str, tokens: int = TOKENS) -> Live:
-    """Begin a generation of some seconds, and see its first bytes."""
+    """Begin an answer of some seconds, and see its first bytes."""
     post = client.post(conv_id, {'max_tokens': tokens})
     post.until(1000)
     return post
@@ -132,7 +132,7 @@ def test_workers_come_and_go_with_ttin_and_ttou(serve: Callable[..., Service]) -
 def test_the_end_of_the_service_is_told_in_band_and_in_time(
     serve: Callable[..., Service], number: signal.Signals
 ) -> None:
-    """1. A long generation runs. 2. The service is stopped. 3. It says so, and ends."""
+    """1. A long answer runs. 2. The service is stopped. 3. It says so, and ends."""
     service = serve(settings=RATE, arguments=('--graceful-timeout', '3'))
     client = service.client()
     with begin(client, 'chat', tokens=100_000) as post:

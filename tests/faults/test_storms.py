@@ -180,7 +180,7 @@ def listening(streams: Streams, consumer: Consumer) -> int:
 def test_f28_a_hundred_streams_are_told_that_the_service_stops(
     serve: Callable[..., Service],
 ) -> None:
-    """1. A hundred generations run, and are read. 2. SIGTERM. 3. All end in-band."""
+    """1. A hundred answer tasks run, and are read. 2. SIGTERM. 3. All end in-band."""
     service = serve(workers=2, settings={'DEMO_RATE': '5'})
     client = service.client()
     posts = [client.post(f'c{number}', {'max_tokens': 10_000}) for number in range(100)]

@@ -1,4 +1,4 @@
-"""What becomes of a generation that nobody listens to."""
+"""What becomes of an answer that nobody listens to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANCEL_S = 8.0
 """It takes little more than a second; the rest is for a busy machine."""
 
 STAY_S = 2.5
-"""Within which a generation that nobody holds would have been cancelled."""
+"""Within which an answer that nobody holds would have been cancelled."""
 
 
 def abandoned(proxied: Proxied, conv_id: str, **headers: str) -> Feed:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shmstream.errors import SettingsError
-from shmstream.http.origin_patterns import OriginPatterns
+from shmstream.origin_patterns import OriginPatterns
 from shmstream.settings import Settings
 from tests.support.service import Service
 

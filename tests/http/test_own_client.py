@@ -191,9 +191,9 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 async def test_where_there_is_room_nobody_waits(ring: Ring) -> None:
     segment, writer = ring
     own, _ = listening()
-    await own.room(segment, 4096)
+    await own.room(segment.reader, 4096)
     writer.append(bytes(3000))
-    await own.room(segment, 1096)
+    await own.room(segment.reader, 1096)
 
 
 @on_a_loop
@@ -203,7 +203,7 @@ async def test_it_waits_until_the_client_has_taken_what_is_overwritten(
     segment, writer = ring
     own, client = listening()
     writer.append(bytes(4000))
-    task = await waits(own.room(segment, 1000))
+    task = await waits(own.room(segment.reader, 1000))
     client.offset = 903
     own.took()
     task = await waits(task)
@@ -211,7 +211,7 @@ async def test_it_waits_until_the_client_has_taken_what_is_overwritten(
     own.took()
     await asyncio.wait_for(task, 10)
     # What is larger than the ring overtakes everybody, but nobody before his turn.
-    task = await waits(own.room(segment, 100_000))
+    task = await waits(own.room(segment.reader, 100_000))
     client.offset = 4000
     own.took()
     await asyncio.wait_for(task, 10)
@@ -223,11 +223,11 @@ async def test_who_leaves_is_not_waited_for(ring: Ring, reads: bool) -> None:
     segment, writer = ring
     own = listening()[0] if reads else OwnClient()
     writer.append(bytes(4000))
-    task = await waits(own.room(segment, 1000))
+    task = await waits(own.room(segment.reader, 1000))
     own.left()
     await asyncio.wait_for(task, 10)
     writer.append(bytes(4000))
-    await own.room(segment, 4000)
+    await own.room(segment.reader, 4000)
 
 
 @pytest.mark.parametrize('reads', [True, False])
@@ -238,10 +238,10 @@ async def test_who_takes_nothing_is_waited_for_so_long_and_no_longer(
     segment, writer = ring
     own = listening(0.4)[0] if reads else OwnClient(0.4)
     writer.append(bytes(4000))
-    await asyncio.wait_for(own.room(segment, 1000), 30)
+    await asyncio.wait_for(own.room(segment.reader, 1000), 30)
     # And never again.
     writer.append(bytes(4000))
-    await own.room(segment, 4000)
+    await own.room(segment.reader, 4000)
 
 
 @on_a_loop
@@ -261,5 +261,5 @@ async def test_who_takes_little_is_waited_for(ring: Ring) -> None:
         return looks
 
     client.mark = mark  # type: ignore[method-assign]
-    await asyncio.wait_for(own.room(segment, 1000), 60)
+    await asyncio.wait_for(own.room(segment.reader, 1000), 60)
     assert client.offset == 4000

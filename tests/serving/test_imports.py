@@ -1,4 +1,4 @@
-"""The core comes without a framework, a server or a socket."""
+"""The core comes without a framework and a server, and does no I/O of its own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ FRAMEWORKS = {
     'uvloop',
 }
 
+ABOVE = {'asgi', 'wsgi', 'http', 'deploy', 'upstream'}
+"""The packages that are built on the core, or know a server."""
+
 CORE = ROOT / 'shmstream' / 'serving'
 
 
@@ -43,18 +46,40 @@ def test_no_framework_comes_with_it(package: str) -> None:
     ).stdout.split()
     assert set(names) <= set(loaded)
     assert not {name.partition('.')[0] for name in loaded} & FRAMEWORKS
+    if package == 'serving':
+        assert not {name for name in loaded if is_above(name)}
 
 
 def imported(source: str) -> set[str]:
-    """The first parts of what a module imports, and what it has of our own whole."""
+    """What a module imports: each module, and each name of it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None
+            assert not node.level
             found.add(node.module)
+            found |= {f'{node.module}.{alias.name}' for alias in node.names}
     return found
+
+
+def is_above(module: str) -> bool:
+    """Whether this belongs to what is built on the core."""
+    first, _, rest = module.partition('.')
+    return first == 'shmstream' and rest.partition('.')[0] in ABOVE
+
+
+def test_whatever_is_above_is_found_however_it_is_imported() -> None:
+    for source in (
+        'import shmstream.asgi',
+        'from shmstream import wsgi',
+        'from shmstream.http import app',
+        'from shmstream.deploy.hooks import install',
+        'def f():\n    from shmstream import asgi as a',
+    ):
+        assert any(map(is_above, imported(source))), source
+    assert not any(map(is_above, imported('from shmstream.consumer import Consumer')))
 
 
 @pytest.mark.parametrize('name', sorted(file.name for file in CORE.glob('*.py')))
@@ -70,5 +95,7 @@ def test_its_modules_know_neither_sockets_nor_loops_nor_their_writers(
             'socket',
             'threading',
         }
-        for above in ('asgi', 'wsgi', 'http', 'deploy'):
-            assert not module.startswith(f'shmstream.{above}')
+        assert not is_above(module)
+        # What the core needs of ``Streams`` is in ``serving/deployment.py``.
+        assert module != 'shmstream'
+        assert not module.startswith('shmstream.streams')

@@ -7,6 +7,7 @@ from pathlib import Path
 from shmstream import Streams
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.process.attachment import Attachment
+from shmstream.process.host import Nobody
 from shmstream.process.this_process import ThisProcess
 
 
@@ -16,7 +17,7 @@ def stranger(directory: Path) -> Streams:
     def join() -> Attachment:
         where = RuntimeDirectory(directory)
         return Attachment(
-            ThisProcess(where, None, list, lambda: False, lambda unused: unused.close())
+            ThisProcess(where, None, list, Nobody(), lambda unused: unused.close())
         )
 
     return Streams(join)

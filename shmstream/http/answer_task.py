@@ -1,8 +1,8 @@
-"""A generation: the task that puts an upstream's answer into a stream.
+"""An answer task: it puts an upstream's answer into a stream.
 
-The task does not belong to the request that began it: if the client leaves, the
-generation goes on. It ends when the upstream's answer or the process ends, when the
-stream is cancelled or replaced, and, if its policy says so, when nobody listens.
+The task does not belong to the request that began it: if the client leaves, the task
+goes on. It ends when the upstream's answer or the process ends, when the stream
+is cancelled or replaced, and, if its policy says so, when nobody listens.
 
 ::
 
@@ -14,8 +14,7 @@ stream is cancelled or replaced, and, if its policy says so, when nobody listens
       |-- no request ----> withdraw the stream (``withdraw``)
       '-- cancelled -----> answer with 400 "request cancelled"
 
-A generation that begins with an answer, which has turned out to be a stream, asks
-nothing.
+A task that begins with an answer, which has turned out to be a stream, asks nothing.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ from shmstream.upstream.source import (
 log = logging.getLogger('shmstream.http')
 
 _LOOK_S = 0.25
-"""How often a generation looks for listeners, if it has to end without listeners."""
+"""How often an answer task looks for listeners, if it has to end without listeners."""
 
 _HANDOVER_S = 1.0
-"""The shortest time without a listener after which a generation ends. There is no
+"""The shortest time without a listener after which an answer task ends. There is no
 listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
@@ -62,7 +61,7 @@ class Streamed:
 
     Attributes:
         producer: the stream's producer. It is for reading the stream's segment: only
-            the generation writes.
+            the answer task writes.
         status: the upstream's, a 2xx.
         headers: the upstream's headers.
     """
@@ -90,8 +89,8 @@ def becomes_stream(
     return not why
 
 
-class Generation:
-    """One POST with a conversation id.
+class AnswerTask:
+    """The task of one POST with a conversation id.
 
     Args:
         streams: the deployment.
@@ -168,7 +167,7 @@ class Generation:
     async def answer(self) -> Streamed | Answer:
         """Wait for the answer to the POST. The caller has to close an ``Answer``.
 
-        If the wait is cancelled, the generation goes on.
+        If the wait is cancelled, the task goes on.
 
         Raises:
             Problem: the error to answer with.
@@ -221,7 +220,7 @@ class Generation:
             # retrieves it, and asyncio would log that as a mistake.
             self._answer.exception()
         elif not isinstance(error, Problem):
-            log.error('generation failed', exc_info=error)
+            log.error('answer task failed', exc_info=error)
 
     async def _generate(self) -> None:
         producer = await asyncio.to_thread(
@@ -229,7 +228,7 @@ class Generation:
         )
         self._producer = producer
         with contextlib.ExitStack() as stack:
-            stack.callback(producer.abort, 'the generation was interrupted')
+            stack.callback(producer.abort, 'the answer task was interrupted')
             producer.on_cancel(self._stop_threadsafe)
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
