@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
+from shmstream.errors import LocalError
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
-from shmstream.serving.request import Request, path_below
+from shmstream.serving.request import Request, decoded, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
 
@@ -31,8 +32,11 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests, those that are not
-            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        otherwise: the application that answers all other requests: those that are not
+            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. A slash
+            in the path's ID has to be percent-encoded then, because ``{prefix}/ID/...``
+            is ``otherwise``'s. Without ``otherwise`` all that follows the prefix is the
+            id, and other requests get 400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
@@ -55,22 +59,57 @@ class Application:
         self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer the request, or pass it on to ``otherwise``."""
+        """Answer the request, or pass it on to ``otherwise``.
+
+        Raises:
+            CancelledError: the server has to cut the response, or has cancelled it.
+            LocalError: nothing is known of scopes of this type.
+            Whatever ``otherwise``, ``receive`` or ``send`` raises.
+        """
         if scope['type'] == 'http':
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
-                request is not None and scope['method'] in METHODS
+                request is not None
+                and request.method in METHODS
+                and request.has_plain_id()
             ):
                 await exchange(self._answer, self._readers, scope, receive, send)
                 return
         if self._otherwise is not None:
             await self._otherwise(scope, receive, send)
+        else:
+            await _answer_no_request(scope['type'], receive, send)
 
     def _answer(self, scope: Any, _receive: Any, reader: Reader) -> Awaitable[None]:
         request = request_of(scope, self._prefix)
         if request is not None:
             return self._answering.answer(request, reader)
         return write(nowhere(scope['method']), reader, [])
+
+
+async def _answer_no_request(kind: str, receive: Any, send: Any) -> None:
+    """Answer what a server asks of every application that it serves.
+
+    Args:
+        kind: the type of the scope.
+        receive: the server's.
+        send: the server's.
+
+    Raises:
+        LocalError: nothing is known of scopes of this type.
+    """
+    if kind == 'lifespan':
+        # There is nothing to start or to stop: the application makes its ``Streams``.
+        while (event := (await receive())['type']) != 'lifespan.shutdown':
+            await send({'type': f'{event}.complete'})
+        await send({'type': 'lifespan.shutdown.complete'})
+    elif kind == 'websocket':
+        if (await receive())['type'] == 'websocket.connect':
+            # A close before the handshake is a refusal: the client gets 403.
+            await send({'type': 'websocket.close'})
+    else:
+        # The ASGI specification asks for an exception.
+        raise LocalError(f'a scope of type {kind!r} cannot be answered')
 
 
 def request_of(scope: Any, prefix: str) -> Request | None:
@@ -81,38 +120,27 @@ def request_of(scope: Any, prefix: str) -> Request | None:
         prefix: the path of the streams, below the path of the mount.
     """
     path: str = scope['path']
-    raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
     root: str = scope.get('root_path', '')
-    if root:
-        path, raw = _below(root, path, raw)
+    # Some servers and routers leave the mount's path in ``path``, in ``raw_path``, or
+    # in both.
+    if root and (path == root or path.startswith(root + '/')):
+        path = path[len(root) :]
     size = len(prefix)
     if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
         return None
-    if not raw.startswith(b'/'):
+    mount = prefix
+    raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
+    # Servers decode in this way, too.
+    sent = decoded(raw).decode('utf-8', 'replace')
+    if sent == root + path:
+        mount = root + prefix
+    elif sent != path:
+        # The server has no ``raw_path``, or somebody has rewritten ``path`` only.
         raw = quote(path).encode()
-    below = path_below(raw, prefix.encode())
-    if below is None:
-        return None
     return Request(
         scope['method'],
-        below,
+        path_below(raw, mount.encode()),
         scope.get('query_string', b''),
         scope['headers'],
         environment=scope,
     )
-
-
-def _below(root: str, path: str, raw: bytes) -> tuple[str, bytes]:
-    """Return a path and its encoded form without the path of the mount.
-
-    Some servers and routers leave the mount's path in ``path``, in ``raw_path``, or in
-    both.
-    """
-    decoded = unquote_to_bytes(raw)
-    below = path
-    if path == root or path.startswith(root + '/'):
-        below = path[len(root) :]
-    if decoded == (root + below).encode():
-        tail = path_below(raw, root.encode())
-        return below, b'' if tail is None else b'/' + tail
-    return below, raw if decoded == below.encode() else b''

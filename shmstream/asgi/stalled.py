@@ -210,10 +210,51 @@ def looks_in(timeout_s: float) -> int:
 
 
 class Readers:
-    """The responses of one event loop. A timer runs while there are any.
+    """The responses under way, of all event loops of the process; thread-safe.
 
     Args:
         timeout_s: seconds for which a client may take nothing while bytes wait for it.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._on_loops: dict[asyncio.AbstractEventLoop, _LoopReaders] = {}
+
+    def __len__(self) -> int:
+        return sum(len(readers) for readers in self._on_loops.copy().values())
+
+    def enter(self, send: Any) -> Reader:
+        """Add a response that begins. Call it in the task that will send it."""
+        reader = Reader(send, asyncio.current_task())
+        self._here().enter(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Remove a response when its application is done and no byte is queued.
+
+        Call it on the event loop of ``enter``. A response with queued bytes is watched
+        until the bytes are gone. Otherwise a client could hold a mapping by not reading
+        the last bytes of a response.
+        """
+        if reader.leave():
+            self._here().drop(reader)
+
+    def _here(self) -> _LoopReaders:
+        loop = asyncio.get_running_loop()
+        here = self._on_loops.get(loop)
+        if here is None:
+            # A loop may close before its timer has run for the last time.
+            for closed in [each for each in self._on_loops.copy() if each.is_closed()]:
+                self._on_loops.pop(closed, None)
+            here = self._on_loops.setdefault(loop, _LoopReaders(self._timeout_s))
+        return here
+
+
+class _LoopReaders:
+    """The responses of one event loop. A timer runs while there are any.
+
+    Args:
+        timeout_s: as for ``Readers``.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -226,25 +267,15 @@ class Readers:
     def __len__(self) -> int:
         return len(self._readers)
 
-    def enter(self, send: Any) -> Reader:
-        """Add a response that begins. Call it in the task that will send it."""
-        reader = Reader(send, asyncio.current_task())
+    def enter(self, reader: Reader) -> None:
+        """Add a response."""
         self._readers[reader] = None
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(self._look_s, self._begin)
-        return reader
 
-    def leave(self, reader: Reader) -> None:
-        """Remove a response when its application is done and no byte is queued.
-
-        A response with queued bytes is watched until the bytes are gone. Otherwise a
-        client could hold a mapping by not reading the last bytes of a response.
-        """
-        if reader.leave():
-            self._drop(reader)
-
-    def _drop(self, reader: Reader) -> None:
+    def drop(self, reader: Reader) -> None:
+        """Remove a response."""
         self._readers.pop(reader, None)
         # The server's objects for a request refer to each other, and stay until the
         # garbage collector runs. They must not hold the mapping for as long.
@@ -265,7 +296,7 @@ class Readers:
                 log.exception('a response cannot be looked at')
                 again = False
             if not again:
-                self._drop(reader)
+                self.drop(reader)
         if len(some) == _AT_ONCE:
             loop.call_soon(self._go_on, left)
         elif self._readers:

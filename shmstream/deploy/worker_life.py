@@ -89,10 +89,10 @@ class WorkerLife:
         waits until its connections have ended.
 
         Args:
-            wait: returns an awaitable that ends when the server stops. Only the first
-                call of ``hear_word`` has an effect.
+            wait: returns an awaitable that ends when the server stops. While one event
+                loop awaits it, further calls of ``hear_word`` have no effect.
         """
-        if self._listening is None:
+        if self._listening is None or self._listening.get_loop().is_closed():
 
             async def listen() -> None:
                 await wait()

@@ -24,7 +24,7 @@ import os
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from shmstream.serving.request import path_below
+from shmstream.serving.request import decoded, path_below
 from shmstream.url_prefix import clean_prefix
 
 PREFIX = 'shmstream.prefix'
@@ -75,17 +75,17 @@ class Prefix:
 def _take_off(scope: Any, prefix: str) -> bool:
     path: str = scope['path']
     raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
-    decoded = unquote_to_bytes(prefix).decode('utf-8', 'replace')
-    if not path.startswith(decoded) or path[len(decoded) : len(decoded) + 1] != '/':
+    mount = unquote_to_bytes(prefix)
+    text = mount.decode('utf-8', 'replace')
+    if not path.startswith(text) or path[len(text) : len(text) + 1] != '/':
         return False
-    tail = path_below(raw, prefix.encode())
-    if raw and tail is None:
+    if raw and not decoded(raw).startswith(mount + b'/'):
         return False
-    below = path[len(decoded) :]
+    below = path[len(text) :]
     if prefix == '/v1' and not below.startswith('/v1/'):
         # A proxy took it away, and what is there is the API's own.
         return False
     scope['path'] = below
-    if tail is not None:
-        scope['raw_path'] = b'/' + tail
+    if raw:
+        scope['raw_path'] = b'/' + path_below(raw, mount)
     return True

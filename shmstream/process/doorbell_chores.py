@@ -123,6 +123,9 @@ class DoorbellChores:
         if due or cancels or looks:
             wake.occasions |= NEWS
 
+    def _go_on_moving(self, wake: Wake) -> None:
+        self._holder.go_on_moving(self._mappings.everything)
+
     def _see_leaving(self, wake: Wake) -> None:
         before, self._left = self._left, self._leaving()
         if self._left:
@@ -181,6 +184,7 @@ CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], .
     # The board comes first, because followers wait for it.
     ('the board', WAKE, DoorbellChores._collect),
     ('the table', WAKE, DoorbellChores._see),
+    ('moving', NET, DoorbellChores._go_on_moving),
     ('leaving', WAKE, DoorbellChores._see_leaving),
     ('stop hooks', NEWS, DoorbellChores._look_for_cancels),
     ('loops', NEWS, DoorbellChores._look_on_loops),

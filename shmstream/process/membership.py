@@ -6,6 +6,7 @@ bells of other processes, and a share of the memory.
 
 If a later hello of the process gets another slot, the process has another membership
 from then on. The hubs and their board, which followers rely on, move to the new slot.
+If that fails, the thread of the new doorbell tries it again.
 """
 
 from __future__ import annotations
@@ -57,10 +58,13 @@ class Membership:
         doorbell: the doorbell by which others ring this process.
         hubs: the hubs of this process.
         want_room: makes another thread ask the supervisor for room; does not wait.
+        before: the membership that the process had before.
 
     Attributes:
         bells: the bells of other processes.
         room: this process's share of the memory.
+        before: the membership that the process had before, until all has been moved
+            from its slot to this one; None then.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Membership:
         doorbell: Doorbell,
         hubs: Hubs,
         want_room: Callable[[], None],
+        before: Membership | None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -81,6 +86,7 @@ class Membership:
         self.hubs = hubs
         self.bells = Bells(table, (slot, epoch), hubs.board.mark_here)
         self.room = RoomShare(table, want_room)
+        self.before = before
         self._cancels = table.cancels(slot)
         self._looks = table.looks(slot)
 
@@ -92,6 +98,15 @@ class Membership:
     def is_at(self, slot: int, epoch: int) -> bool:
         """Whether this is the membership of this slot and epoch, and alive."""
         return (slot, epoch) == (self.slot, self.epoch) and self.alive
+
+    def all_before(self) -> list[Membership]:
+        """Return the memberships from whose slots not all has been moved yet."""
+        found: list[Membership] = []
+        before = self.before
+        while before is not None:
+            found.append(before)
+            before = before.before
+        return found
 
     def ring(self) -> None:
         """Make the doorbell's thread do its chores soon."""
@@ -136,6 +151,7 @@ class MembershipHolder:
         self.now: Membership | None = None
         self._left = False
         self._lock = threading.RLock()
+        self._moving = threading.RLock()
 
     @property
     def there(self) -> bool:
@@ -168,13 +184,13 @@ class MembershipHolder:
             LayoutMismatch: the worker table is of another version.
             SupervisorUnavailable: this process has left meanwhile.
             LocalError: no doorbell can wait in the threads of this process.
+            Whatever a move raises, after the process has taken the slot.
         """
-        # All steps that can fail come first, because half a membership would leave
-        # followers asleep.
+        # All steps that a membership needs come first, because half a membership would
+        # leave followers asleep.
         table = WorkerTable.attach(self._directory.table)
         lock = self._lock_slot(table, slot, epoch)
         doorbell: Doorbell | None = None
-        before: Membership | None = None
         try:
             doorbell = make_doorbell(table, epoch, self._on_wake)
             doorbell.start()
@@ -188,29 +204,57 @@ class MembershipHolder:
                     hubs = before.hubs
                 want_room = weakly(self._want_room, None)
                 self.now = Membership(
-                    slot, epoch, table, lock, doorbell, hubs, want_room
+                    slot, epoch, table, lock, doorbell, hubs, want_room, before
                 )
-            if before is not None:
-                # This process had a slot before: its hubs move to the new slot.
-                before.doorbell.stop()
-                hubs.board.move(table, slot, epoch)
-                hubs.loops.move(pipe_path(table, epoch))
-                for segment in mapped():
-                    segment.followers.add(slot, epoch, 0)
         except BaseException:
-            # A membership whose thread has ended is not alive, so the next hello begins
-            # anew.
-            if doorbell is not None:
+            now = self.now
+            if doorbell is not None and (now is None or doorbell is not now.doorbell):
+                # The process keeps the membership that it had. The thread of that
+                # membership makes the process say hello again.
                 doorbell.stop()
-            if before is not None:
-                before.doorbell.stop()
-            if self.now is None or lock is not self.now.lock:
+            if now is None or lock is not now.lock:
                 lock.release()
             raise
-        if before is not None and before.lock is not lock:
-            # The old slot is released last, because until here this process has written
-            # words of that slot.
-            before.lock.release()
+        # If this fails, the thread of the new doorbell goes on with it.
+        with self._moving:
+            self._move(mapped)
+
+    def go_on_moving(self, mapped: Callable[[], Iterable[Segment]]) -> None:
+        """Move all that is still at the slot before; for the doorbell's thread.
+
+        Does nothing while another thread moves: that thread may wait for this one.
+
+        Args:
+            mapped: as for ``take``.
+        """
+        now = self.now
+        # A thread of a membership before is about to be stopped.
+        if now is None or now.before is None or not now.doorbell.current:
+            return
+        if self._moving.acquire(blocking=False):
+            try:
+                self._move(mapped)
+            finally:
+                self._moving.release()
+
+    def _move(self, mapped: Callable[[], Iterable[Segment]]) -> None:
+        """Move all to the present slot; can be repeated if it fails midway."""
+        now = self.now
+        if now is None or now.before is None:
+            return
+        all_before = now.all_before()
+        for before in all_before:
+            before.doorbell.stop()
+        now.hubs.board.move(now.table, now.slot, now.epoch)
+        now.hubs.loops.move(pipe_path(now.table, now.epoch))
+        for segment in mapped():
+            segment.followers.add(now.slot, now.epoch, 0)
+        # The old slots are released last, because until here this process has written
+        # words of those slots.
+        for before in all_before:
+            if before.lock is not now.lock:
+                before.lock.release()
+        now.before = None
 
     def _open_hubs(
         self, table: WorkerTable, slot: int, epoch: int, by_pipe: bool
@@ -248,8 +292,10 @@ class MembershipHolder:
         """End the doorbell's thread, and take no slot any more."""
         with self._lock:
             self._left = True
-        if self.now is not None:
-            self.now.doorbell.stop()
+        now = self.now
+        if now is not None:
+            for membership in (now, *now.all_before()):
+                membership.doorbell.stop()
 
     def leave(self) -> None:
         """Give the slot back; after ``stop``."""
@@ -258,12 +304,14 @@ class MembershipHolder:
             now.bells.close()
             now.hubs.loops.close()
             self.now = None
-            now.lock.release()
+            for membership in (now, *now.all_before()):
+                membership.lock.release()
 
     def abandon(self) -> None:
         """Forget the membership after a fork: it is the parent's."""
         # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
+        self._moving = threading.RLock()
         if self.now is not None:
             self.now.hubs.loops.abandon()
             # ``memory.slot_locks`` has closed the child's copy of the slot's lock.

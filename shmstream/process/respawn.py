@@ -62,6 +62,8 @@ class Respawner:
         self._thread: threading.Thread | None = None
         self._next_try = 0.0
         self._closed = False
+        # Reentrant: a signal handler may call ``close`` while it interrupts ``close``.
+        self._lock = threading.RLock()
         self.had_one = False
 
     def supervise(
@@ -128,13 +130,17 @@ class Respawner:
         if self._thread is not None and self._thread.is_alive():
             return
         self._next_try = now + _RECONNECT_S
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._connect,
             args=(connect,),
             name='shmstream-reconnect',
             daemon=True,
         )
-        self._thread.start()
+        with self._lock:
+            # ``close`` joins this thread, so it must have been started.
+            if not self._closed:
+                thread.start()
+                self._thread = thread
 
     @staticmethod
     def _connect(connect: Callable[[], None]) -> None:
@@ -142,9 +148,17 @@ class Respawner:
             connect()
         except ShmstreamError as ex:
             log.error('%s', ex)
+        except Exception:
+            # The doorbell's thread tries again.
+            log.exception('connecting to the supervisor failed')
+
+    def abandon(self) -> None:
+        """Replace the lock after a fork: a thread of the parent may have held it."""
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Start no supervisor any more, and wait for a reconnect that is under way."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         if self._thread is not None:
             self._thread.join()

@@ -132,4 +132,5 @@ class SupervisorLink:
         """Close the child's copy of the connection after a fork."""
         # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
+        self._respawner.abandon()
         self.client.abandon()

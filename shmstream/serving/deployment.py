@@ -10,9 +10,7 @@ from shmstream.consumer import Consumer
 class Deployment(Protocol):
     """The streams that are served; ``Streams`` says more about each method."""
 
-    def open(
-        self, conv_id: str, *, generation: str | None = ..., owner: bytes = ...
-    ) -> Consumer:
+    def open(self, conv_id: str, *, owner: bytes = ...) -> Consumer:
         """Return a consumer of the stream with this id. Does not ask the supervisor."""
 
     def evict(

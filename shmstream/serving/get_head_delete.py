@@ -12,6 +12,10 @@
     HEAD    the same without a body, and with the stream's counts
     DELETE  the supervisor evicts the stream (``Blocking``); 204, also if there is none
     other   OPTIONS says which methods there are; all others get 405
+
+A request that may see one generation only (``Grant``) may only read: every method but
+GET and HEAD gets 403. If its stream has been replaced, it gets 404, and learns nothing
+of the newer stream.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
-from shmstream.errors import OffsetLost, StreamNotFound
+from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
@@ -58,6 +62,8 @@ class Core:
             match request.method:
                 case 'GET' | 'HEAD':
                     return self._read(request)
+                case _ if request.generation is not None:
+                    raise Problem(403, 'This request may only read its stream')
                 case 'DELETE':
                     return self._delete(request)
                 case 'OPTIONS':
@@ -87,15 +93,15 @@ class Core:
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
         offset = request.offset()
-        consumer = self._streams.open(
-            conv_id,
-            generation=request.asked_generation(),
-            owner=_checked(request.owner),
-        )
-        only = request.generation
-        if only is not None and only != consumer.generation:
-            # The request has a token for a stream that has been replaced since.
+        asked, only = request.asked_generation(), request.generation
+        consumer = self._streams.open(conv_id, owner=_checked(request.owner))
+        generation = consumer.generation
+        # ``only`` is compared before ``asked``: ``StreamReplaced`` would tell the
+        # generation of a stream that this request may not see.
+        if only is not None and only != generation:
             raise StreamNotFound
+        if asked is not None and asked != generation:
+            raise StreamReplaced(generation)
         # ``finished`` is read first: if it is true, the state that is read after it is
         # final.
         ended, state = consumer.finished, consumer.state
@@ -124,8 +130,7 @@ class Core:
         try:
             if error is not None:
                 raise error
-            if consumer.evicted:
-                raise StreamNotFound
+            # A stream is cancelled before it is evicted: its state tells both.
             ended, state = consumer.finished, consumer.state
             if state is State.PENDING:
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)

@@ -11,7 +11,10 @@ from shmstream.serving.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The client may read one stream only.
+    """The client may read one stream, and may do nothing else.
+
+    Other methods than GET and HEAD get 403. A newer stream of the same id is not there
+    for this client.
 
     Attributes:
         owner: the owner of the stream.

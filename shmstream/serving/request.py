@@ -1,4 +1,8 @@
-"""A request for a stream. All that a client sends in a target is checked here."""
+"""A request for a stream, and what its target says: id, offset and generation.
+
+Offset and generation are checked here. Of the id only its UTF-8 is; ``ids.validate_id``
+checks its length and its characters.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ Header = tuple[bytes, bytes]
 
 _MAX_DIGITS = len(str(MAX_OFFSET))
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
+_ENCODED = re.compile(rb'%[0-9A-Fa-f]{2}|.', re.DOTALL)
+"""One byte of a percent-encoded path, encoded or not."""
 
 
 class Request:
@@ -23,11 +29,14 @@ class Request:
     Attributes:
         method: GET, HEAD, DELETE or another.
         path: the rest of the request's path after the path of all streams and one
-            slash. Percent-encoded, as the client sent it.
+            slash, percent-encoded. Under ASGI it is as the client sent it; WSGI servers
+            decode the path, and it is encoded anew, but for slashes.
         query: the query string as the client sent it.
-        headers: names in lower case, and values.
+        headers: names in lower case, and values. Under ASGI a header that the client
+            has sent twice is here twice; WSGI servers join its values by a comma.
         owner: the request sees this owner's streams only.
-        generation: the request sees a stream of this generation only; None: of any.
+        generation: the request sees a stream of this generation only, and may only
+            read it; None: the request sees streams of any generation.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
     """
@@ -64,7 +73,11 @@ class Request:
         return f'{self.method} {self.path.decode("latin-1") or "/"}'
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the first header of this lower-case name; None if there is none."""
+        """Return the first header of this lower-case name; None if there is none.
+
+        If the client has sent the header several times, this is the first value under
+        ASGI, and under WSGI all values, joined by commas.
+        """
         for key, value in self.headers:
             if key == name:
                 return value
@@ -80,13 +93,23 @@ class Request:
         Raises:
             Problem: 400, there is no id, or it is not UTF-8.
         """
-        raw = _decoded(self.path) or self.parameter(b'conv_id')
+        raw = decoded(self.path) or self.parameter(b'conv_id')
         if not raw:
             raise Problem(400, 'Missing conversation id in path')
         try:
             return raw.decode('utf-8')
         except UnicodeDecodeError:
             raise Problem(400, 'conversation id is not valid UTF-8') from None
+
+    def has_plain_id(self) -> bool:
+        """Return whether the path is an id without a slash, or ``?conv_id=`` has an id.
+
+        An application that has streams at ``/chats/ID`` may have addresses of its own
+        at ``/chats`` and ``/chats/ID/title``.
+        """
+        if self.path:
+            return b'/' not in self.path
+        return bool(self.parameter(b'conv_id'))
 
     def offset(self) -> int:
         """Return the offset in ``?from=``; 0 if there is none.
@@ -134,32 +157,27 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
         return None
     for part in query.split(b'&'):
         key, _, value = part.partition(b'=')
-        if key == name or _decoded(key) == name:
-            return _decoded(value.replace(b'+', b' '))
+        if key == name or decoded(key) == name:
+            return decoded(value.replace(b'+', b' '))
     return None
 
 
-def _decoded(raw: bytes) -> bytes:
+def decoded(raw: bytes) -> bytes:
+    """Decode percent-encoding."""
     # ``unquote_to_bytes`` is slow even if there is nothing to decode.
     return unquote_to_bytes(raw) if b'%' in raw else raw
 
 
-def path_below(path: bytes, mount: bytes) -> bytes | None:
-    """Return the part of a percent-encoded path after the path of a mount.
+def path_below(path: bytes, mount: bytes) -> bytes:
+    """Return the part of a percent-encoded path after a mount's path and the slash.
 
     Args:
-        path: as the client sent it.
-        mount: such as ``/v1/stream``, without a slash at its end.
-
-    Returns:
-        None if the path does not lead there, name by name: a router that has found it
-        there has read the path in another way, and an id cannot be told from it.
+        path: a path as the client sent it. When it is decoded, it begins with the
+            mount's path, and ends there or has a slash next.
+        mount: such as ``/v1/stream``, decoded, and without a slash at its end.
     """
-    if path.startswith(mount) and path[len(mount) : len(mount) + 1] in (b'', b'/'):
-        return path[len(mount) + 1 :]
-    # The client may have percent-encoded the address itself, too.
-    names = mount.split(b'/')
-    parts = path.split(b'/', len(names))
-    if [_decoded(p) for p in parts[: len(names)]] != [_decoded(n) for n in names]:
-        return None
-    return parts[-1] if len(parts) > len(names) else b''
+    size = len(mount)
+    if path.startswith(mount) and path[size : size + 1] == b'/':
+        return path[size + 1 :]
+    # The client has percent-encoded the slash after the mount's path, or more of it.
+    return b''.join(_ENCODED.findall(path)[size + 1 :])

@@ -22,6 +22,9 @@ from shmstream.wsgi.response_body import Body, client_left
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
+_WITHOUT_HTTP = {'CONTENT_TYPE': b'content-type', 'CONTENT_LENGTH': b'content-length'}
+"""Headers that CGI, and so WSGI, gives without ``HTTP_`` before their names."""
+
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -43,8 +46,12 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests, those that are not
-            a GET, HEAD or DELETE below ``prefix``. Without it they get 404 or 405.
+        otherwise: the application that answers all other requests: those that are not
+            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. An ID
+            with a slash has to come as ``?conv_id=`` then, because ``{prefix}/ID/...``
+            is ``otherwise``'s, and WSGI servers decode an encoded slash. Without
+            ``otherwise`` all that follows the prefix is the id, and other requests get
+            400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
@@ -71,7 +78,9 @@ class Application:
         """Answer the request, or pass it on to ``otherwise``."""
         request = request_of(environ, self._prefix)
         if self._otherwise is not None and (
-            request is None or request.method not in METHODS
+            request is None
+            or request.method not in METHODS
+            or not request.has_plain_id()
         ):
             return self._otherwise(environ, start_response)
         if request is None:
@@ -101,14 +110,15 @@ class Application:
 
 def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
     """Return the request for a stream; None if the path is not one of a stream."""
-    path: str = environ.get('PATH_INFO', '')
-    size = len(prefix)
-    if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
+    # A WSGI server decodes the path: first percent-encoding, then as latin-1.
+    path = environ.get('PATH_INFO', '').encode('latin-1')
+    mount = prefix.encode()
+    size = len(mount)
+    if not path.startswith(mount) or path[size : size + 1] not in (b'', b'/'):
         return None
     return Request(
         environ['REQUEST_METHOD'],
-        # A WSGI server decodes the path: first percent-encoding, then as latin-1.
-        quote_from_bytes(path[size + 1 :].encode('latin-1')).encode(),
+        quote_from_bytes(path[size + 1 :]).encode(),
         environ.get('QUERY_STRING', '').encode('latin-1'),
         _headers(environ),
         environment=environ,
@@ -116,11 +126,15 @@ def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
 
 
 def _headers(environ: dict[str, Any]) -> list[Header]:
-    return [
+    headers = [
         (name[5:].lower().replace('_', '-').encode(), value.encode('latin-1'))
         for name, value in environ.items()
-        if name.startswith('HTTP_')
+        if name.startswith('HTTP_') and name[5:] not in _WITHOUT_HTTP
     ]
+    for name, header in _WITHOUT_HTTP.items():
+        if environ.get(name):
+            headers.append((header, environ[name].encode('latin-1')))
+    return headers
 
 
 def _settled(later: Later, request: Request) -> Reply:
@@ -137,7 +151,7 @@ def _settled(later: Later, request: Request) -> Reply:
 def _wait_until_begun(
     consumer: Consumer, wait_s: float, environ: dict[str, Any]
 ) -> None:
-    """Wait until a stream begins or is evicted, the time is over or the client leaves.
+    """Wait until a stream begins or is stopped, the time is over or the client leaves.
 
     A follower does the waiting: it wakes up at each change of the stream, and is let go
     when one of these four things has happened. The bytes that the follower reads are
@@ -148,7 +162,6 @@ def _wait_until_begun(
     def enough() -> bool:
         return (
             consumer.state is not State.PENDING
-            or consumer.evicted
             or time.monotonic() >= deadline
             or client_left(environ)
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from shmstream import Streams, owner_of
+from shmstream import LocalError, Streams, owner_of
 from shmstream.asgi import Application, Permit
-from shmstream.serving import Request, refusal
+from shmstream.serving import Grant, Request, refusal
 from tests.asgi.in_process import call, scope
 
 
@@ -85,6 +86,36 @@ def test_without_another_application_the_rest_is_404_and_405(
     assert call(app, scope('/other', 'DELETE'))[0] == 404
 
 
+def spoken(app: Application, kind: str, *events: str) -> list[dict[str, Any]]:
+    """What is sent on a scope that is no request, as these events are received."""
+    left = list(events)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {'type': left.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app({'type': kind, 'path': '/a'}, receive, send))
+    assert not left
+    return sent
+
+
+def test_alone_it_answers_what_is_no_request(streams: Streams) -> None:
+    app = Application(streams)
+    assert spoken(app, 'lifespan', 'lifespan.startup', 'lifespan.shutdown') == [
+        {'type': 'lifespan.startup.complete'},
+        {'type': 'lifespan.shutdown.complete'},
+    ]
+    assert spoken(app, 'websocket', 'websocket.connect') == [
+        {'type': 'websocket.close'}
+    ]
+    assert spoken(app, 'websocket', 'websocket.disconnect') == []
+    with pytest.raises(LocalError, match='other'):
+        spoken(app, 'other')
+
+
 async def by_header(request: Request) -> Any:
     return by_header_at_once(request)
 
@@ -113,6 +144,20 @@ def test_the_application_says_whose_streams_are_seen(
     assert call(app, scope(target, x_user='alice'))[2] == b'hers'
     assert call(app, scope(target, 'DELETE', x_user='alice'))[0] == 204
     assert call(app, scope(target, x_user='alice'))[0] == 404
+
+
+def test_a_grant_reads_one_stream_and_stops_none(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id, owner=owner_of('alice')) as producer:
+        producer.write(b'hers')
+    with streams.create(f'{conv_id}-other', owner=owner_of('alice')):
+        pass
+    grant = Grant(owner_of('alice'), producer.generation)
+    app = Application(streams, lambda _: grant)
+    for target, status in [(f'/{conv_id}', 200), (f'/{conv_id}-other', 404)]:
+        assert call(app, scope(target, 'DELETE'))[0] == 403
+        assert call(app, scope(target))[0] == status
 
 
 def test_who_may_cannot_be_found_out_is_500_and_opens_no_door(

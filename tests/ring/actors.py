@@ -19,14 +19,11 @@ from tests.ring.buffers import content
 from tests.support.child import say
 
 
-def write_laps(path: str, seconds: float, seed: int, wrong: bool = False) -> None:
-    """Lap the readers as fast as it goes, until cancelled or for some seconds.
-
-    But for as long as it takes to lap the ring twice, whatever the time.
+def write_laps(path: str, seed: int, wrong: bool = False) -> None:
+    """Lap the readers as fast as it goes, until cancelled.
 
     Args:
         path: the segment.
-        seconds: how long.
         seed: decides the sizes.
         wrong: write what belongs to the offset one further.
     """
@@ -34,11 +31,7 @@ def write_laps(path: str, seconds: float, seed: int, wrong: bool = False) -> Non
     writer = RingWriter(segment.view)
     rng = random.Random(seed)
     say('ready')
-    deadline = time.monotonic() + seconds
-    least = 0 if wrong else 2 * writer.capacity
-    while (
-        time.monotonic() < deadline or writer.head < least
-    ) and not segment.cancelled:
+    while not segment.cancelled:
         for _ in range(50):
             size = rng.randrange(1, 6000) if rng.random() < 0.99 else 70_000
             writer.append(content(writer.head + wrong, size))
@@ -77,36 +70,65 @@ def _unchecked(reader: RingReader, offset: int, limit: int) -> bytes:
     return whole + reader._data[: max(at + size - reader.capacity, 0)].tobytes()
 
 
-READERS = {'ring': RingReader, 'head': HeadReader, 'trusting': TrustingReader}
+class CarelessReader(RingReader):
+    """Known to be wrong: looks neither before it copies nor after."""
+
+    def read(self, offset: int, limit: int = sys.maxsize) -> bytes:
+        at = offset % self.capacity
+        return self._data[at : at + limit].tobytes()
 
 
-def read_laps(path: str, kind: str, seed: int) -> None:
-    """Read at the ring's edges until its end, or until something is wrong."""
+READERS = {
+    'ring': RingReader,
+    'head': HeadReader,
+    'trusting': TrustingReader,
+    'careless': CarelessReader,
+}
+
+
+def read_laps(path: str, kind: str, seed: int, least: dict[str, int]) -> None:
+    """Read at the ring's edges until its end, or until something is wrong.
+
+    Says 'enough' once it has counted as much as ``least`` says, and its counts at the
+    end. How often the writer comes in between is up to the machine; so every now and
+    then it is waited for, and there is an offset that is lost for certain.
+    """
     segment = Segment.attach(Path(path))
     reader = READERS[kind](segment.view)
     rng = random.Random(seed)
-    right = lost = size = 0
+    counts = {'right': 0, 'lost': 0, 'bytes': 0}
     say('ready')
-    final = False
-    while not final:
-        # Once more after the end: on a busy machine it may be the only time.
-        final = reader.producer_state.final
-        for _ in range(50):
+    enough = False
+    while not reader.producer_state.final:
+        for number in range(50):
             if rng.random() < 0.8:
                 offset = reader.dropped_prefix + rng.randrange(1 << rng.randrange(15))
             else:
                 offset = max(reader.total_bytes - rng.randrange(4096), 0)
+            passed = not number and _passes(reader, offset)
             try:
                 copy = reader.read(offset, rng.randrange(1, 1 << 17))
             except OffsetLost as ex:
-                lost += ex.dropped_prefix > offset == ex.offset
+                counts['lost'] += ex.dropped_prefix > offset == ex.offset
                 continue
-            if copy and copy != content(offset, len(copy)):
-                say({'pid': os.getpid(), 'wrong': offset, 'right': right})
+            if passed or (copy and copy != content(offset, len(copy))):
+                say({'wrong': offset, **counts})
                 return
-            right += 1
-            size += len(copy)
-    say({'pid': os.getpid(), 'right': right, 'lost': lost, 'bytes': size})
+            counts['right'] += 1
+            counts['bytes'] += len(copy)
+        if not enough and all(counts[name] >= least[name] for name in least):
+            enough = True
+            say('enough')
+    say({'pid': os.getpid(), **counts})
+
+
+def _passes(reader: RingReader, offset: int) -> bool:
+    """Wait until the writer has overwritten this offset; False if it ends before."""
+    while reader.dropped_prefix <= offset:
+        if reader.producer_state.final:
+            return reader.dropped_prefix > offset
+        time.sleep(0.0002)
+    return True
 
 
 def move_words(path: str, seconds: float, how: str, step: int) -> None:
@@ -145,7 +167,7 @@ def move_words(path: str, seconds: float, how: str, step: int) -> None:
     say(head)
 
 
-def store_buffering(path: str, side: int, how: str, seconds: float) -> None:
+def store_buffering(path: str, side: int, how: str, seconds: float, least: int) -> None:
     """One side of the litmus: store mine, fence, load the other's.
 
     Both sides wait for each other before every round. Writes a byte for each round
@@ -155,7 +177,8 @@ def store_buffering(path: str, side: int, how: str, seconds: float) -> None:
         path: the segment.
         side: 0 or 1; the first one says when it is over.
         how: 'fenced', or 'mute', known to be wrong: it stores nothing.
-        seconds: how long, but for one round at the least.
+        seconds: how long, if there have been enough rounds by then.
+        least: rounds that are enough.
     """
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[side % len(processors)]})
@@ -171,7 +194,7 @@ def store_buffering(path: str, side: int, how: str, seconds: float) -> None:
     while True:
         number += 1
         # The first side says when to stop, in the word that the other waits for.
-        if side == 0 and number % 16 == 2 and time.monotonic() >= deadline:
+        if side == 0 and number > least and time.monotonic() >= deadline:
             end = 1 << 63
         words[here] = number | end
         spins = 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from shmstream import NoRoom, Streams, SupervisorUnavailable, owner_of
+from shmstream.ring.state import State
 from shmstream.serving.get_head_delete import WHOLE, Core
 from shmstream.serving.reply import Blocking, Ended, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -183,6 +185,47 @@ def test_a_request_that_may_see_one_generation_sees_no_other(
         assert reply.status == status
 
 
+@pytest.mark.parametrize('method', ['DELETE', 'POST', 'PUT', 'PROPFIND'])
+def test_a_request_that_may_read_one_stream_may_do_nothing_else(
+    streams: Streams, conv_id: str, method: str
+) -> None:
+    finished(streams, conv_id, 10)
+    generation = streams.open(conv_id).generation
+    for granted in (generation, '0' * 16):
+        for query in (b'', b'generation=' + generation.encode()):
+            request = Request(method, conv_id.encode(), query)
+            request.generation = granted
+            told = error(Core(streams).answer(request))
+            assert told['code'] == 403
+            assert generation not in str(told)
+    assert reply_to(streams, conv_id).status == 200
+
+
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+@pytest.mark.parametrize('pending', [False, True])
+def test_a_request_that_may_see_one_generation_learns_of_no_other(
+    streams: Streams, conv_id: str, method: str, pending: bool
+) -> None:
+    """Whichever generation it asks for, the answer is that of a missing stream."""
+    with streams.create(conv_id, pending=pending):
+        generation = streams.open(conv_id).generation
+        queries = [b'', b'generation=%016x' % 1, b'generation=' + generation.encode()]
+        for query in queries:
+            replies = []
+            for path in (conv_id, 'nobody'):
+                request = Request(method, path.encode(), query)
+                request.generation = '0' * 16
+                replies.append(Core(streams).answer(request))
+            assert replies[0] == replies[1]
+            assert isinstance(replies[0], Reply)
+            assert replies[0].status == 404
+        request = Request(method, conv_id.encode(), b'generation=%016x' % 1)
+        request.generation = generation
+        replaced = Core(streams).answer(request)
+        assert isinstance(replaced, Reply)
+        assert replaced.status == 409, 'its own generation is no secret'
+
+
 def test_another_owner_s_streams_are_not_there(streams: Streams, conv_id: str) -> None:
     alice, bob = owner_of('alice'), owner_of('bob')
     with streams.create(conv_id, owner=alice) as producer:
@@ -283,6 +326,103 @@ def test_what_is_stopped_after_it_began_is_there(
     producer.finish()
     reply = reply_to(streams, conv_id)
     assert dict(reply.headers)[b'stream-state'] == b'cancelled'
+
+
+def test_a_cancel_that_the_producer_has_not_noticed_is_told_as_live(
+    streams: Streams, conv_id: str
+) -> None:
+    """The producer may still write: only its own end is final."""
+    with streams.create(conv_id) as producer:
+        producer.write(b'one,')
+        streams.cancel(conv_id)
+        assert streams.open(conv_id).state is State.CANCELLED
+        for method in ('GET', 'HEAD'):
+            headers = dict(reply_to(streams, conv_id, method).headers)
+            assert headers[b'stream-state'] == b'live'
+            assert b'content-length' not in headers
+        live = reply_to(streams, conv_id).body
+        assert isinstance(live, Live)
+        producer.finish()
+    headers = dict(reply_to(streams, conv_id).headers)
+    assert headers[b'stream-state'] == b'cancelled'
+    assert headers[b'content-length'] == b'4'
+
+
+class Changing:
+    """A stream of one byte that ends, with a second byte, while the core reads it.
+
+    Attributes:
+        pending: whether the stream has yet to begin.
+        reads: how often the core has read something that changes, since it began.
+
+    Args:
+        ends_after: the stream ends after so many reads.
+        before: its state until then.
+    """
+
+    generation = '0' * 16
+    content_type = 'text/plain'
+    dropped_prefix = 0
+    never_began = False
+    kept_headers = b''
+    untold_failure = ''
+
+    def __init__(self, ends_after: int, before: State) -> None:
+        self.pending = False
+        self.reads = 0
+        self._ends_after = ends_after
+        self._before = before
+
+    @property
+    def finished(self) -> bool:
+        if self.pending:
+            return False
+        self.reads += 1
+        return self.reads > self._ends_after
+
+    @property
+    def state(self) -> State:
+        if self.pending:
+            return State.PENDING
+        return State.COMPLETE if self.finished else self._before
+
+    @property
+    def total_bytes(self) -> int:
+        return 2 if self.finished else 1
+
+    def views(self, offset: int) -> list[memoryview]:
+        assert self.finished
+        return [memoryview(b'ab')[offset:]]
+
+
+@pytest.mark.parametrize('pending', [False, True])
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+@pytest.mark.parametrize('before', [State.LIVE, State.CANCELLED])
+def test_whenever_a_stream_ends_what_its_reply_says_of_the_end_is_true(
+    pending: bool, method: str, before: State
+) -> None:
+    """A length goes with the state of the end, also if the end comes between reads."""
+    for ends_after in range(8):
+        stream = Changing(ends_after, before)
+        stream.pending = pending
+        streams: Any = SimpleNamespace(
+            open=lambda *_, found=stream, **__: found, leaving=lambda: False
+        )
+        reply = Core(streams).answer(Request(method, b'c'))
+        if pending:
+            assert isinstance(reply, Pending)
+            stream.pending = False
+            reply = reply.go_on(None)
+        assert isinstance(reply, Reply)
+        assert reply.status == 200
+        headers = dict(reply.headers)
+        if b'content-length' in headers:
+            assert headers[b'stream-state'] == b'complete'
+            assert headers[b'content-length'] == b'2'
+            assert reply.body == (b'ab' if method == 'GET' else b'')
+        elif method == 'GET':
+            assert isinstance(reply.body, Live)
+    assert stream.reads < ends_after, 'the end after all reads has been tried as well'
 
 
 def test_what_waiting_raises_is_the_reply(streams: Streams, conv_id: str) -> None:

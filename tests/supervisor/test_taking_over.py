@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -214,3 +215,18 @@ def test_a_successor_ends_dead_streams_before_anything_else(
     os.close(locked)
     supervisor._timers.run()
     assert is_aborted(session)
+
+
+def test_a_thread_that_cannot_be_started_is_not_waited_for(
+    keeps: Respawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process could not leave."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, 'start', fail)
+    with pytest.raises(RuntimeError, match='start'):
+        keeps.reconnect(lambda: None)
+    monkeypatch.undo()
+    keeps.close()

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.patience import LOOK_S, Patience
+
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
 
@@ -92,6 +94,16 @@ class Child:
         line, _, rest = bytes(self._buffer).partition(b'\n')
         self._buffer[:] = rest
         return json.loads(line)
+
+    def hear_patiently(self, wait_s: float) -> Any:
+        """As ``hear``, but ``wait_s`` are seconds as ``Patience`` counts them."""
+        patience = Patience()
+        while True:
+            try:
+                return self.hear(LOOK_S)
+            except TimeoutError:
+                if patience.look() >= wait_s:
+                    raise TimeoutError(f'nothing said for {wait_s} s') from None
 
     def kill(self) -> None:
         """SIGKILL; returns once it is dead."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shmstream import Producer, Streams
 from shmstream.process import this_process
+from shmstream.ring.layout import B_PLACES
 from shmstream.wakeups import (
     doorbell_thread,
     hub_in_threads,
@@ -91,11 +93,34 @@ def break_it(what: str) -> None:
             assert what == ''
 
 
-class Player:
-    """One side of a rally: answers each message with the next."""
+def others_nap(producer: Producer, streams: Streams) -> bool:
+    """Whether a process that follows this stream naps, so that it has to be rung."""
+    segment, table = producer._segment, streams.process.holder.require().table
+    slots = segment.places(segment.view[B_PLACES].tobytes(), table.epoch)
+    return any(table.words[table.nap_at(slot)] for slot in slots)
 
-    def __init__(self, producer: Producer, options: dict[str, Any]) -> None:
+
+class Player:
+    """One side of a rally: answers each message with the next.
+
+    Every ``WAIT_EVERY``-th message is sent when the other side naps, because how often
+    it naps is up to the machine otherwise.
+    """
+
+    WAIT_EVERY = 20
+
+    def __init__(
+        self,
+        producer: Producer,
+        options: dict[str, Any],
+        rung: list[float],
+        naps: Callable[[], bool],
+    ) -> None:
         self._producer = producer
+        self._rung = rung
+        self._naps = naps
+        self._least_waits: int = options['least'] // 2
+        self._least_rung: int = options['least_rung']
         self._leads: bool = options['leads']
         self._rounds: int = options['rounds']
         self._deadline = time.monotonic() + options['seconds']
@@ -116,12 +141,21 @@ class Player:
         assert len(data) == 8, 'messages must not pile up'
         if self._leads:
             late = time.monotonic() > self._deadline
-            if late or number >= 2 * self._rounds:
+            if (late or number >= 2 * self._rounds) and self._enough:
                 self._producer.finish()
                 return False
+            if not len(self.waits) % self.WAIT_EVERY:
+                while not self._naps():
+                    time.sleep(0.0005)
         self._pause()
         self._send(number + 1)
         return True
+
+    @property
+    def _enough(self) -> bool:
+        return (
+            len(self.waits) >= self._least_waits and len(self._rung) >= self._least_rung
+        )
 
     def _pause(self) -> None:
         # Busy: a sleep would hand the processor over, and hide races.
@@ -149,7 +183,7 @@ def rally(directory: str, options: dict[str, Any]) -> None:
         say('ready')
         hear()
         follower = streams.open(options['theirs']).follow()
-        player = Player(producer, options)
+        player = Player(producer, options, rung, lambda: others_nap(producer, streams))
 
         async def on_a_loop() -> None:
             if options['leads']:

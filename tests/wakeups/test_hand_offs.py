@@ -2,8 +2,8 @@
 
 Every message must be noticed although the follower may be about to sleep. The safety
 net is moved from 0.2 s to an hour: whoever needed it would never answer, and the rally
-would never end. Which of the two is faster, and how often they sleep, is up to the
-machine; ``test_handshake.py`` has them meet in all orders.
+would never end. Which of the two is faster is up to the machine;
+``test_handshake.py`` has them meet in all orders.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shmstream import Streams
-from tests.support.child import WAIT_S, Child
+from tests.support.child import Child
 from tests.wakeups.actors import rally
 
 PAUSES = [0.0, 0.0001, 0.0004, 0.001]
@@ -26,7 +26,11 @@ PAUSES = [0.0, 0.0001, 0.0004, 0.001]
 NET_S = 3600.0
 ROUNDS = 10_500
 SECONDS = 20.0
-"""Then a rally ends, on a machine that is too busy for all rounds."""
+"""Then a rally ends, on a machine that is too busy for all rounds, if there have been
+enough hand-offs and rings."""
+
+LEAST, LEAST_RUNG = 2000, 40
+PATIENCE_S = 60.0
 
 STANDS_STILL_S = 3.0
 
@@ -37,7 +41,7 @@ def play(directory: Path, kind: str, **options: Any) -> list[Any]:
     The first message is sent once the other has gone to sleep: one is rung for.
 
     Raises:
-        TimeoutError: the rally stands still; only of a half of the protocol.
+        TimeoutError: the rally stands still, or is too slow.
     """
     seed = random.randrange(1 << 32)
     print(f'seed {seed}')
@@ -50,12 +54,14 @@ def play(directory: Path, kind: str, **options: Any) -> list[Any]:
         'pauses': PAUSES,
         'rounds': ROUNDS,
         'seconds': SECONDS,
+        'least': LEAST,
+        'least_rung': LEAST_RUNG,
         'without': '',
         'leads': False,
     } | options
     one = common | {'mine': 'ping', 'theirs': 'pong', 'seed': seed, 'leads': True}
     two = common | {'mine': 'pong', 'theirs': 'ping', 'seed': seed + 1}
-    wait_s = WAIT_S if not common['without'] else STANDS_STILL_S
+    wait_s = PATIENCE_S if not common['without'] else STANDS_STILL_S
     with Child(rally, directory, one) as first, Child(rally, directory, two) as second:
         for child in (first, second):
             assert child.hear() == 'ready'
@@ -63,7 +69,7 @@ def play(directory: Path, kind: str, **options: Any) -> list[Any]:
         assert second.hear() == 'naps'
         first.say('go')
         try:
-            found = [first.hear(wait_s), second.hear(wait_s)]
+            found = [child.hear_patiently(wait_s) for child in (first, second)]
         except TimeoutError:
             for child in (first, second):
                 child.signal(signal.SIGKILL)
@@ -87,18 +93,18 @@ def test_no_hand_off_needs_the_safety_net(
     directory: Path, streams: Streams, kind: str
 ) -> None:
     leader, _ = play(directory, kind, **PACE[kind])
-    assert leader['hand_offs'] > 0
-    assert leader['rung'] > 0
+    assert leader['hand_offs'] >= LEAST
+    assert leader['rung'] >= LEAST_RUNG
 
 
 @pytest.mark.parametrize('kind', PACE)
 def test_no_hand_off_to_who_naps_at_once_needs_the_safety_net(
     directory: Path, streams: Streams, kind: str
 ) -> None:
-    """Each is rung for."""
+    """Most are rung for."""
     leader, _ = play(directory, kind, **PACE[kind] | {'soon_s': 0.0})
-    assert leader['hand_offs'] > 0
-    assert leader['rung'] > 0
+    assert leader['hand_offs'] >= LEAST
+    assert leader['rung'] >= LEAST_RUNG
 
 
 @pytest.mark.parametrize('without', ['ring', 'mark'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from shmstream import Streams, owner_of
 from shmstream.serving import Request, refusal
 from shmstream.wsgi import Application
+from shmstream.wsgi.application import request_of
+from tests.support.client import TIMEOUT_S
 from tests.support.leaks import wait_until
 
 
@@ -134,6 +137,37 @@ def test_what_does_not_begin_is_503(
         assert producer.followers == 0
 
 
+def test_a_client_that_leaves_is_not_waited_for(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread comes back long before the wait for the stream's begin is over."""
+    monkeypatch.setattr('shmstream.serving.get_head_delete.PENDING_S', 3600.0)
+    ours, theirs = socket.socketpair()
+    done = threading.Event()
+    statuses: list[str] = []
+
+    def ask() -> None:
+        environ = {
+            'REQUEST_METHOD': 'GET',
+            'PATH_INFO': '/a',
+            'gunicorn.socket': ours,
+        }
+        Application(streams)(environ, lambda status, _: statuses.append(status))
+        done.set()
+
+    with ours, theirs, streams.create('a', pending=True) as producer:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert wait_until(lambda: producer.followers == 1)
+        assert not done.is_set()
+        theirs.close()
+        left = done.wait(TIMEOUT_S)
+        producer.finish()
+        thread.join()
+    assert left
+    assert statuses == ['503 Service Unavailable']
+
+
 def test_errors_and_delete(streams: Streams) -> None:
     finished(streams, 'a')
     app = Application(streams)
@@ -153,6 +187,29 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(streams: Streams) -> Non
         assert call(app, target, method)[0] == '299 Other'
     alone = Application(streams, prefix='/chats')
     assert call(alone, '/chatsx/a')[0] == '404 Not Found'
+
+
+def test_headers_that_cgi_names_otherwise_are_headers() -> None:
+    environ = {
+        'REQUEST_METHOD': 'GET',
+        'PATH_INFO': '/a',
+        'CONTENT_TYPE': 'text/plain',
+        'CONTENT_LENGTH': '3',
+        'HTTP_X_USER': 'alice,bob',
+        # As some servers translate ``Content_Length``.
+        'HTTP_CONTENT_LENGTH': '4',
+    }
+    request = request_of(environ, '')
+    assert request is not None
+    assert sorted(request.headers) == [
+        (b'content-length', b'3'),
+        (b'content-type', b'text/plain'),
+        (b'x-user', b'alice,bob'),
+    ]
+    empty = {'CONTENT_TYPE': '', 'CONTENT_LENGTH': ''}
+    request = request_of(environ | empty, '')
+    assert request is not None
+    assert list(request.headers) == [(b'x-user', b'alice,bob')]
 
 
 def test_the_application_says_whose_streams_are_seen(
