@@ -40,7 +40,7 @@ from shmstream.ring.layout import (
     W_RESERVED,
     W_STATE,
 )
-from shmstream.ring.state import STATES, State, effective
+from shmstream.ring.state import FIRST_FINAL, STATES, State, effective
 
 TAIL_ROOM = 1024
 """Bytes reserved beyond every append, for an error event when the memory runs out."""
@@ -227,6 +227,12 @@ class RingReader:
             # The word was valid when the segment was mapped, so it has been damaged
             # since then.
             return State.ABORTED
+
+    @property
+    def finished(self) -> bool:
+        """Whether the producer has ended the stream: its state is final."""
+        # A damaged word is higher than all states; it stands for ``ABORTED``.
+        return bool(self._words[W_STATE] >= FIRST_FINAL)
 
     @property
     def state(self) -> State:

@@ -141,7 +141,7 @@ class Core:
         headers = described(consumer, offset, ended, state)
         if ended:
             size = max(consumer.total_bytes - offset, 0)
-            headers.append((b'content-length', b'%d' % size))
+            headers.insert(0, (b'content-length', b'%d' % size))
         if request.method == 'HEAD':
             headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
