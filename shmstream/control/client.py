@@ -18,8 +18,9 @@ from shmstream.memory.directory import RuntimeDirectory
 CONNECT_S = 2.0
 """Seconds that a request waits for a connection: a new supervisor needs 0.2 s."""
 
-FIRST_CONNECT_S = 10.0
-"""Seconds that a process waits for a supervisor that it starts, on a busy machine."""
+FIRST_CONNECT_S = 20.0
+"""Seconds that a process waits for a supervisor that it starts, on a busy machine. Less
+than gunicorn's ``timeout``, after which a worker that still waits is killed."""
 
 T = TypeVar('T')
 

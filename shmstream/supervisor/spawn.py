@@ -29,7 +29,7 @@ from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 
-START_S = 10.0
+START_S = 30.0
 """Seconds that a supervisor may take to come up on a busy machine."""
 
 REFUSED = 1
