@@ -127,6 +127,7 @@ def _passes(reader: RingReader, offset: int) -> bool:
     while reader.dropped_prefix <= offset:
         if reader.producer_state.final:
             return reader.dropped_prefix > offset
+        # Not the wait itself: on one processor the writer needs it to get on.
         time.sleep(0.0002)
     return True
 
@@ -194,7 +195,8 @@ def store_buffering(path: str, side: int, how: str, seconds: float, least: int) 
     while True:
         number += 1
         # The first side says when to stop, in the word that the other waits for.
-        if side == 0 and number > least and time.monotonic() >= deadline:
+        # The other may see that a round earlier, so this one does a round more.
+        if side == 0 and number > least + 1 and time.monotonic() >= deadline:
             end = 1 << 63
         words[here] = number | end
         spins = 0

@@ -75,20 +75,18 @@ def litmus(make_segment: MakeSegment, how: str) -> tuple[int, int]:
     first, second = (int.from_bytes(side[:rounds], 'little') for side in missed)
     either, both = (first | second).bit_count(), (first & second).bit_count()
     print(f'{rounds} rounds, one missed in {either}, both in {both}')
-    # One side may have been told to stop a round earlier than the other.
-    assert rounds + 1 >= LEAST
+    assert rounds >= LEAST
     return rounds, both
 
 
 def test_no_two_processes_with_the_fence_miss_each_other(
     make_segment: MakeSegment,
 ) -> None:
-    rounds, both = litmus(make_segment, 'fenced')
-    assert rounds > 0
+    _, both = litmus(make_segment, 'fenced')
     assert both == 0
 
 
 def test_two_that_store_nothing_do_miss_each_other(make_segment: MakeSegment) -> None:
     """The count counts: it would have been seen above."""
     rounds, both = litmus(make_segment, 'mute')
-    assert both == rounds > 0
+    assert both == rounds

@@ -146,6 +146,7 @@ class Player:
                 return False
             if not len(self.waits) % self.WAIT_EVERY:
                 while not self._naps():
+                    # On one processor the other side cannot nap while this one spins.
                     time.sleep(0.0005)
         self._pause()
         self._send(number + 1)
