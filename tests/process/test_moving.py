@@ -50,12 +50,16 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
 
 
 def take_another_slot(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the supervisor take this process for a new one at its next hello."""
-    link = streams.process.link
-    hello = link.client._hello
-    monkeypatch.setattr(
-        link.client, '_hello', lambda: hello() | {'slot': None, 'epoch': 0}
-    )
+    """Have the supervisor give this process another slot."""
+    link, holder = streams.process.link, streams.process.holder
+    real, before = link.client._hello, holder.require()
+
+    def hello() -> dict[str, Any]:
+        # After a fault the process says hello again, and keeps its new slot.
+        moved = holder.now is not before
+        return real() if moved else real() | {'slot': None, 'epoch': 0}
+
+    monkeypatch.setattr(link.client, '_hello', hello)
     # The doorbell's thread finds that the connection has ended.
     link.client.close()
 
@@ -110,7 +114,8 @@ def test_a_fault_while_a_process_moves_to_another_slot_leaves_it_whole(
     monkeypatch.undo()
     now = process.holder.require()
     assert (now.slot, now.epoch) != (before.slot, before.epoch)
-    assert doorbells() == threads
+    # Where the old doorbell's own thread met the fault, it may be on its way out still.
+    assert wait_until(lambda: doorbells() == threads)
     assert not before.alive
     assert before.lock._fd < 0
     assert now.hubs.board._slot == now.slot
