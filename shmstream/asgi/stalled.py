@@ -83,8 +83,11 @@ def transport_of(send: Any) -> tuple[Any | None, bool]:
 class Reader:
     """A response under way, and how long its client has taken nothing.
 
+    Made in the task that sends the response.
+
     Attributes:
         source: the stream that the response sends; None if it sends none.
+        among: the responses of the same event loop; set by ``Readers``.
     """
 
     __slots__ = (
@@ -99,17 +102,20 @@ class Reader:
         '_sent',
         '_task',
         '_transport',
+        'among',
         'source',
     )
 
-    def __init__(self, send: Any, task: asyncio.Task[Any] | None = None) -> None:
+    def __init__(self, send: Any) -> None:
         self.source: Consumer | None = None
+        self.among: _LoopReaders | None = None
         self._send = send
         self._transport: Any
         self._transport, self._own = transport_of(send)
         # The task that sends the response is noted here, because ``send`` may be called
-        # outside of it, in the hub's turn of the event loop.
-        self._task = task
+        # outside of it, in the hub's turn of the event loop. A response that has its
+        # connection to itself is cut by its connection, and needs no task.
+        self._task = None if self._own else asyncio.current_task()
         self._sending = False
         self._sent = 0
         self._over = False
@@ -225,7 +231,7 @@ class Readers:
 
     def enter(self, send: Any) -> Reader:
         """Add a response that begins. Call it in the task that will send it."""
-        reader = Reader(send, asyncio.current_task())
+        reader = Reader(send)
         self._here().enter(reader)
         return reader
 
@@ -236,8 +242,8 @@ class Readers:
         until the bytes are gone. Otherwise a client could hold a mapping by not reading
         the last bytes of a response.
         """
-        if reader.leave():
-            self._here().drop(reader)
+        if reader.leave() and reader.among is not None:
+            reader.among.drop(reader)
 
     def _here(self) -> _LoopReaders:
         loop = asyncio.get_running_loop()
@@ -269,6 +275,7 @@ class _LoopReaders:
 
     def enter(self, reader: Reader) -> None:
         """Add a response."""
+        reader.among = self
         self._readers[reader] = None
         if not self._ticking:
             self._ticking = True

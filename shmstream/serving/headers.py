@@ -19,6 +19,17 @@ _ALWAYS = [
     (b'x-content-type-options', b'nosniff'),
 ]
 
+_worker: list[tuple[bytes, bytes]] = []
+"""The header that names this process. It is kept, because asking the kernel for the pid
+of each response would cost as much as all the other headers."""
+
+
+def _name_worker() -> None:
+    _worker[:] = [(b'stream-worker', b'%d' % os.getpid())]
+
+
+_name_worker()
+os.register_at_fork(after_in_child=_name_worker)
 
 _STATES = {state: state.label.encode() for state in State}
 
@@ -43,7 +54,7 @@ def described(
         (b'stream-offset', b'%d' % offset),
         (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),
-        (b'stream-worker', b'%d' % os.getpid()),
+        *_worker,
         *kept(consumer.kept_headers),
     ]
 

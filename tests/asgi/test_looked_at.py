@@ -107,8 +107,7 @@ def test_one_of_many_is_cut_alone(connection: Connection, shared: bool) -> None:
     async def test() -> None:
         window = asyncio.Event()
         send = connection.response(window) if shared else window_of(window)
-        task = asyncio.create_task(asyncio.sleep(WAIT_S))
-        reader = Reader(send, task)
+        reader, task = await made_in_a_task(send)
         # From the hub's turn, not from its task: see ``Follower.deliver``.
         sending = reader.send(b'x')
         sending.send(None)
@@ -147,8 +146,7 @@ def test_a_stream_that_is_gone_does_not_cut_what_it_shares_with(
         window = asyncio.Event()
         window.set()
         connection.waiting = 0
-        task = asyncio.create_task(asyncio.sleep(WAIT_S))
-        reader = Reader(connection.response(window), task)
+        reader, task = await made_in_a_task(connection.response(window))
         reader.source = Gone()  # type: ignore[assignment]
         assert looked_at(reader, LOOKS)
         assert not reader.look(LOOKS, 60)
@@ -157,6 +155,18 @@ def test_a_stream_that_is_gone_does_not_cut_what_it_shares_with(
         assert not connection.aborted
 
     run(test)
+
+
+async def made_in_a_task(send: Any) -> tuple[Reader, asyncio.Task[None]]:
+    """A response, and the task that sends it, which goes on until it is cancelled."""
+    made: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()
+
+    async def respond() -> None:
+        made.set_result(Reader(send))
+        await asyncio.sleep(WAIT_S)
+
+    task = asyncio.create_task(respond())
+    return await made, task
 
 
 def window_of(window: asyncio.Event) -> Any:
