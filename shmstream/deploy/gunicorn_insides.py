@@ -202,8 +202,11 @@ def send_headers_early() -> None:
         protocol: Any, status: Any, headers: Any, *args: Any, **more: Any
     ) -> None:
         buffer_headers(protocol, status, headers, *args, **more)
-        if not any(name == b'content-length' for name, _ in headers):
-            protocol.worker.loop.call_soon(flush, protocol)
+        # A loop, because a generator for every response would cost more.
+        for name, _ in headers:
+            if name == b'content-length':
+                return
+        protocol.worker.loop.call_soon(flush, protocol)
 
     ASGIProtocol._send_response_start = start
 
@@ -279,10 +282,10 @@ def socket_of(environ: dict[str, Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _protocol_cell(code: Any) -> int | None:
+def _protocol_cell(code: Any) -> tuple[int, bool] | None:
     names: tuple[str, ...] = getattr(code, 'co_freevars', ())
     known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
-    return names.index('self') if known else None
+    return (names.index('self'), 'h2_conn' not in names) if known else None
 
 
 def protocol_of(send: Any) -> tuple[Any | None, bool]:
@@ -291,11 +294,11 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
     Requests share an HTTP/2 connection. Returns (None, False) if the ``send`` is not
     gunicorn's.
     """
-    code = getattr(send, '__code__', None)
-    at = _protocol_cell(code)
-    if code is None or at is None:
+    found = _protocol_cell(getattr(send, '__code__', None))
+    if found is None:
         return None, False
-    return send.__closure__[at].cell_contents, 'h2_conn' not in code.co_freevars
+    at, own = found
+    return send.__closure__[at].cell_contents, own
 
 
 class DirectWriter:

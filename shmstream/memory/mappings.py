@@ -69,7 +69,8 @@ class Mappings:
         # An evicted segment gives its memory back when its last mapping goes. So where
         # memory is short, no unused mapping is kept.
         if (
-            len(self._recent) < self._max_recent
+            segment not in self._recent
+            and len(self._recent) < self._max_recent
             and self._room() >= _MAX_RECENT * segment.capacity
         ):
             self._recent[segment] = None

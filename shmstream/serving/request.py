@@ -157,8 +157,9 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
         return None
     for part in query.split(b'&'):
         key, _, value = part.partition(b'=')
-        if key == name or decoded(key) == name:
-            return decoded(value.replace(b'+', b' '))
+        if key == name or (b'%' in key and decoded(key) == name):
+            # Few values are encoded, and every request has some.
+            return value if value.isalnum() else decoded(value.replace(b'+', b' '))
     return None
 
 
