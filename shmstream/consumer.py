@@ -71,7 +71,7 @@ class Consumer:
     @property
     def finished(self) -> bool:
         """Whether the stream has ended: then ``total_bytes`` is final."""
-        return self._reader.producer_state.final
+        return self._reader.finished
 
     @property
     def started_at(self) -> float:

@@ -97,7 +97,7 @@ class Follower:
         # next snapshot differ. The state is read before the head: if the state is final
         # by then, the head is final as well.
         self._seen = reader.snapshot()
-        final = reader.producer_state.final
+        final = reader.finished
         data = watch.read(self.offset)
         if data:
             return data

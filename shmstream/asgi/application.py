@@ -128,8 +128,23 @@ def request_of(scope: Any, prefix: str) -> Request | None:
     size = len(prefix)
     if not path.startswith(prefix) or path[size : size + 1] not in ('', '/'):
         return None
+    raw: bytes = scope.get('raw_path') or b''
+    if raw == path.encode() and b'%' not in raw:
+        # Nothing is encoded in the path, as in most.
+        rest = raw[len(prefix.encode()) + 1 :]
+    else:
+        rest = _rest_of(raw.partition(b'?')[0], path, root, prefix)
+    return Request(
+        scope['method'],
+        rest,
+        scope.get('query_string', b''),
+        scope['headers'],
+        environment=scope,
+    )
+
+
+def _rest_of(raw: bytes, path: str, root: str, prefix: str) -> bytes:
     mount = prefix
-    raw: bytes = (scope.get('raw_path') or b'').partition(b'?')[0]
     # Servers decode in this way, too.
     sent = decoded(raw).decode('utf-8', 'replace')
     if sent == root + path:
@@ -137,10 +152,4 @@ def request_of(scope: Any, prefix: str) -> Request | None:
     elif sent != path:
         # The server has no ``raw_path``, or somebody has rewritten ``path`` only.
         raw = quote(path).encode()
-    return Request(
-        scope['method'],
-        path_below(raw, mount.encode()),
-        scope.get('query_string', b''),
-        scope['headers'],
-        environment=scope,
-    )
+    return path_below(raw, mount.encode())

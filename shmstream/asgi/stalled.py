@@ -232,7 +232,11 @@ class Readers:
     def enter(self, send: Any) -> Reader:
         """Add a response that begins. Call it in the task that will send it."""
         reader = Reader(send)
-        self._here().enter(reader)
+        loop = asyncio.get_running_loop()
+        here = self._on_loops.get(loop)
+        if here is None:
+            here = self._begin_on(loop)
+        here.enter(reader)
         return reader
 
     def leave(self, reader: Reader) -> None:
@@ -245,15 +249,11 @@ class Readers:
         if reader.leave() and reader.among is not None:
             reader.among.drop(reader)
 
-    def _here(self) -> _LoopReaders:
-        loop = asyncio.get_running_loop()
-        here = self._on_loops.get(loop)
-        if here is None:
-            # A loop may close before its timer has run for the last time.
-            for closed in [each for each in self._on_loops.copy() if each.is_closed()]:
-                self._on_loops.pop(closed, None)
-            here = self._on_loops.setdefault(loop, _LoopReaders(self._timeout_s))
-        return here
+    def _begin_on(self, loop: asyncio.AbstractEventLoop) -> _LoopReaders:
+        # A loop may close before its timer has run for the last time.
+        for closed in [each for each in self._on_loops.copy() if each.is_closed()]:
+            self._on_loops.pop(closed, None)
+        return self._on_loops.setdefault(loop, _LoopReaders(self._timeout_s))
 
 
 class _LoopReaders:

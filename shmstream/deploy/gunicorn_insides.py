@@ -282,8 +282,7 @@ def socket_of(environ: dict[str, Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _protocol_cell(code: Any) -> tuple[int, bool] | None:
-    names: tuple[str, ...] = getattr(code, 'co_freevars', ())
+def _protocol_cell(names: tuple[str, ...]) -> tuple[int, bool] | None:
     known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
     return (names.index('self'), 'h2_conn' not in names) if known else None
 
@@ -294,7 +293,9 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
     Requests share an HTTP/2 connection. Returns (None, False) if the ``send`` is not
     gunicorn's.
     """
-    found = _protocol_cell(getattr(send, '__code__', None))
+    code = getattr(send, '__code__', None)
+    # The names are looked up, because to hash a code object costs more.
+    found = None if code is None else _protocol_cell(code.co_freevars)
     if found is None:
         return None, False
     at, own = found

@@ -103,6 +103,7 @@ class Segment:
         self.capacity: int = self.words[W_CAPACITY]
         self.generation = f'{self.words[W_GENERATION]:016x}'
         self.followers = FollowerCount(self.words)
+        self._content_type = ''
 
     @classmethod
     def attach(cls, path: Path) -> Segment:
@@ -182,8 +183,12 @@ class Segment:
     @property
     def content_type(self) -> str:
         """The content type of the stream; empty while the session is pending."""
-        length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
-        return bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
+        if not self._content_type:
+            length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
+            raw = bytes(self.view[B_TYPE : B_TYPE + length])
+            # Kept, because it does not change any more once there is one.
+            self._content_type = raw.decode('latin-1')
+        return self._content_type
 
     def set_content_type(self, content_type: str) -> None:
         """Store the content type; the producer calls it once, before going live."""

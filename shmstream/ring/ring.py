@@ -41,7 +41,7 @@ from shmstream.ring.layout import (
     W_RESERVED,
     W_STATE,
 )
-from shmstream.ring.state import STATES, State, effective
+from shmstream.ring.state import FIRST_FINAL, STATES, State, effective
 
 TAIL_ROOM = 2050
 """Bytes reserved beyond every append, so that what tells a failure or a stop fits when
@@ -224,6 +224,12 @@ class RingReader:
             # The word was valid when the segment was mapped, so it has been damaged
             # since then.
             return State.ABORTED
+
+    @property
+    def finished(self) -> bool:
+        """Whether the producer has ended the stream: its state is final."""
+        # A damaged word is higher than all states; it stands for ``ABORTED``.
+        return bool(self._words[W_STATE] >= FIRST_FINAL)
 
     @property
     def state(self) -> State:

@@ -159,7 +159,7 @@ class Core:
             raise Problem(502, cut)
         if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)
-            headers.append((b'content-length', b'%d' % size))
+            headers.insert(0, (b'content-length', b'%d' % size))
         if request.method == 'HEAD':
             headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))

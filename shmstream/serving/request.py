@@ -85,7 +85,11 @@ class Request:
 
     def parameter(self, name: bytes) -> bytes | None:
         """Return the first value of a query parameter; None if there is none."""
-        return parameter(self.query, name) if self.query else None
+        query = self.query
+        # Most requests have no parameter, or not the one that is asked for.
+        if name not in query and b'%' not in query:
+            return None
+        return parameter(query, name)
 
     def conversation_id(self) -> str:
         """Return the id from the path, or from ``?conv_id=``.
@@ -153,8 +157,6 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
     Percent-encoding is decoded, but not UTF-8: a decoder that replaces invalid bytes
     would turn two different ids into one.
     """
-    if name not in query and b'%' not in query:
-        return None
     for part in query.split(b'&'):
         key, _, value = part.partition(b'=')
         if key == name or (b'%' in key and decoded(key) == name):

@@ -46,7 +46,7 @@ class Finishing:
         failed: OSError | None = None
         for session in sessions:
             try:
-                if not session.reader.producer_state.final and self.finish(session):
+                if not session.reader.finished and self.finish(session):
                     aborted += 1
             except OSError as ex:
                 # Raised once all other sessions have been checked.
@@ -76,7 +76,7 @@ class Finishing:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if session.reader.producer_state.final:
+            if session.reader.finished:
                 # The producer ended the stream between the check above and the lock.
                 return False
             segment = session.segment

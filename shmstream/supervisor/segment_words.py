@@ -46,7 +46,7 @@ class SegmentWords:
         if evict:
             words[W_EVICTED] = now
         self.ring(session.segment)
-        if cancel and not session.reader.producer_state.final:
+        if cancel and not session.reader.finished:
             slot = self._table.slot_of(session.producer_epoch)
             if slot is not None:
                 self._table.count_cancel(slot)

@@ -109,7 +109,7 @@ class Session:
         reader = self.reader
         # The producer's own state is read first. A stream that the supervisor has
         # cancelled is done for its readers, but its producer may still write.
-        final = reader.producer_state.final
+        final = reader.finished
         state = reader.state
         done = state.final
         completed_at = reader.completed_at_ns // 1_000_000_000 if done else 0
