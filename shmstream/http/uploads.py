@@ -57,9 +57,19 @@ class Pace:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = self._left_s = timeout_s
         self._look_s = timeout_s / looks_in(timeout_s)
+        self._over = False
 
     def came(self, size: int) -> None:
-        """Add the time for ``size`` bytes, which have arrived."""
+        """Add the time for ``size`` bytes, which have arrived.
+
+        Raises:
+            TimeoutError: no time was left when they arrived.
+        """
+        # The task has been cancelled then. But up to Python 3.11 ``asyncio.wait_for``,
+        # in which gunicorn waits for bytes, drops a cancellation that comes in the same
+        # turn of the event loop as the bytes.
+        if self._over:
+            raise TimeoutError
         self._left_s = min(self._left_s + size / LEAST_RATE, self._timeout_s)
 
     def look(self) -> bool:
@@ -79,6 +89,7 @@ class Pace:
         if self.look():
             self._timer = self._loop.call_later(self._look_s, self._look)
         else:
+            self._over = True
             self._bound.reschedule(self._loop.time())
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import functools
@@ -10,7 +11,7 @@ import select
 import socket
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,28 @@ def test_f44_a_body_that_comes_slowly_gives_its_room_back(
         assert sock.recv(12) == b'HTTP/1.1 408'
         # It may go on for as long as it likes: nobody keeps what comes.
         assert lookup(proxied, 1_000_000) == 200
+
+
+def test_time_is_over_even_if_the_cancellation_is_lost() -> None:
+    lost: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        # As gunicorn's under Python 3.11: see ``Pace.came``.
+        while len(lost) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost.append(1)
+                yield b'x'
+
+    async def read() -> None:
+        async with Pace(0.01) as pace:
+            async for piece in body():
+                pace.came(len(piece))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(read())
+    assert lost == [1]
 
 
 def looks(pace: Pace) -> int:

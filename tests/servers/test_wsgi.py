@@ -112,7 +112,9 @@ def test_f56_a_killed_worker_s_stream_ends_in_band(service: Service) -> None:
         data = live.rest()
         assert live.whole
         assert b'error' in data.split(b'\n\n')[-2]
-    assert begun(client, 'a', SHORT)
+    begun(client, 'b', SHORT)
+    # Whole, so that no thread of a worker writes any more when the service stops.
+    assert rest(client, 'b', 0) == answer(SHORT)
 
 
 def test_f56_a_reload_cuts_readers_that_go_on_elsewhere(service: Service) -> None:
