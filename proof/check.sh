@@ -1,8 +1,9 @@
 #!/bin/sh
 # Check the models with spin: what must hold holds, and every mutation is found wrong.
 #
-#   sh check.sh          about two minutes, at most 3 GB
-#   sh check.sh quick    all mutations but two, some searches: about a minute
+#   sh check.sh          about three minutes, at most 3 GB
+#   sh check.sh quick    all mutations but two, some searches: about two minutes
+#   sh check.sh brief    the ring and the slots, of the wake-ups a sample: half a minute
 #   sh check.sh full     larger bounds as well: six to seven minutes, at most 5 GB
 #
 # Exits with 0 only if every search was complete and came out as it must. Writes nothing
@@ -13,8 +14,8 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 how_much=${1:-}
 case $how_much in
     full) limit=1800 memory=5000 ;;
-    quick | '') limit=900 memory=3000 ;;
-    *) echo 'usage: check.sh [quick | full]' >&2; exit 2 ;;
+    brief | quick | '') limit=900 memory=3000 ;;
+    *) echo 'usage: check.sh [brief | quick | full]' >&2; exit 2 ;;
 esac
 for tool in spin gcc timeout; do
     command -v $tool >/dev/null || { echo "check.sh needs $tool" >&2; exit 2; }
@@ -48,6 +49,14 @@ search() {
         timeout $limit ./pan $run -m1000000 -w24 >>out 2>&1
 }
 
+# left_out WHAT MODEL: whether this search is left out; wakeup.pml takes most of the time
+left_out() {
+    [ "$how_much" = brief ] && [ "$2" = wakeup ] || return 1
+    case $1 in
+        'one follower takes the bytes' | 'no fence in Marker.ring') return 1 ;;
+    esac
+}
+
 fail() {
     printf '  FAIL  %s\n' "$*"
     grep -v Depth= out | sed 's/^/        /' | head -20
@@ -59,6 +68,7 @@ fail() {
 holds() {
     kind=$1 what=$2 optimize=1
     shift 2
+    left_out "$what" "$1" && return
     at=$(date +%s)
     if search "$kind" "$@" && grep -q 'errors: 0' out && ! grep -Eiq \
         'not completed|too small|memlim|out of memory|truncated|error:|aborting' out; then
@@ -79,6 +89,7 @@ ends() {
 wrong() {
     expected=$1 what=$2 optimize=0
     shift 2
+    left_out "$what" "$1" && return
     kind=safe at=$(date +%s)
     [ "$expected" = "$CYCLE" ] && kind=ends
     search $kind "$@"
@@ -107,7 +118,7 @@ safe 'two threads write with one producer' wakeup -DTHREADED -DONE $LESS
 safe 'a loop that ends'                 wakeup -DLEAVE -DCLOSES -DTWOHUBS $LESS
 safe 'a slot: anybody killed anywhere'  slots -DDEATHS=1
 
-if [ "$how_much" != quick ]; then
+if [ "$how_much" = full ] || [ -z "$how_much" ]; then
     safe 'the ring: two writers killed anywhere, any reader' ring -DTOTAL=6
     safe 'one follower'                 wakeup -DONE
     ends 'one follower'                 wakeup -DONE -DAPPENDS=1
@@ -186,7 +197,7 @@ wrong "$TAKEN" 'an absent worker is freed without its lock' slots -DNO_LOCK
 wrong "$TAKEN" 'a worker looks at the epoch before it locks' slots -DCHECK_FIRST
 wrong "$TAKEN" 'a worker does not look at the epoch'    slots -DNO_CHECK
 wrong "$KEPT"  'a lock outlives its process'            slots -DKEPT
-if [ "$how_much" != quick ]; then
+if [ "$how_much" = full ] || [ -z "$how_much" ]; then
     # Rare: millions of states come first.
     wrong "$LOST"  'the hub does not check _marked after napping' wakeup -DTWOHUBS -DENDLESS -DNO_MARKED_CHECK
     wrong "$LOST"  'clear LoopHub._look_is_due after the look' wakeup -DONE -DCANCEL $ATOMIC -DDUE_LATE

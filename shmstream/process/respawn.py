@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from shmstream.errors import ShmstreamError
+from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.spawn import REFUSED, spawn
@@ -81,7 +81,8 @@ class Respawner:
         """Start a supervisor, unless one was started just now and may still come up.
 
         Raises:
-            SupervisorUnavailable: as ``spawn``.
+            SupervisorUnavailable: as ``spawn``; or the last one has just refused to
+                start.
         """
         now = time.monotonic()
         if self._closed or (
@@ -95,7 +96,7 @@ class Respawner:
             if ended == REFUSED and now - self._spawned_at < _FAILED_S:
                 # The supervisor has logged why it cannot start, and that reason will
                 # not go away within seconds.
-                return
+                raise SupervisorUnavailable('the supervisor cannot start: see its log')
         masters = self._masters()
         if not masters:
             return

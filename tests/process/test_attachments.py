@@ -240,7 +240,7 @@ def test_a_directory_that_is_refused_is_refused_once(
     tmp_path.chmod(0o755)
     with (
         Streams.attach(tmp_path, supervise=True) as streams,
-        pytest.raises(SupervisorUnavailable),
+        pytest.raises(SupervisorUnavailable, match='see its log'),
     ):
         streams.connect()
     assert capfd.readouterr().err.count('chmod 700') == 1
