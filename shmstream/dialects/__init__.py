@@ -1,15 +1,15 @@
-"""The dialects of streams: how events end, and how an end, a failure, a stop is told.
+"""The dialects of streams: how events end, and how a stream tells that it is over.
 
-``table`` is the one place that says what each dialect does. The rest works by it, on
-bytes alone::
+``table`` has a row for each dialect. The other modules read the table, and work on
+bytes only::
 
-    framing     from a content type to where an event ends
-    events      the events in a block of bytes
+    framing     tells from a content type how events end
+    events      parses the events in a block of bytes
     splitter    passes on whole events, and holds back an unfinished one
-    recognise   which dialect an event speaks
-    incoming    an answer on its way in: all of the above, chunk by chunk
-    frames      the events that tell a failure or a stop
-    last_words  what is said at the end of a stream, from what it holds
+    recognise   recognises the dialect from the headers or from an event
+    incoming    takes an answer chunk by chunk, with the help of all modules above
+    frames      makes the events that tell a failure or a stop
+    last_words  decides what is written at the end of a stream, from the stream's bytes
 
-Nothing here knows of a file, a process, an event loop or a framework.
+No module here knows of a file, a process, an event loop or a framework.
 """

@@ -1,4 +1,4 @@
-"""The events in a block of bytes, as their readers see them."""
+"""Parses the events in a block of bytes, as a reader of the stream would."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Event:
     """One event, or one JSON line.
 
     Attributes:
-        name: the value of its ``event:`` field; empty for a JSON line.
-        data: the values of its ``data:`` fields, by lines; or the JSON line.
+        name: the value of the ``event:`` field; empty for a JSON line.
+        data: the values of the ``data:`` fields, one per line; or the JSON line.
     """
 
     def __init__(self, name: bytes, data: bytes) -> None:
@@ -25,7 +25,7 @@ class Event:
 
     @functools.cached_property
     def fields(self) -> dict[str, Any]:
-        """The members of the JSON object that the data is; empty if it is none."""
+        """The members of the JSON object in ``data``; empty if there is no object."""
         try:
             found = json.loads(self.data)
         except (ValueError, RecursionError):
@@ -34,16 +34,20 @@ class Event:
 
     @property
     def type(self) -> str:
-        """The member ``type``; empty if there is none, or no text."""
+        """The member ``type``; empty if there is none, or if its value is no text."""
         found = self.fields.get('type')
         return found if isinstance(found, str) else ''
 
 
 def events_in(block: bytes, framing: Framing) -> list[Event]:
-    """Return the events in a block that begins where an event begins.
+    """Return the events in a block of bytes.
 
-    The last one counts as well if the block ends within it. What has neither a name nor
-    data, as a comment has, is left out.
+    If the block ends within an event, this event is returned as well. A comment has
+    neither a name nor data, and is left out.
+
+    Args:
+        block: bytes of a stream. They must begin where an event begins.
+        framing: the framing of the stream.
     """
     if framing is Framing.OPAQUE:
         return []

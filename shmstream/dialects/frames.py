@@ -1,8 +1,8 @@
-"""The events that tell a failure or a stop, as bytes.
+"""Makes the frames: the bytes of the events that tell a failure or a stop.
 
-Each is at most ``MAX_FRAME`` bytes: a ring keeps so much room for it, also when memory
-has run out. So messages are cut, and what a stream says of itself is repeated only as
-far as it is short.
+A frame has at most ``MAX_FRAME`` bytes. Every ring reserves this much room, so that a
+frame can be written even when memory has run out. To keep within this size, a long
+failure message is cut, and an id or a model's name is repeated only if it is short.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 from shmstream.dialects.events import Event
 
 MAX_FRAME = 2048
-"""Bytes of what is said at a stream's end, at most."""
+"""Bytes of a frame, at most."""
 
 _MAX_TEXT = 240
-"""Characters of an id or a model's name that are repeated."""
+"""Characters, at most, of an id or a model's name that is repeated in a frame."""
 
 _DONE = b'data: [DONE]\n\n'
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a stream has said so far, as far as it is still there.
+    """The events of a stream from which its last frame is made.
 
     Attributes:
-        first: its first events; empty if they are not there any more.
-        last: its last events, the newest at the end.
+        first: the first events; empty if the ring does not hold them any more.
+        last: the last events, the newest at the end.
     """
 
     first: list[Event]
@@ -37,11 +37,16 @@ class Said:
 
 
 Stop = Callable[[Said], bytes]
-"""Returns what tells a stop."""
+"""A function that returns the frame that tells a stop; empty if none is written."""
 
 
 def failure_event(message: str, sequence_number: int = 0) -> bytes:
-    """Return the server-sent event that tells a failure to every client."""
+    """Return a server-sent event that tells a failure to the clients of every dialect.
+
+    Args:
+        message: why the stream has failed. It is cut if the event would be too long.
+        sequence_number: the number of the event in the stream (OpenAI Responses).
+    """
 
     def frame(text: str) -> bytes:
         error = {
@@ -64,17 +69,21 @@ def failure_event(message: str, sequence_number: int = 0) -> bytes:
 
 
 def is_failure(event: Event) -> bool:
-    """Whether the event is one that ``failure_event`` has made."""
+    """Whether ``failure_event`` has made this event."""
     return event.name == b'error' and event.fields.get('name') == 'UpstreamError'
 
 
 def failure_line(message: str) -> bytes:
-    """Return the JSON line that tells a failure."""
+    """Return a JSON line that tells a failure.
+
+    Args:
+        message: why the stream has failed. It is cut if the line would be too long.
+    """
     return _cut(lambda text: _line({'error': text}), message)
 
 
 def next_sequence_number(said: Said) -> int:
-    """Return the number after those of the stream's events; 0: they have none."""
+    """Return the number of the stream's next event; 0 if its events have no numbers."""
     for event in reversed(said.last):
         number = event.fields.get('sequence_number')
         if isinstance(number, int):
@@ -86,17 +95,17 @@ def next_sequence_number(said: Said) -> int:
 
 
 def no_word(said: Said) -> bytes:
-    """Return nothing: the stream ends."""
+    """Return an empty frame: the stream just ends."""
     return b''
 
 
 def stop_chat(said: Said) -> bytes:
-    """Return the last chunk of an OpenAI chat completion, and its end."""
+    """Return the last chunk of an OpenAI chat completion, and ``[DONE]``."""
     return _stop_openai(said, {'delta': {}})
 
 
 def stop_completion(said: Said) -> bytes:
-    """Return the last chunk of an OpenAI text completion, and its end."""
+    """Return the last chunk of an OpenAI text completion, and ``[DONE]``."""
     return _stop_openai(said, {'text': '', 'logprobs': None})
 
 
@@ -110,11 +119,12 @@ def _stop_openai(said: Said, nothing: dict[str, Any]) -> bytes:
         head = head or _repeated(event.fields, 'id', 'object', 'created', 'model')
         for choice in choices:
             if isinstance(choice, dict) and isinstance(choice.get('index', 0), int):
-                # The newest word of each is met first.
+                # The newest event of a choice is met first, and only this one counts.
                 finished.setdefault(
                     choice.get('index', 0), choice.get('finish_reason') is not None
                 )
     open_ones = sorted(index for index, over in finished.items() if not over)
+    # More than eight choices may not fit into the frame.
     chunk = head | {
         'choices': [
             {'index': index} | nothing | {'finish_reason': 'cancelled'}
@@ -125,7 +135,7 @@ def _stop_openai(said: Said, nothing: dict[str, Any]) -> bytes:
 
 
 def stop_response(said: Said) -> bytes:
-    """Return the last event of an OpenAI response."""
+    """Return the event that ends an OpenAI response as incomplete."""
     response: dict[str, Any] = {}
     for event in said.first + said.last:
         found = event.fields.get('response')
@@ -151,23 +161,23 @@ def stop_response(said: Said) -> bytes:
 
 
 def stop_message(said: Said) -> bytes:
-    """Return the last event of one of Anthropic's messages."""
+    """Return the event that ends an Anthropic message."""
     return _event({'type': 'message_stop'}, 'message_stop')
 
 
 def stop_ui(said: Said) -> bytes:
-    """Return the last events of a UI message stream."""
+    """Return the events that end a UI message stream of the AI SDK."""
     stopped = {'type': 'message-metadata', 'messageMetadata': {'stopped': True}}
     return _event(stopped) + _event({'type': 'abort', 'reason': 'stopped'}) + _DONE
 
 
 def stop_langgraph(said: Said) -> bytes:
-    """Return the last event of a run of LangGraph's."""
+    """Return the event that ends a LangGraph run."""
     return b'event: end\ndata: null\n\n'
 
 
 def stop_ollama(said: Said) -> bytes:
-    """Return the last line of an answer of Ollama's."""
+    """Return the line that ends an Ollama answer; empty if no line has ``done``."""
     for event in reversed(said.last):
         line = event.fields
         if 'done' in line:
@@ -196,7 +206,7 @@ def _line(told: dict[str, Any]) -> bytes:
 
 
 def _repeated(found: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return those of the members that are there, and short."""
+    """Return the members of these names that are numbers or short texts."""
     return {
         name: found[name]
         for name in names
@@ -206,7 +216,7 @@ def _repeated(found: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _cut(frame: Callable[[str], bytes], message: str) -> bytes:
-    """Make a frame with as much of the message as it has room for."""
+    """Return the message's frame. The message is halved until the frame fits."""
     told = frame(message)
     while len(told) > MAX_FRAME:
         message = message[: len(message) // 2]

@@ -1,4 +1,4 @@
-"""From a content type to where an event of the stream ends."""
+"""The framing of a stream: its content type tells how its events end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ LINE_TYPES = frozenset(
 
 
 class Framing(Enum):
-    """Where an event ends.
+    """How the events of a stream end.
 
-    ``EVENTS`` are server-sent events, which end with a blank line. ``LINES`` are JSON
-    lines; ``RECORDS`` are lines as well, each after an RS character (RFC 7464).
-    ``OPAQUE`` is every other type: its bytes have no events that anybody here knows of.
+    Attributes:
+        EVENTS: server-sent events. An event ends with a blank line.
+        LINES: JSON lines. Each line is an event.
+        RECORDS: JSON lines, each of which begins with an RS character (RFC 7464).
+        OPAQUE: the bytes of every other content type. No events are known in them.
     """
 
     EVENTS = 'events'

@@ -1,4 +1,4 @@
-"""An answer on its way in: whole events, what they speak, and whether they are over."""
+"""An answer on its way in: its whole events, its dialect, and whether it is over."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from shmstream.dialects.splitter import splitter_for
 from shmstream.dialects.table import UI, Dialect
 
 _LOOKS = 8
-"""How many events are looked at for what they speak."""
+"""How many events are looked at, at most, to recognise the dialect."""
 
 
 class Incoming:
-    """Takes the chunks of an answer, wherever they end.
+    """Takes the chunks of an answer. A chunk may end anywhere.
 
-    An event is parsed only while the dialect is not known, and if it has bytes that an
-    end has.
+    Parsing every event would cost too much. Events are parsed only while the dialect is
+    not known, or if they contain a mark of the dialect (``Dialect.marks``).
 
     Args:
-        content_type: of the answer.
-        headers: the answer's others.
+        content_type: the content type of the answer.
+        headers: the other headers of the answer.
 
     Attributes:
-        dialect: what it speaks, as far as is known.
-        over: whether it has said that it is over.
+        dialect: the dialect of the answer, as far as it is known.
+        over: whether the answer has said that it is over.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Incoming:
 
     @property
     def framing(self) -> Framing:
-        """How its events end."""
+        """How the events of the answer end."""
         return self.dialect.framing
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk; return the whole events that it completes."""
+        """Take a chunk; return the whole events that may be passed on now."""
         events = self._splitter.feed(chunk)
         if events:
             if self._looks_left:
@@ -60,12 +60,12 @@ class Incoming:
         return events
 
     def rest(self, *, clean: bool) -> bytes:
-        """Return what is held back and belongs to the stream, at the end of the body.
+        """Return what is held back at the end of the body and belongs to the stream.
 
         Args:
-            clean: whether the body has come to its end. If not, an unfinished event is
-                none of the stream, unless it is its end and lacks no more than a line
-                end.
+            clean: whether the body is complete. If it broke off, an unfinished event is
+                dropped, unless this event says that the answer is over. Such an event
+                lacks only its line end.
         """
         held = self._splitter.held
         if held and (self._ends(held) or clean):

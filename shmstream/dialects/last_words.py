@@ -1,8 +1,8 @@
-"""What is said at the end of a stream, from what the stream holds.
+"""Decides what is written at the end of a stream that fails or is stopped.
 
-Whoever ends a stream may be another process than the one that wrote it: all that is
-needed is taken from the stream's own bytes. The dialect may be known to whoever wrote
-it, by headers that are not among them.
+The process that ends a stream need not be its producer. So the last frame is made from
+the stream's own bytes. Only the number of the dialect is taken from elsewhere, because
+the producer may have recognised the dialect by headers, which the stream does not hold.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from shmstream.dialects.splitter import MAX_HELD, splitter_for
 from shmstream.dialects.table import DIALECTS, Dialect, default_dialect
 
 _LOOKS = (16 * 1024, MAX_HELD)
-"""Bytes that are looked at, at either end: the more if the fewer hold no event."""
+"""Bytes that are looked at, at the beginning and at the end of a stream. The second
+number is used if the first number of bytes holds no whole event."""
 
 Part = Callable[[int], bytes]
-"""Returns so many bytes of a stream, or as many as are there."""
+"""A function that returns this number of bytes of a stream, or all if it has fewer."""
 
 _EVENTS = 64
-"""How many of its events are looked at, at either end."""
+"""How many events are looked at, at most, at the beginning and at the end of a
+stream."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,11 @@ class LastWords:
     """How a stream ends.
 
     Attributes:
-        over: the stream has said itself that it is over: nothing may follow.
-        frame: what is to be written; empty if nothing is to be said, or can be.
-        told: whether a reader of the stream is told how it has ended.
+        over: whether the stream has said itself that it is over. Nothing may follow.
+        frame: the bytes to write; empty if nothing has to be told, or if the dialect
+            cannot tell it.
+        told: whether readers learn from the stream's bytes how the stream has ended. If
+            not, their responses are cut.
     """
 
     over: bool
@@ -49,14 +53,16 @@ def last_words(
     tail: Part,
     failure: str | None,
 ) -> LastWords:
-    """Return how a stream ends that fails, or is stopped.
+    """Return how a stream ends that fails or is stopped.
 
     Args:
-        content_type: of the stream.
-        number: of its dialect; 0 or of none: it is not known.
-        opening: returns its first bytes; none if they are not there any more.
-        tail: returns its last bytes.
-        failure: why it has failed; None: it is stopped.
+        content_type: the content type of the stream.
+        number: the number of the stream's dialect. If no dialect has this number (0,
+            for example), the dialect is recognised from the stream's events.
+        opening: returns the first bytes of the stream; no bytes if the ring does not
+            hold them any more.
+        tail: returns the last bytes of the stream.
+        failure: why the stream has failed; None if it is stopped.
     """
     framing = default_dialect(content_type).framing
     if framing is Framing.OPAQUE:
@@ -71,7 +77,7 @@ def last_words(
     if failure is None:
         frame = dialect.stop(said)
     elif last and is_failure(last[-1]):
-        # Whoever came to write it was interrupted before he could say that it is over.
+        # A process wrote this event, but died before it could publish the final state.
         return LastWords(False, b'', told=True)
     else:
         frame = dialect.failure(failure, said)
@@ -81,7 +87,7 @@ def last_words(
 
 
 def _opening(opening: Part, framing: Framing) -> list[Event]:
-    """Return the first whole events."""
+    """Return the first whole events of the stream."""
     found: list[Event] = []
     for size in _LOOKS:
         begin = opening(size)
@@ -92,7 +98,7 @@ def _opening(opening: Part, framing: Framing) -> list[Event]:
 
 
 def _ending(opening: Part, tail: Part, framing: Framing) -> tuple[list[Event], bool]:
-    """Return the last whole events, and whether an unfinished one follows."""
+    """Return the stream's last whole events, and whether an unfinished one follows."""
     found: list[Event] = []
     unfinished = False
     for size in _LOOKS:
@@ -111,7 +117,10 @@ def _whole(block: bytes, framing: Framing) -> tuple[list[Event], bool]:
 
 
 def _from_event(tail: bytes, opening: bytes, framing: Framing) -> bytes:
-    """Leave out the end of an event that the tail begins with."""
+    """Return the tail without the incomplete event at its beginning.
+
+    A tail that equals the opening is the whole stream, and begins with a whole event.
+    """
     if tail == opening:
         return tail
     blank = framing is Framing.EVENTS

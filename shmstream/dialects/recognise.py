@@ -1,4 +1,4 @@
-"""Which dialect a stream speaks: from its headers, or from an event of it."""
+"""Recognises the dialect of a stream from the headers, or from an event."""
 
 from __future__ import annotations
 
@@ -47,7 +47,12 @@ _UI = frozenset(
 
 
 def by_headers(content_type: str, headers: Iterable[tuple[str, str]] = ()) -> Dialect:
-    """Return what a stream speaks as far as its headers say."""
+    """Return the dialect of a stream, as far as the headers tell it.
+
+    Args:
+        content_type: the content type of the stream.
+        headers: the other headers of the answer.
+    """
     dialect = default_dialect(content_type)
     if dialect is SSE and any(name.lower() == UI_HEADER for name, _ in headers):
         return UI
@@ -55,12 +60,12 @@ def by_headers(content_type: str, headers: Iterable[tuple[str, str]] = ()) -> Di
 
 
 def by_event(event: Event, framing: Framing, *, first: bool) -> Dialect | None:
-    """Return what a stream with this event speaks; None if the event does not say.
+    """Return the dialect of a stream with this event; None if the event does not tell.
 
     Args:
-        event: one of the stream's.
-        framing: of the stream.
-        first: whether it is the stream's first.
+        event: an event of the stream.
+        framing: the framing of the stream.
+        first: whether the event is the first of the stream.
     """
     if framing is Framing.EVENTS:
         return _of_events(event, first)
@@ -104,5 +109,5 @@ def _of_lines(event: Event) -> Dialect | None:
         return None
     if 'done' in fields and 'model' in fields:
         return OLLAMA
-    # Ollama's every line has both.
+    # Every line of Ollama has both members, so these lines are not Ollama's.
     return JSON_LINES

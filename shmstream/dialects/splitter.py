@@ -1,20 +1,22 @@
 r"""Passes on whole events, and holds back an unfinished one.
 
-A source's chunks end anywhere. What is passed on ends where an event ends, so that
-whatever happens next, nobody is left with half an event; and it is passed on with the
-chunk that completes it, so that nothing is later for it.
+The chunks of a source end anywhere. A splitter passes on bytes only up to the end of an
+event, so that no reader is left with half an event, whatever happens next. An event is
+passed on with the chunk that completes it, so that no event is delayed.
 
-An event ends with a blank line: a line end that follows a line end, each of ``\n``,
-``\r\n`` and ``\r``. A ``\r`` counts at once: the ``\n`` that may follow it is passed on
-with what comes next, and is no line of its own for any reader. A comment line between
-events is whole by itself, and is passed on at its line end. JSON lines end with ``\n``.
+An event ends with a blank line: a line end that follows a line end. A line end is
+``\n``, ``\r\n`` or ``\r``. A ``\r`` counts as soon as it arrives. If the next chunk
+begins with ``\n``, this ``\n`` is passed on with it, and no reader takes the ``\n`` for
+another line end. A comment line between events is passed on at its line end, because it
+needs no blank line. A JSON line ends with ``\n``.
 
-::
+If an unfinished event grows longer than 256 KiB, it is passed on unfinished::
 
-    splitter        holds                      gives up holding at
-    EventSplitter   what follows a blank line  256 KiB, until the next blank line
-    LineSplitter    what follows a line end    256 KiB, until the next line end
-    NoSplitter      nothing
+    splitter        holds back the bytes after  passes on an event that is too long
+    --------------  --------------------------  -------------------------------------
+    EventSplitter   the last blank line         as it arrives, to the next blank line
+    LineSplitter    the last line end           as it arrives, to the next line end
+    NoSplitter      (holds back nothing)
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ from typing import Protocol
 from shmstream.dialects.framing import Framing
 
 MAX_HELD = 256 * 1024
-"""Bytes of an unfinished event that are held back."""
+"""Bytes of an unfinished event that are held back, at most."""
 
 
 class Splitter(Protocol):
-    """What all of them do."""
+    """What all splitters do."""
 
     @property
     def held(self) -> bytes:
-        """What is held back."""
+        """The bytes that are held back."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk; return what may be passed on, perhaps nothing."""
+        """Take a chunk; return the bytes that may be passed on, possibly none."""
 
 
 def splitter_for(framing: Framing) -> Splitter:
@@ -47,12 +49,12 @@ def splitter_for(framing: Framing) -> Splitter:
 
 
 def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
-    """Cut a block of whole events between events.
+    """Cut a block of whole events between events, and yield the pieces.
 
     Args:
         block: the events.
-        most: bytes of a piece; more only if one event has more.
-        framing: of the stream.
+        most: bytes of a piece, at most. A single event that has more is one piece.
+        framing: the framing of the stream.
     """
     at, size = 0, len(block)
     while size - at > most:
@@ -69,17 +71,17 @@ def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
 
 
 class NoSplitter:
-    """For bytes without events."""
+    """Splits nothing: the framing of the stream is opaque."""
 
     held = b''
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return the chunk."""
+        """Return the whole chunk."""
         return chunk
 
 
 class LineSplitter:
-    """For JSON lines."""
+    """Splits JSON lines."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -87,11 +89,11 @@ class LineSplitter:
 
     @property
     def held(self) -> bytes:
-        """What is held back."""
+        """The bytes that are held back."""
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk; return what may be passed on, perhaps nothing."""
+        """Take a chunk; return the bytes that may be passed on, possibly none."""
         if chunk.endswith(b'\n') and not self._held:
             self._gave_up = False
             return chunk
@@ -111,23 +113,23 @@ class LineSplitter:
 
 
 class EventSplitter:
-    """For server-sent events."""
+    """Splits server-sent events."""
 
     def __init__(self) -> None:
         self._held = bytearray()
-        # The last byte of what has been passed on of an event that is too long to hold.
+        # The last byte passed on of an event that is too long to hold back.
         self._before = b''
 
     @property
     def held(self) -> bytes:
-        """What is held back."""
+        """The bytes that are held back."""
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk; return what may be passed on, perhaps nothing."""
+        """Take a chunk; return the bytes that may be passed on, possibly none."""
         held = self._held
         if chunk.endswith((b'\n\n', b'\r\n\r\n')):
-            # As nearly all do: it need not be searched.
+            # Nearly all chunks end in this way. They need not be searched.
             self._before = b''
             return _taken(held) + chunk if held else chunk
         if self._before:
@@ -164,20 +166,20 @@ def _taken(held: bytearray) -> bytes:
 
 
 def _last_end(block: bytes | bytearray, start: int, stop: int) -> int:
-    """Return where the last event ends that ends within these bounds; 0: none does."""
+    """Return where the last event within these bounds ends; 0 if none ends there."""
     found = max(block.rfind(pair, start, stop) for pair in (b'\n\n', b'\n\r', b'\r\r'))
     return 0 if found < 0 else _after_line_end(block, found + 1, stop)
 
 
 def _first_end(block: bytes, start: int) -> int:
-    """Return where the first event ends that ends after ``start``; 0: none does."""
+    """Return where the first event after ``start`` ends; 0 if none ends there."""
     found = [block.find(pair, start) for pair in (b'\n\n', b'\n\r', b'\r\r')]
     first = min((at for at in found if at >= 0), default=-1)
     return 0 if first < 0 else _after_line_end(block, first + 1, len(block))
 
 
 def _leading_end(block: bytearray) -> int:
-    """Return the end of a blank line at the beginning; 0: there is none."""
+    """Return the end of a blank line at the beginning; 0 if there is none."""
     blank = block.startswith((b'\n', b'\r'))
     return _after_line_end(block, 0, len(block)) if blank else 0
 
@@ -194,5 +196,5 @@ def _after_comments(block: bytearray, end: int, searched: int) -> int:
 
 
 def _after_line_end(block: bytes | bytearray, at: int, stop: int) -> int:
-    """Return what follows the line end at ``at``, which may be of two bytes."""
+    """Return the index after the line end at ``at``, which may have two bytes."""
     return at + 2 if block[at : min(at + 2, stop)] == b'\r\n' else at + 1

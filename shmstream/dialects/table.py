@@ -1,24 +1,25 @@
-"""The table of the dialects: everything in which they differ.
+"""The table of the dialects: how streams say that they are over, and tell a stop.
 
 ::
 
-    dialect      says that it is over                a stop is told by
-    -----------  ----------------------------------  -----------------------------------
-    CHAT         [DONE]                              finish_reason "cancelled", [DONE]
-    COMPLETIONS  [DONE]                              finish_reason "cancelled", [DONE]
-    RESPONSES    response.completed, .failed,        response.incomplete, for the reason
-                 .incomplete, error                  "cancelled"
-    ANTHROPIC    message_stop                        message_stop
-    UI           finish, [DONE]                      abort, [DONE]
-    LANGGRAPH    event: end                          event: end
-    SSE          (the body's end)                    (a clean end)
-    OLLAMA       "done": true                        "done_reason": "cancelled"
-    JSON_LINES   "done": true as the last line       (a clean end)
-    OTHER        (the body's end)                    (a clean end)
+    dialect       a stream is over with           a stop is told by
+    ------------  ------------------------------  --------------------------------------
+    CHAT          [DONE]                          finish_reason "cancelled", [DONE]
+    COMPLETIONS   [DONE]                          finish_reason "cancelled", [DONE]
+    RESPONSES     response.completed, .failed,    response.incomplete with the reason
+                  .incomplete, error              "cancelled"
+    ANTHROPIC     message_stop                    message_stop
+    UI            finish, [DONE]                  abort, [DONE]
+    LANGGRAPH     event: end                      event: end
+    SSE           (the end of the body)           (a clean end)
+    OLLAMA        "done": true                    "done_reason": "cancelled"
+    JSON_LINES    "done": true in the last line   (a clean end)
+    JSON_RECORDS  "done": true in the last line   (a clean end)
+    OTHER         (the end of the body)           (a clean end)
 
-A failure is told by one event in all that are server-sent events, by one line in those
-of JSON lines, and cannot be told in any other. ``[DONE]`` is an end in every dialect of
-server-sent events: nobody sends it but at the end.
+A failure is told by one event in every dialect of server-sent events, and by one line
+in every dialect of JSON lines. ``OTHER`` cannot tell a failure. ``[DONE]`` is an end in
+every dialect of server-sent events, because no server sends it before the end.
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ from shmstream.dialects.framing import Framing, framing_of
 
 @dataclass(frozen=True)
 class Dialect:
-    """One row.
+    """One row of the table.
 
     Attributes:
-        number: stands for it in a segment; never another's.
-        name: for people.
-        framing: how its events end.
-        marks: an event that has none of these bytes does not say that it is over.
-        ends: whether an event that has one does.
-        stop: returns what tells a stop.
-        may_go_on: whether an end is none after all if something follows it.
+        number: stands for the dialect in a segment. A number is never used again for
+            another dialect.
+        name: the name of the dialect, for people.
+        framing: how the events end.
+        marks: pieces of bytes. An event that says that the stream is over contains at
+            least one of them.
+        ends: returns whether an event says that the stream is over.
+        stop: returns the frame that tells a stop.
+        may_go_on: whether the stream may go on after such an event. If so, the event
+            counts only while it is the last.
     """
 
     number: int
@@ -55,7 +59,12 @@ class Dialect:
     may_go_on: bool = False
 
     def failure(self, message: str, said: Said) -> bytes:
-        """Return what tells a failure; empty if nothing can."""
+        """Return the frame that tells a failure; empty if the dialect cannot tell one.
+
+        Args:
+            message: why the stream has failed.
+            said: the first and the last events of the stream.
+        """
         if self.framing is Framing.OPAQUE:
             return b''
         if self.framing is Framing.EVENTS:
@@ -74,7 +83,7 @@ def _done_line(event: Event) -> bool:
 
 
 def _named(*types: str) -> Callable[[Event], bool]:
-    """Events of these types, and ``[DONE]``."""
+    """Return a function that finds events of these types, and ``[DONE]``."""
     return lambda event: _done(event) or event.type in types
 
 
@@ -166,7 +175,7 @@ _ALL = (
 )
 
 DIALECTS = {dialect.number: dialect for dialect in _ALL}
-"""All of them, by their numbers."""
+"""All dialects, by their numbers."""
 
 _DEFAULTS = {
     Framing.EVENTS: SSE,
@@ -177,5 +186,5 @@ _DEFAULTS = {
 
 
 def default_dialect(content_type: str) -> Dialect:
-    """Return what a stream of this type speaks as long as no more is known of it."""
+    """Return the dialect of a stream of which only the content type is known."""
     return _DEFAULTS[framing_of(content_type)]
