@@ -4,13 +4,13 @@
 
     source.py        the interface of both
     connections.py   the server: requests, answers and WebSockets
-    address.py       its address, and references to it in its answers
-    pool.py          its connections, used again or new
-    proxies.py       the proxy that leads to it
+    address.py       the server's address, and references to this address in answers
+    pool.py          the connections to the server, used again or new
+    proxies.py       the proxy that leads to the server
     sockets.py       an open WebSocket
     watch.py         fails reads of answers that wait in vain
-    causes.py        why there is no answer, in words
-    exact_head.py    heads of requests, byte for byte
+    causes.py        says in words why there is no answer
+    exact_head.py    sends the heads of requests byte for byte
     hops.py          headers that concern one connection
     demo.py          the demo model
     demo_formats.py  the dialects that it answers in

@@ -47,8 +47,8 @@ be sent again if a pooled connection turns out to be dead. A larger body is sent
 new connection."""
 
 _HEARTBEAT_S = 120.0
-"""Seconds between two pings. The upstream has half of that to answer one, because a
-server that computes may not answer at once."""
+"""Seconds between two pings. The upstream may take half of this time to answer a ping,
+because a server that computes may not answer at once."""
 
 _CLOSE_S = 2.0
 _REFERENCES = ('location', 'content-location')
@@ -59,27 +59,27 @@ class UpstreamSettings(Protocol):
 
     @property
     def upstream(self) -> str | None:
-        """Its base URL."""
+        """The base URL of the server."""
 
     @property
     def upstream_proxy(self) -> str | None:
-        """The proxy that leads to it."""
+        """The URL of the proxy that leads to the server; None if there is none."""
 
     @property
     def upstream_key_header(self) -> str:
-        """The header in which its key is sent."""
+        """The header in which the server's key is sent."""
 
     @property
     def upstream_api_key(self) -> str | None:
-        """Its key."""
+        """The server's key; None if there is none."""
 
     @property
     def upstream_connect_timeout(self) -> float:
-        """Seconds until there is a connection."""
+        """Seconds that a connection may take."""
 
     @property
     def upstream_first_byte_timeout(self) -> float:
-        """Seconds until an answer begins, or for which it is silent."""
+        """Seconds until an answer must begin, and for which it may be silent."""
 
 
 class ProxiedAnswer:
@@ -87,7 +87,7 @@ class ProxiedAnswer:
 
     Args:
         response: the response, whose head has arrived.
-        headers: its end-to-end headers, as the service's client gets them.
+        headers: the end-to-end headers, as the service's client gets them.
         watch: checks that the read of the body does not wait in vain.
     """
 
@@ -138,16 +138,17 @@ class ProxiedAnswer:
         self._response.content.set_exception(error)
 
     def close(self) -> None:
-        """Close the connection, unless the whole body was read: then it is reused."""
+        """Close the connection. If the whole body was read, the connection is kept."""
         self._watch.leave(self)
         self._response.close()
 
 
 class Upstream:
-    """The server.
+    """Sends requests to an OpenAI-compatible server.
 
     Args:
-        settings: its address, key and timeouts, and the proxy that leads to it.
+        settings: the server's address, key and timeouts, and the proxy that leads to
+            the server.
     """
 
     def __init__(self, settings: UpstreamSettings) -> None:
@@ -167,7 +168,7 @@ class Upstream:
         self._pool = Pool(self._address, self._proxy, self._connect_s)
 
     async def send(self, request: UpstreamRequest) -> Answer:
-        """Send the request on; see ``Source``."""
+        """Send the request to the server; see ``Source``."""
         assert self._pool is not None
         text = self._address.url(request.target)
         url = self._checked(text)
@@ -193,7 +194,7 @@ class Upstream:
     async def web_socket(
         self, request: UpstreamRequest, protocols: list[str], max_message: int
     ) -> OpenSocket:
-        """Open a WebSocket of the server's; see ``Source``."""
+        """Open a WebSocket to the server; see ``Source``."""
         assert self._pool is not None
         url = self._checked(self._address.url(request.target))
         headers = self._headers(request)

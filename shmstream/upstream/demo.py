@@ -63,7 +63,7 @@ class DemoAnswer:
 
 
 class DemoModel:
-    """Answers in each dialect of ``demo_formats``, and ``/v1/models``, only.
+    """Answers requests for the paths of ``demo_formats`` and for ``/v1/models`` only.
 
     Args:
         rate: tokens per second, unless a request says ``tokens_per_second``.
@@ -108,12 +108,12 @@ class DemoModel:
     async def web_socket(
         self, request: UpstreamRequest, protocols: list[str], max_message: int
     ) -> OpenSocket:
-        """Refuse it; see ``Source``."""
+        """Refuse the WebSocket; see ``Source``."""
         raise UpstreamRefused(404)
 
 
 def _tokens(asked: dict[str, Any], kind: type[Format]) -> int:
-    # Ollama's are a step further down.
+    # Ollama's requests have these members in ``options``.
     options = asked.get('options')
     places = asked | options if isinstance(options, dict) else asked
     for name in kind.limits:

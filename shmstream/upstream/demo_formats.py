@@ -2,10 +2,10 @@
 
 Each answer is one object of a class, which returns the bytes of its events in order::
 
-    opening()   before the first word
-    word(w)     for each word
-    closing()   after the last one
-    whole()     all of it as one JSON object, if it is not streamed
+    opening()   the events before the first word
+    word(w)     the event of one word
+    closing()   the events after the last word
+    whole()     the whole answer as one JSON object, if the answer is not streamed
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class Format(Protocol):
     """One answer in one dialect.
 
     Attributes:
-        content_type: of the streamed answer.
+        content_type: the content type of the streamed answer.
         lists: the member of a request that must be a list; empty if none must.
-        limits: the members, one of which says how many words there are to be.
-        streams: whether it is streamed if the request does not say.
+        limits: the members of a request that may say how many words the answer has. The
+            first member that is there counts.
+        streams: whether the answer is streamed if the request does not say so.
     """
 
     content_type: ClassVar[str]
@@ -348,4 +349,4 @@ FORMATS: dict[str, type[Format]] = {
     '/messages': Message,
     '/api/chat': OllamaChat,
 }
-"""By path, without ``/v1``."""
+"""The formats by their paths, without ``/v1``."""

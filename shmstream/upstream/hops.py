@@ -18,8 +18,9 @@ HOP_BY_HOP = frozenset(
         'upgrade',
     }
 )
-"""Headers that concern one connection, not the message: RFC 9110 section 7.6.1. So does
-``Expect``, in effect: the server has answered it when the service reads the body."""
+"""Headers that concern one connection and not the message (RFC 9110, section 7.6.1).
+``Expect`` is among them, because the service's own server has already answered it when
+the service reads the body."""
 
 
 def end_to_end(headers: Headers) -> Headers:

@@ -7,7 +7,7 @@ there. So a request whose body is an iterator is never sent over a used connecti
 
     body           sent over            if the connection is dead
     none, bytes    the pool             the request is sent once more
-    an iterator    a new connection     does not happen, as nothing used it before
+    an iterator    a new connection     (a new connection is not dead)
 
 Two things are used that aiohttp does not document: a connector's ``_factory``, which
 makes the protocol object of each connection (without it no request is sent twice), and
@@ -33,8 +33,9 @@ from shmstream.upstream.source import Headers
 _OURS = ('User-Agent', 'Accept', 'Accept-Encoding', 'Content-Type')
 
 _KEEPALIVE_S = 4.0
-"""Less than the five seconds of llama.cpp and uvicorn, so that this side closes first,
-and no request is sent on a connection that the server is closing."""
+"""Seconds for which the pool keeps an unused connection. llama.cpp and uvicorn keep it
+for five seconds. So this side closes first, and no request is sent on a connection that
+the server is closing."""
 
 _MAX_HEADER = 65536
 
@@ -96,8 +97,8 @@ class Attempt:
         """Send the request.
 
         Raises:
-            Failed: the connection failed. aiohttp would send some requests again for
-                that, with what is left of their bodies.
+            Failed: the connection failed. With its own error, aiohttp would send some
+                requests again, with what is left of their bodies.
         """
         if isinstance(request, Request):
             request.attempt = self
@@ -121,7 +122,7 @@ class Pool:
     """The connections to the upstream, of one event loop.
 
     Args:
-        address: of the upstream.
+        address: the address of the upstream.
         proxy: URL of the proxy for the upstream; None if there is none.
         connect_s: seconds that a connection may take, name look-up and TLS included.
     """
@@ -170,7 +171,7 @@ class Pool:
         """Send a request; return the response when its head has arrived.
 
         Raises:
-            aiohttp.ClientError, OSError, TimeoutError, ValueError: as aiohttp does.
+            aiohttp.ClientError, OSError, TimeoutError, ValueError: see aiohttp.
         """
         held = body is None or isinstance(body, bytes)
         attempt = Attempt(bare_query)
@@ -216,7 +217,10 @@ class Pool:
         max_message: int,
         heartbeat_s: float,
     ) -> tuple[aiohttp.ClientWebSocketResponse, Headers]:
-        """Open a WebSocket on a new connection; return it and its answer's headers.
+        """Open a WebSocket on a new connection.
+
+        Returns:
+            The WebSocket, and the headers of the answer that opened it.
 
         Raises:
             As ``request``; ``WSServerHandshakeError``: the answer is not 101.

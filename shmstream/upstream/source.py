@@ -18,7 +18,7 @@ _PLAIN = frozenset(
     {'', 'identity', 'none', 'utf-8', 'utf8', 'ascii', 'us-ascii', '7bit', '8bit'}
     | {'binary'}
 )
-"""Values of ``Content-Encoding`` with which servers say that there is no encoding."""
+"""Values of ``Content-Encoding`` by which servers say that there is no encoding."""
 
 _NO_BODY = (204, 205)
 _SHOWN = 100
@@ -45,10 +45,10 @@ class UpstreamRequest:
     """A request as it is sent upstream.
 
     Attributes:
-        method: GET, POST, ...
-        target: raw path and query, as the client sent them.
-        headers: end-to-end headers only.
-        body: the bytes, an iterator over them, or None.
+        method: the method, such as GET.
+        target: the raw path and query, as the client sent them.
+        headers: the end-to-end headers.
+        body: the bytes, an iterator over them, or None if there is no body.
         prefix: the path below which the client reaches the service.
     """
 
@@ -127,7 +127,7 @@ class Source(Protocol):
         """
 
     async def close(self) -> None:
-        """Close connections."""
+        """Close all connections."""
 
 
 class ClientLeft(ConnectionResetError):

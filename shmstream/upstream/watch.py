@@ -65,7 +65,7 @@ class _Looked:
 
 
 class Watch:
-    """Looks at the reads of one event loop; it has a timer only while there are any.
+    """Looks at the reads of one event loop. A timer runs only while there are reads.
 
     Args:
         silence_s: seconds for which nothing may arrive while a read waits.
