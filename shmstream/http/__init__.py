@@ -7,17 +7,17 @@
     api_keys.py           the owner of a request, by its API key; tokens for one stream
     gate.py               refuses pages of other sites, and foreign host names
     origins.py            which pages of other origins may use the service
-    prefix.py             the path that the service is found below
+    prefix.py             the path below which clients find the service
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
-    conversation.py       the id that a POST has, and whether it asks for a stream
-    body_fields.py        finds both in a request body that is still coming
-    announcing.py         reads a POST's body; its stream is announced on the way
-    passing_through.py    the bodies of what becomes no stream
+    conversation.py       which conversation a POST has; whether it asks for a stream
+    body_fields.py        finds members of a request body that is still arriving
+    announcing.py         reads a POST's body, which may ask for a session
+    passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
-    own_client.py         a POST's own client, which its source waits for
+    own_client.py         the client of a POST, which the source of the answer waits for
     answer_task.py        the task that puts an upstream's answer into a stream
     answer_tasks.py       the answer tasks of a worker
     answer_writer.py      writes the answer's events into the ring, at the readers' pace

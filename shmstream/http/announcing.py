@@ -1,13 +1,14 @@
-"""From a POST's first byte to its last; its session is announced on the way.
+"""Reads the body of a POST, and makes the session as soon as the body asks for one.
 
 ::
 
-    the body comes
-      |  it says "stream": true --> the session exists, pending
-      |     |-- stopped, replaced, no room --> no more is read, the POST ends with that
-      |     |-- the client leaves, is too slow, sends too much --> it is withdrawn
-      |     '-- the body is whole --> the upstream is asked (``AnswerTask.ask``)
-      '- it does not --> the upstream is asked as if we were not there
+    the body arrives
+      |  it says "stream": true ----------> the session is made, pending
+      |     |-- stopped, replaced, no room -> no more is read, the POST gets an error
+      |     |-- the client leaves, is too
+      |     |   slow, or sends too much ----> the session is withdrawn
+      |     '-- the body is whole ----------> the upstream is asked (``AnswerTask.ask``)
+      '- it does not say so --------------> the upstream is asked without a session
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from shmstream.http.uploads import Upload, Uploads
 
 
 class Announcing:
-    """Reads one POST's body.
+    """Reads the body of one POST.
 
     Args:
-        uploads: bounds it.
-        conversation: what is found in it.
+        uploads: bounds the bodies that are held in memory.
+        conversation: finds the id in the body.
         begin: begins the answer task of the session with this id.
 
     Attributes:
-        task: the one that has been begun.
+        task: the answer task; None if it has not begun.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class Announcing:
         """Read the whole body.
 
         Raises:
-            Problem: as ``Uploads.read``, or what has become of the answer task.
-            InvalidConversationId: an id in the body can be none.
+            Problem: as ``Uploads.read``; or the error of the answer task, if the task
+                failed while the body was read.
+            InvalidConversationId: an id in the body is not valid.
             NoRoom, SupervisorUnavailable: no session could be made.
         """
         loop = asyncio.get_running_loop()
-        # A task of its own, so that the end of the answer task can end it.
+        # A task of its own reads the body, so that a failed answer task can end it.
         self._reading = loop.create_task(self._uploads.read(req, most, self._look))
         try:
             upload = await self._reading
@@ -62,7 +64,7 @@ class Announcing:
             task = self.task
             if task is not None:
                 if task.failed and self._reading.cancelled():
-                    # It raises why.
+                    # This raises the error of the answer task.
                     await task.answer()
                 task.withdraw()
             raise

@@ -14,7 +14,8 @@ is cancelled or replaced, and, if its policy says so, when nobody listens.
       |-- no request ----> withdraw the stream (``withdraw``)
       '-- cancelled -----> answer with 400 "request cancelled"
 
-A task that begins with an answer, which has turned out to be a stream, asks nothing.
+If the POST was sent upstream without a session, and its answer is a stream after all,
+the task begins with this answer, and does not ask the upstream.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Streamed:
     Attributes:
         producer: the stream's producer. It is for reading the stream's segment: only
             the answer task writes.
-        status: the upstream's, a 2xx.
+        status: the status of the upstream's answer, a 2xx.
         headers: the upstream's headers.
     """
 
@@ -75,11 +76,11 @@ class Streamed:
 def becomes_stream(
     asked: UpstreamRequest, answer: Answer, stream_types: Collection[str]
 ) -> bool:
-    """Whether the answer to this request becomes a stream. Logs why it does not.
+    """Return whether the answer becomes a stream. If it does not, log why.
 
     Args:
         asked: the request.
-        answer: the answer.
+        answer: the answer to the request.
         stream_types: media types that become streams, beside the usual ones.
     """
     why = why_no_stream(answer, stream_types)
@@ -98,11 +99,12 @@ class AnswerTask:
         conv_id: the conversation id, which is valid.
         owner: the owner of the stream.
         on_disconnect: what to do when nobody listens.
-        answered: a streamed 2xx answer that is there already, to be closed by this.
+        answered: a streamed 2xx answer that has already arrived. The task closes it.
+            None if the task has to ask the upstream.
         stream_types: media types that become streams, beside the usual ones.
 
     Attributes:
-        client: the POST's own.
+        client: the client of the POST.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class AnswerTask:
             self._answered.close()
 
     def ask(self, request: UpstreamRequest) -> None:
-        """Send this upstream as soon as there is a session."""
+        """Send this request upstream as soon as the session exists."""
         self._request = request
         if self.task.done() or self._asked.cancelled():
             self._let_go_of_body()
@@ -149,7 +151,10 @@ class AnswerTask:
             self._asked.set_result(None)
 
     def withdraw(self) -> None:
-        """There is no request: leave no session behind. Only instead of ``ask``."""
+        """Remove the session, because the request did not arrive whole.
+
+        Called instead of ``ask``.
+        """
         self.client.left()
         self._attended = False
         if not self._asked.done():
@@ -157,11 +162,11 @@ class AnswerTask:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no answer, and there will be none."""
+        """Whether the POST gets an error, and no answer."""
         return self._answer.done() and self._answer.exception() is not None
 
     def on_failure(self, action: Callable[[], object]) -> None:
-        """Have this done once it has failed."""
+        """Call ``action`` when the task fails; see ``failed``."""
         self._answer.add_done_callback(lambda _: action() if self.failed else None)
 
     async def answer(self) -> Streamed | Answer:
@@ -275,7 +280,10 @@ class AnswerTask:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Remove the stream; what had its id before, and has ended, is found again."""
+        """Remove the stream.
+
+        If a stream had the id before, and has ended, readers find that stream again.
+        """
         producer.ignore_cancel()
         try:
             # The stream is evicted before it ends: otherwise a reader that waits for

@@ -1,4 +1,4 @@
-"""The answer tasks of a worker, and how they end with it."""
+"""The answer tasks of a worker, and how they end when the worker leaves."""
 
 from __future__ import annotations
 

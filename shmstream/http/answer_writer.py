@@ -4,15 +4,16 @@
 
     the answer                            the stream
     ------------------------------------  ----------------------------------------------
-    an event, in however many chunks      one event, once it is whole
-    says that it is over, and ends, by    complete; nothing of ours follows
-      whatever the connection does
-    says so, and the connection stays     the same, after a second
-    comes to the end of its body          complete, with all that was held back
-    breaks off, or falls silent           aborted: the whole events, and what tells it
+    sends an event in several chunks      gets the event when it is whole
+    says that it is over, and then ends   is complete, and the service adds nothing
+      or breaks off
+    says that it is over, and stays open  is complete after a second
+    comes to the end of its body          is complete, with all that was held back
+    breaks off, or falls silent           is aborted: it has all whole events, and then
+                                            an event that tells the failure
 
-An upstream that hands over a lot at once could overtake readers on the same event loop
-before they have had a turn. So the writer lets the readers read after each part of the
+If an upstream sends much at once, the ring could overtake the readers on the same event
+loop before they have a turn. So the writer lets the readers read after each part of the
 ring.
 """
 
@@ -33,7 +34,7 @@ from shmstream.upstream.source import Answer, UpstreamBroken, header
 log = logging.getLogger('shmstream.http')
 
 AFTER_END_S = 1.0
-"""How long an upstream that has said that its answer is over may keep it open."""
+"""Seconds for which an answer that has said that it is over may stay open."""
 
 _MOST_AT_ONCE = 64 * 1024
 """Bytes that are written without giving this worker's readers a turn, at most. A whole
@@ -44,15 +45,15 @@ _PART_OF_RING = 4
 that is longer than that is written in parts."""
 
 _LAST_EVENT = 4096
-"""Room in the ring for the event that tells the end, in bytes, at most."""
+"""Bytes of the ring, at most, that are kept free for the event that tells the end."""
 
 
 class AnswerWriter:
     """Writes one answer.
 
     Args:
-        streams: the deployment, for this process's readers.
-        client: the POST's own, which the writer waits for.
+        streams: the deployment. Its readers in this process are given turns.
+        client: the client of the POST, which the writer waits for.
     """
 
     def __init__(self, streams: Streams, client: OwnClient) -> None:
@@ -84,16 +85,16 @@ class AnswerWriter:
 
 
 class _Writing:
-    """One answer on its way.
+    """The writing of one answer.
 
     Args:
-        producer: the stream's; the stream is live.
-        answer: where the bytes come from.
-        client: the POST's own.
-        let_read: gives this event loop's readers what has been written.
+        producer: the producer of the stream, which is live.
+        answer: the answer.
+        client: the client of the POST.
+        let_read: delivers what has been written to the readers of this event loop.
 
     Attributes:
-        incoming: the events of the answer.
+        incoming: finds the events of the answer.
     """
 
     def __init__(
@@ -115,10 +116,11 @@ class _Writing:
         self.incoming = Incoming(header(answer.headers, 'content-type'), answer.headers)
 
     async def run(self) -> bool:
-        """Write until the body ends, or for as long as it may be kept open.
+        """Write until the body ends.
 
         Returns:
-            Whether the body has ended.
+            Whether the body has ended. If not, the stream was cancelled, or the answer
+            has said that it is over, but stayed open for too long.
 
         Raises:
             UpstreamBroken: the body broke off.
@@ -137,7 +139,7 @@ class _Writing:
                     if incoming.over is (limit.when() is None):
                         self._limit(limit)
         except TimeoutError:
-            # By nobody but ``limit``: a source's own are ``UpstreamBroken``.
+            # Only ``limit`` raises this error: a source raises ``UpstreamBroken``.
             log.debug('stream %s is over and kept open', producer.generation)
             return False
         return True
@@ -173,8 +175,9 @@ class _Writing:
     async def _let_readers_read(self, size: int) -> None:
         """Let the readers of this event loop have what has been written.
 
-        The writer gives them a turn, and waits for nobody but the POST's own client:
-        another reader that cannot take the bytes by then is overtaken by the ring.
+        The readers get one turn, and then the writer waits only for the client of the
+        POST. If another reader did not take the bytes in its turn, the ring overtakes
+        it.
 
         Args:
             size: bytes that are written next, at most.

@@ -164,7 +164,7 @@ class ApiKeys:
 
 
 def _keys_of(headers: Iterable[Header]) -> list[bytes]:
-    """Return the keys that come with a request, in whatever header."""
+    """Return the keys in all headers of a request that may have one."""
     keys = []
     for name, value in headers:
         if name == b'authorization':

@@ -1,16 +1,16 @@
-r"""Finds members of a JSON object while its text is still coming.
+r"""Finds members of a JSON object while its text is still arriving.
 
-A request says at its own top level that it wants a stream, and which conversation it
-belongs to, often behind megabytes of messages and pictures. Nothing is parsed for that:
-a string is passed over in one call of C code, and of what is nested only strings and
-brackets are looked at. How many steps are made in one go is bounded, so that others
-have their turn, and so is how many a body may cost in all::
+A request says at the top level of its body that it wants a stream, and which
+conversation it belongs to. Megabytes of messages and pictures often come before these
+members. So nothing is parsed: a string is skipped in one call of C code, and in nested
+values only strings and brackets are looked at. The steps of one call are bounded, so
+that other tasks have their turns. The steps of one body are bounded as well::
 
     {"messages": [{"content": "..."}, ...], "model": "m", "stream": true, "id": "c1"}
      \________/  \______________________/               \____________/  \________/
-       a name         passed over                            found         found
+       a name           skipped                              found         found
 
-Text that is no JSON object has no members, and is not looked at any further than that.
+Text that is no JSON object has no members. The rest of such text is not looked at.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import re
 from collections.abc import Iterable
 
 MAX_TEXT = 3072
-"""Bytes of a string that is kept: what is longer is longer than an id may be, however
-it is escaped (``ids.MAX_ID_BYTES``)."""
+"""Bytes of a string that is kept, at most. The text of an id is never longer, even if
+all of its characters are escaped (``ids.MAX_ID_BYTES``)."""
 
 MAX_STEPS = 500_000
-"""Steps that a body may cost, a microsecond or two each: one for a string or a bracket.
-What comes after that is not found."""
+"""Steps that one body may cost. A step is over a string or a bracket, and takes one or
+two microseconds. Members that come after the last step are not found."""
 
 STEPS_AT_ONCE = 2000
 
@@ -42,23 +42,23 @@ _BRACKETS = {ord('{'): 1, ord('['): 1, ord('}'): -1, ord(']'): -1}
 
 
 class TooLong:
-    """In the place of a string that was longer than ``MAX_TEXT``."""
+    """Stands for a string that is longer than ``MAX_TEXT``."""
 
 
 Value = str | bool | type[TooLong]
 
 
 class BodyFields:
-    """The members that are wanted of the object that a body is.
+    """Finds members at the top level of the JSON object in a body.
 
     Args:
-        names: of the members, at the top level of the object.
+        names: the names of the members.
 
     Attributes:
-        found: those that have come: strings, whole numbers as text, ``True`` and
-            ``False``. Of several with one name the first.
-        over: whether nothing more can be found: it was the object's end, or all have
-            been found, or it is none.
+        found: the members that have arrived: strings, whole numbers as text, ``True``
+            and ``False``. If several members have one name, the first counts.
+        over: whether nothing more will be found: the object has ended, all members have
+            been found, the text is no JSON object, or ``MAX_STEPS`` are used up.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -75,15 +75,16 @@ class BodyFields:
         self._steps = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take what comes next; what has come before has been looked at."""
+        """Take the next piece. Call this only after ``look`` has returned True."""
         if not self.over:
             self._data, self._at = self._data[self._at :] + piece, 0
 
     def look(self) -> bool:
-        """Look at some of what has come.
+        """Look at some of the bytes that have arrived.
 
         Returns:
-            Whether it was all of it; else call this again, after others' turn.
+            Whether all bytes have been looked at. If not, call this again, after other
+            tasks have had their turns.
         """
         data, at = self._data, self._at
         stop = min(self._steps + STEPS_AT_ONCE, MAX_STEPS)
@@ -101,16 +102,16 @@ class BodyFields:
                     at = self._expects(data, at)
         self.over = self.over or self._steps >= MAX_STEPS
         if self.over or at == len(data):
-            # Nobody keeps what is not needed: pieces may be large.
+            # The piece is dropped, because pieces may be large.
             data, at = b'', 0
         self._data, self._at = data, at
-        # If it came no farther, the rest of something has to come first.
+        # If the last step came no farther, more bytes must arrive first.
         return not data or at == before
 
-    # -- a string, and what is nested ------------------------------------------------
+    # -- strings and nested values ---------------------------------------------------
 
     def _string(self, data: bytes, at: int) -> int:
-        # What has no escapes ends at the next quote, and that is found much faster.
+        # A string without escapes ends at the next quote, which is found much faster.
         end = data.find(_QUOTE, at)
         end = len(data) if end < 0 else end
         if end > at and data[end - 1] == _BACKSLASH:
@@ -118,7 +119,7 @@ class BodyFields:
         if self._text is not None and len(self._text) <= MAX_TEXT:
             self._text += data[at:end]
         if end == len(data) or data[end] != _QUOTE:
-            # Or a backslash is the last: what it escapes has to come first.
+            # The rest of the string, or what its last backslash escapes, must arrive.
             return end
         self._in_string = False
         if not self._depth:
@@ -159,7 +160,7 @@ class BodyFields:
             return at + 1
         end = _LITERAL.match(data, at).end()  # type: ignore[union-attr]
         if end == len(data) and end - at <= _MAX_LITERAL:
-            # The rest of it may still come.
+            # The rest of the literal may still arrive.
             self._expects = self._value
             return at
         literal = data[at:end]
@@ -173,7 +174,7 @@ class BodyFields:
         return self._go_on(data[at] == _COMMA, self._member, at + 1)
 
     def _go_on(self, fits: bool, expects: object, at: int) -> int:
-        # Else it is the object's end, or no JSON.
+        # If ``fits`` is false, the object has ended, or the text is no JSON.
         self.over = self.over or not fits
         self._expects = expects  # type: ignore[assignment]
         return at
@@ -191,7 +192,7 @@ class BodyFields:
             try:
                 value = json.loads(b'"%b"' % bytes(text))
             except ValueError:
-                # Not JSON, or not UTF-8.
+                # The string is not valid JSON, or not UTF-8.
                 self.over = True
                 return
         if self._expects == self._colon:

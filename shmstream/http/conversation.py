@@ -1,7 +1,8 @@
 """Which conversation a POST belongs to, and whether it asks for a stream.
 
-An id in the request's head is known at once; one in the body, and ``"stream": true``,
-when they have come. Of several places the first one counts in which an id is found.
+An id in the head of the request is known at once. An id in the body, and
+``"stream": true``, are known when they have arrived. If an id is found in several
+places, the first place of the setting counts (``SHMSTREAM_ID_FROM``).
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ _STREAM = 'stream'
 
 
 class Conversation:
-    """What one POST says of it.
+    """What one POST says about its conversation.
 
     Args:
-        req: the request, of which nothing but the head is looked at here.
-        places: where its id may be.
+        req: the request. Only its head is read here.
+        places: where the id may be. The first place in which an id is found counts.
 
     Raises:
-        Problem: 400, an id in its head is said twice, or is not UTF-8.
-        InvalidConversationId: an id in its head can be none.
+        Problem: 400, a header with the id comes twice, or an id is not UTF-8.
+        InvalidConversationId: an id in the head is not valid.
     """
 
     def __init__(self, req: falcon.asgi.Request, places: Sequence[IdFrom]) -> None:
@@ -45,17 +46,17 @@ class Conversation:
                 break
         kind = (req.content_type or '').partition(';')[0].lower()
         if self._in_head is None and not kind.rstrip().endswith('json'):
-            # What is uploaded otherwise is not held to look for an id in it.
+            # A body that is not JSON is not held in memory just to look for an id.
             self._in_body = []
         self._fields = BodyFields({_STREAM, *self._in_body})
 
     @property
     def possible(self) -> bool:
-        """Whether it may have an id, as far as its head tells."""
+        """Whether the POST may have an id, as far as its head tells."""
         return self._in_head is not None or bool(self._in_body)
 
     async def look(self, piece: bytes) -> None:
-        """Look at the next piece of the body; others have their turns meanwhile."""
+        """Look at the next piece of the body. Other tasks have turns meanwhile."""
         self._fields.feed(piece)
         done = self._fields.look()
         while not done:
@@ -67,25 +68,25 @@ class Conversation:
         """The id, once it is known and the body has said ``"stream": true``.
 
         Raises:
-            InvalidConversationId: what is there can be none.
+            InvalidConversationId: the id is not valid.
         """
         if self._fields.found.get(_STREAM) is not True:
             return None
         return self.conv_id(whole=False)
 
     def conv_id(self, whole: bool = True) -> str | None:
-        """Return the id; None if there is none, or it is not known yet.
+        """Return the id; None if there is none, or if the id is not known yet.
 
         Args:
-            whole: whether the body has come to its end.
+            whole: whether the whole body has arrived.
 
         Raises:
-            InvalidConversationId: what is there can be none.
+            InvalidConversationId: the id is not valid.
         """
         for name in self._in_body:
             value = self._fields.found.get(name)
             if value is None and not (whole or self._fields.over):
-                # It may still come, and counts for more than what is in other places.
+                # This member may still arrive, and counts before the other places.
                 return None
             if value is TooLong:
                 raise InvalidConversationId(
@@ -98,17 +99,17 @@ class Conversation:
 
 
 def _in_head(req: falcon.asgi.Request, place: IdFrom) -> str | None:
-    """Return the id that is in the head in this place; None if it is empty.
+    """Return the id in this place of the head; None if the place is empty.
 
     Raises:
-        Problem: 400.
+        Problem: 400, the header comes twice, or the id is not UTF-8.
     """
     if place.kind == 'query':
         raw = parameter(req.scope.get('query_string', b''), place.name.encode())
         what = f'{place.name!r} in the query'
     else:
         name, what = place.name.encode(), place.name
-        # ASGI servers hand header bytes on as they came.
+        # ASGI servers pass the bytes of headers on unchanged.
         values = [v.strip(b' \t') for n, v in req.scope['headers'] if n.lower() == name]
         if len(values) > 1:
             raise Problem(400, f'The header {what} must come once')

@@ -82,7 +82,7 @@ class Drain:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
         gunicorn_insides.close_listeners(self._life.worker)
-        # Until the loop ends: who is busy now may be idle later.
+        # This runs until the loop ends. A busy connection may be idle later.
         self._closing = asyncio.create_task(idle_connections.close_idle())
         loop = asyncio.get_running_loop()
         if len(self._answer_tasks):

@@ -39,7 +39,7 @@ class FalconRequest(falcon.asgi.Request):
 
 
 def reader_of(req: falcon.asgi.Request) -> Reader:
-    """Return the response under way; its ``send`` is the server's."""
+    """Return the response under way, as it is watched; see ``asgi.stalled``."""
     reader: Reader = req.scope[READER]
     return reader
 

@@ -7,9 +7,9 @@
     X-Forwarded-Proto    http or https, as the scope of the request says
     X-Forwarded-Prefix   the path that the service is found below (``http.prefix``)
 
-A server can make URLs of them that lead to the service. The values that arrived are
-those of a proxy in front of the service. A client can forge them as well, but then only
-the URLs that this client gets are wrong.
+The upstream can make URLs of these headers that lead to the service. The values that
+arrived are those of a proxy in front of the service. A client can forge such values as
+well, but then only the URLs that this client gets are wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ client's for one of the service's."""
 
 
 def forwarded(scope: Any, headers: Headers) -> Headers:
-    """Return the headers with ``X-Forwarded-*``, and without imitations of those.
+    """Return the headers with ``X-Forwarded-*``, and without imitations of these.
 
     Args:
         scope: the ASGI scope of the request, without its prefix.

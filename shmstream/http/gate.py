@@ -1,18 +1,22 @@
-"""What is refused before anybody looks at what is asked for.
+"""Refuses requests before any other module looks at them.
 
 ::
 
-    by which name it is asked      SHMSTREAM_HOSTS names some, and not this one   421
-    on whose behalf                a page of another site, which is not named     403
+    a request is refused                                                    with status
+    ----------------------------------------------------------------------  -----------
+    if ``SHMSTREAM_HOSTS`` names hosts, and the ``Host`` is none of them    421
+    if it comes from a page of another site, and its origin is not allowed  403
 
-A browser says the second of every request (``Sec-Fetch-Site``), and a page cannot keep
-it from doing so. That is needed beside CORS, which decides who may read the answer: a
-``text/plain`` POST asks for no permission, and has its effect. A page of another site
-may still be a link to a page here, which is a GET that navigates.
+A browser says in each request whether the page is of another site
+(``Sec-Fetch-Site``), and the page cannot prevent this. CORS does not make this check
+superfluous, because CORS decides only who may read the answer: a ``text/plain`` POST
+needs no permission, and takes effect. A page of another site may link to a page of the
+service, because the browser follows a link with a GET that navigates.
 
-Of a WebSocket not all browsers say it, and CORS does not apply to those at all: there
-the ``Origin`` has to be named, or this service's own: of its ``Host``, or of the
-``X-Forwarded-Host`` of a proxy, which no page can set.
+Not all browsers send ``Sec-Fetch-Site`` with a WebSocket, and CORS does not apply to
+WebSockets. So if a WebSocket has an ``Origin``, this origin must be allowed, or it must
+be the service's own: that of the ``Host``, or that of the ``X-Forwarded-Host`` of a
+proxy, which no page can set.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from shmstream.serving.problems import Problem
 
 
 class Gate:
-    """Looks at every request first.
+    """Decides first whether a request is refused.
 
     Args:
         hosts: the names that are served.
@@ -37,10 +41,10 @@ class Gate:
         self._origins = origins
 
     def refusal(self, scope: Any) -> Problem | None:
-        """Return why this request is refused; None if it is not.
+        """Return why this request is refused; None if it is not refused.
 
         Args:
-            scope: of an ASGI request or WebSocket.
+            scope: the scope of an ASGI request or WebSocket.
         """
         host = known_as = origin = site = mode = None
         hosts = 0
@@ -76,5 +80,5 @@ class Gate:
 
 
 def _is_of(origin: bytes, host: bytes | None) -> bool:
-    """Whether a page of this origin has come from this host."""
+    """Whether this is the origin of the pages of this host."""
     return host is not None and origin.partition(b'://')[2] == host.lower()

@@ -46,15 +46,15 @@ class Origins:
         return self._patterns.some
 
     def name(self, origin: bytes | None) -> bool:
-        """Whether this ``Origin`` is one that is named."""
+        """Whether this ``Origin`` is named."""
         return self._patterns.names(origin)
 
     def preflight(self, request: Request) -> Reply | None:
         """Return the reply to a preflight request; None if the request is not one.
 
-        A page of a named origin is granted what it asks for: which headers a client
-        sends is its own affair (``x-stainless-os``, ``traceparent``), and which methods
-        there are is the upstream's.
+        A page of a named origin may use all headers and methods that it asks for.
+        Clients send headers of their own (``x-stainless-os``, ``traceparent``), and
+        only the upstream knows its methods.
         """
         method = request.header(b'access-control-request-method')
         if method is None:

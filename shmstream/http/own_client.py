@@ -1,15 +1,16 @@
-"""The client of a POST: the one reader that its source waits for.
+"""The client of a POST: the only reader that the source of an answer waits for.
 
-A client that POSTs has not asked for a ring. Without us a model that is faster than its
-client is slowed down by the client's connection; a ring that overtakes it would cut it
-off. So a source is not read while its next bytes would overtake the POST's own client::
+A client that sends a POST has not asked for a ring. Without the service, the client's
+connection slows down a model that is faster than the client. With the service, the ring
+would overtake the client, and its response would be cut. So no more is read from the
+source while the next bytes would overtake the client of the POST::
 
     expected --- begins to read ---> reads --- leaves, or has all ---> gone
        |                               |                                ^
        '--- will never read -----------'--- takes nothing for 30 s -----'
 
-Once it is gone nobody is waited for. Other readers never are: they are overtaken, and
-told so (I3).
+When this client is gone, the source waits for no reader. It never waits for the other
+readers: the ring overtakes them, and they are told so.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from shmstream.asgi.stalled import Reader
 from shmstream.follower import Follower
 
 PATIENCE_S = 30.0
-"""How long a client that takes nothing holds up its source."""
+"""Seconds for which a client that takes nothing holds up the source."""
 
 _LOOK_S = 0.2
-"""How often it is looked at while it does. Looks are counted, not seconds: whoever was
-suspended meanwhile, the client or we, has all of them left."""
+"""Seconds between two looks at such a client. Looks are counted, not seconds: if the
+client or this process is suspended, the client loses none of its time."""
 
 
 class Ring(Protocol):
@@ -33,18 +34,18 @@ class Ring(Protocol):
 
     @property
     def capacity(self) -> int:
-        """The bytes that it holds."""
+        """The bytes that the ring holds."""
 
     @property
     def total_bytes(self) -> int:
-        """The bytes that have entered it so far."""
+        """The bytes that have entered the ring so far."""
 
 
 class OwnClient:
-    """How far the client of one POST is.
+    """How far the client of one POST has read.
 
     Args:
-        patience_s: see ``PATIENCE_S``.
+        patience_s: seconds; see ``PATIENCE_S``.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
@@ -55,31 +56,32 @@ class OwnClient:
         self._moved = asyncio.Event()
 
     def reads(self, follower: Follower, reader: Reader) -> None:
-        """It is about to read.
+        """Note that the client begins to read.
 
         Args:
-            follower: by which it gets the stream.
-            reader: its response.
+            follower: reads the stream for the client.
+            reader: the response to the client.
         """
         self._follower, self._reader = follower, reader
 
     def took(self) -> None:
-        """It has taken what it was sent."""
+        """Note that the client has taken what was sent."""
         self._moved.set()
 
     def left(self) -> None:
-        """It reads no more, or never will. Idempotent."""
+        """Note that the client reads no more, or never will. Idempotent."""
         self._gone = True
         self._follower = self._reader = None
         self._moved.set()
 
     async def room(self, ring: Ring, size: int) -> None:
-        """Wait until so many bytes more overtake it no longer, or it is gone.
+        """Wait until the next bytes do not overtake the client, or the client is gone.
 
         Args:
-            ring: the stream's; what is in it has been delivered, as far as that is
-                possible without waiting for anybody.
-            size: bytes; what is more than the ring is as much as the ring.
+            ring: the ring of the stream. Its bytes must have been delivered as far as
+                the client's connection takes them at once.
+            size: how many bytes come next. A size above the ring's capacity counts as
+                the capacity.
         """
         least = max(ring.total_bytes + size - ring.capacity, 0)
         least = min(least, ring.total_bytes)
@@ -90,7 +92,7 @@ class OwnClient:
                 async with asyncio.timeout(_LOOK_S):
                     await self._moved.wait()
             except TimeoutError:
-                # By nobody but this: nothing else is awaited.
+                # Only this timeout raises the error: nothing else is awaited.
                 idle += 1
             if (now := self._mark()) != mark:
                 idle, mark = 0, now

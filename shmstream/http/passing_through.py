@@ -1,4 +1,4 @@
-"""What passes through: the body of a request upstream, and an answer to the client."""
+"""Passes bodies through: of requests to the upstream, of answers to the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def _pieces(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
 def hand_on(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer
 ) -> None:
-    """Answer with an answer of the upstream's, which is no stream."""
+    """Send the client an answer of the upstream that becomes no stream."""
     resp.status = answer.status
     copy_headers(resp, answer.headers)
     if req.method == 'HEAD' or answer.status in (204, 304):

@@ -1,21 +1,21 @@
-"""The path that the service is found below, as its clients see it.
+"""The prefix: the path below which clients find the service.
 
 ::
 
-    who says it                            what it says
+    who names the prefix                   what it means
     -------------------------------------  ---------------------------------------------
-    the server (``--root-path``), which    all that is asked for is below it
-    has it in the scope
-    the environment (``SCRIPT_NAME``)      the same; the way of gunicorn's other workers
-    a proxy (``X-Forwarded-Prefix``)       this request came to it below this path
+    the server (``--root-path``), by the   all requests are below this path
+    scope's ``root_path``
+    the environment (``SCRIPT_NAME``)      the same, as in gunicorn's other workers
+    a proxy (``X-Forwarded-Prefix``)       the proxy got this request below this path
 
-Some proxies take the prefix away before they pass a request on, others do not, and both
-is right here: what begins with the prefix is taken to have it still. From here on the
-paths of a scope are without it, its ``root_path`` is empty, and whoever makes an
+Some proxies remove the prefix before they pass a request on, and others do not. Both
+are served: if a path begins with the prefix, the prefix is removed here. After that the
+paths of a scope are without the prefix, and ``root_path`` is empty. Code that makes an
 address puts ``prefix_of(scope)`` in front.
 
-A client that sends such a header itself changes the addresses that it is told, and
-nobody else's: answers that hold one are not stored by caches.
+A client may send ``X-Forwarded-Prefix`` itself. Then only the addresses that this
+client is told are wrong, because caches do not store answers with such addresses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shmstream.serving.request import decoded, path_below
 from shmstream.url_prefix import clean_prefix
 
 PREFIX = 'shmstream.prefix'
-"""Where a scope keeps it."""
+"""The key of the prefix in a scope."""
 
 
 def prefix_of(scope: Any) -> str:
@@ -38,21 +38,24 @@ def prefix_of(scope: Any) -> str:
 
 
 class Prefix:
-    """Finds the prefix of each request, and takes it off."""
+    """Finds the prefix of each request, and removes the prefix from the paths."""
 
     def __init__(self) -> None:
         self._own = clean_prefix(os.environ.get('SCRIPT_NAME', ''))
 
     def cut(self, scope: Any) -> Any:
-        """Return the scope with paths below the prefix; the same one if there is none.
+        """Return a scope whose paths are without the prefix.
 
         Args:
-            scope: of an ASGI request or WebSocket.
+            scope: the scope of an ASGI request or WebSocket.
+
+        Returns:
+            A new scope; the same scope if there is no prefix.
         """
         forwarded = ''
         for name, value in scope['headers']:
             if name == b'x-forwarded-prefix':
-                # The proxy that is nearest to the client comes first.
+                # The first value is from the proxy that is nearest to the client.
                 forwarded = clean_prefix(
                     value.decode('latin-1').partition(',')[0].strip()
                 )
@@ -61,7 +64,7 @@ class Prefix:
         own = (clean_prefix(root) if root else '') or self._own
         if not forwarded and not own:
             return scope
-        # A proxy that has it from us may say it again, or put its own before it.
+        # The proxy's value may already end with the service's own prefix.
         prefix = forwarded if forwarded.endswith(own) else forwarded + own
         cut = dict(scope)
         cut[PREFIX] = prefix
@@ -83,7 +86,7 @@ def _take_off(scope: Any, prefix: str) -> bool:
         return False
     below = path[len(text) :]
     if prefix == '/v1' and not below.startswith('/v1/'):
-        # A proxy took it away, and what is there is the API's own.
+        # A proxy has removed the prefix, and this ``/v1`` is the API's own.
         return False
     scope['path'] = below
     if raw:

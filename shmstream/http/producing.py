@@ -54,7 +54,8 @@ class Gateway:
     Args:
         streams: the deployment.
         source: answers the requests: the upstream, or the demo model.
-        settings: say what happens to a stream that nobody listens to.
+        settings: say what happens to a stream that nobody listens to, where the ids of
+            conversations are, and which content types become streams.
         answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
@@ -163,7 +164,8 @@ class Gateway:
                 if conv_id is None
                 else self._asked_for_session(req, body)
             )
-            # As without us: who leaves now takes the upstream's work with him.
+            # No answer task exists yet. A client that leaves now ends the upstream's
+            # work, as it would without the service.
             answer = await self._send_announcing_nothing(asked, body)
             if conv_id is None or not becomes_stream(asked, answer, types):
                 hand_on(req, resp, answer)
@@ -185,7 +187,7 @@ class Gateway:
         try:
             return await self._send(asked)
         except BaseException:
-            # The traceback would keep what the upstream has not taken.
+            # The traceback would keep the part that the upstream has not taken.
             body.close()
             raise
 
@@ -222,7 +224,8 @@ class Gateway:
             (n.decode('latin-1').lower(), v.decode('latin-1'))
             for n, v in self._keys.without_keys(raw)
         ]
-        # Before ``forwarded``: else ``Connection: X-Forwarded-For`` would remove that.
+        # ``end_to_end`` is called before ``forwarded``. Otherwise a client could remove
+        # what ``forwarded`` adds, by ``Connection: X-Forwarded-For``.
         return [(n, v) for n, v in end_to_end(headers) if n not in OWN_HEADERS]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
@@ -238,12 +241,12 @@ class Gateway:
 def _own_response(
     reader: Reader, follower: Follower, client: OwnClient
 ) -> StreamedResponse:
-    """Return the body of a POST's own response.
+    """Return the body of the response to a POST.
 
     Args:
         reader: the response under way.
-        follower: what is sent.
-        client: is told how far it is.
+        follower: reads the stream that is sent.
+        client: the client of the POST, which notes what has been taken.
     """
 
     def sending() -> Awaitable[None]:

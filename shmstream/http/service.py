@@ -43,7 +43,7 @@ class Service:
         origins: decide which pages may use the service.
         readers: watches the responses under way.
         listen: is called with a function that can be awaited until the server stops.
-        gate: refuses requests before anything is looked at.
+        gate: refuses requests before anything else looks at them.
         app: the Falcon application that answers everything else.
         web_sockets: relays WebSockets.
     """

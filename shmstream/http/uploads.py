@@ -209,8 +209,8 @@ class Uploads:
 
         Args:
             req: the request.
-            most: bytes that it may have.
-            look: shown each piece as it comes.
+            most: bytes that the body may have.
+            look: is called with each piece when the piece has arrived.
 
         Raises:
             Problem: 413, the body has more than ``most`` bytes, or more than its owner

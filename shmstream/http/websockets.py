@@ -14,7 +14,7 @@ A side that takes nothing while a message waits for it is cut after the send tim
 Under gunicorn each refused handshake gets 403; servers with the ASGI extension
 ``websocket.http.response`` send the real status. The log has one line with the reason.
 
-Which pages may open one at all is decided before (``http.gate``).
+``http.gate`` has decided before whether the page may open a WebSocket.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from shmstream.upstream.source import (
 log = logging.getLogger('shmstream.http')
 
 MAX_MESSAGE = 16 << 20
-"""Bytes; the same as gunicorn's limit for messages from clients."""
+"""Bytes of a message, at most. gunicorn has the same limit for messages of clients."""
 
 _CLOSE_S = 2.0
 _LEAVING = Closed(1012, 'this worker is leaving')
