@@ -50,7 +50,7 @@ class Consumer:
 
     @property
     def kept_headers(self) -> bytes:
-        """The headers that replays have: see ``shmstream.kept_headers``."""
+        """The headers that replays have as well; see ``shmstream.kept_headers``."""
         return self._segment.kept_headers
 
     @property
@@ -90,9 +90,10 @@ class Consumer:
 
     @property
     def untold_failure(self) -> str:
-        """Why it has failed, if its own bytes do not tell it; else empty.
+        """Why the stream has failed, if its bytes do not tell it; else empty.
 
-        Whoever sends it to a client must not end as if it were whole.
+        A response that sends such a stream must be cut, so that the client does not
+        take the stream for a whole one.
         """
         return self._segment.failure if self.state is State.ABORTED else ''
 

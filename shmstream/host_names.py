@@ -2,13 +2,14 @@
 
 ::
 
-    chat.example.org         that name, at any port
-    chat.example.org:8443    at this port only
-    *.example.org            every name below that
-    127.0.0.1, [::1]         addresses, likewise
+    chat.example.org         this name, at any port
+    chat.example.org:8443    this name, at this port only
+    *.example.org            every name below ``example.org``
+    127.0.0.1, [::1]         these addresses, at any port
 
-A web page can give an address of this machine a name of its own (DNS rebinding), and is
-then of the same origin as the service: only the name tells.
+The owner of a web page can let a name of the page stand for an address of this machine
+(DNS rebinding). Then the page has the same origin as the service, and only the name in
+``Host`` shows the difference.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _USUAL_PORTS = {'http': b'80', 'https': b'443'}
 
 
 def check_host(text: str) -> str:
-    """Return the name in lower case.
+    """Return a name of the setting in lower case.
 
     Raises:
-        ValueError: it is none that a ``Host`` header can have.
+        ValueError: no ``Host`` header can have this name.
     """
     entry = text.lower()
     match = _ENTRY.fullmatch(entry)
@@ -46,7 +47,7 @@ class HostNames:
     """The names that the service is asked by.
 
     Args:
-        names: as ``check_host`` returns them; without any, every name is good.
+        names: names as ``check_host`` returns them.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -67,11 +68,11 @@ class HostNames:
         return bool(self._exact or self._below)
 
     def serves(self, host: bytes | None, scheme: str) -> bool:
-        """Whether a request with this ``Host`` header is for us.
+        """Whether a request with this ``Host`` header may be served.
 
         Args:
-            host: its value; None: there is none, or more than one.
-            scheme: of the request, for the port that is left out.
+            host: the value of the header; None if there is no header, or several.
+            scheme: the scheme of the request, which tells a port that is left out.
         """
         match = None if host is None else _HOST.fullmatch(host)
         if match is None:

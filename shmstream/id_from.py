@@ -14,12 +14,12 @@ _NAME = re.compile(r'[\x21-\x7e]{1,256}')
 
 @dataclass(frozen=True)
 class IdFrom:
-    """One place.
+    """One place in a request.
 
     Attributes:
-        kind: one of ``KINDS``: a header, a member of the JSON object that the body is,
-            or a field of the query.
-        name: its name; a header's in lower case.
+        kind: one of ``KINDS``: a header, a member of the JSON object in the body, or a
+            parameter of the query.
+        name: the name of the header, in lower case, or of the member or parameter.
     """
 
     kind: str
@@ -31,10 +31,10 @@ DEFAULT = (IdFrom('header', CONVERSATION_HEADER.lower()),)
 
 
 def parse_id_from(text: str) -> tuple[IdFrom, ...]:
-    """Read ``header:NAME``, ``body:FIELD`` and ``query:NAME``, divided by commas.
+    """Parse the setting: ``header:NAME``, ``body:FIELD``, ``query:NAME``, with commas.
 
     Raises:
-        ValueError: it is none of those, or there are more than sixteen.
+        ValueError: a place has another form, or there are more than sixteen places.
     """
     places = []
     for part in text.split(','):

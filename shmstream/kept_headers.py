@@ -1,9 +1,11 @@
 """The headers of an answer that its replays have as well.
 
-Clients know by them what a stream is (``x-vercel-ai-ui-message-stream``), or name it by
-them when they ask for help (``x-request-id``). They are kept in the segment, as lines::
+By some of these headers a client knows the format of a stream
+(``x-vercel-ai-ui-message-stream``). Others name the answer, for a user who asks for
+help (``x-request-id``). The segment keeps the headers as lines, the most important
+first::
 
-    name: value     lower case, latin-1; whole lines only, in order of importance
+    name: value     the name in lower case, the text in latin-1, whole lines only
 """
 
 from __future__ import annotations
@@ -13,18 +15,20 @@ from collections.abc import Iterable
 from shmstream.ring.layout import MAX_KEPT
 
 NAMES = ('x-vercel-ai-ui-message-stream', 'x-request-id', 'request-id')
-"""In order of importance; Anthropic's request id has no ``x-``."""
+"""The kept names in order of importance. Anthropic's ``request-id`` has no ``x-``."""
 
 PREFIXES = ('openai-', 'anthropic-')
 
 _SOON_STALE = 'anthropic-ratelimit-'
-"""They speak of the moment, and there are a dozen of them: only if there is room."""
+"""These headers come last, because they describe a moment that is soon over, and an
+answer has a dozen of them."""
 
 
 def to_keep(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Return those of an answer's headers that are kept, as they are kept.
+    """Return the lines of an answer's headers that the segment keeps.
 
-    What there is no room for is left out, the least important first.
+    A header for which there is no room is left out. Less important headers get the room
+    that more important ones leave.
     """
     found: list[tuple[int, str, str]] = []
     for name, value in headers:
@@ -43,7 +47,7 @@ def to_keep(headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def kept(lines: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the headers that are kept in these lines."""
+    """Return the headers in the lines that ``to_keep`` has made."""
     found = []
     for line in lines.split(b'\n')[:-1]:
         name, colon, value = line.partition(b': ')

@@ -3,15 +3,15 @@
 ::
 
     *                          every origin, and ``null``
-    null                       pages without one: sandboxed frames, local files
-    https://chat.example.org   that one; schemes of applications (``app://``) as well
-    https://*.example.org      every name below that, not the name itself
-    http://localhost:*         every port, and none
+    null                       pages without an origin: sandboxed frames, local files
+    https://chat.example.org   this origin; schemes of applications (``app://``), too
+    https://*.example.org      every name below ``example.org``, but not this name
+    http://localhost:*         every port, and no port
     https://*                  every host
 
-Browsers write an origin in one way only: lower case, without the port that the scheme
-has anyway, without a slash at its end. What is written otherwise would be compared in
-vain for ever, so it is refused, and the reason says how it is written.
+Browsers write an origin in one way only: in lower case, without the usual port of the
+scheme, and without a slash at the end. A pattern in another form would never match, so
+it is refused, and the error says how browsers write the origin.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ANY = '*'
 NULL = 'null'
 
 MAX_ORIGIN = 512
-"""Bytes of an ``Origin`` header that are looked at; host names have 253 at the most."""
+"""Bytes, at most, of an ``Origin`` header that can match. A host name has 253 at the
+most."""
 
 _SHAPE = re.compile(r'([a-z][a-z0-9+.-]*)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::(.*))?')
 _LABEL = r'[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?'
@@ -36,13 +37,13 @@ _MAX_NAME = 253
 
 
 class OriginPatterns:
-    """A set of origins, by name and by pattern.
+    """A set of origins, which patterns describe.
 
     Args:
-        patterns: as ``check_pattern`` takes them.
+        patterns: patterns that ``check_pattern`` has returned.
 
     Attributes:
-        some: whether there are any.
+        some: whether there is any pattern.
     """
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
@@ -53,7 +54,7 @@ class OriginPatterns:
         self._wild = [re.compile(p.encode()) for p in wild]
 
     def names(self, origin: bytes | None) -> bool:
-        """Whether this ``Origin`` header's value is of an origin that is named."""
+        """Whether a pattern matches this value of an ``Origin`` header."""
         if self._all:
             return True
         if origin is None or len(origin) > MAX_ORIGIN:
@@ -86,10 +87,11 @@ def _parts(pattern: str) -> tuple[str, str, str | None]:
 
 
 def check_pattern(pattern: str) -> str:
-    """Return the pattern.
+    """Return the pattern, after a check.
 
     Raises:
-        ValueError: no browser sends an origin that it matches; the text says why.
+        ValueError: the pattern matches no origin that a browser sends. The message says
+            why.
     """
     if pattern in (ANY, NULL):
         return pattern
@@ -124,14 +126,14 @@ def _check_host(host: str, pattern: str) -> None:
         raise ValueError(f'browsers write names in ASCII (xn--...), not {pattern!r}')
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
         raise ValueError(f'must be origins like https://example.org, not {pattern!r}')
-    # What ends in a number is an address, in one of many ways to write it.
+    # Browsers take a name that ends with a number for an IPv4 address.
     in_numbers = _NUMBER.fullmatch(name.rstrip('.').rpartition('.')[2])
     if in_numbers and (host != name or _written_out(name, 4) != name):
         raise ValueError(f'not an IPv4 address as browsers write it: {pattern!r}')
 
 
 def _written_out(address: str, version: int) -> str | None:
-    """The address as it is written in short; None if it is none of this version."""
+    """Return the short form of an address; None if it is no address of this version."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -119,8 +119,9 @@ class Producer:
         """Go from pending to live: the stream begins, and is of this type.
 
         Args:
-            content_type: the media type of its bytes.
-            kept_headers: the headers that replays have: ``kept_headers.to_keep``.
+            content_type: the media type of the stream's bytes.
+            kept_headers: the headers that replays have as well, as
+                ``kept_headers.to_keep`` returns them.
 
         Raises:
             LocalError: the stream is live already, or over.
@@ -134,7 +135,7 @@ class Producer:
             self._marker.mark_state(State.LIVE)
 
     def speaks(self, dialect: int) -> None:
-        """Say what its events speak, if anybody but their bytes knows it.
+        """Note the dialect of the stream, which its bytes alone may not tell.
 
         Args:
             dialect: the number of a dialect (``shmstream.dialects.table``).
@@ -237,18 +238,22 @@ class Producer:
         self._on_cancel.look()
 
     def finish(self) -> None:
-        """End the stream as complete, or as cancelled if it was. Idempotent.
+        """End the stream as complete, or as cancelled if it was cancelled. Idempotent.
 
-        A cancelled stream ends with the stop of its dialect, for its readers.
+        A cancelled stream ends with an event that tells the stop in its dialect.
         """
         self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
         """End the stream as aborted; its last event tells ``error``. Idempotent.
 
-        A stream that has been cancelled ends as cancelled, and one that has said itself
-        that it is over as complete; neither with that event. How an end, a failure and
-        a stop are told in streams of which type: ``shmstream.dialects.table``.
+        A stream that has been cancelled ends as cancelled. A stream that has said
+        itself that it is over ends as complete. Neither gets this event.
+        ``shmstream.dialects.table`` says how each dialect tells an end, a failure and a
+        stop.
+
+        Args:
+            error: why the stream has failed.
         """
         self._end(State.ABORTED, error)
 

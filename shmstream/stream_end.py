@@ -1,4 +1,4 @@
-"""How a stream ends: what is said last in its own dialect, and the final state."""
+"""Ends a stream: writes the last frame in the stream's dialect, and the final state."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ SHUTTING_DOWN = 'the producer is shutting down'
 NO_ROOM = 'no room left for this stream'
 DID_NOT_BEGIN = 'the stream could not begin'
 UNKNOWN = 'the stream has failed'
-"""What readers of an aborted stream are told, by what has ended it."""
+"""Why a stream was aborted, as its readers are told."""
 
 
 def end_stream(
     segment: Segment, writer: RingWriter, state: State, error: str | None = None
 ) -> State:
-    """Publish the final state, after the word of a failure or of a stop.
+    """Write the frame that tells a failure or a stop, then publish the final state.
 
-    An answer that failed before it began becomes an event stream of that event alone;
-    one that was cancelled before it began stays without a type, and is no answer.
+    A stream that failed before it began becomes an event stream with one event, which
+    tells the failure. A stream that was cancelled before it began has no content type,
+    and nothing is written.
 
-    A stream that has said itself that it is over is complete, whatever came after that.
-    One of a type that cannot tell a failure ends where it is, and why is kept in its
-    segment: its readers are cut.
+    A stream that has said itself that it is over ends as complete, whatever came after
+    that. If the dialect of a stream cannot tell a failure, nothing is written. Then the
+    reason is stored in the segment, and the responses of the readers are cut.
 
     Args:
-        segment: the stream's.
-        writer: its writer: the caller holds the segment's lock.
+        segment: the segment of the stream.
+        writer: the writer of the ring. The caller holds the segment's lock.
         state: the final state.
-        error: what its readers are told if it has been aborted.
+        error: what the readers are told if the stream is aborted.
 
     Returns:
-        The state that it has ended in.
+        The state in which the stream has ended.
     """
     if state is not State.CANCELLED and not segment.content_type:
         segment.set_content_type(EVENT_STREAM)
@@ -54,7 +55,7 @@ def end_stream(
 def _say_last(
     segment: Segment, writer: RingWriter, state: State, error: str | None
 ) -> State:
-    """Append what is to be said; return the state that the stream ends in."""
+    """Append the last frame; return the state in which the stream ends."""
     reader = segment.reader
     words = last_words(
         segment.content_type,
@@ -80,5 +81,5 @@ def _read(reader: RingReader, offset: int, size: int) -> bytes:
     try:
         return reader.read(offset, size)
     except OffsetLost:
-        # Nobody writes to it now: its header is damaged.
+        # No other process writes to the ring now, so its header is damaged.
         return b''

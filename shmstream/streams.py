@@ -130,9 +130,9 @@ class Streams:
     ) -> Producer:
         """Make a stream. An older stream with this id is cancelled and evicted.
 
-        With ``pending``, what had it and has ended is there until the new stream
-        begins, though not found meanwhile; and found again if that ends without having
-        begun, or is withdrawn.
+        If the new stream is pending and the older one has ended, the older one is kept
+        until the new one begins, but is not found meanwhile. If the new stream ends
+        without having begun, or is withdrawn, the older one is found again.
 
         Args:
             conv_id: 1 to 512 bytes of UTF-8 without control characters.
@@ -220,7 +220,7 @@ class Streams:
     def withdraw(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
-        """Take back a pending stream: what it was to replace is there again.
+        """Take back a pending stream: the stream that it replaced is found again.
 
         Returns and raises as ``cancel``.
         """

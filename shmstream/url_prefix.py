@@ -1,4 +1,4 @@
-"""The path that a service is found below, as a text says it."""
+"""Checks the text of a prefix: the path below which clients find a service."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _MAX = 512
 
 
 def clean_prefix(text: str) -> str:
-    """Return what a text says as a prefix (``/pre``); '' if it says none that can be.
+    """Return the prefix in a text, such as ``/chat``; '' if the text is no prefix.
 
-    It goes in front of addresses, and must not make another host's of them.
+    A prefix is put in front of addresses. So a text that could make an address lead to
+    another host is no prefix.
     """
     text = text.rstrip('/')
     if len(text) > _MAX or not _CLEAN.fullmatch(text):

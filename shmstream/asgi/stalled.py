@@ -186,7 +186,7 @@ class Reader:
             self._task.cancel()
 
     def mark(self) -> object:
-        """Return what changes whenever the client has taken something."""
+        """Return an object that differs whenever the client has taken bytes."""
         return self._state()[1]
 
     def _state(self) -> tuple[bool, object]:

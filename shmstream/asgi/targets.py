@@ -1,8 +1,9 @@
 """Request targets in the forms that ASGI scopes do not show plainly.
 
 A target may be a whole URL (``GET http://host/x``), as clients send it to a proxy. Then
-the URL's host replaces ``Host`` (RFC 9112, section 3.2.2), and its path is the path of
-the request. And a scope does not say whether an empty query had a question mark.
+the URL's host replaces ``Host`` (RFC 9112, section 3.2.2), and the URL's path is the
+path of the request. Also, a scope does not tell whether an empty query had a question
+mark.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _SCHEMES = (b'http://', b'https://')
 
 
 def in_origin_form(scope: Any) -> Any:
-    """Return the scope; if its target is a whole URL, a copy with the URL's path."""
+    """Return the scope, or a copy with the URL's path if the target is a whole URL."""
     raw: bytes = scope.get('raw_path') or b''
     scheme = next((s for s in _SCHEMES if raw[: len(s)].lower() == s), None)
     if scheme is None:
@@ -23,7 +24,7 @@ def in_origin_form(scope: Any) -> Any:
     host, slash, path = raw[len(scheme) :].partition(b'/')
     if not host or b'@' in host or b'%' in host:
         return scope
-    # The host has no percent sign, so the path begins at the same place if decoded.
+    # The host has no percent sign, so the decoded path begins at the same place.
     decoded: str = scope['path'][len(scheme) + len(host) :] or '/'
     headers = [(n, v) for n, v in scope['headers'] if n != b'host']
     return scope | {

@@ -82,9 +82,10 @@ async def send_live(
     The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
 
     Args:
-        send: the server's, after the response has been started.
-        follower: what is sent.
-        took: called whenever ``send`` has returned: the client has taken enough.
+        send: the server's ``send``; the response has been started.
+        follower: reads the stream that is sent.
+        took: is called whenever ``send`` has returned, because then the client has
+            taken enough for more to be sent.
 
     Raises:
         CancelledError: the client has to resume at another worker. If the ring overtook

@@ -22,8 +22,8 @@ none of a client that has hung up, except ``leave``, whose client does not wait.
 request that a client has given up is never carried out later, and every request may be
 made again:
 
-    cancel, evict   leave alone a stream whose producer asked for it after ``asked``
-    withdraw        the same
+    cancel, evict,  leave alone a stream whose producer asked for it after ``asked``
+    withdraw
     create, again   leaves such a stream alone too; a stream of its own first try has
                     the same ``asked``, and is replaced
     the others      change nothing, or change the same thing the second time

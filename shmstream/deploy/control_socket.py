@@ -1,14 +1,14 @@
 """Where gunicorn's control socket is: inside the runtime directory.
 
-gunicorn's own place for it is one file per user (``~/.gunicorn/gunicorn.ctl``), which
-each new gunicorn of that user takes away from the one before it, and removes when it
-stops. Ours is private to the deployment::
+By default gunicorn has one control socket per user (``~/.gunicorn/gunicorn.ctl``). Each
+new gunicorn of this user takes the file away from the one before, and removes the file
+when it stops. So shmstream gives each deployment control sockets of its own::
 
-    gunicorn.ctl      of a master
-    gunicorn-2.ctl    of its successor (USR2), while the first name is taken
+    gunicorn.ctl      the socket of a master
+    gunicorn-2.ctl    the socket of its successor (USR2), while the first name is taken
 
-``gunicornc -s DIRECTORY/gunicorn.ctl`` asks it. Whoever has set ``control_socket`` has
-it where that says.
+``gunicornc -s DIRECTORY/gunicorn.ctl`` uses the socket. If the setting
+``control_socket`` has another value than gunicorn's default, that value stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ASK_S = 1.0
 
 
 def place(cfg: Any, directory: RuntimeDirectory, succeeds: bool) -> None:
-    """Have gunicorn put its control socket there.
+    """Have gunicorn put its control socket into the runtime directory.
 
     Args:
         cfg: gunicorn's configuration, before the socket is made.
@@ -39,7 +39,7 @@ def place(cfg: Any, directory: RuntimeDirectory, succeeds: bool) -> None:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens there; what a killed master has left does not."""
+    """Whether a master listens at this path, and has not left the file behind."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(_ASK_S)
         try:

@@ -21,9 +21,9 @@ use that is off. Answers are correct all the same; the last column says what is 
                                                                  accepts connections
                                                                  for up to a second
     idle connections     ``connection_made``,                    a leaving worker waits
-                         ``_awaiting_request``,                  for them, up to
+                         ``_awaiting_request``,                  for the connections,
                          ``_finishing_calls``, ``req_count``,    ``graceful_timeout``
-                         ``_keepalive_timeout`` of an
+                         ``_keepalive_timeout`` of an            at the most
                          ``ASGIProtocol``
     announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
@@ -54,7 +54,7 @@ _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
 _SCOPES = ('_build_http_scope', '_build_http2_scope')
 
 BARE_QUERY = 'shmstream.bare_query'
-"""Key of a scope; true if the request target has a question mark and no query."""
+"""The key of a scope; true if the request target ends with a question mark."""
 
 _ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
@@ -212,7 +212,7 @@ def send_headers_early() -> None:
 
 
 def note_connections() -> None:
-    """Have this process's ASGI worker know its connections: ``idle_connections``."""
+    """Have this process's ASGI worker note its connections for ``idle_connections``."""
     from gunicorn.asgi.protocol import ASGIProtocol
 
     if idle_connections.known(ASGIProtocol, _used_by(ASGIProtocol)):
@@ -220,7 +220,7 @@ def note_connections() -> None:
 
 
 def note_bare_queries() -> None:
-    """Have this process's ASGI worker note in the scope if ``/x?`` was asked for."""
+    """Have this process's ASGI worker set ``BARE_QUERY`` in the scope of ``/x?``."""
     from gunicorn.asgi.protocol import ASGIProtocol
 
     if not _has_scopes(ASGIProtocol):

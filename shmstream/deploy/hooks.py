@@ -232,9 +232,11 @@ def on_exit(server: Any) -> None:
 
 
 def worker_tmp_dir() -> str | None:
-    """Return where workers heart-beat: in shared memory, if there is any to write to.
+    """Return the directory for the files by which workers tell that they are alive.
 
-    None: in the system's temporary directory, which may be a slow disk.
+    Returns:
+        The directory of shared memory. None if it cannot be written to; then gunicorn
+        uses the system's temporary directory, which may be on a slow disk.
     """
     return _SHM if os.access(_SHM, os.W_OK | os.X_OK) else None
 

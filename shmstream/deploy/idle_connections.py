@@ -1,16 +1,21 @@
-"""Connections of an ASGI worker that wait for their next request.
+"""Closes the idle connections of an ASGI worker that leaves.
 
-They are kept for longer than balancers keep theirs: who reuses one that the other side
-is just closing gets an error. But a worker of gunicorn 27 that is told to leave waits
-for them as for those that are busy, ``graceful_timeout`` at the most, and a reload
-waits for that worker. So a worker that leaves closes them, as nginx does::
+An idle connection waits for its next request. The service keeps idle connections for
+longer than load balancers do, because a balancer gets an error if it sends a request on
+a connection that the service is just closing. But when a worker of gunicorn 27 is told
+to leave, it waits for idle connections as it waits for busy ones, for
+``graceful_timeout`` at the most, and a reload waits for this worker. So a worker that
+leaves closes its idle connections, as nginx does::
 
-    has had a request, and waits for the next one    closed at the second look
-    has not had any yet                              closed after a second
-    busy                                             left alone: gunicorn closes it
-                                                     after its response
+    a connection                                     what the leaving worker does
+    -----------------------------------------------  -----------------------------------
+    has had a request, and waits for the next one    closes it at the second look
+    has not had any request yet                      closes it after a second
+    is busy                                          leaves it to gunicorn, which closes
+                                                     it after the response
 
-At the second look, because what looks idle may have half of a request.
+A connection is closed at the second look and not at the first, because a connection
+that looks idle may already have received half of a request.
 """
 
 from __future__ import annotations
@@ -27,11 +32,11 @@ _connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def known(protocol: Any, used: set[str]) -> bool:
-    """Whether the protocol is as it is known.
+    """Whether the protocol has all that this module uses.
 
     Args:
         protocol: gunicorn's ``ASGIProtocol``.
-        used: the names that its methods use.
+        used: the names that the protocol's methods use.
     """
     return callable(getattr(protocol, 'connection_made', None)) and used.issuperset(
         _USES
@@ -39,7 +44,7 @@ def known(protocol: Any, used: set[str]) -> bool:
 
 
 def note_connections(protocol: Any) -> None:
-    """Have this process's connections noted from now on.
+    """Have this process note all connections that are made from now on.
 
     Args:
         protocol: gunicorn's ``ASGIProtocol``, which is changed.
@@ -54,7 +59,7 @@ def note_connections(protocol: Any) -> None:
 
 
 async def close_idle() -> None:
-    """Close them, and what becomes idle, until this is cancelled."""
+    """Close idle connections, and those that become idle, until this is cancelled."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     before: dict[Any, int] = {}

@@ -8,11 +8,11 @@
     gunicorn.ctl        gunicorn's control socket (``deploy.control_socket``)
     workers             the worker table (``worker_table``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
-    bell-<epoch>-posts  the one that stands in for its semaphore, if there can be none
+    bell-<epoch>-posts  the pipe that stands in for one worker's semaphore
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    a segment that is no session any more, but may still be mapped
-    sessions/.kept-*    an ended session, until the pending one of its id has begun
+    sessions/.kept-*    an ended session, until the pending session of its id has begun
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
 ``rename`` over it, evicting is ``unlink``, listing is ``scandir``. A segment that is
@@ -88,7 +88,7 @@ class RuntimeDirectory:
 
     @property
     def control_sockets(self) -> tuple[Path, Path]:
-        """Where gunicorn's control socket is, and that of a master's successor."""
+        """The control socket of gunicorn, and that of a master's successor."""
         return self.path / 'gunicorn.ctl', self.path / 'gunicorn-2.ctl'
 
     @property
@@ -115,7 +115,10 @@ class RuntimeDirectory:
         return self.sessions / f'{GONE_PREFIX}{generation}'
 
     def kept(self, generation: str) -> Path:
-        """Return where the file of this generation is while another is pending."""
+        """Return the path of this generation's segment while its session is kept.
+
+        An ended session is kept while another session of its id is pending.
+        """
         return self.sessions / f'{KEPT_PREFIX}{generation}'
 
     @property

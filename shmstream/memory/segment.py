@@ -198,23 +198,23 @@ class Segment:
 
     @property
     def kept_headers(self) -> bytes:
-        """The headers that replays have, as ``shmstream.kept_headers`` writes them."""
+        """The headers that replays have as well: lines of ``kept_headers.to_keep``."""
         length = min(self.words[W_KEPT_LENGTH], MAX_KEPT)
         return bytes(self.view[B_KEPT : B_KEPT + length])
 
     def set_kept_headers(self, lines: bytes) -> None:
-        """Store them: the producer, once, before going live."""
+        """Store the kept headers; the producer calls it once, before going live."""
         self.view[B_KEPT : B_KEPT + len(lines)] = lines
         self.words[W_KEPT_LENGTH] = len(lines)
 
     @property
     def dialect(self) -> int:
-        """The number of its events' dialect (``dialects.table``); 0: not known."""
+        """The number of the stream's dialect (``dialects.table``); 0 if unknown."""
         number: int = self.words[W_DIALECT]
         return number
 
     def set_dialect(self, number: int) -> None:
-        """Store the number of the dialect: the producer, once it is known."""
+        """Store the number of the dialect, once the producer knows it."""
         self.words[W_DIALECT] = number
 
     @property
@@ -225,7 +225,7 @@ class Segment:
         return raw.decode('utf-8', 'replace')
 
     def set_failure(self, why: str) -> None:
-        """Store why the stream has failed: the producer, before the final state."""
+        """Store why the stream has failed, before its final state is published."""
         raw = why.encode('utf-8', 'replace')[:MAX_FAILURE]
         self.view[B_FAILURE : B_FAILURE + len(raw)] = raw
         self.words[W_FAILURE_LENGTH] = len(raw)

@@ -23,7 +23,7 @@ writer has cache lines of its own::
         96  producer               reserved         ring bytes backed by memory
        104  producer               ended at         time since boot, ns; 0 until then
        112  producer               ended on         the id of the boot of ``ended at``
-       120  producer               dialect          what its events speak; 0 = not known
+       120  producer               dialect          number of the dialect; 0 = unknown
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no

@@ -44,8 +44,9 @@ from shmstream.ring.layout import (
 from shmstream.ring.state import FIRST_FINAL, STATES, State, effective
 
 TAIL_ROOM = 2050
-"""Bytes reserved beyond every append, so that what tells a failure or a stop fits when
-the memory runs out; after a blank line, if an event is unfinished."""
+"""Bytes reserved beyond every append. So the frame that tells a failure or a stop
+(``dialects.frames.MAX_FRAME``) fits even when memory has run out, together with the
+blank line that ends an unfinished event."""
 
 _ALL = 1 << 64
 """This means "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
@@ -154,7 +155,8 @@ class RingWriter:
     def go_live(self) -> None:
         """Publish that the stream has begun; write its content type before."""
         if self._words[W_STATE] == State.PENDING:
-            # First: whoever sees that it is pending no more knows whether it began.
+            # This word is written first, so that every process that sees another state
+            # than pending can tell whether the stream has begun.
             self._words[W_BEGUN] = 1
             self._words[W_STATE] = State.LIVE
 

@@ -109,7 +109,7 @@ class Core:
             go_on = functools.partial(self._go_on, request, consumer, offset)
             return Pending(consumer, PENDING_S, go_on)
         if request.last_event_id() is not None and to_search(consumer) > AT_ONCE:
-            # Megabytes, as a rule: not on an event loop.
+            # The search is over megabytes, as a rule, and would block the event loop.
             return Blocking(lambda: self._looked_for(request, consumer))
         return self._begun(request, consumer, offset, ended, state)
 
@@ -165,7 +165,7 @@ class Core:
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
             return Reply(200, headers, b'', consumer)
         if cut:
-            # What is left, and then no clean end.
+            # The client gets the bytes that are left, and then its response is cut.
             live = Live(consumer, offset, self._streams.leaving)
             return Reply(200, headers, live, consumer)
         if not ended:

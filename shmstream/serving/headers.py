@@ -64,11 +64,11 @@ def addresses(
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers that say where the stream of a POST is found.
 
-    ``Content-Location`` always does. ``Location`` does unless the upstream has one of
-    its own, by which its clients come back to it.
+    ``Content-Location`` is always set. ``Location`` is not set if the upstream's answer
+    has one, because the upstream's clients need that one to find the answer again.
 
     Args:
-        mount: the address that streams are mounted at.
+        mount: the path that streams are mounted at.
         conv_id: the stream's id.
         answered: the headers of the upstream's answer.
     """

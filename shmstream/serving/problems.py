@@ -89,8 +89,8 @@ class Problem(Exception):
         if self.retry_after is not None:
             headers.append((b'retry-after', b'%d' % self.retry_after))
         if status == 409:
-            # OpenAI's clients would ask again, twice, and what has been replaced would
-            # replace what is there now. They obey this.
+            # OpenAI's clients repeat a request after a 409, unless this header forbids
+            # it. A repeated POST would replace the newer stream.
             headers.append((b'x-should-retry', b'false'))
         if status == 401:
             headers.append((b'www-authenticate', b'Bearer'))

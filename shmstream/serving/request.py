@@ -132,7 +132,7 @@ class Request:
         raise Problem(400, "Invalid 'from' offset")
 
     def last_event_id(self) -> bytes | None:
-        """Return ``Last-Event-ID``; None without it, or if there is a ``from``."""
+        """Return ``Last-Event-ID``; None if there is none, or if ``from`` is given."""
         if self.parameter(b'from') is not None:
             return None
         return self.header(b'last-event-id') or None

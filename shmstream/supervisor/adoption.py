@@ -8,7 +8,7 @@
     .gone-*    an evicted or replaced segment: counted while it is mapped. If it still
                has its first name too, it was not replaced: only the name .gone-* is
                removed
-    .kept-*    what was there before a pending stream: see ``predecessors``
+    .kept-*    the ended session that a pending one is to replace: see ``predecessors``
     others     not a file of shmstream: left alone, and logged
 
 A predecessor may have mapped more sessions than this supervisor has descriptors or
@@ -89,7 +89,7 @@ class Adoption:
         """Adopt all files, or as many as this process has room for."""
         with os.scandir(self._directory.sessions) as entries:
             names = [entry.name for entry in entries]
-        # Last: what becomes of one that is kept depends on the one in its place.
+        # Kept sessions come last, because each depends on the session in its place.
         for name in sorted(names, key=_is_kept):
             path = self._directory.segment(name)
             if _NEW.fullmatch(name):
@@ -166,12 +166,12 @@ class Adoption:
             self._gone.keep(path, segment.owner)
 
     def _aside(self, path: Path) -> Segment | None:
-        """Return the segment that was put aside, if that is its only name."""
+        """Return the segment at this path; None if the path is not its only name."""
         try:
             segment = Segment.attach(path)
             if os.stat(path).st_nlink == 1:
                 return segment
-            # It was about to be replaced: it still is the session of its name.
+            # The segment was about to be replaced, and still has its first name.
             discard(path)
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)

@@ -1,10 +1,12 @@
-"""Whether processes can be rung in this place, found out before anything is made.
+"""Checks how the doorbells of this deployment can work, before anything is made.
 
 ::
 
-    /dev/shm can be written to      by semaphores
-    it is absent or read-only       by pipes in the directory (``wakeups.stand_in``)
-    that cannot hold pipes either   not at all: refused
+    /dev/shm can be written to             the doorbells are semaphores
+    /dev/shm is absent or read-only        the doorbells are pipes in the runtime
+                                           directory (``wakeups.stand_in``)
+    the directory cannot hold pipes,       there can be no doorbells: the supervisor
+      either                               refuses to start
 """
 
 from __future__ import annotations
@@ -25,17 +27,20 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def check_bells(directory: RuntimeDirectory) -> None:
-    """Say so if there are only pipes.
+    """Log a warning if doorbells can only be pipes.
+
+    Args:
+        directory: the runtime directory.
 
     Raises:
-        DirectoryRefused: there is neither. That a file system is full is another
-            matter: it may have room later.
+        DirectoryRefused: doorbells can be neither semaphores nor pipes. A full file
+            system does not count, because it may have room later.
     """
     if os.access(_SEMAPHORES, os.W_OK | os.X_OK):
         return
     there = os.path.isdir(_SEMAPHORES)
     why = 'cannot be written to' if there else 'is not there'
-    # What a check that was killed has left goes with the other bells.
+    # If this check is killed, its pipe is removed together with the doorbells.
     path = directory.path / f'{PIPE_PREFIX}check'
     try:
         path.unlink(missing_ok=True)

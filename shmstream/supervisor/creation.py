@@ -39,7 +39,7 @@ class Creation:
         gone: counts the replaced session for as long as somebody maps it.
         adoption: knows the sessions that could not be adopted yet.
         eviction: makes room.
-        predecessors: keeps an ended session until a pending one begins.
+        predecessors: keeps an ended session until a pending session begins.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Creation:
         self, key: Key, keep: Session | None
     ) -> tuple[Session | None, Path | None]:
         # The session that is evicted to make room may be the very one that is to be
-        # replaced, or kept.
+        # replaced or kept.
         while (replaced := self._index.get(key)) is not None:
             kept = self._directory.kept(replaced.segment.generation)
             try:

@@ -94,7 +94,7 @@ class Gone:
 
         Args:
             session: the session.
-            aside: that name; None: where what is gone is.
+            aside: the path of the second name; None for a name of the form .gone-*.
 
         Returns:
             The second name, for ``keep`` once it is the only one; None if the file has

@@ -61,28 +61,28 @@ class Index:
         self._ids.remove(owner, conv_id)
 
     def add_kept(self, session: Session) -> None:
-        """Add a session that is kept (``predecessors``)."""
+        """Add a session that is kept; see ``predecessors``."""
         self._kept[session.key] = session
         self.holdings.add(session)
         self.deaths.add(session)
 
     def set_aside(self, session: Session) -> None:
-        """Keep a session that is there: another one is found by its key from now on."""
+        """Keep a session. From now on another session may be found by its key."""
         self._unname(session)
         self._kept[session.key] = session
 
     def put_back(self, session: Session) -> None:
-        """Find a session that is kept by its key again; nothing may be there."""
+        """Let a kept session be found by its key; no other session may have the key."""
         del self._kept[session.key]
         self._sessions[session.key] = session
         self._ids.add(*session.key)
 
     def kept(self, key: Key) -> Session | None:
-        """Return what is kept of this key."""
+        """Return the kept session with this key; None if there is none."""
         return self._kept.get(key)
 
     def kept_keys(self) -> list[Key]:
-        """Return the keys of which something is kept."""
+        """Return the keys of all kept sessions."""
         return list(self._kept)
 
     def get(self, key: Key) -> Session | None:
@@ -90,7 +90,7 @@ class Index:
         return self._sessions.get(key)
 
     def all(self) -> list[Session]:
-        """Return every session of every owner, but for what is kept."""
+        """Return all sessions of all owners, without the kept ones."""
         return list(self._sessions.values())
 
     def found_by(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:

@@ -1,22 +1,25 @@
-"""What has ended, kept beside the pending stream that is to take its place.
+"""Keeps an ended session while a pending session of the same id may replace it.
 
-A stream that is pending may never begin: its upstream refuses, or cannot be reached.
-What had its id before must be there again then, whole. So it is kept under another name
-until the new stream begins::
+A pending session may never begin, because its upstream refuses the request or cannot be
+reached. Then the ended session must be found again, whole. So the supervisor keeps the
+ended session under another name until the pending session, its successor, begins::
 
-    create    link <digest> to .kept-<generation>, then rename the new one over <digest>
-    begun     the new stream's words say so: what was kept is evicted
-    not       the new stream has ended without that, or is withdrawn: what was kept is
-              renamed over it
-    evict     both go
+    the successor is made        <digest> is linked to .kept-<generation>, then the
+                                 successor is renamed over <digest>
+    the successor begins         its segment says so: the kept session is evicted
+    the successor ends without   the kept session is renamed over the successor
+      having begun, or is
+      withdrawn
+    the id is evicted            both sessions are evicted
 
-Whether a stream has begun is in its segment (``ring.layout``), so nobody has to be told
-of it, and a successor finds out the same. What a supervisor that is killed leaves::
+The segment says whether a session has begun (``ring.layout``). So no process has to
+tell the supervisor, and a new supervisor finds out the same. If a supervisor is killed,
+it may leave these files::
 
-    .kept-* is the file of <digest>, too    the replacement came no farther: it stays,
-                                            and loses its second name
-    .kept-* alone                           it gets its own name back
-    both                                    the words of the new stream decide
+    .kept-* and <digest> are     the successor was not made: the session keeps the name
+      one file                   <digest>, and loses the other name
+    only .kept-*                 the session gets the name <digest> again
+    two files                    the segment of the successor decides
 """
 
 from __future__ import annotations
@@ -36,14 +39,14 @@ log = logging.getLogger('shmstream.supervisor')
 
 
 class Predecessors:
-    """Keeps what has ended until its successor has begun, or has come to nothing.
+    """Keeps ended sessions until their successors have begun, or will never begin.
 
     Args:
-        directory: where the sessions are.
-        index: finds both.
-        words: says of a successor that has come to nothing that it is evicted.
-        gone: counts that one for as long as it is mapped.
-        expire: removes a session that has ended.
+        directory: the runtime directory.
+        index: finds kept sessions and successors.
+        words: marks a successor that never began as cancelled and evicted.
+        gone: counts such a successor for as long as a process maps it.
+        expire: removes an ended session.
     """
 
     def __init__(
@@ -61,9 +64,10 @@ class Predecessors:
         self._expire = expire
 
     def is_kept(self, session: Session | None) -> bool:
-        """Whether this is to be kept when a pending stream takes its place.
+        """Whether this session is to be kept when a pending session replaces it.
 
-        It has ended, and was an answer: what was cancelled before it began is none.
+        Only an ended session with a content type is kept: a session without one was
+        cancelled before it began, and holds no answer.
         """
         return (
             session is not None
@@ -73,20 +77,22 @@ class Predecessors:
         )
 
     def keep(self, session: Session, path: Path) -> None:
-        """Keep a session whose only name is this one by now."""
+        """Keep a session whose only name is now this path."""
         self._index.set_aside(session)
         session.file = path.name
 
     def settle_all(self) -> None:
-        """Decide on everything that is kept and can be decided on."""
+        """Call ``settle`` for the keys of all kept sessions."""
         for key in self._index.kept_keys():
             self.settle(key)
 
     def settle(self, key: Key) -> None:
-        """Evict what is kept of this key, or restore it, once its successor says which.
+        """Evict the kept session with this key if its successor has begun.
+
+        If the successor has ended without having begun, restore the kept session.
 
         Raises:
-            OSError: it cannot be restored; it is still kept.
+            OSError: the session cannot be restored, and is still kept.
         """
         kept = self._index.kept(key)
         if kept is None:
@@ -98,13 +104,13 @@ class Predecessors:
             self._expire(kept)
 
     def restore(self, key: Key) -> bool:
-        """Give what is kept of this key its name back, in its successor's place.
+        """Let the kept session with this key take the place of its successor.
 
         Returns:
-            Whether anything was kept.
+            Whether a session was kept.
 
         Raises:
-            OSError: it cannot be renamed; it is still kept.
+            OSError: the session cannot be renamed, and is still kept.
         """
         kept = self._index.kept(key)
         if kept is None:
@@ -116,9 +122,11 @@ class Predecessors:
             try:
                 aside = self._gone.link(successor)
             except OSError as ex:
-                # Its memory, one extent, is not counted until its producer lets go.
+                # The successor's memory, one extent, is not counted then until its
+                # producer lets go of it.
                 log.warning('%s cannot be put aside: %s', kept.digest, ex.strerror)
-        # Over its successor: there is no moment at which nothing is found.
+        # The kept session is renamed over its successor, so that a session is found at
+        # every moment.
         os.rename(
             self._directory.segment(kept.file), self._directory.segment(kept.digest)
         )

@@ -118,7 +118,8 @@ class Registry:
             capacity: bytes of its ring; None: as configured.
             epoch: the epoch of the worker that will produce.
             asked_ns: when that worker first asked for it, in ns since boot; None: now.
-            pending: keep an ended session of this id until the new one begins.
+            pending: whether to keep an ended session of this id until the new session
+                begins.
 
         Returns:
             The session, and the descriptor that holds its lock: the caller passes the
@@ -166,7 +167,7 @@ class Registry:
         self._words.cancel(session)
 
     def evict(self, session: Session) -> None:
-        """Cancel the session and remove it, and what is kept of its id."""
+        """Cancel and remove the session, and remove the kept session of its id."""
         kept = self._index.kept(session.key)
         if kept is not None:
             self._expire(kept)
@@ -175,9 +176,9 @@ class Registry:
             self._unlink(session)
 
     def withdraw(self, session: Session) -> None:
-        """Take back a session that comes to nothing: there is what it was to replace.
+        """Remove a session that will never begin, and restore the session it replaced.
 
-        Its producer has gone before it was handed over, or says so itself.
+        The producer has gone before it got the session, or asks for this itself.
         """
         if session not in self._index:
             return
@@ -278,8 +279,7 @@ class Registry:
         """Measure the memory, evict to keep some free, publish how much is left.
 
         Only ended sessions are evicted, the oldest first, so that live streams can
-        grow. A session that is kept for one
-        which has begun by now goes before all of them.
+        grow. Before them, kept sessions are evicted whose successors have begun.
         """
         self._predecessors.settle_all()
         self._eviction.look()

@@ -177,7 +177,7 @@ class Supervisor:
         self._listener.close()
         leftovers.remove_file(self._directory.socket)
         for path in self._directory.control_sockets:
-            # Of masters that were killed; of others they have gone with them.
+            # A master that was killed has left its control socket behind.
             leftovers.remove_file(path)
         self._registry.close(leftovers)
         for connection in list(self._connections):

@@ -36,9 +36,10 @@ class Session:
 
     Attributes:
         key: the owner and the conversation id.
-        digest: its name.
+        digest: the name of the session.
         segment: the mapped segment.
-        file: the name of its file: its digest, unless it is kept (``predecessors``).
+        file: the name of the session's file. It is the digest, unless the session is
+            kept (``predecessors``).
         words: the segment's header as u64 words.
         held: bytes of memory that it held when it was last measured.
     """
@@ -70,14 +71,14 @@ class Session:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it is or was live, or is a whole answer."""
+        """Whether the session is or was live, or is complete."""
         state = self.reader.producer_state
         return state in (State.LIVE, State.COMPLETE) or bool(self.words[W_BEGUN])
 
     @property
     def never_began(self) -> bool:
-        """Whether it has ended without having begun."""
-        # In this order: what is final changes no more.
+        """Whether the session has ended without having begun."""
+        # The state is read first: once it is final, the session cannot begin any more.
         return self.reader.producer_state.final and not self.has_begun
 
     def ended_ns(self) -> int:

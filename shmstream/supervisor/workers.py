@@ -24,7 +24,7 @@ log = logging.getLogger('shmstream')
 _EXHAUSTED = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
-"""There may be semaphores again: whoever asks once more gets one."""
+"""With these errors a semaphore may be made later, so no pipe stands in for it."""
 
 
 class Workers:
@@ -105,7 +105,7 @@ class Workers:
             log.warning('no pipe for slot %d: %s', slot, ex)
 
     def _stand_in(self, epoch: int) -> bool:
-        """Make the pipe that stands in for a semaphore; False if it cannot be."""
+        """Make the pipe that stands in for a semaphore; False if it cannot be made."""
         try:
             os.mkfifo(posts_path(self._table, epoch), 0o600)
         except OSError:

@@ -31,7 +31,7 @@ class Doorbell:
         name: the semaphore's name.
         on_wake: called with True after a ring and with False after a wait without one;
             returns how many seconds to wait next, at most ``NET_S``.
-        stand_in: the pipe to wait on if there is no such semaphore.
+        stand_in: the path of the pipe to wait on if the semaphore does not exist.
     """
 
     by_pipe = False

@@ -1,13 +1,14 @@
-"""What is posted and waited on where there can be no semaphore: a pipe.
+"""The pipe that stands in for a doorbell's semaphore where semaphores are impossible.
 
-POSIX semaphores are files in ``/dev/shm``, wherever the runtime directory is. Where
-that is absent or read-only, each process has a second pipe beside the one of its event
-loops (``pipe``), which two cannot wait on::
+POSIX semaphores are files in ``/dev/shm``, wherever the runtime directory is. If
+``/dev/shm`` is absent or read-only, each process has a second pipe. The first pipe
+(``pipe``) belongs to the event loops, and cannot have two waiters::
 
     bell-<epoch>          rings the event loops
     bell-<epoch>-posts    stands in for the semaphore: a byte is a post
 
-It costs two system calls where a semaphore that nobody waits on costs none.
+A post and a wait by pipe cost two system calls. A semaphore on which nobody waits costs
+none.
 """
 
 from __future__ import annotations
@@ -30,20 +31,23 @@ from shmstream.wakeups.semaphore import semaphore_name
 
 
 def posts_path(table: WorkerTable, epoch: int) -> Path:
-    """Return where the pipe is that stands in for a worker's semaphore."""
+    """Return the path of the pipe that stands in for a worker's semaphore."""
     bell = pipe_path(table, epoch)
     return bell.with_name(f'{bell.name}-posts')
 
 
 class PipePosts:
-    """As a ``posix_ipc.Semaphore``, as far as bells use one.
+    """A pipe with the part of ``posix_ipc.Semaphore`` that doorbells use.
+
+    Args:
+        path: the path of the pipe.
 
     Raises:
-        OSError: there is no such pipe, or no descriptor left.
+        OSError: the pipe does not exist, or no file descriptor is left.
     """
 
     def __init__(self, path: Path | str) -> None:
-        # An object, so that a forked child's copy is closed with all it has forgotten.
+        # A file object, so that a forked child's copy is closed when it is dropped.
         self._pipe = io.FileIO(open_pipe(path), 'r+')
 
     def _fileno(self) -> int:
@@ -54,21 +58,21 @@ class PipePosts:
 
     @property
     def value(self) -> int:
-        """How many posts there are."""
+        """The number of posts that have not been taken."""
         size = fcntl.ioctl(self._fileno(), termios.FIONREAD, bytes(4))
         posts: int = struct.unpack('i', size)[0]
         return posts
 
     def release(self) -> None:
-        """Post."""
-        with contextlib.suppress(BlockingIOError):  # full: it has been ringing long
+        """Post once."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of posts
             os.write(self._fileno(), b'!')
 
     def acquire(self, wait_s: float) -> None:
-        """Take all posts.
+        """Take all posts; wait at most ``wait_s`` seconds for the first one.
 
         Raises:
-            posix_ipc.BusyError: there was none in time.
+            posix_ipc.BusyError: no post came in time.
         """
         fd = self._fileno()
         waiting = select.poll()
@@ -80,20 +84,20 @@ class PipePosts:
         raise posix_ipc.BusyError('nobody has posted')
 
     def close(self) -> None:
-        """Close it."""
+        """Close the pipe."""
         self._pipe.close()
 
 
 def open_posts(name: str, stand_in: Path | None) -> Any:
-    """Return a worker's semaphore, or what stands in for it.
+    """Return a worker's semaphore, or the pipe that stands in for it.
 
     Args:
-        name: the semaphore's name.
-        stand_in: where the pipe is, if there is one.
+        name: the name of the semaphore.
+        stand_in: the path of the pipe; None if no pipe stands in.
 
     Raises:
-        posix_ipc.ExistentialError: there is neither.
-        OSError: there is no descriptor left, or the like.
+        posix_ipc.ExistentialError: neither the semaphore nor the pipe exists.
+        OSError: no file descriptor is left, for example.
     """
     try:
         return posix_ipc.Semaphore(name)
@@ -104,5 +108,5 @@ def open_posts(name: str, stand_in: Path | None) -> Any:
 
 
 def posts_of(table: WorkerTable, epoch: int) -> Any:
-    """Return what the worker with this epoch is posted by; raises as ``open_posts``."""
+    """Return the semaphore or pipe of this worker; raises as ``open_posts``."""
     return open_posts(semaphore_name(table.token, epoch), posts_path(table, epoch))
