@@ -63,9 +63,9 @@ class Incoming:
         """Return what is held back at the end of the body and belongs to the stream.
 
         Args:
-            clean: whether the body is complete. If it broke off, an unfinished event is
-                dropped, unless this event says that the answer is over. Such an event
-                lacks only its line end.
+            clean: whether the body is complete. If the body broke off, an unfinished
+                event is dropped, unless the event says that the answer is over. Such an
+                event lacks only a line end.
         """
         held = self._splitter.held
         if held and (self._ends(held) or clean):

@@ -22,7 +22,7 @@ _LOOKS = (16 * 1024, MAX_HELD)
 number is used if the first number of bytes holds no whole event."""
 
 Part = Callable[[int], bytes]
-"""A function that returns this number of bytes of a stream, or all if it has fewer."""
+"""A function that returns this many bytes of a stream, or all if there are fewer."""
 
 _EVENTS = 64
 """How many events are looked at, at most, at the beginning and at the end of a

@@ -3,12 +3,12 @@
 ::
 
     the body arrives
-      |  it says "stream": true ----------> the session is made, pending
+      |  the body says "stream": true ----> the session is made, pending
       |     |-- stopped, replaced, no room -> no more is read, the POST gets an error
       |     |-- the client leaves, is too
       |     |   slow, or sends too much ----> the session is withdrawn
       |     '-- the body is whole ----------> the upstream is asked (``AnswerTask.ask``)
-      '- it does not say so --------------> the upstream is asked without a session
+      '- the body does not say so --------> the upstream is asked without a session
 """
 
 from __future__ import annotations

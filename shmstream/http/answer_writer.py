@@ -176,8 +176,7 @@ class _Writing:
         """Let the readers of this event loop have what has been written.
 
         The readers get one turn, and then the writer waits only for the client of the
-        POST. If another reader did not take the bytes in its turn, the ring overtakes
-        it.
+        POST. The ring overtakes another reader that did not take the bytes in its turn.
 
         Args:
             size: bytes that are written next, at most.

@@ -5,18 +5,19 @@
     a request is refused                                                    with status
     ----------------------------------------------------------------------  -----------
     if ``SHMSTREAM_HOSTS`` names hosts, and the ``Host`` is none of them    421
-    if it comes from a page of another site, and its origin is not allowed  403
+    if a page of another site sent it, and the page's origin is not named   403
+      (``SHMSTREAM_CORS_ORIGINS``)
 
 A browser says in each request whether the page is of another site
-(``Sec-Fetch-Site``), and the page cannot prevent this. CORS does not make this check
-superfluous, because CORS decides only who may read the answer: a ``text/plain`` POST
-needs no permission, and takes effect. A page of another site may link to a page of the
+(``Sec-Fetch-Site``), and the page cannot prevent this. This check is needed besides
+CORS, because CORS decides only who may read the answer: a ``text/plain`` POST needs no
+permission, and takes effect. A page of another site may link to a page of the
 service, because the browser follows a link with a GET that navigates.
 
 Not all browsers send ``Sec-Fetch-Site`` with a WebSocket, and CORS does not apply to
-WebSockets. So if a WebSocket has an ``Origin``, this origin must be allowed, or it must
-be the service's own: that of the ``Host``, or that of the ``X-Forwarded-Host`` of a
-proxy, which no page can set.
+WebSockets. So if a WebSocket has an ``Origin``, this origin must be named, or must be
+the service's own: that of the ``Host``, or that of the ``X-Forwarded-Host`` of a proxy,
+which no page can set.
 """
 
 from __future__ import annotations

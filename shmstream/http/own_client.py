@@ -2,8 +2,8 @@
 
 A client that sends a POST has not asked for a ring. Without the service, the client's
 connection slows down a model that is faster than the client. With the service, the ring
-would overtake the client, and its response would be cut. So no more is read from the
-source while the next bytes would overtake the client of the POST::
+would overtake the client, and the client's response would be cut. So no more is read
+from the source while the next bytes would overtake the client of the POST::
 
     expected --- begins to read ---> reads --- leaves, or has all ---> gone
        |                               |                                ^

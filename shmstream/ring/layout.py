@@ -32,7 +32,7 @@ writer has cache lines of its own::
                                                     as last published; 0 = no limit but
                                                     that of all owners together
     ------  ---------------------  ---------------------------------------------- 192 --
-       192  producer               begun            1 once it has been live
+       192  producer               begun            1 once the stream has begun
     ------  ---------------------  ---------------------------------------------- 256 --
        256  producer, at its end   failure length   bytes; 0 = none, or told in-band
        264  producer, at its end   failure          UTF-8, up to 248 bytes

@@ -2,8 +2,8 @@
 
 A connection from the pool may be dead: the upstream closes it while a request is on the
 way. If a connection that was used before fails, and no byte of the answer has arrived,
-the request is sent once more on a new connection. For that the whole body must still be
-there. So a request whose body is an iterator is never sent over a used connection::
+the request is sent once more on a new connection. This needs the whole body again. So a
+request whose body is an iterator is never sent over a used connection::
 
     body           sent over            if the connection is dead
     none, bytes    the pool             the request is sent once more
