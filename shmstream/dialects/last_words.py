@@ -18,8 +18,8 @@ from shmstream.dialects.splitter import MAX_HELD, splitter_for
 from shmstream.dialects.table import DIALECTS, Dialect, default_dialect
 
 _LOOKS = (16 * 1024, MAX_HELD)
-"""Bytes that are looked at, at the beginning and at the end of a stream. The second
-number is used if the first number of bytes holds no whole event."""
+"""Bytes that are looked at, at the beginning and at the end of a stream. The larger
+number is used if the smaller number of bytes holds no whole event."""
 
 Part = Callable[[int], bytes]
 """A function that returns this many bytes of a stream, or all if there are fewer."""

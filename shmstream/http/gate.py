@@ -11,8 +11,8 @@
 A browser says in each request whether the page is of another site
 (``Sec-Fetch-Site``), and the page cannot prevent this. This check is needed besides
 CORS, because CORS decides only who may read the answer: a ``text/plain`` POST needs no
-permission, and takes effect. A page of another site may link to a page of the
-service, because the browser follows a link with a GET that navigates.
+permission, and takes effect. A page of another site may link to a page of the service,
+because the browser follows a link with a GET that navigates.
 
 Not all browsers send ``Sec-Fetch-Site`` with a WebSocket, and CORS does not apply to
 WebSockets. So if a WebSocket has an ``Origin``, this origin must be named, or must be
