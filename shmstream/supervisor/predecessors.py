@@ -29,7 +29,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
@@ -46,7 +46,7 @@ class Predecessors:
         index: finds kept sessions and successors.
         words: marks a successor that never began as cancelled and evicted.
         gone: counts such a successor for as long as a process maps it.
-        expire: removes an ended session.
+        expire: evicts a session that has ended or never began.
     """
 
     def __init__(
@@ -82,9 +82,20 @@ class Predecessors:
         session.file = path.name
 
     def settle_all(self) -> None:
-        """Call ``settle`` for the keys of all kept sessions."""
+        """Call ``settle`` for the keys of all kept sessions.
+
+        Raises:
+            OSError: one session cannot be restored; all others have been settled.
+        """
+        failed: OSError | None = None
         for key in self._index.kept_keys():
-            self.settle(key)
+            try:
+                self.settle(key)
+            except OSError as ex:
+                # Raised once all other sessions have been settled.
+                failed = failed or ex
+        if failed is not None:
+            raise failed
 
     def settle(self, key: Key) -> None:
         """Evict the kept session with this key if its successor has begun.
@@ -105,6 +116,8 @@ class Predecessors:
 
     def restore(self, key: Key) -> bool:
         """Let the kept session with this key take the place of its successor.
+
+        If somebody else has removed the kept session's file, both sessions are removed.
 
         Returns:
             Whether a session was kept.
@@ -127,9 +140,17 @@ class Predecessors:
                 log.warning('%s cannot be put aside: %s', kept.digest, ex.strerror)
         # The kept session is renamed over its successor, so that a session is found at
         # every moment.
-        os.rename(
-            self._directory.segment(kept.file), self._directory.segment(kept.digest)
-        )
+        try:
+            os.rename(
+                self._directory.segment(kept.file), self._directory.segment(kept.digest)
+            )
+        except FileNotFoundError:
+            if aside is not None:
+                # The successor has its own name still, and is removed by that.
+                discard(aside)
+            for session in filter(None, (kept, successor)):
+                self._expire(session)
+            return True
         kept.file = kept.digest
         if successor is not None:
             self._index.drop(successor)

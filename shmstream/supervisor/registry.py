@@ -6,6 +6,7 @@ supervisor takes over (``adoption``). One thread calls all methods.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
@@ -77,7 +78,7 @@ class Registry:
     def adopt(self) -> None:
         """Adopt the sessions that a predecessor left; remove files of no use."""
         self._adoption.adopt()
-        self._predecessors.settle_all()
+        self._settle()
 
     def adopt_left(self) -> None:
         """Try again to adopt sessions that this process had no room to map."""
@@ -238,7 +239,8 @@ class Registry:
                 None: those whose turn it is (``deaths``).
 
         Raises:
-            OSError: one session could not be checked; all others have been.
+            OSError: one session could not be checked, or a kept one not restored; all
+                others have been.
         """
         deaths = self._index.deaths
         try:
@@ -281,5 +283,11 @@ class Registry:
         Only ended sessions are evicted, the oldest first, so that live streams can
         grow. Before them, kept sessions are evicted whose successors have begun.
         """
-        self._predecessors.settle_all()
+        self._settle()
         self._eviction.look()
+
+    def _settle(self) -> None:
+        # One session that cannot be restored stops neither the supervisor's start nor
+        # the measuring. ``finish_dead`` tries again soon, and raises then.
+        with contextlib.suppress(OSError):
+            self._predecessors.settle_all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from shmstream.memory import new_segment
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.ring import RingWriter
 from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.gone import Gone, remove
@@ -248,8 +251,8 @@ def taken_over(directory: RuntimeDirectory) -> Registry:
     return registry
 
 
-def make_old(registry: Registry) -> Session:
-    session, lock = registry.create(NOBODY, 'c', 65536, 0)
+def make_old(registry: Registry, conv_id: str = 'c') -> Session:
+    session, lock = registry.create(NOBODY, conv_id, 65536, 0)
     session.segment.set_content_type('text/event-stream')
     writer = segment_writer(session.segment, lock)
     writer.append(OLD)
@@ -258,8 +261,9 @@ def make_old(registry: Registry) -> Session:
     return session
 
 
-def found(registry: Registry) -> list[Any]:
-    return [json.loads(t) for t in registry.describe(registry.lookup(NOBODY, ['c']))]
+def found(registry: Registry, conv_id: str = 'c') -> list[Any]:
+    keys = registry.lookup(NOBODY, [conv_id])
+    return [json.loads(text) for text in registry.describe(keys)]
 
 
 MAKING = (
@@ -357,6 +361,89 @@ def test_f64_a_supervisor_killed_at_any_line_of_the_end_leaves_one_of_them(
     assert outcome == last
     allowed = {'withdraw': {'new', 'old'}, 'evict': {'new', 'none'}, 'begin': {'new'}}
     assert seen == allowed[how]
+
+
+# -- files that somebody else has touched ----------------------------------------------
+
+
+def test_f64_a_kept_file_that_is_removed_costs_what_was_kept_and_nothing_else(
+    streams: Streams, directory: Path
+) -> None:
+    finished(streams)
+    reader = streams.open('c')
+    new = streams.create('c', pending=True)
+    (kept,) = (directory / 'sessions').glob('.kept-*')
+    kept.unlink()
+    new.cancel()
+    assert wait_until(lambda: described(streams) == [])
+    assert reader.evicted
+    other = finished(streams, 'other')
+    pending = streams.create('other', pending=True)
+    pending.cancel()
+    assert wait_until(lambda: described(streams, 'other') == [(other, 'complete')])
+    for pending_too in (True, False):
+        with streams.create('c', pending=pending_too) as producer:
+            if pending_too:
+                producer.begin()
+            producer.write(OLD)
+        assert_whole(streams, producer.generation)
+
+
+@pytest.mark.parametrize('how', ['withdraw', 'settle'])
+def test_f64_nothing_is_left_of_a_successor_whose_kept_file_is_removed(
+    folder: Callable[[], RuntimeDirectory], how: str
+) -> None:
+    directory = folder()
+    registry = taken_over(directory)
+    old = make_old(registry)
+    new, lock = registry.create(NOBODY, 'c', 65536, 0, pending=True)
+    directory.kept(old.segment.generation).unlink()
+    if how == 'withdraw':
+        registry.withdraw(new)
+    else:
+        new.segment.words[W_CANCELLED] = 1
+        segment_writer(new.segment, lock).finish(State.CANCELLED, clock.moment())
+    registry.finish_dead()
+    assert (found(registry), len(registry)) == ([], 0)
+    assert old.segment.evicted
+    assert new.segment.evicted
+    # The producer still maps it, or holds its lock: so it is counted.
+    (left,) = os.listdir(directory.sessions)
+    assert left.startswith('.gone-')
+    os.close(lock)
+    del new
+    gc.collect()
+    registry.look_at_room()
+    assert os.listdir(directory.sessions) == []
+    registry.close()
+
+
+def test_f64_one_that_cannot_be_restored_stops_neither_the_others_nor_the_room(
+    folder: Callable[[], RuntimeDirectory],
+) -> None:
+    directory = folder()
+    registry = taken_over(directory)
+    olds, locks = [], []
+    for conv_id in ('c', 'd'):
+        olds.append(make_old(registry, conv_id))
+        new, lock = registry.create(NOBODY, conv_id, 65536, 0, pending=True)
+        segment_writer(new.segment, lock).finish(State.CANCELLED, clock.moment())
+        locks.append(lock)
+    # A file cannot be renamed over a folder.
+    (directory.sessions / olds[0].digest).unlink()
+    (directory.sessions / olds[0].digest).mkdir()
+    for lock in locks:
+        os.close(lock)
+    registry.look_at_room()
+    (there,) = found(registry, 'd')
+    assert there['generation'] == olds[1].segment.generation
+    assert registry.memory() > 0
+    with pytest.raises(IsADirectoryError):
+        registry.finish_dead()
+    # A successor of the supervisor, too, begins all the same.
+    taken_over(directory)
+    registry.close()
+    shutil.rmtree(directory.sessions)
 
 
 pytestmark = pytest.mark.timeout(180)
