@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from shmstream import clock
 from shmstream.dialects.framing import EVENT_STREAM
-from shmstream.dialects.last_words import last_words
+from shmstream.dialects.last_words import LastWords, last_words
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
+
+log = logging.getLogger('shmstream')
 
 DIED = 'the producer of this stream has died'
 DROPPED = 'the producer was dropped'
@@ -17,6 +21,13 @@ NO_ROOM = 'no room left for this stream'
 DID_NOT_BEGIN = 'the stream could not begin'
 UNKNOWN = 'the stream has failed'
 """Why a stream was aborted, as its readers are told."""
+
+_MISTAKES = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(MemoryError, RuntimeError, TypeError, ValueError),
+)
+"""What the making of a last frame could raise. What else is raised there comes from a
+signal handler, and is passed on (``Producer``)."""
 
 
 def end_stream(
@@ -30,7 +41,8 @@ def end_stream(
 
     A stream that has said itself that it is over ends as complete, whatever came after
     that. If the dialect of a stream cannot tell a failure, nothing is written. Then the
-    reason is stored in the segment, and the responses of the readers are cut.
+    reason is stored in the segment, and the responses of the readers are cut. So it is
+    if the frame cannot be made: no stream stays live because of a mistake in that.
 
     Args:
         segment: the segment of the stream.
@@ -56,20 +68,28 @@ def _say_last(
     segment: Segment, writer: RingWriter, state: State, error: str | None
 ) -> State:
     """Append the last frame; return the state in which the stream ends."""
-    reader = segment.reader
-    words = last_words(
-        segment.content_type,
-        segment.dialect,
-        lambda size: b'' if reader.dropped_prefix else _read(reader, 0, size),
-        lambda size: _tail(reader, size),
-        error,
-    )
+    words = _words(segment, error)
     if words.over:
         return State.COMPLETE
     told = words.told and (not words.frame or writer.append_last(words.frame))
     if error is not None and not told:
         segment.set_failure(error or UNKNOWN)
     return state
+
+
+def _words(segment: Segment, error: str | None) -> LastWords:
+    reader = segment.reader
+    try:
+        return last_words(
+            segment.content_type,
+            segment.dialect,
+            lambda size: b'' if reader.dropped_prefix else _read(reader, 0, size),
+            lambda size: _tail(reader, size),
+            error,
+        )
+    except _MISTAKES:
+        log.exception('stream %s ends without a last event', segment.generation)
+        return LastWords(False, b'', told=error is None)
 
 
 def _tail(reader: RingReader, size: int) -> bytes:

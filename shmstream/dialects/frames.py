@@ -2,15 +2,17 @@
 
 A frame has at most ``MAX_FRAME`` bytes. Every ring reserves this much room, so that a
 frame can be written even when memory has run out. To keep within this size, a long
-failure message is cut, and an id or a model's name is repeated only if it is short.
+failure message is cut, and what the stream holds is repeated only if it is short: any
+source may write what it likes. ``fitted`` is where every frame passes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from shmstream.dialects.events import Event
 
@@ -18,7 +20,13 @@ MAX_FRAME = 2048
 """Bytes of a frame, at most."""
 
 _MAX_TEXT = 240
-"""Characters, at most, of an id or a model's name that is repeated in a frame."""
+"""Bytes in JSON, at most, of an id or a model's name that is repeated in a frame."""
+
+_MAX_NUMBER = 1 << 63
+"""Numbers that are repeated are below this: no client can read larger ones."""
+
+_MAX_BEFORE = 2
+"""Bytes, at most, that ``last_words`` or a dialect puts before a frame."""
 
 _DONE = b'data: [DONE]\n\n'
 
@@ -38,6 +46,17 @@ class Said:
 
 Stop = Callable[[Said], bytes]
 """A function that returns the frame that tells a stop; empty if none is written."""
+
+
+def fitted(make: Callable[[Said], bytes], said: Said) -> bytes:
+    """Return the frame of a stream; one that repeats nothing if it would be too long.
+
+    Args:
+        make: makes the frame. It fits if nothing can be repeated.
+        said: the first and the last events of the stream.
+    """
+    frame = make(said)
+    return frame if len(frame) <= MAX_FRAME else make(Said([], []))
 
 
 def failure_event(message: str, sequence_number: int = 0) -> bytes:
@@ -82,13 +101,14 @@ def failure_line(message: str) -> bytes:
     return _cut(lambda text: _line({'error': text}), message)
 
 
-def next_sequence_number(said: Said) -> int:
-    """Return the number of the stream's next event; 0 if its events have no numbers."""
+def next_sequence_number(said: Said) -> int | None:
+    """Return the number of the stream's next event; None if no event has a number."""
     for event in reversed(said.last):
         number = event.fields.get('sequence_number')
-        if isinstance(number, int):
+        # The next number has to be one that can be repeated, too.
+        if _is_index(number) and _is_index(number + 1):
             return number + 1
-    return 0
+    return None
 
 
 # -- stops -----------------------------------------------------------------------------
@@ -118,11 +138,10 @@ def _stop_openai(said: Said, nothing: dict[str, Any]) -> bytes:
             continue
         head = head or _repeated(event.fields, 'id', 'object', 'created', 'model')
         for choice in choices:
-            if isinstance(choice, dict) and isinstance(choice.get('index', 0), int):
+            index = choice.get('index', 0) if isinstance(choice, dict) else None
+            if _is_index(index):
                 # The newest event of a choice is met first, and only this one counts.
-                finished.setdefault(
-                    choice.get('index', 0), choice.get('finish_reason') is not None
-                )
+                finished.setdefault(index, choice.get('finish_reason') is not None)
     open_ones = sorted(index for index, over in finished.items() if not over)
     # More than eight choices may not fit into the frame.
     chunk = head | {
@@ -152,12 +171,11 @@ def stop_response(said: Said) -> bytes:
         'tool_choice': 'auto',
         'tools': [],
     }
-    told = {
-        'type': 'response.incomplete',
-        'sequence_number': next_sequence_number(said),
-        'response': response,
-    }
-    return _event(told, 'response.incomplete')
+    told: dict[str, Any] = {'type': 'response.incomplete'}
+    number = next_sequence_number(said)
+    if number is not None:
+        told['sequence_number'] = number
+    return _event(told | {'response': response}, 'response.incomplete')
 
 
 def stop_message(said: Said) -> bytes:
@@ -196,29 +214,44 @@ def stop_ollama(said: Said) -> bytes:
 
 
 def _event(told: dict[str, Any], name: str = '') -> bytes:
-    text = json.dumps(told, ensure_ascii=False, separators=(',', ':'))
     head = f'event: {name}\n' if name else ''
-    return f'{head}data: {text}\n\n'.encode('utf-8', 'replace')
+    return b'%sdata: %s\n\n' % (head.encode(), _json(told))
 
 
 def _line(told: dict[str, Any]) -> bytes:
     return f'{json.dumps(told, ensure_ascii=False)}\n'.encode('utf-8', 'replace')
 
 
+def _json(value: object) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(',', ':'))
+    return text.encode('utf-8', 'replace')
+
+
 def _repeated(found: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return the members of these names that are numbers or short texts."""
-    return {
-        name: found[name]
-        for name in names
-        if isinstance(found.get(name), (int, float))
-        or (isinstance(found.get(name), str) and len(found[name]) <= _MAX_TEXT)
-    }
+    """Return the members of these names that are short texts or plain numbers."""
+    return {name: found[name] for name in names if _is_short(found.get(name))}
+
+
+def _is_short(value: object) -> bool:
+    if isinstance(value, float):
+        # JSON has no infinity, but Python reads 1e999 as one.
+        return math.isfinite(value)
+    if isinstance(value, str):
+        # Long texts are not encoded only to be counted.
+        return len(value) <= _MAX_TEXT and len(_json(value)) <= _MAX_TEXT
+    return _is_index(value)
+
+
+def _is_index(value: object) -> TypeGuard[int]:
+    """Whether this is an integer that is small enough to be repeated."""
+    # True is an int in Python, but not in JSON.
+    return type(value) is int and abs(value) < _MAX_NUMBER
 
 
 def _cut(frame: Callable[[str], bytes], message: str) -> bytes:
     """Return the message's frame. The message is halved until the frame fits."""
     told = frame(message)
-    while len(told) > MAX_FRAME:
+    while message and len(told) > MAX_FRAME - _MAX_BEFORE:
         message = message[: len(message) // 2]
         told = frame(message)
     return told

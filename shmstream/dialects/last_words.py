@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shmstream.dialects.events import Event, events_in
-from shmstream.dialects.frames import Said, is_failure
+from shmstream.dialects.frames import Said, fitted, is_failure
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.recognise import by_event
 from shmstream.dialects.splitter import MAX_HELD, splitter_for
@@ -74,16 +74,20 @@ def last_words(
     at_the_end = last[-1:] if dialect.may_go_on else last
     if not unfinished and any(map(dialect.ends, at_the_end)):
         return LastWords(True, b'', told=True)
-    if failure is None:
-        frame = dialect.stop(said)
-    elif last and is_failure(last[-1]):
+    if failure is not None and last and is_failure(last[-1]):
         # A process wrote this event, but died before it could publish the final state.
         return LastWords(False, b'', told=True)
-    else:
-        frame = dialect.failure(failure, said)
-    if unfinished and frame:
-        frame = (b'\n\n' if framing is Framing.EVENTS else b'\n') + frame
-    return LastWords(False, frame, told=True)
+
+    def frame(repeated: Said) -> bytes:
+        if failure is None:
+            made = dialect.stop(repeated)
+        else:
+            made = dialect.failure(failure, repeated)
+        if unfinished and made:
+            made = (b'\n\n' if framing is Framing.EVENTS else b'\n') + made
+        return made
+
+    return LastWords(False, fitted(frame, said), told=True)
 
 
 def _opening(opening: Part, framing: Framing) -> list[Event]:

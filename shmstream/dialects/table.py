@@ -68,8 +68,9 @@ class Dialect:
         if self.framing is Framing.OPAQUE:
             return b''
         if self.framing is Framing.EVENTS:
-            number = frames.next_sequence_number(said) if self is RESPONSES else 0
-            return frames.failure_event(message, number)
+            number = frames.next_sequence_number(said) if self is RESPONSES else None
+            # Every dialect's clients get this member, and read 0 as no number.
+            return frames.failure_event(message, number or 0)
         mark = b'\x1e' if self.framing is Framing.RECORDS else b''
         return mark + frames.failure_line(message)
 
