@@ -22,7 +22,11 @@ from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup_route import LookupResource
-from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
+from shmstream.http.middleware import (
+    KeysMiddleware,
+    OriginsMiddleware,
+    PrefixMiddleware,
+)
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
@@ -108,6 +112,7 @@ def create_app(
         lifespan,
         OriginsMiddleware(origins),
         KeysMiddleware(keys),
+        PrefixMiddleware(),
     ]
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
         request_type=FalconRequest, middleware=middleware

@@ -61,11 +61,50 @@ def test_f95_a_prefix_that_the_server_has_is_said_and_understood(
     posted_and_found(client, '')
 
 
-def test_f95_so_is_one_that_a_proxy_says(demo: Service) -> None:
-    client = demo.client()
+def test_f95_so_is_one_that_a_proxy_says(
+    demo: Service, serve: Callable[..., Service]
+) -> None:
+    # This proxy takes it away, and says so.
     for prefix in ('/pre', '/pre/', '/pre, /other'):
-        posted_and_found(client, '', **{'X-Forwarded-Prefix': prefix})
-        posted_and_found(client, '/pre', **{'X-Forwarded-Prefix': prefix})
+        posted_and_found(demo.client(), '', **{'X-Forwarded-Prefix': prefix})
+    # This one says so, and leaves it in the path: then the operator says it, too.
+    service = serve(workers=2, environment={'SCRIPT_NAME': '/pre'})
+    posted_and_found(service.client(), '/pre', **{'X-Forwarded-Prefix': '/pre'})
+
+
+def test_f95_what_a_client_says_leads_to_no_other_path(demo: Service) -> None:
+    client = demo.client()
+    with client.post('there', ASKED) as post:
+        whole = post.rest()
+    body = b'{"messages": [], "stream": false, "max_tokens": 3}'
+    for below in ('/public', '/v1', '/anything'):
+        said = {'X-Forwarded-Prefix': below}
+        client.call('DELETE', f'{below}/v1/stream/there', headers=said)
+        assert client.get(path('there'), **said).body == whole
+        assert client.get(f'{below}/_shmstream/', **said).status == 404
+        # What begins with the same name is the upstream's.
+        reply = client.call('POST', '/v1/chat/completions', body, said)
+        assert reply.status == 200
+
+
+@pytest.mark.parametrize('own', ['', '/pre'])
+def test_f95_no_cache_gives_its_addresses_to_others(
+    demo: Service, serve: Callable[..., Service], own: str
+) -> None:
+    service = serve(environment={'SCRIPT_NAME': own}) if own else demo
+    client = service.client()
+    for said, expected, varies in (
+        ({}, own, False),
+        ({'X-Forwarded-Prefix': '/forged'}, f'/forged{own}', True),
+        ({'X-Forwarded-Prefix': '//no.prefix'}, own, False),
+    ):
+        with client.post('varies', ASKED, **said) as post:
+            post.rest()
+        assert post.headers['location'] == f'{expected}/v1/stream/varies'
+        assert ('X-Forwarded-Prefix' in post.headers.get('vary', '')) is varies
+        # Here nothing has been changed.
+        reply = client.get('/v1/models', **said)
+        assert 'vary' not in reply.headers
 
 
 @pytest.mark.parametrize(
@@ -117,12 +156,17 @@ def cut(target: str, root: str = '', **headers: str) -> tuple[str, str, bytes]:
         ('/v1/x', '', '', '', '/v1/x'),
         ('/pre/v1/x', '/pre', '', '/pre', '/v1/x'),
         ('/prefix/v1/x', '/pre', '', '/pre', '/prefix/v1/x'),
-        ('/a/pre/v1/x', '/pre', '/a', '/a/pre', '/v1/x'),
         ('/pre/v1/x', '/pre', '/a', '/a/pre', '/v1/x'),
-        ('/a/pre/v1/x', '/pre', '/a/pre', '/a/pre', '/v1/x'),
-        # A gateway whose prefix is the API's own, and takes it away, or does not.
-        ('/v1/stream/x', '', '/v1', '/v1', '/v1/stream/x'),
-        ('/v1/v1/stream/x', '', '/v1', '/v1', '/v1/stream/x'),
+        ('/v1/x', '/pre', '/a/pre', '/a/pre', '/v1/x'),
+        # The prefix of a gateway is the API's own; it takes it away, or does not.
+        ('/v1/stream/x', '/v1', '', '/v1', '/v1/stream/x'),
+        ('/v1/v1/stream/x', '/v1', '', '/v1', '/v1/stream/x'),
+        # A client's word leads to no other path.
+        ('/a/pre/v1/x', '/pre', '/a', '/a/pre', '/a/pre/v1/x'),
+        ('/pre/a/v1/x', '/pre', '/a', '/a/pre', '/a/v1/x'),
+        ('/public/slots', '', '/public', '/public', '/public/slots'),
+        ('/v1/v1/stream/x', '', '/v1', '/v1', '/v1/v1/stream/x'),
+        ('/api/chat', '', '/api', '/api', '/api/chat'),
     ],
 )
 def test_f95_what_begins_with_the_prefix_has_it_still(
