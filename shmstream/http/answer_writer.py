@@ -126,27 +126,32 @@ class _Writing:
             UpstreamBroken: the body broke off.
         """
         incoming, producer = self.incoming, self._producer
+        loop, left_s = asyncio.get_running_loop(), AFTER_END_S
         dialect = default_dialect(producer.segment.content_type)
         try:
             async with asyncio.timeout(None) as limit:
                 async for chunk in self._answer.chunks():
+                    # Only waits for chunks count, not the waits for readers in
+                    # ``write``. All waits count together: an answer that is over may
+                    # send keep-alives for ever.
+                    if (until := limit.when()) is not None:
+                        left_s = until - loop.time()
+                        limit.reschedule(None)
                     events = incoming.feed(chunk)
+                    if not incoming.over:
+                        left_s = AFTER_END_S
                     if dialect is not incoming.dialect:
                         dialect = incoming.dialect
                         producer.speaks(dialect.number)
                     if events and not await self.write(events):
                         return False
-                    if incoming.over is (limit.when() is None):
-                        self._limit(limit)
+                    if incoming.over:
+                        limit.reschedule(loop.time() + left_s)
         except TimeoutError:
             # Only ``limit`` raises this error: a source raises ``UpstreamBroken``.
             log.debug('stream %s is over and kept open', producer.generation)
             return False
         return True
-
-    def _limit(self, limit: asyncio.Timeout) -> None:
-        loop = asyncio.get_running_loop()
-        limit.reschedule(loop.time() + AFTER_END_S if self.incoming.over else None)
 
     async def write(self, events: bytes) -> bool:
         """Write whole events; return False if the stream is over."""
