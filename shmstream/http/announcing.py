@@ -75,3 +75,6 @@ class Announcing:
         if self.task is None and (conv_id := self._conversation.announced):
             self.task = self._begin(conv_id)
             self.task.on_failure(self._reading.cancel)
+        elif self.task is not None and self.task.failed:
+            # ``cancel`` may have been lost: see ``Pace.came``.
+            raise asyncio.CancelledError

@@ -9,6 +9,7 @@ from typing import Self
 
 import falcon.asgi
 
+from shmstream.http.uploads import Pace
 from shmstream.serving.problems import Problem
 from shmstream.upstream.source import Answer, ClientLeft, Headers, UpstreamBroken
 
@@ -26,7 +27,7 @@ async def body_of(
 
     Args:
         req: the request.
-        timeout_s: seconds that a small body may take to arrive.
+        timeout_s: seconds that a small body has at first; see ``Pace``.
 
     Raises:
         Problem: 400, a small body ended early; 408, it comes too slowly.
@@ -37,8 +38,12 @@ async def body_of(
     if chunked or req.content_length is None or req.content_length > _SMALL:
         return _pieces(req)
     try:
-        async with asyncio.timeout(timeout_s):
-            return b''.join([piece async for piece in _pieces(req)])
+        pieces: list[bytes] = []
+        async with Pace(timeout_s) as pace:
+            async for piece in _pieces(req):
+                pace.came(len(piece))
+                pieces.append(piece)
+        return b''.join(pieces)
     except ClientLeft:
         raise Problem(400, 'The body ended early') from None
     except TimeoutError:
