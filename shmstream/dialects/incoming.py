@@ -26,7 +26,10 @@ class Incoming:
 
     Attributes:
         dialect: the dialect of the answer, as far as it is known.
-        over: whether the answer has said that it is over.
+        over: whether the answer has said that it is over, and nothing may follow. Its
+            connection need not be waited for.
+        complete: whether the answer is complete if its connection ends now, in whatever
+            way: it is over, or its last word is an end that more may follow.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Incoming:
     ) -> None:
         self.dialect: Dialect = by_headers(content_type, headers)
         self.over = False
+        self.complete = False
         self._splitter = splitter_for(self.framing)
         sure = self.dialect is UI or self.framing is Framing.OPAQUE
         self._looks_left = 0 if sure else _LOOKS
@@ -51,12 +55,10 @@ class Incoming:
             if self._looks_left:
                 self._recognise(events)
             dialect = self.dialect
-            if dialect.may_go_on:
-                self.over = False
-            for mark in dialect.marks:
-                if mark in events:
-                    self._look_for_end(events)
-                    break
+            if dialect.only_last:
+                self.complete = False
+            if dialect.may_end(events):
+                self._look_for_end(events)
         return events
 
     def rest(self, *, clean: bool) -> bytes:
@@ -68,19 +70,31 @@ class Incoming:
                 event lacks only a line end.
         """
         held = self._splitter.held
-        if held and (self._ends(held) or clean):
-            self.over = self.over or self._ends(held)
+        if held and (self._look_for_end(held) or clean):
             return held
         return b''
 
-    def _look_for_end(self, events: bytes) -> None:
-        self.over = self.over or self._ends(events)
+    @property
+    def may_end_here(self) -> bool:
+        """Whether the answer may be complete if nothing but its connection has ended.
 
-    def _ends(self, events: bytes) -> bool:
+        Such an answer has neither a length nor chunks, so nobody says that its body is
+        whole. It is not if the end of its dialect is missing, or if an unfinished event
+        is held back. An event that lacks only its line end is not unfinished: no part
+        of a JSON object is a JSON object.
+        """
+        if self.complete:
+            return True
+        held = events_in(self._splitter.held, self.framing)
+        return not self.dialect.always_said and all(event.fields for event in held)
+
+    def _look_for_end(self, events: bytes) -> bool:
+        """Return whether one of these events is an end."""
         found = events_in(events, self.framing)
-        if self.dialect.may_go_on:
-            found = found[-1:]
-        return any(map(self.dialect.ends, found))
+        ends = self.dialect.is_over(found)
+        self.complete = self.complete or ends
+        self.over = self.over or self.dialect.is_closed(found)
+        return ends
 
     def _recognise(self, events: bytes) -> None:
         for event in events_in(events, self.framing)[: self._looks_left]:

@@ -71,8 +71,7 @@ def last_words(
     last, unfinished = _ending(opening, tail, framing)
     dialect = _known(number, framing) or _recognised(content_type, first, last)
     said = Said(first, last)
-    at_the_end = last[-1:] if dialect.may_go_on else last
-    if not unfinished and any(map(dialect.ends, at_the_end)):
+    if not unfinished and dialect.is_over(last):
         return LastWords(True, b'', told=True)
     if failure is not None and last and is_failure(last[-1]):
         # A process wrote this event, but died before it could publish the final state.

@@ -22,6 +22,22 @@ from shmstream.dialects.table import (
 
 UI_HEADER = 'x-vercel-ai-ui-message-stream'
 
+_RESPONSES = (
+    'response.created',
+    'response.queued',
+    'response.in_progress',
+    'response.output_',
+    'response.content_part.',
+    'response.reasoning_',
+    'response.refusal.',
+    'response.function_call_arguments.',
+    'response.completed',
+    'response.failed',
+    'response.incomplete',
+)
+"""The types of OpenAI's events begin so. Some servers number none of their events, and
+leave out the events' names."""
+
 _ANTHROPIC = frozenset(
     {
         'message_start',
@@ -78,7 +94,11 @@ def _of_events(event: Event, first: bool) -> Dialect | None:
     if first and event.name == b'metadata':
         return LANGGRAPH
     fields, kind = event.fields, event.type
-    if kind.startswith('response.') and 'sequence_number' in fields:
+    if kind.startswith('response.') and (
+        'sequence_number' in fields
+        or kind.startswith(_RESPONSES)
+        or kind.encode('utf-8', 'replace') == event.name
+    ):
         return RESPONSES
     if kind in _ANTHROPIC:
         return ANTHROPIC

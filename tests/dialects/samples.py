@@ -85,6 +85,9 @@ def _item(**fields: Any) -> dict[str, Any]:
 _PART = {'type': 'output_text', 'text': '', 'annotations': []}
 
 
+_LLAMA = {'id': 'resp-1', 'object': 'response', 'status': 'in_progress'}
+
+
 def _anthropic(kind: str, **fields: Any) -> bytes:
     return event({'type': kind, **fields}, kind)
 
@@ -144,6 +147,26 @@ RESPONSES = Sample(
         _text(5, 'two '),
     ],
     _response('response.completed', 6, response={**_RESPONSE, 'status': 'completed'}),
+)
+LLAMA_RESPONSES = Sample(
+    # llama.cpp numbers none of its events.
+    table.RESPONSES,
+    SSE,
+    [
+        event({'type': kind, **fields}, kind)
+        for kind, fields in (
+            ('response.created', {'response': _LLAMA}),
+            ('response.in_progress', {'response': _LLAMA}),
+            ('response.output_item.added', {'item': _item(content=[])}),
+            ('response.content_part.added', {'item_id': 'msg-1', 'part': _PART}),
+            ('response.output_text.delta', {'item_id': 'msg-1', 'delta': 'one '}),
+            ('response.output_text.delta', {'item_id': 'msg-1', 'delta': 'two '}),
+        )
+    ],
+    event(
+        {'type': 'response.completed', 'response': {**_LLAMA, 'status': 'completed'}},
+        'response.completed',
+    ),
 )
 ANTHROPIC = Sample(
     table.ANTHROPIC,
@@ -208,6 +231,7 @@ SAMPLES = {
     'chat': CHAT,
     'completions': COMPLETIONS,
     'responses': RESPONSES,
+    'llama responses': LLAMA_RESPONSES,
     'anthropic': ANTHROPIC,
     'ui': UI,
     'langgraph': LANGGRAPH,

@@ -16,6 +16,7 @@ from tests.dialects.samples import (
     COMPLETIONS,
     LANGGRAPH,
     LINES,
+    LLAMA_RESPONSES,
     OLLAMA,
     RECORDS,
     RESPONSES,
@@ -104,7 +105,7 @@ def test_what_is_left_of_a_stream_says_what_it_speaks(
     dropped = len(sample.events[0]) // 2
     words = end_of(sample, number=number, dropped=dropped)
     expected = end_of(sample, number=sample.dialect.number)
-    if sample is RESPONSES:
+    if sample.dialect is table.RESPONSES:
         assert fields_of(words, sample)[0]['response']['status'] == 'incomplete'
     else:
         assert words == expected
@@ -139,6 +140,19 @@ def test_a_stop_of_a_completion_has_no_text() -> None:
     (choice,) = first['choices']
     assert first['id'] == 'cmpl-1'
     assert (choice['text'], choice['finish_reason']) == ('', 'cancelled')
+
+
+def test_a_stop_of_a_response_without_numbers_has_none() -> None:
+    (found,) = fields_of(end_of(LLAMA_RESPONSES), LLAMA_RESPONSES)
+    assert found['type'] == 'response.incomplete'
+    assert 'sequence_number' not in found
+    assert found['response']['id'] == 'resp-1'
+    assert found['response']['incomplete_details'] == {'reason': 'cancelled'}
+
+
+def test_a_ui_stream_that_has_finished_is_over_though_parts_follow() -> None:
+    stream = UI.begun + event({'type': 'finish'}) + event({'type': 'data-usage'})
+    assert end_of(UI, stream, WHY) == LastWords(True, b'', told=True)
 
 
 def test_a_stop_of_a_response_has_its_id_and_the_next_number() -> None:

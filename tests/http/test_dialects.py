@@ -52,6 +52,8 @@ STOPS = {
     b'data: [DONE]\n\n',
     'responses': b'"incomplete_details":{"reason":"cancelled"},"output":[],'
     b'"parallel_tool_calls":true,"tool_choice":"auto","tools":[]}}\n\n',
+    'llama responses': b'"incomplete_details":{"reason":"cancelled"},"output":[],'
+    b'"parallel_tool_calls":true,"tool_choice":"auto","tools":[]}}\n\n',
     'anthropic': b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     'ui': b'data: {"type":"abort","reason":"stopped"}\n\ndata: [DONE]\n\n',
     'langgraph': b'event: end\ndata: null\n\n',
