@@ -9,15 +9,18 @@
       (``SHMSTREAM_CORS_ORIGINS``)
 
 A browser says in each request whether the page is of another site
-(``Sec-Fetch-Site``), and the page cannot prevent this. This check is needed besides
-CORS, because CORS decides only who may read the answer: a ``text/plain`` POST needs no
-permission, and takes effect. A page of another site may link to a page of the service,
-because the browser follows a link with a GET that navigates.
+(``Sec-Fetch-Site``), and the page cannot prevent this. CORS does not make this check
+superfluous, because CORS decides only who may read the answer: a ``text/plain`` POST
+needs no permission, and takes effect. A page of another site may link to a page of the
+service, because the browser follows a link with a GET that navigates.
 
-Not all browsers send ``Sec-Fetch-Site`` with a WebSocket, and CORS does not apply to
-WebSockets. So if a WebSocket has an ``Origin``, this origin must be named, or must be
-the service's own: that of the ``Host``, or that of the ``X-Forwarded-Host`` of a proxy,
-which no page can set.
+Browsers do not say it over plain ``http://``, except to localhost, and not all of them
+say it with a WebSocket. They send the ``Origin`` of the page then, which the page
+cannot prevent either. So the origin must be allowed, or it must be the service's own:
+that of the ``Host``, or that of the ``X-Forwarded-Host`` of a proxy, which no page can
+set. For a WebSocket this is checked in any case, as CORS does not apply to WebSockets.
+A GET or a HEAD without ``Sec-Fetch-Site`` is let through: it changes nothing, and CORS
+decides who may read the answer. Clients that are no browsers send no ``Origin``.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from typing import Any
 from shmstream.host_names import HostNames
 from shmstream.http.origins import Origins
 from shmstream.serving.problems import Problem
+
+_USUAL_PORTS = {b'http': b':80', b'https': b':443'}
 
 
 class Gate:
@@ -53,7 +58,8 @@ class Gate:
             if name == b'host':
                 host, hosts = value, hosts + 1
             elif name == b'x-forwarded-host':
-                known_as = value
+                # The first value is from the proxy that is nearest to the client.
+                known_as = value if known_as is None else known_as
             elif name == b'origin':
                 origin = value
             elif name == b'sec-fetch-site':
@@ -64,15 +70,13 @@ class Gate:
             only = host if hosts == 1 else None
             if not self._hosts.serves(only, scope.get('scheme', 'http')):
                 return Problem(421, 'This host name is not served (SHMSTREAM_HOSTS)')
-        if scope['type'] == 'websocket':
-            foreign = origin is not None and (
-                site == b'cross-site'
-                or not (_is_of(origin, host) or _is_of(origin, known_as))
-            )
+        reads = scope['type'] == 'http' and scope['method'] in ('GET', 'HEAD')
+        if site == b'cross-site':
+            foreign = not (reads and mode == b'navigate')
+        elif origin is None or reads or (site and scope['type'] == 'http'):
+            foreign = False
         else:
-            foreign = site == b'cross-site' and not (
-                mode == b'navigate' and scope['method'] in ('GET', 'HEAD')
-            )
+            foreign = not (_is_of(origin, host) or _is_of(origin, known_as))
         if foreign and not self._origins.name(origin):
             return Problem(
                 403, 'Pages of this origin are not allowed (SHMSTREAM_CORS_ORIGINS)'
@@ -81,5 +85,15 @@ class Gate:
 
 
 def _is_of(origin: bytes, host: bytes | None) -> bool:
-    """Whether this is the origin of the pages of this host."""
-    return host is not None and origin.partition(b'://')[2] == host.lower()
+    """Whether this is the origin of the pages of this host.
+
+    Args:
+        origin: the value of ``Origin``.
+        host: the value of ``Host`` or ``X-Forwarded-Host``, which may be a list.
+    """
+    scheme, _, own = origin.partition(b'://')
+    if not own or host is None:
+        return False
+    first = host.partition(b',')[0].strip().lower()
+    # Browsers leave the usual port out.
+    return own == first.removesuffix(_USUAL_PORTS.get(scheme, b':'))

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shmstream.errors import SettingsError
+from shmstream.host_names import HostNames
+from shmstream.http.gate import Gate
+from shmstream.http.origins import Origins
 from shmstream.settings import Settings
 from tests.http.wire import assert_error
 from tests.support.client import path
@@ -121,6 +124,86 @@ def test_f91_a_websocket_of_another_site_is_not_opened(
         f'Sec-WebSocket-Key: {key}\n{marks}'
     )
     assert b' 403 ' in status_line(service.port, head)
+
+
+def refusal(kind: str, method: str, *headers: tuple[str, str]) -> int | None:
+    """The status with which a request is refused; None if it is let in."""
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    scope = {'type': kind, 'method': method, 'scheme': 'http', 'headers': raw}
+    why = Gate(HostNames(()), Origins((PAGE,))).refusal(scope)
+    return None if why is None else why.status
+
+
+LAN = ('host', '192.168.1.5:8000')
+EVIL = ('origin', 'https://evil.example')
+
+
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+def test_f91_a_page_starts_nothing_where_browsers_mark_no_requests(method: str) -> None:
+    """Over plain http to a name that is not localhost, there is no Sec-Fetch-Site."""
+    assert refusal('http', method, LAN, EVIL) == 403
+    assert refusal('http', method, LAN, ('origin', 'null')) == 403
+    assert refusal('http', method, EVIL) == 403
+    for own in ('http://192.168.1.5:8000', PAGE):
+        assert refusal('http', method, LAN, ('origin', own)) is None
+    # No page: an SDK, curl.
+    assert refusal('http', method, LAN) is None
+    # Where they mark them, the mark counts: a proxy may have changed the name.
+    for site in ('same-origin', 'same-site', 'none'):
+        marked = ('sec-fetch-site', site)
+        assert refusal('http', method, LAN, EVIL, marked) is None
+
+
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+def test_f91_what_changes_nothing_is_left_to_cors_there(method: str) -> None:
+    assert refusal('http', method, LAN, EVIL) is None
+
+
+def test_f91_it_is_so_in_the_service(service: Service) -> None:
+    headers = {'Origin': 'https://evil.example', 'Content-Type': 'text/plain'}
+    client = service.client()
+    for method, target in (
+        ('POST', '/v1/chat/completions'),
+        ('DELETE', '/v1/stream/x'),
+    ):
+        reply = client.call(method, target, BODY, headers)
+        assert_error(reply, 403, 'SHMSTREAM_CORS_ORIGINS')
+
+
+@pytest.mark.parametrize(
+    ('origin', 'host', 'known_as', 'own'),
+    [
+        ('http://localhost', 'localhost:80', None, True),
+        ('https://localhost', 'localhost:80', None, False),
+        ('http://localhost:8000', 'localhost:8000', None, True),
+        ('http://localhost:8000', 'LocalHost:8000', None, True),
+        ('http://localhost', 'localhost:8000', None, False),
+        ('http://[::1]', '[::1]:80', None, True),
+        ('https://a.test', 'inner:8000', 'a.test, inner', True),
+        ('https://a.test', 'inner:8000', 'a.test:443 , inner:80', True),
+        ('https://a.test', 'inner:8000', 'A.test:443', True),
+        ('https://a.test:8443', 'inner:8000', 'a.test:8443', True),
+        ('http://a.test', 'inner:8000', 'a.test:443', False),
+        ('https://inner', 'x', 'a.test, inner', False),
+        ('https://a.test', 'inner', ', a.test', False),
+        ('null', 'null', 'null', False),
+        ('https://', '', '', False),
+        ('', '', '', False),
+        ('a.test', 'a.test', None, False),
+        ('https://a.test:443.evil', 'a.test', None, False),
+    ],
+)
+def test_f91_a_page_of_the_service_is_known_by_every_writing_of_its_name(
+    origin: str, host: str, known_as: str | None, own: bool
+) -> None:
+    headers = [('host', host), ('origin', origin)]
+    if known_as is not None:
+        headers.append(('x-forwarded-host', known_as))
+        # The first is of the proxy that is nearest to the browser.
+        headers.append(('x-forwarded-host', 'other.test'))
+    expected = None if own else 403
+    assert refusal('websocket', 'GET', *headers) == expected
+    assert refusal('http', 'POST', *headers) == expected
 
 
 # -- names --------------------------------------------------------------------------
