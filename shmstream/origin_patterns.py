@@ -4,7 +4,9 @@
 
     *                          every origin, and ``null``
     null                       pages without an origin: sandboxed frames, local files
-    https://chat.example.org   this origin; schemes of applications (``app://``), too
+    https://chat.example.org   this origin
+    app://obsidian.md          this origin of an application: the host may be anything,
+                               also ``.``, ``-`` or nothing
     https://*.example.org      every name below ``example.org``, but not this name
     http://localhost:*         every port, and no port
     https://*                  every host
@@ -29,6 +31,7 @@ most."""
 _SHAPE = re.compile(r'([a-z][a-z0-9+.-]*)://(\[[^\]]*\]|[^:/?#@\[\]]*)(?::(.*))?')
 _LABEL = r'[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?'
 _NAME = re.compile(rf'{_LABEL}(\.{_LABEL})*\.?')
+_OTHER_HOST = re.compile(r'[!-~]*')
 _NUMBER = re.compile(r'[0-9]+|0x[0-9a-f]*')
 _PORT = re.compile(r'0|[1-9][0-9]{0,4}')
 _USUAL_PORTS = {'http': '80', 'https': '443'}
@@ -65,7 +68,9 @@ class OriginPatterns:
 def _compiled(pattern: str) -> str:
     scheme, host, port = _parts(pattern)
     found = rf'{re.escape(scheme)}://'
-    if host == '*':
+    if host == '*' and scheme not in _USUAL_PORTS:
+        found += r'[^:/?#@]*'
+    elif host == '*':
         found += r'(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)'
     elif host.startswith('*.'):
         found += r'(?:[a-z0-9_-]+\.)+' + re.escape(host[2:])
@@ -104,12 +109,12 @@ def check_pattern(pattern: str) -> str:
         if pattern != 'file://':
             raise ValueError('the origin of a local file is null, or file:// alone')
         return pattern
-    _check_host(host, pattern)
+    _check_host(scheme, host, pattern)
     _check_port(scheme, port, pattern)
     return pattern
 
 
-def _check_host(host: str, pattern: str) -> None:
+def _check_host(scheme: str, host: str, pattern: str) -> None:
     if host == '*':
         return
     if host.startswith('['):
@@ -124,8 +129,12 @@ def _check_host(host: str, pattern: str) -> None:
         )
     if not name.isascii():
         raise ValueError(f'browsers write names in ASCII (xn--...), not {pattern!r}')
-    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+    # The host of an application's own scheme is no name of a machine.
+    shape = _NAME if scheme in _USUAL_PORTS else _OTHER_HOST
+    if len(name) > _MAX_NAME or not shape.fullmatch(name):
         raise ValueError(f'must be origins like https://example.org, not {pattern!r}')
+    if shape is _OTHER_HOST:
+        return
     # Browsers take a name that ends with a number for an IPv4 address.
     in_numbers = _NUMBER.fullmatch(name.rstrip('.').rpartition('.')[2])
     if in_numbers and (host != name or _written_out(name, 4) != name):
@@ -133,7 +142,12 @@ def _check_host(host: str, pattern: str) -> None:
 
 
 def _written_out(address: str, version: int) -> str | None:
-    """Return the short form of an address; None if it is no address of this version."""
+    """Return the short form of an address; None if it is no address of this version.
+
+    A zone (``fe80::1%eth0``) is never part of an origin.
+    """
+    if '%' in address:
+        return None
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -56,6 +56,18 @@ OPENAI = (
         ('moz-extension://*', 'moz-extension://5b1e-44', True),
         ('vscode-webview://*', 'vscode-webview://0abc', True),
         ('file://', 'file://', True),
+        # Electron and others write whatever their scheme's host is.
+        ('app://', 'app://', True),
+        ('app://.', 'app://.', True),
+        ('app://-', 'app://-', True),
+        ('app://-', 'app://x', False),
+        ('app://.', 'app://x', False),
+        ('app://a..b', 'app://a..b', True),
+        ('app://*', 'app://', True),
+        ('app://*', 'app://-', True),
+        ('app://*', 'other://-', False),
+        ('app://*', 'app://x/y', False),
+        ('http://[fe80::1]', 'http://[fe80::1]', True),
     ],
 )
 def test_f90_an_origin_is_named_or_not(named: str, origin: str, is_named: bool) -> None:
@@ -95,6 +107,14 @@ def test_f90_an_origin_is_named_or_not(named: str, origin: str, is_named: bool) 
         ('file://home', 'null'),
         ('NULL', 'lower case'),
         ('https://a..b', 'origins like'),
+        ('https://.', 'origins like'),
+        ('https://-', 'origins like'),
+        ('http://[fe80::1%25eth0]', 'IPv6'),
+        ('http://[fe80::1%eth0]', 'IPv6'),
+        ('app://a b', 'origins like'),
+        ('app://*x', 'may stand for'),
+        ('app://b\xfccher', 'ASCII'),
+        ('app://x/', 'no path'),
     ],
 )
 def test_f90_what_no_browser_sends_is_refused_at_start(named: str, why: str) -> None:
