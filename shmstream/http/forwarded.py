@@ -24,19 +24,24 @@ _PREFIX = 'x-forwarded-prefix'
 
 _NOT_BY_UNDERSCORE = frozenset(
     {
-        *_OWN,
-        _PREFIX,
         'api-key',
         'content-length',
+        'path-info',
         'proxy-authorization',
+        'remote-addr',
+        'remote-user',
+        'script-name',
         'transfer-encoding',
         'x-api-key',
         'x-real-ip',
+        'x-remote-user',
     }
 )
-"""Names that are not passed on if they are written with underscores: many servers make
-one variable of both spellings (``HTTP_X_FORWARDED_FOR``), and would take a value of the
-client's for one of the service's."""
+"""Names that are not passed on if they are written with underscores, as all names that
+begin with ``x-forwarded-``. Many servers make one variable of both spellings
+(``HTTP_X_FORWARDED_FOR``), and would take a value of the client's for one of the
+service's. gunicorn may even take ``SCRIPT_NAME`` and ``PATH_INFO`` for the variables of
+these names."""
 
 
 def forwarded(scope: Any, headers: Headers) -> Headers:
@@ -51,7 +56,7 @@ def forwarded(scope: Any, headers: Headers) -> Headers:
         for name, value in headers
         if name not in _OWN
         and name != _PREFIX
-        and ('_' not in name or name.replace('_', '-') not in _NOT_BY_UNDERSCORE)
+        and not ('_' in name and _imitates(name.replace('_', '-')))
     ]
     client = scope.get('client')
     chain = [value for name, value in headers if name == _OWN[0]]
@@ -69,3 +74,8 @@ def forwarded(scope: Any, headers: Headers) -> Headers:
     if prefix:
         kept.append((_PREFIX, prefix))
     return kept
+
+
+def _imitates(name: str) -> bool:
+    """Whether this name, with its underscores replaced, is one of ours."""
+    return name in _NOT_BY_UNDERSCORE or name.startswith('x-forwarded-')

@@ -164,7 +164,11 @@ def test_f83_names_with_underscores_arrive(proxied: Proxied) -> None:
 
 @pytest.mark.parametrize(
     'name',
-    ['X_Forwarded_For', 'x-forwarded_host', 'X_API_KEY', 'content_length'],
+    [
+        *('X_Forwarded_For', 'x-forwarded_host', 'X_API_KEY', 'content_length'),
+        *('X_Forwarded_User', 'x_forwarded-ssl', 'SCRIPT_NAME', 'Path_Info'),
+        *('REMOTE_USER', 'remote_addr', 'X_Remote_User', 'x-remote_user'),
+    ],
 )
 def test_f83_names_that_would_pass_for_ours_do_not(proxied: Proxied, name: str) -> None:
     # Many a server makes HTTP_X_FORWARDED_FOR of both.
