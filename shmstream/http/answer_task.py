@@ -38,6 +38,7 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
+    TargetRefused,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -257,6 +258,9 @@ class AnswerTask:
         except Problem:
             await self._discard(producer)
             raise
+        except TargetRefused as ex:
+            await self._discard(producer)
+            raise Problem(400, str(ex)) from None
         except UpstreamTimeout as ex:
             await self._discard(producer)
             raise Problem(504, str(ex)) from ex

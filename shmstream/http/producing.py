@@ -36,6 +36,7 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
+    TargetRefused,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -45,7 +46,11 @@ OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
 its own, and go on generating after the service has hung up."""
 
-_SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
+_SET_HERE = frozenset(
+    # ``Content-Encoding`` can only say that there is none, and replays do not say that.
+    {'content-type', 'content-length', 'content-encoding'}
+    | {'cache-control', 'x-accel-buffering'}
+)
 
 
 class Gateway:
@@ -103,6 +108,8 @@ class Gateway:
     async def _send(self, asked: UpstreamRequest) -> Answer:
         try:
             return await self._source.send(asked)
+        except TargetRefused as ex:
+            raise Problem(400, str(ex)) from None
         except UpstreamTimeout as ex:
             raise Problem(504, str(ex)) from ex
         except UpstreamUnreachable as ex:
@@ -123,8 +130,10 @@ class Gateway:
         self, req: falcon.asgi.Request, body: Upload
     ) -> UpstreamRequest:
         asked = self._asked(req, body)
-        # The answer must not be compressed: nobody could resume it at an offset.
+        # The answer must not be compressed: nobody could resume it at an offset. A
+        # request that says nothing accepts any coding (RFC 9110, section 12.5.3).
         asked.headers[:] = [h for h in asked.headers if h[0] != 'accept-encoding']
+        asked.headers.append(('accept-encoding', 'identity'))
         if not any(name == 'content-length' for name, _ in asked.headers):
             # The body came in chunks, which not every upstream accepts.
             asked.headers.append(('content-length', str(body.size)))

@@ -37,6 +37,7 @@ from shmstream.upstream.source import (
     Headers,
     OpenSocket,
     Source,
+    TargetRefused,
     UpstreamRefused,
     UpstreamRequest,
     UpstreamTimeout,
@@ -144,6 +145,8 @@ class WebSockets:
         protocols = list(scope.get('subprotocols') or ())
         try:
             return await self._source.web_socket(asked, protocols, MAX_MESSAGE)
+        except TargetRefused as ex:
+            raise Problem(400, str(ex)) from None
         except UpstreamRefused as ex:
             raise Problem(ex.status, str(ex)) from None
         except UpstreamTimeout as ex:

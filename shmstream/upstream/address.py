@@ -3,7 +3,8 @@
 ::
 
     http://host:8080             host and port
-    https://host/base            request targets are appended to /base
+    https://host/base            request targets are appended to /base, and may not
+                                 climb above it
     http://host/v1               the same as without /v1, which targets contain already
     https://host/?api-version=1  each request gets this query; it replaces parameters of
                                  the same name
@@ -18,7 +19,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
+
+from shmstream.upstream.source import TargetRefused
 
 _UNIX = 'unix:'
 _MOST_UNIX_PATH = 107
@@ -29,6 +32,7 @@ _UNIX_ORIGIN = 'http://localhost'
 
 _PORTS = {'http': 80, 'https': 443}
 _REFRESH = re.compile(r'(\s*[0-9.]*\s*[;,]?\s*(?:url\s*=\s*)?)(.*)', re.I | re.S)
+_DIVIDERS = re.compile(r'[/\\]')
 _URL_CHARACTERS = re.compile(r'[\x21-\x7e]+')
 
 
@@ -95,8 +99,18 @@ class Address:
         return urlsplit(self.origin).hostname or ''
 
     def url(self, target: str) -> str:
-        """Return the URL of a request target, which begins with a slash."""
+        """Return the URL of a request target, which begins with a slash.
+
+        Raises:
+            TargetRefused: the target has a fragment, or climbs above the base path.
+        """
+        if '#' in target:
+            raise TargetRefused('The request target must not contain #')
         path, mark, query = target.partition('?')
+        if self.path and _climbs(path):
+            # What is beside the base path may belong to others, and the request may
+            # carry the service's key.
+            raise TargetRefused('The request target leads above the base path')
         if self.query:
             kept = _without(query, self.query)
             query = f'{kept}&{self.query}' if kept else self.query
@@ -164,6 +178,28 @@ class Address:
             return value
         quote = match[2][0] if match[2][0] in '\'"' else ''
         return match[1] + quote + self.ours(match[2].strip(quote), prefix) + quote
+
+
+def _climbs(path: str) -> bool:
+    """Return whether a path leads above its beginning, for any server.
+
+    Servers differ in whether an encoded slash or a backslash divides segments, whether
+    an empty segment counts, and whether a parameter belongs to a segment. Each is
+    counted here in the way that leads higher.
+    """
+    depth = 0
+    for segment in path.split('/'):
+        counted = False
+        for part in _DIVIDERS.split(unquote(segment, 'latin-1')):
+            name = part.partition(';')[0]
+            if name == '..':
+                depth -= 1
+                if depth < 0:
+                    return True
+            elif name not in ('', '.') and not counted:
+                depth += 1
+                counted = True
+    return False
 
 
 def _is_below(path: str, base: str) -> bool:

@@ -20,6 +20,7 @@ from shmstream.upstream.address import Address
 from shmstream.upstream.causes import chain, in_words
 from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.pool import Pool
+from shmstream.upstream.pushing_on import PushingOn
 from shmstream.upstream.sockets import UpstreamSocket
 from shmstream.upstream.source import (
     Answer,
@@ -79,7 +80,10 @@ class UpstreamSettings(Protocol):
 
     @property
     def upstream_first_byte_timeout(self) -> float:
-        """Seconds until an answer must begin, and for which it may be silent."""
+        """Seconds until an answer must begin, and for which it may be silent.
+
+        If the request's body is an iterator, they begin anew with each of its pieces.
+        """
 
 
 class ProxiedAnswer:
@@ -99,6 +103,8 @@ class ProxiedAnswer:
         self._waits = False
         self.status = response.status
         self.headers = headers
+        coding = response.headers.get('Transfer-Encoding', '').lower()
+        self.framed = 'Content-Length' in response.headers or 'chunked' in coding
         self.steps = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -178,7 +184,9 @@ class Upstream:
         if isinstance(body, HeldBody) and body.size <= SENT_AGAIN:
             body = body.whole()
         try:
-            async with asyncio.timeout(self._first_byte_s):
+            async with asyncio.timeout(self._first_byte_s) as limit:
+                if body is not None and not isinstance(body, bytes):
+                    body = PushingOn(body, limit, self._first_byte_s)
                 response = await self._pool.request(
                     request.method, url, headers, body, bare_query
                 )

@@ -60,10 +60,18 @@ class UpstreamRequest:
 
 
 class Answer(Protocol):
-    """An answer whose headers have arrived. The caller has to close it."""
+    """An answer whose headers have arrived. The caller has to close it.
+
+    Attributes:
+        status: the status.
+        headers: the end-to-end headers.
+        framed: whether the answer says how its body ends, by a length or in chunks. If
+            not, the body ends with its connection, whatever has ended that.
+    """
 
     status: int
     headers: Headers
+    framed: bool
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises ``UpstreamBroken`` if it breaks off."""
@@ -109,7 +117,7 @@ class Source(Protocol):
         """Return the answer when its headers have arrived.
 
         Raises:
-            UpstreamUnreachable, UpstreamTimeout.
+            UpstreamUnreachable, UpstreamTimeout, TargetRefused.
         """
 
     async def web_socket(
@@ -123,7 +131,7 @@ class Source(Protocol):
             max_message: bytes of the largest message that is taken.
 
         Raises:
-            UpstreamUnreachable, UpstreamTimeout, UpstreamRefused.
+            UpstreamUnreachable, UpstreamTimeout, UpstreamRefused, TargetRefused.
         """
 
     async def close(self) -> None:
@@ -140,6 +148,10 @@ class UpstreamUnreachable(Exception):
 
 class UpstreamTimeout(Exception):
     """The answer did not begin in time."""
+
+
+class TargetRefused(Exception):
+    """A request target must not be sent upstream. The message says why."""
 
 
 class UpstreamRefused(Exception):
