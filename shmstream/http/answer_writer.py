@@ -9,6 +9,8 @@
       or breaks off
     says that it is over, and stays open  is complete after a second
     comes to the end of its body          is complete, with all that was held back
+    ends with its connection, and has     is complete if that can be the end of its
+      no length and no chunks               dialect; otherwise it broke off
     breaks off, or falls silent           is aborted: it has all whole events, and then
                                             an event that tells the failure
 
@@ -71,9 +73,11 @@ class AnswerWriter:
         incoming = writing.incoming
         try:
             ended = await writing.run()
+            if ended and not answer.framed and not incoming.may_end_here:
+                raise UpstreamBroken('upstream broke off the stream')
         except UpstreamBroken as ex:
             rest = incoming.rest(clean=False)
-            if not incoming.over:
+            if not incoming.complete:
                 log.warning('stream %s: %s', producer.generation, ex)
                 producer.abort(str(ex))
                 return

@@ -155,7 +155,7 @@ class Core:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
         cut = consumer.untold_failure
-        if cut and offset >= consumer.total_bytes and request.method == 'GET':
+        if cut and offset >= consumer.total_bytes:
             raise Problem(502, cut)
         if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)

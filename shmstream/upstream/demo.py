@@ -46,6 +46,7 @@ class DemoAnswer:
     ) -> None:
         self.status = status
         self.headers: Headers = [('Content-Type', content_type)]
+        self.framed = True
         if isinstance(body, bytes):
             self.headers.append(('Content-Length', str(len(body))))
         self._body = body

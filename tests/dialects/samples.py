@@ -231,7 +231,7 @@ SAMPLES = {
     'chat': CHAT,
     'completions': COMPLETIONS,
     'responses': RESPONSES,
-    'llama responses': LLAMA_RESPONSES,
+    'llama-responses': LLAMA_RESPONSES,
     'anthropic': ANTHROPIC,
     'ui': UI,
     'langgraph': LANGGRAPH,

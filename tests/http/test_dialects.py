@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -52,7 +53,7 @@ STOPS = {
     b'data: [DONE]\n\n',
     'responses': b'"incomplete_details":{"reason":"cancelled"},"output":[],'
     b'"parallel_tool_calls":true,"tool_choice":"auto","tools":[]}}\n\n',
-    'llama responses': b'"incomplete_details":{"reason":"cancelled"},"output":[],'
+    'llama-responses': b'"incomplete_details":{"reason":"cancelled"},"output":[],'
     b'"parallel_tool_calls":true,"tool_choice":"auto","tools":[]}}\n\n',
     'anthropic': b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     'ui': b'data: {"type":"abort","reason":"stopped"}\n\ndata: [DONE]\n\n',
@@ -73,12 +74,15 @@ class Bench:
         self.upstream = upstream
         self.client = service.client()
 
-    def answer(self, name: str, length: int | None = None) -> FaultyAnswer:
+    def answer(
+        self, name: str, length: int | None = None, *, framed: bool = True
+    ) -> FaultyAnswer:
         """The upstream's answer in this dialect, to be asked for."""
         sample = SAMPLES.get(name)
         kind = PLAIN if sample is None else sample.content_type
         headers = () if sample is None else sample.headers
-        return self.upstream.add(name, FaultyAnswer(kind, headers, length))
+        answer = FaultyAnswer(kind, headers, length, framed=framed)
+        return self.upstream.add(name, answer)
 
     def post(self, name: str, conv_id: str, via: Client | Pinned | None = None) -> Live:
         """Ask for it."""
@@ -298,6 +302,58 @@ def test_f71_the_end_of_a_body_is_the_end_of_what_is_held(
     assert bench.state(f'{name}-body') == 'complete'
 
 
+# -- bodies that end with their connection ---------------------------------------------
+
+
+@dialects
+@pytest.mark.parametrize('sent', ['half', 'events', 'all'])
+def test_f75_a_body_without_framing_is_complete_only_if_it_can_be(
+    bench: Bench, name: str, sent: str
+) -> None:
+    """A source that dies closes its connection just as one that is ready does."""
+    sample, conv_id = SAMPLES[name], f'{name}-unframed-{sent}'
+    more = {'half': half(sample), 'events': b'', 'all': sample.end}[sent]
+    complete = name in ('events', 'lines', 'records') if sent != 'half' else False
+    complete = complete or (sent == 'all' and bool(sample.end))
+    answer = bench.answer(name, framed=False)
+    with bench.post(name, conv_id) as post:
+        answer.send(sample.begun + more)
+        post.until(len(sample.begun))
+        answer.fail('fin')
+        whole = sample.begun + (more if complete else told(name, BROKE))
+        check(bench, conv_id, [post], whole)
+    assert bench.state(conv_id) == ('complete' if complete else 'aborted')
+
+
+def test_f75_other_bytes_end_with_their_connection(bench: Bench) -> None:
+    answer = bench.answer('plain', framed=False)
+    with bench.post('plain', 'plain-unframed') as post:
+        answer.send(b'whole')
+        answer.fail('fin')
+        check(bench, 'plain-unframed', [post], b'whole')
+    assert bench.state('plain-unframed') == 'complete'
+
+
+@pytest.mark.parametrize('name', ['ui', 'lines', 'records'])
+def test_f75_a_pause_after_an_end_that_more_may_follow_cuts_nothing(
+    bench: Bench, name: str
+) -> None:
+    sample, conv_id = SAMPLES[name], f'{name}-pause'
+    end = sample.end.removesuffix(b'data: [DONE]\n\n')
+    more = sample.events[-1]
+    answer = bench.answer(name)
+    with bench.post(name, conv_id) as post:
+        answer.send(sample.begun + end)
+        post.until(len(sample.begun + end))
+        # The pause is longer than an answer may stay open that is over.
+        time.sleep(1.2)
+        answer.send(more)
+        assert post.until(len(sample.begun + end + more)).endswith(more)
+        answer.fail('end')
+        check(bench, conv_id, [post], sample.begun + end + more)
+    assert bench.state(conv_id) == 'complete'
+
+
 # -- whole events ----------------------------------------------------------------------
 
 
@@ -399,8 +455,11 @@ def test_f74_a_type_without_events_is_cut(bench: Bench, fault: str) -> None:
     assert 'content-length' not in again.headers
     assert_error(bench.client.get(path(conv_id, 10)), 502, BROKE)
     assert_error(bench.client.get(path(conv_id, 11)), 502, BROKE)
-    head = bench.client.call('HEAD', path(conv_id, 10))
+    head = bench.client.call('HEAD', path(conv_id, 9))
     assert (head.status, head.headers['stream-total-bytes']) == (200, '10')
+    # There is nothing but the failure: it is told as GET tells it.
+    head = bench.client.call('HEAD', path(conv_id, 10))
+    assert (head.status, head.body) == (502, b'')
 
 
 def test_f74_and_so_it_is_when_its_worker_dies(own_bench: Callable[..., Bench]) -> None:

@@ -15,8 +15,8 @@ from shmstream.http.own_client import OwnClient
 from shmstream.upstream.source import Headers
 
 LINES = 'application/x-ndjson'
-OVER = b'{"task":1,"done":true}\n'
-MORE = b'{"task":2,"done":false}\n'
+OVER = b'{"model":"m","task":1,"done":true}\n'
+MORE = b'{"model":"m","task":2,"done":false}\n'
 
 
 class Slow:
@@ -53,6 +53,7 @@ class Said:
     """
 
     status = 200
+    framed = True
 
     def __init__(
         self, *chunks: bytes, then: bytes | None = None, content_type: str = LINES

@@ -33,6 +33,8 @@ class FaultyAnswer:
         headers: its others.
         length: a Content-Length to claim; None: it comes in chunks.
         first: the part of the body that comes with its head.
+        framed: whether the head says how the body ends; if not, it ends with its
+            connection.
     """
 
     def __init__(
@@ -41,15 +43,17 @@ class FaultyAnswer:
         headers: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
         first: bytes = b'',
+        framed: bool = True,
     ) -> None:
         framing = 'Transfer-Encoding: chunked'
         if length is not None:
             framing = f'Content-Length: {length}'
         # Of no use for another request, whose connection it is then.
-        fields = [f'Content-Type: {content_type}', framing, 'Connection: close']
+        fields = [f'Content-Type: {content_type}', 'Connection: close']
+        fields += [framing] if framed else []
         fields += [f'{name}: {value}' for name, value in headers]
         self._head = ('HTTP/1.1 200 OK\r\n' + '\r\n'.join(fields) + '\r\n\r\n').encode()
-        self._chunked = length is None
+        self._chunked = framed and length is None
         self._first = first
         self._asked = threading.Event()
         self._sock: socket.socket | None = None
