@@ -102,11 +102,17 @@ def create_app(
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     answer_tasks = AnswerTasks()
-    drain = Drain(answer_tasks, life, settings.drain, lambda: streams.followers)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     readers = Readers(settings.send_timeout)
     web_sockets = WebSockets(source, keys, readers, settings.send_timeout, OWN_HEADERS)
+    drain = Drain(
+        answer_tasks,
+        life,
+        settings.drain,
+        lambda: streams.followers,
+        web_sockets.let_go,
+    )
     lifespan = Lifespan(life, streams, source, drain, web_sockets)
     middleware: list[Any] = [
         lifespan,

@@ -7,6 +7,7 @@
       idle connections   are closed (``deploy.idle_connections``)
       readers            are let go at once, and resume at another worker
                          (``leave`` of ``Consumer.follow``)
+      WebSockets         are closed at once (``WebSockets.let_go``)
       answer tasks       go on, as do the responses of the POSTs that began them; the
                          worker tells its master that it is alive
         after the drain limit, or, if the master itself is stopping, shortly before it
@@ -41,6 +42,7 @@ class Drain:
         life: says when the worker leaves, and whether its master stops as well.
         limit_s: seconds for which the answer tasks may go on.
         followers: returns how many responses still follow streams.
+        let_go: is called when the worker has been told to leave.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Drain:
         life: WorkerLife,
         limit_s: float,
         followers: Callable[[], int],
+        let_go: Callable[[], None],
     ) -> None:
         self._answer_tasks = answer_tasks
         self._followers = followers
+        self._let_go = let_go
         self._life = life
         self._limit_s = limit_s
         self._task: asyncio.Task[None] | None = None
@@ -82,6 +86,8 @@ class Drain:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
         gunicorn_insides.close_listeners(self._life.worker)
+        # gunicorn waits for its connections before it shuts the lifespan down.
+        self._let_go()
         # This runs until the loop ends. A busy connection may be idle later.
         self._closing = asyncio.create_task(idle_connections.close_idle())
         loop = asyncio.get_running_loop()

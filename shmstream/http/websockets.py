@@ -81,6 +81,7 @@ class WebSockets:
         self._send_s = send_s
         self._own_headers = own_headers
         self._open: dict[asyncio.Task[Any], asyncio.Event] = {}
+        self._leaving = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Relay one WebSocket to its end."""
@@ -94,6 +95,9 @@ class WebSockets:
             await refuse(ex, scope, send)
             return
         leave = asyncio.Event()
+        if self._leaving:
+            # The handshake has ended after ``let_go``.
+            leave.set()
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = leave
@@ -113,10 +117,18 @@ class WebSockets:
             self._readers.leave(reader)
             del self._open[task]
 
-    async def leave(self) -> None:
-        """Close all open WebSockets, because the worker leaves; wait a few seconds."""
+    def let_go(self) -> None:
+        """Begin to close all WebSockets, because the worker leaves. Idempotent.
+
+        A WebSocket whose handshake is under way is closed when it is open.
+        """
+        self._leaving = True
         for event in self._open.values():
             event.set()
+
+    async def leave(self) -> None:
+        """Close all WebSockets, and wait for that a few seconds."""
+        self.let_go()
         if self._open:
             await asyncio.wait(list(self._open), timeout=2 * _CLOSE_S)
 

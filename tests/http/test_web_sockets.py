@@ -268,16 +268,38 @@ def test_f86_a_side_that_takes_nothing_is_cut(tmp_path: Path, watch: Watch) -> N
 def test_f86_a_worker_that_leaves_says_so(tmp_path: Path, watch: Watch) -> None:
     config = tmp_path / 'gunicorn.conf.py'
     own = (Path(__file__).parents[2] / 'gunicorn.conf.py').read_text()
-    config.write_text(own.replace('graceful_timeout = 10', 'graceful_timeout = 1'))
-    upstream = Upstream()
+    # The worker may wait for its connections for longer than this test waits.
+    long = own.replace('graceful_timeout = 10', 'graceful_timeout = 3000')
+    config.write_text(long.replace('timeout = 30', 'timeout = 3600'))
+    upstream, late = Upstream(), Upstream()
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(link: Link) -> None:
+        asked.set()
+        go_on.wait(20)
+        late(link)
+
     with behind(tmp_path / 'log', config=config) as both:
         watch(both.service)
+        (before,) = both.service.worker_pids()
         with opened(both, upstream=upstream) as client:
             assert upstream.link
-            both.service.signal(signal.SIGHUP)
-            assert frames.closed(client)[0] == 1012
-            frames.close(client, 1012, masked=True)
-            assert frames.closed(upstream.link)[0] == 1012
+            both.does(slow)
+            with connect(both.service.port) as sock:
+                second = Link(sock, 0)
+                frames.ask(second, b'/v1/realtime', BEARER)
+                assert asked.wait(20)
+                both.service.signal(signal.SIGHUP)
+                assert frames.closed(client)[0] == 1012
+                assert before in both.service.worker_pids()
+                frames.close(client, 1012, masked=True)
+                assert frames.closed(upstream.link)[0] == 1012
+                # A handshake that was under way ends, and then its WebSocket does.
+                go_on.set()
+                assert frames.answered(second).startswith(b'HTTP/1.1 101')
+                assert frames.closed(second)[0] == 1012
+                late.end()
+            assert wait_until(lambda: before not in both.service.worker_pids(), 20)
 
 
 def test_the_demo_model_has_none(serve: Callable[..., Service]) -> None:

@@ -40,6 +40,12 @@ def accept(link: Link, request: bytes, *lines: bytes) -> None:
 
 def handshake(link: Link, target: bytes, *lines: bytes) -> bytes:
     """Ask for a WebSocket with these header lines; returns the head of the answer."""
+    ask(link, target, *lines)
+    return answered(link)
+
+
+def ask(link: Link, target: bytes, *lines: bytes) -> None:
+    """Ask for a WebSocket with these header lines."""
     head = [
         b'GET %s HTTP/1.1' % target,
         b'Host: test',
@@ -50,6 +56,10 @@ def handshake(link: Link, target: bytes, *lines: bytes) -> bytes:
         *lines,
     ]
     link.send(b'\r\n'.join(head) + b'\r\n\r\n')
+
+
+def answered(link: Link) -> bytes:
+    """The head of the answer to a handshake."""
     answer = link.request()
     assert answer is not None
     return answer
