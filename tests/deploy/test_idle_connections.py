@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import select
 import signal
 import socket
@@ -11,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.http.wire import Pinned
 from tests.support.leaks import wait_until
@@ -77,20 +80,71 @@ def test_f98_idle_connections_hold_up_no_reload(serve: Callable[..., Service]) -
     slow.close()
 
 
+WHOLE = b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n'
+HALF, REST = WHOLE[:15], WHOLE[15:]
+
+
+def closed(sock: socket.socket) -> bool:
+    """Whether the service closes the connection, cleanly or by a reset."""
+    try:
+        return sock.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
+def half_a_request(port: int, before: tuple[bytes, ...]) -> socket.socket:
+    """A connection on which half of a request waits, after these pieces."""
+    sock = socket.create_connection(('127.0.0.1', port), 20)
+    for piece in before:
+        sock.sendall(piece)
+        if piece.startswith(WHOLE):
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            answer.read()
+            assert answer.status == 200
+    return sock
+
+
+BEFORE = {
+    'as the first one': (HALF,),
+    'after one': (WHOLE, HALF),
+    'with the one before': (WHOLE + HALF,),
+    'in two pieces': (WHOLE, HALF[:3], HALF[3:]),
+}
+
+
+@pytest.mark.parametrize('before', BEFORE.values(), ids=BEFORE.keys())
 def test_f98_a_request_that_is_half_there_is_answered(
-    serve: Callable[..., Service],
+    serve: Callable[..., Service], before: tuple[bytes, ...]
 ) -> None:
     """A worker that is leaving closes no connection on which a request has begun."""
-    service = serve(workers=2, arguments=('--graceful-timeout', '25'))
-    pinned = Pinned(service.port)
-    with pinned.open('GET', '/healthz') as first:
-        first.rest()
-    sock = socket.create_connection(('127.0.0.1', service.port), 20)
-    sock.sendall(b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HT')
-    answers = sock.makefile('rb')
-    assert b'200' in answers.readline()
+    service = serve(workers=1, arguments=('--graceful-timeout', '25'))
+    (old,) = service.worker_pids()
+    sock = half_a_request(service.port, before)
+    fresh = socket.create_connection(('127.0.0.1', service.port), 20)
     service.signal(signal.SIGHUP)
-    sock.sendall(b'TP/1.1\r\nHost: x\r\n\r\n')
-    text = answers.read()
-    assert text.count(b'HTTP/1.1 200') == 1
-    sock.close()
+    # It is the last that an idle connection is waited for.
+    assert closed(fresh)
+    sock.sendall(REST)
+    answer = http.client.HTTPResponse(sock)
+    answer.begin()
+    # It says that it leaves.
+    assert answer.status == 503
+    assert json.load(answer)['worker']['pid'] == old
+    assert closed(sock)
+    for each in (sock, fresh):
+        each.close()
+
+
+def test_f98_one_that_stays_half_there_holds_up_no_reload(
+    serve: Callable[..., Service],
+) -> None:
+    service = serve(workers=1, arguments=('--graceful-timeout', '60'))
+    (old,) = service.worker_pids()
+    socks = [half_a_request(service.port, before) for before in BEFORE.values()]
+    service.signal(signal.SIGHUP)
+    for sock in socks:
+        assert closed(sock)
+        sock.close()
+    assert wait_until(lambda: old not in service.worker_pids(), 20)
+    assert 'Forcing close' not in service.text()
