@@ -13,5 +13,6 @@
     exact_head.py    sends the heads of requests byte for byte
     hops.py          headers that concern one connection
     demo.py          the demo model
-    demo_formats.py  the dialects that it answers in
+    demo_formats.py  the dialects that it answers in; demo_responses.py is one of them
+    demo_events.py   what these dialects share
 """

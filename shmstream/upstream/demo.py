@@ -12,7 +12,8 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from shmstream.upstream.demo_formats import FORMATS, MODEL, Format
+from shmstream.upstream.demo_events import MODEL, Format
+from shmstream.upstream.demo_formats import FORMATS
 from shmstream.upstream.source import (
     Answer,
     Headers,
