@@ -70,6 +70,7 @@ _ERRORS = {
     409: 'the id has a newer stream',
     413: 'too large',
     414: 'the request line is too long',
+    416: 'the range begins at the end of the stream, or beyond it',
     421: 'a host name that is not served',
     502: 'the upstream cannot be reached, or has failed and cannot say so in-band',
     503: 'not possible now: retry after Retry-After seconds',
@@ -107,12 +108,23 @@ _LAST_EVENT = {
     'description': 'without from: go on after the event that has this id',
     'schema': _STRING,
 }
+_RANGE = {
+    'name': 'Range',
+    'in': 'header',
+    'required': False,
+    'description': 'bytes=N-, without from: the rest of a finished stream',
+    'schema': _STRING,
+}
+_PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
 
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
-    parameters = [where, _FROM, _GENERATION, _LAST_EVENT]
-    responses = _answers({'200': _BYTES}, 400, 401, 403, 404, 409, 414, 421, 502, 503)
+    parameters = [where, _FROM, _GENERATION, _LAST_EVENT, _RANGE]
+    responses = _answers(
+        {'200': _BYTES, '206': _PART},
+        *(400, 401, 403, 404, 409, 414, 416, 421, 502, 503),
+    )
     return {
         'get': {
             'summary': 'Read from an offset, then live',

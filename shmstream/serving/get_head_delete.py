@@ -7,7 +7,8 @@
               | has it begun?     -- no --> wait (``Pending``), then 404 or 503
               | is the offset (or the last event) still there?
               |                   -- no --> 400, with ``dropped_prefix``
-              | has it ended?     -- yes -> its bytes, with their length
+              | has it ended?     -- yes -> its bytes, with their length; or those of a
+              |                             ``Range``; 416 if it is beyond the end
               '-- no: what a follower reads, without a length
     HEAD    the same without a body, and with the stream's counts
     DELETE  the supervisor evicts the stream (``Blocking``); 204, also if there is none
@@ -148,9 +149,12 @@ class Core:
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
+        status = 200
         event_id = request.last_event_id()
         if event_id is not None:
             offset = offset_after(consumer, event_id)
+        elif ended and (first := _first_of_range(request, consumer)) is not None:
+            status, offset = 206, first
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
@@ -160,10 +164,14 @@ class Core:
         if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)
             headers.insert(0, (b'content-length', b'%d' % size))
+        if status == 206:
+            total = consumer.total_bytes
+            part = b'bytes %d-%d/%d' % (offset, total - 1, total)
+            headers.append((b'content-range', part))
         if request.method == 'HEAD':
             headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
-            return Reply(200, headers, b'', consumer)
+            return Reply(status, headers, b'', consumer)
         if cut:
             # The client gets the bytes that are left, and then its response is cut.
             live = Live(consumer, offset, self._streams.leaving)
@@ -174,10 +182,12 @@ class Core:
             live = Live(consumer, offset, self._streams.leaving)
             return Reply(200, headers, live, consumer)
         views = consumer.views(offset)
-        if size <= WHOLE:
-            return Reply(200, headers, b''.join(views), consumer)
-        rest = Ended(consumer, offset, views, self._streams.leaving)
-        return Reply(200, headers, rest, consumer)
+        body: bytes | Ended = (
+            b''.join(views)
+            if size <= WHOLE
+            else Ended(consumer, offset, views, self._streams.leaving)
+        )
+        return Reply(status, headers, body, consumer)
 
 
 def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
@@ -190,6 +200,18 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
+
+
+def _first_of_range(request: Request, consumer: Consumer) -> int | None:
+    """Return where the range of an ended stream begins that is asked for, if one is."""
+    first = request.first_of_range()
+    if first is None or consumer.untold_failure:
+        # A response that is cut has no length, and so is no part of a known whole.
+        return None
+    total = consumer.total_bytes
+    if first >= total:
+        raise Problem(416, f'The stream has only {total} bytes', total_bytes=total)
+    return first
 
 
 def failed(request: Request, error: Exception) -> Reply:

@@ -42,6 +42,7 @@ _TYPES = {
     405: 'invalid_request_error',
     409: 'conflict_error',
     413: 'invalid_request_error',
+    416: 'invalid_request_error',
     421: 'invalid_request_error',
     503: 'unavailable_error',
 }
@@ -92,6 +93,8 @@ class Problem(Exception):
             # OpenAI's clients repeat a request after a 409, unless this header forbids
             # it. A repeated POST would replace the newer stream.
             headers.append((b'x-should-retry', b'false'))
+        if status == 416:
+            headers.append((b'content-range', b'bytes */%d' % self.more['total_bytes']))
         if status == 401:
             headers.append((b'www-authenticate', b'Bearer'))
         return Reply(status, headers, body)
