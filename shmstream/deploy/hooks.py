@@ -134,7 +134,7 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))
-    control_socket.place(server.cfg, directory, bool(_predecessor()))
+    control_socket.place(server.cfg, server.log, directory, bool(_predecessor()))
     _warn_if_open(server, settings)
     # This flag tells workers whether the whole service stops, or only reloads: at a
     # reload they may take longer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -97,5 +98,6 @@ def test_f97_what_a_killed_master_has_left_is_nobody_s(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(first))
     cfg = Config()
-    control_socket.place(cfg, directory, succeeds=True)
+    log = logging.getLogger('test')
+    control_socket.place(cfg, log, directory, succeeds=True)
     assert cfg.control_socket == str(first)
