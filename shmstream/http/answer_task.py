@@ -317,11 +317,19 @@ class AnswerTask:
     async def _watch_listeners(self, producer: Producer) -> None:
         assert self._grace_s is not None
         grace_s = max(self._grace_s, _HANDOVER_S)
-        last_heard = self._loop.time()
+        last_heard, told = self._loop.time(), False
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self._loop.time()
-            if self._attended or producer.followers:
+            try:
+                heard = self._attended or producer.followers > 0
+            except Exception:
+                # A failed look must not end the watch. Somebody may be listening.
+                heard = True
+                if not told:
+                    told = True
+                    log.exception('stream %s: unknown who listens', producer.generation)
+            if heard:
                 last_heard = now
             elif now - last_heard >= grace_s:
                 log.info('stream %s: nobody listens, cancelled', producer.generation)
