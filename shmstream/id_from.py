@@ -9,6 +9,11 @@ KINDS = ('header', 'body', 'query')
 
 _MOST = 16
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_SECRETS = frozenset(
+    {'api-key', 'authorization', 'cookie', 'proxy-authorization', 'x-api-key'}
+)
+"""Headers that hold secrets. Ids are no secrets: look-ups and addresses tell them."""
+
 _NAME = re.compile(r'[\x21-\x7e]{1,256}')
 
 
@@ -34,7 +39,8 @@ def parse_id_from(text: str) -> tuple[IdFrom, ...]:
     """Parse the setting: ``header:NAME``, ``body:FIELD``, ``query:NAME``, with commas.
 
     Raises:
-        ValueError: a place has another form, or there are more than sixteen places.
+        ValueError: a place has another form, is a header that holds a secret, or there
+            are more than sixteen places.
     """
     places = []
     for part in text.split(','):
@@ -45,7 +51,11 @@ def parse_id_from(text: str) -> tuple[IdFrom, ...]:
                 'must be header:NAME, body:FIELD or query:NAME, or several of them by'
                 f' commas, not {part.strip()!r}'
             )
-        places.append(IdFrom(kind, name.lower() if kind == 'header' else name))
+        if kind == 'header':
+            name = name.lower()
+            if name in _SECRETS:
+                raise ValueError(f'must not name {name}, which holds a secret')
+        places.append(IdFrom(kind, name))
     if len(places) > _MOST:
         raise ValueError(f'must name at most {_MOST} places')
     return tuple(places)

@@ -56,14 +56,17 @@ class BodyFields:
 
     Attributes:
         found: the members that have arrived: strings, whole numbers as text, ``True``
-            and ``False``. If several members have one name, the first counts.
-        over: whether nothing more will be found: the object has ended, all members have
-            been found, the text is no JSON object, or ``MAX_STEPS`` are used up.
+            and ``False``. If several members have one name, the first of these counts.
+        twice: the name of a found member that came again with another value; None if
+            there is none. Upstreams would take the last value.
+        over: whether nothing more will be found: the object has ended, a member has
+            come twice, the text is no JSON object, or ``MAX_STEPS`` are used up.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self.found: dict[str, Value] = {}
+        self.twice: str | None = None
         self.over = not self._names
         self._data = b''
         self._at = 0
@@ -157,6 +160,7 @@ class BodyFields:
             return at + 1
         if _BRACKETS.get(data[at]) == 1:
             self._depth = 1
+            self._comes_again()
             return at + 1
         end = _LITERAL.match(data, at).end()  # type: ignore[union-attr]
         if end == len(data) and end - at <= _MAX_LITERAL:
@@ -168,6 +172,8 @@ class BodyFields:
             self._keep(literal == b'true')
         elif self._wanted and _WHOLE_NUMBER.fullmatch(literal):
             self._keep(literal.decode())
+        else:
+            self._comes_again()
         return self._go_on(0 < end - at <= _MAX_LITERAL, self._comma, end)
 
     def _comma(self, data: bytes, at: int) -> int:
@@ -181,7 +187,7 @@ class BodyFields:
 
     @property
     def _wanted(self) -> bool:
-        return self._name in self._names and self._name not in self.found
+        return self._name in self._names
 
     def _string_ended(self) -> None:
         text, self._text = self._text, None
@@ -202,5 +208,11 @@ class BodyFields:
 
     def _keep(self, value: Value) -> None:
         assert self._name is not None
-        self.found[self._name] = value
-        self.over = len(self.found) == len(self._names)
+        if self.found.setdefault(self._name, value) != value:
+            self._comes_again()
+
+    def _comes_again(self) -> None:
+        # A value is here that is not the one that was found, if one was found.
+        if self._name in self.found:
+            self.twice = self._name
+            self.over = True

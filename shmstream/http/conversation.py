@@ -17,7 +17,7 @@ from shmstream.http.body_fields import BodyFields, TooLong
 from shmstream.id_from import IdFrom
 from shmstream.ids import MAX_ID_BYTES, validate_id
 from shmstream.serving.problems import Problem
-from shmstream.serving.request import parameter
+from shmstream.serving.request import parameter, times
 
 _STREAM = 'stream'
 
@@ -30,7 +30,8 @@ class Conversation:
         places: where the id may be. The first place in which an id is found counts.
 
     Raises:
-        Problem: 400, a header with the id comes twice, or an id is not UTF-8.
+        Problem: 400, a header or a parameter with the id comes twice, or an id is not
+            UTF-8.
         InvalidConversationId: an id in the head is not valid.
     """
 
@@ -56,12 +57,20 @@ class Conversation:
         return self._in_head is not None or bool(self._in_body)
 
     async def look(self, piece: bytes) -> None:
-        """Look at the next piece of the body. Other tasks have turns meanwhile."""
+        """Look at the next piece of the body. Other tasks have turns meanwhile.
+
+        Raises:
+            Problem: 400, a member that counts came twice, with different values. The
+                upstream would take the other one. A member that comes after
+                ``body_fields.MAX_STEPS`` is not seen.
+        """
         self._fields.feed(piece)
         done = self._fields.look()
         while not done:
             await asyncio.sleep(0)
             done = self._fields.look()
+        if self._fields.twice is not None:
+            raise Problem(400, f'{self._fields.twice!r} must come once in the body')
 
     @property
     def announced(self) -> str | None:
@@ -102,10 +111,13 @@ def _in_head(req: falcon.asgi.Request, place: IdFrom) -> str | None:
     """Return the id in this place of the head; None if the place is empty.
 
     Raises:
-        Problem: 400, the header comes twice, or the id is not UTF-8.
+        Problem: 400, the header or the parameter comes twice, or the id is not UTF-8.
     """
     if place.kind == 'query':
-        raw = parameter(req.scope.get('query_string', b''), place.name.encode())
+        query, name = req.scope.get('query_string', b''), place.name.encode()
+        if times(query, name) > 1:
+            raise Problem(400, f'{place.name!r} must come once in the query')
+        raw = parameter(query, name)
         what = f'{place.name!r} in the query'
     else:
         name, what = place.name.encode(), place.name

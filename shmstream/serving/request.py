@@ -181,6 +181,11 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
     return None
 
 
+def times(query: bytes, name: bytes) -> int:
+    """Return how many values a query parameter has."""
+    return [decoded(part.partition(b'=')[0]) for part in query.split(b'&')].count(name)
+
+
 def decoded(raw: bytes) -> bytes:
     """Decode percent-encoding."""
     # ``unquote_to_bytes`` is slow even if there is nothing to decode.

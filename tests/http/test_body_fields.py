@@ -76,6 +76,33 @@ def test_members_are_found_at_the_top_level_only(
     assert looked_at(body.encode(), size).found == found
 
 
+@pytest.mark.parametrize('size', [1, 3, 10_000])
+@pytest.mark.parametrize(
+    ('body', 'twice'),
+    [
+        ('{"id":"a","id":"b"}', 'id'),
+        ('{"stream":true,"id":"a","x":[{"id":"b"}],"stream":false}', 'stream'),
+        ('{"stream":true,"stream":null}', 'stream'),
+        ('{"stream":true,"stream":1}', 'stream'),
+        ('{"stream":true,"stream":"true"}', 'stream'),
+        ('{"id":"a","id":{}}', 'id'),
+        ('{"id":"a","id":["b"]}', 'id'),
+        ('{"id":"a","\\u0069d":"b"}', 'id'),
+        ('{"id":"a","stream":true,"id":"a","stream":true}', None),
+        ('{"id":17,"id":"17"}', None),
+        ('{"id":"a","x":1,"x":2,"y":{"id":"b"}}', None),
+        # The last value counts for both.
+        ('{"id":null,"id":"a"}', None),
+        # After the end of the object nothing counts.
+        ('{"id":"a"}{"id":"b"}', None),
+    ],
+)
+def test_a_member_that_comes_again_is_noticed(
+    body: str, twice: str | None, size: int
+) -> None:
+    assert looked_at(body.encode(), size).twice == twice
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -160,6 +160,8 @@ def test_f68_what_is_no_json_is_not_held(places: Proxied) -> None:
         ({'id': '\ud800'}, '', []),
         ({}, '?chat=%ff', []),
         ({}, '?chat=%00', []),
+        ({}, '?chat=a&chat=b', []),
+        ({}, '?chat=a&x=1&ch%61t=a', []),
         ({}, '', [('X-OpenWebUI-Chat-Id', 'x' * 513)]),
         ({}, '', [('X-OpenWebUI-Chat-Id', 'a'), ('X-OpenWebUI-Chat-Id', 'b')]),
         ({}, '', [('X-Conversation-Id', 'a'), ('X-Conversation-Id', 'a')]),
@@ -184,6 +186,36 @@ def test_f68_what_can_be_no_id_is_refused(
     assert not feed.asked
 
 
+@pytest.mark.parametrize('apart', ['', f'"text": "{"x" * 1_000_000}", '])
+@pytest.mark.parametrize(
+    'twice',
+    [
+        '"stream": true, "id": "a", {}"id": "b"',
+        '"id": "a", "stream": true, {}"stream": false',
+        '"stream": true, "id": "a", {}"stream": null',
+        '"stream": true, "id": "a", {}"id": {{}}',
+        '"id": "a", {}"id": 17',
+    ],
+)
+def test_f68_what_says_two_things_is_refused(
+    places: Proxied, twice: str, apart: str
+) -> None:
+    """The upstream would take the last, and the session would be of the first."""
+    feed = places.feed(first=DATA)
+    body = f'{{"feed": "{feed.token}", {twice.format(apart)}}}'.encode()
+    raw = ask(
+        places.service.port,
+        'POST /v1/x',
+        JSON,
+        ('Content-Length', str(len(body))),
+        body=body,
+    )
+    assert raw.status == 400
+    assert 'must come once' in json.loads(raw.body)['error']['message']
+    assert not feed.asked
+    assert wait_until(lambda: places.client.lookup('a') == [])
+
+
 def test_f68_the_default_is_one_header_and_nothing_else(proxied: Proxied) -> None:
     _, answer = posted(
         proxied,
@@ -205,6 +237,9 @@ def test_places_are_read_as_they_are_meant() -> None:
     [
         *('X-A', 'header:', 'header:a b', 'cookie:a', 'header:a,', 'body:', 'Header:a'),
         ','.join(['query:a'] * 17),
+        # Ids are told to many; these are secrets.
+        *('header:Authorization', 'header:cookie', 'query:a,header:X-API-Key'),
+        *('header:api-key', 'header:Proxy-Authorization'),
     ],
 )
 def test_places_that_are_none_are_refused(text: str) -> None:
