@@ -74,7 +74,7 @@ from shmstream.ring.layout import (
     W_VERSION,
 )
 from shmstream.ring.ring import RingReader
-from shmstream.ring.state import STATES
+from shmstream.ring.state import STATES, State
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
@@ -183,12 +183,15 @@ class Segment:
     @property
     def content_type(self) -> str:
         """The content type of the stream; empty while the session is pending."""
-        if not self._content_type:
-            length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
-            raw = bytes(self.view[B_TYPE : B_TYPE + length])
-            # Kept, because it does not change any more once there is one.
-            self._content_type = raw.decode('latin-1')
-        return self._content_type
+        if self._content_type:
+            return self._content_type
+        # Read before the type, which the producer may write until it goes live.
+        settled = self.words[W_STATE] != State.PENDING
+        length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
+        found = bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
+        if settled:
+            self._content_type = found
+        return found
 
     def set_content_type(self, content_type: str) -> None:
         """Store the content type; the producer calls it once, before going live."""

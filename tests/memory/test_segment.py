@@ -87,6 +87,21 @@ def test_a_long_content_type_is_cut(path: Path) -> None:
     assert Segment.attach(path).content_type == 'x' * MAX_CONTENT_TYPE
 
 
+def test_a_content_type_is_settled_when_the_stream_has_begun(path: Path) -> None:
+    """Until then its producer may be writing it."""
+    made, fd = create(path)
+    os.close(fd)
+    made.set_content_type('text/')
+    reader = Segment.attach(path)
+    assert reader.content_type == 'text/'
+    made.set_content_type('text/event-stream')
+    assert reader.content_type == 'text/event-stream'
+    RingWriter(made.view).go_live()
+    assert reader.content_type == 'text/event-stream'
+    made.set_content_type('never again')
+    assert reader.content_type == 'text/event-stream'
+
+
 # -- what is refused -------------------------------------------------------------------
 
 
