@@ -23,7 +23,9 @@ use that is off. Answers are correct all the same; the last column says what is 
     idle connections     ``connection_made``,                    a leaving worker waits
                          ``_awaiting_request``,                  for the connections,
                          ``_finishing_calls``, ``req_count``,    ``graceful_timeout``
-                         ``_keepalive_timeout`` of an            at the most
+                         ``_keepalive_timeout``,                 at the most
+                         ``_request_ready``,
+                         ``_feed_callback_parser`` of an
                          ``ASGIProtocol``
     announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,

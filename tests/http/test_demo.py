@@ -191,6 +191,9 @@ def test_there_is_a_page(demo: Service, target: str) -> None:
     assert reply.status == 200
     assert reply.headers['content-type'] == 'text/html; charset=utf-8'
     assert reply.headers['x-content-type-options'] == 'nosniff'
+    # No page of elsewhere has it click.
+    policy = reply.headers['content-security-policy']
+    assert "frame-ancestors 'none'" in policy
     assert reply.body.lower().startswith(b'<!doctype html>')
 
 
