@@ -48,7 +48,7 @@ def test_that_there_is_no_coding_is_said_by_neither_response(proxied: Proxied) -
     assert 'content-encoding' not in proxied.client.get(path('none')).headers
 
 
-REFUSED = ['/../team-b/x', '/%2e%2e/team-b', '/v1/../..']
+REFUSED = ['/a#b', '/../team-b/x', '/%2e%2e/team-b', '/v1/../..']
 
 
 def requests_for(both: Behind, target: str) -> list[int]:
