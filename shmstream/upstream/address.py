@@ -32,6 +32,10 @@ _UNIX_ORIGIN = 'http://localhost'
 
 _PORTS = {'http': 80, 'https': 443}
 _REFRESH = re.compile(r'(\s*[0-9.]*\s*[;,]?\s*(?:url\s*=\s*)?)(.*)', re.I | re.S)
+_NOT_KEPT = re.compile(r'[#\t\r\n]')
+"""A fragment is not sent, and parsers of URLs drop the other characters: two dots with
+a tab between them would become a dot segment."""
+
 _DIVIDERS = re.compile(r'[/\\]')
 _URL_CHARACTERS = re.compile(r'[\x21-\x7e]+')
 
@@ -102,10 +106,13 @@ class Address:
         """Return the URL of a request target, which begins with a slash.
 
         Raises:
-            TargetRefused: the target has a fragment, or climbs above the base path.
+            TargetRefused: the target has a character that a URL would not keep, or
+                climbs above the base path.
         """
-        if '#' in target:
-            raise TargetRefused('The request target must not contain #')
+        if _NOT_KEPT.search(target):
+            raise TargetRefused(
+                'The request target must not contain #, tabs or line ends'
+            )
         path, mark, query = target.partition('?')
         if self.path and _climbs(path):
             # What is beside the base path may belong to others, and the request may
