@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shmstream.asgi.stalled import Reader
-from shmstream.deploy.gunicorn_insides import DirectWriter
+from shmstream.deploy.direct_writer import DirectWriter
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
 from shmstream.serving.reply import Ended, Live, Reply

@@ -46,19 +46,18 @@ import functools
 import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 from shmstream.deploy import idle_connections
-from shmstream.wakeups.hub_delivery import Write
 
-_CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+# What ``direct_writer`` uses of a ``send``, and of an ``ASGIProtocol``.
+CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
 _SCOPES = ('_build_http_scope', '_build_http2_scope')
 
 BARE_QUERY = 'shmstream.bare_query'
 """The key of a scope; true if the request target ends with a question mark."""
-
-_ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 
 
 # -- what is there -------------------------------------------------------------------
@@ -146,10 +145,10 @@ def _sends_head_early(response: Any) -> bool:
 def _has_direct_writes(protocol: Any) -> bool:
     answering = getattr(protocol, '_handle_http_request', None)
     inner = getattr(getattr(answering, '__code__', None), 'co_consts', ())
-    return _used_by(protocol).issuperset(_ATTRIBUTES) and any(
+    return _used_by(protocol).issuperset(ATTRIBUTES) and any(
         isinstance(code, CodeType)
         and code.co_name == 'send'
-        and _CELLS.issubset(code.co_freevars)
+        and CELLS.issubset(code.co_freevars)
         for code in inner
     )
 
@@ -285,7 +284,7 @@ def socket_of(environ: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _protocol_cell(names: tuple[str, ...]) -> tuple[int, bool] | None:
-    known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
+    known = CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
     return (names.index('self'), 'h2_conn' not in names) if known else None
 
 
@@ -302,101 +301,3 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
         return None, False
     at, own = found
     return send.__closure__[at].cell_contents, own
-
-
-class DirectWriter:
-    """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
-
-    For each reader ``send`` needs a message, a coroutine and the framing of a chunk,
-    which is a third of the cost of delivering a small event. And it copies all bytes.
-    So this class writes to the transport itself, but only under the conditions under
-    which ``send`` would do so. It adds what it wrote to the count that ``send`` keeps.
-
-    Make one with ``of``, after the response has been started.
-    """
-
-    def __init__(self, protocol: Any, sent: Any, chunked: bool) -> None:
-        self._protocol = protocol
-        self._sent = sent
-        self._chunked = chunked
-
-    @classmethod
-    def of(cls, send: Any) -> Self | None:
-        """Return the writer behind this ``send``; None if the ``send`` is not known."""
-        names = getattr(getattr(send, '__code__', None), 'co_freevars', ())
-        if not _CELLS.issubset(names):
-            return None
-        cells = dict(zip(names, send.__closure__, strict=True))
-        protocol = cells['self'].cell_contents
-        if not all(hasattr(protocol, name) for name in _ATTRIBUTES):
-            return None
-        if cells['omits_body'].cell_contents or protocol.transport is None:
-            return None
-        return cls(
-            protocol, cells['response_sent'], bool(cells['use_chunked'].cell_contents)
-        )
-
-    def chunk_writer(self) -> Write | None:
-        """Return a function that writes a part of a body of unknown length.
-
-        The function is a closure, because it is called for every event of every reader.
-
-        Returns:
-            None if the length of the body is known.
-        """
-        if not self._chunked or self._protocol._flow_control is None:
-            return None
-        protocol, sent = self._protocol, self._sent
-        flow, write_bytes = protocol._flow_control, protocol.transport.write
-
-        def write(data: bytes) -> bool:
-            # If gunicorn still holds the headers back, ``send`` has to write them.
-            if (
-                flow.write_paused
-                or protocol._closed
-                or protocol._response_buffer is not None
-            ):
-                return False
-            try:
-                write_bytes(_framed(data))
-            except (RuntimeError, OSError):
-                # The transport is closing, which ``send`` handles.
-                return False
-            sent.cell_contents += len(data)
-            return True
-
-        return write
-
-    def write_view(self, data: memoryview) -> bool:
-        """Write a part of a body of known length, without a copy.
-
-        Args:
-            data: bytes that nobody changes any more, because the transport may keep
-                them for a while.
-
-        Returns:
-            False if nothing was written, and ``send`` has to be used.
-        """
-        protocol = self._protocol
-        flow = protocol._flow_control
-        if (
-            self._chunked
-            or protocol._closed
-            or protocol._response_buffer is not None
-            or flow is None
-            or flow.write_paused
-        ):
-            return False
-        try:
-            protocol.transport.write(data)
-        except (RuntimeError, OSError):
-            return False
-        self._sent.cell_contents += len(data)
-        return True
-
-
-@functools.lru_cache(maxsize=1)
-def _framed(data: bytes) -> bytes:
-    # Cached, because all readers at the live edge of a stream get the same chunk, one
-    # after the other.
-    return b'%x\r\n%b\r\n' % (len(data), data)
