@@ -10,7 +10,8 @@ from typing import Final
 from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.mappings import Mappings
 from shmstream.process.live_producers import LiveProducers
-from shmstream.process.membership import Membership, MembershipHolder
+from shmstream.process.membership import Membership
+from shmstream.process.membership_holder import MembershipHolder
 from shmstream.process.room_requests import RoomRequests
 from shmstream.wakeups.doorbell_thread import NET_S
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
-from shmstream.process.membership import MembershipHolder
+from shmstream.process.membership_holder import MembershipHolder
 from shmstream.wakeups.hub_in_threads import ThreadHub
 from shmstream.wakeups.hub_on_loop import LoopHub
 from shmstream.wakeups.hub_watch import Watch

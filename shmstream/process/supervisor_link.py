@@ -10,7 +10,7 @@ from shmstream import clock
 from shmstream.control.client import CONNECT_S, FIRST_CONNECT_S, ControlClient
 from shmstream.control.wire import Message
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.process.membership import MembershipHolder
+from shmstream.process.membership_holder import MembershipHolder
 from shmstream.process.respawn import Respawner
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.weakly import weakly

@@ -16,7 +16,7 @@ from shmstream.process.doorbell_chores import DoorbellChores
 from shmstream.process.host import Host
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.local_followers import LocalFollowers
-from shmstream.process.membership import MembershipHolder
+from shmstream.process.membership_holder import MembershipHolder
 from shmstream.process.room_requests import RoomRequests
 from shmstream.process.supervisor_link import SupervisorLink
 from shmstream.supervisor.config import SupervisorConfig

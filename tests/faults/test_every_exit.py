@@ -27,7 +27,7 @@ from shmstream.control import request
 from shmstream.control.client import ControlClient
 from shmstream.memory.mappings import Mappings
 from shmstream.new_stream import new_stream
-from shmstream.process.membership import MembershipHolder
+from shmstream.process.membership_holder import MembershipHolder
 from shmstream.stream_end import end_stream
 from shmstream.wakeups.producer_side import Marker
 from tests.support.dying import Interrupted, interrupt_at

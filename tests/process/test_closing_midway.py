@@ -13,7 +13,7 @@ import pytest
 
 from shmstream import Producer, State, Streams, SupervisorUnavailable
 from shmstream.memory.mappings import Mappings
-from shmstream.process import membership
+from shmstream.process import membership_holder
 from shmstream.process.attachment import Attachment
 from shmstream.process.live_producers import LiveProducers
 from shmstream.wakeups import doorbell_greenlet
@@ -114,7 +114,7 @@ def test_a_process_that_leaves_while_it_is_greeted_has_left(
 
     before = doorbells()
     monkeypatch.setattr(process.link.client, 'close', close_client)
-    monkeypatch.setattr(membership, 'make_doorbell', make)
+    monkeypatch.setattr(membership_holder, 'make_doorbell', make)
     with pytest.raises(SupervisorUnavailable, match='left'):
         process.connect()
     closing.join()

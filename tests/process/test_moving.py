@@ -12,7 +12,7 @@ from shmstream import Streams
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.slot_locks import SlotLock
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.process import membership
+from shmstream.process import membership_holder
 from shmstream.process.membership import Membership
 from shmstream.wakeups.doorbell_thread import Doorbell
 from shmstream.wakeups.hub_per_loop import LoopHubs
@@ -81,7 +81,7 @@ def doorbells() -> int:
         (SlotLock, 'release'),
         # Before the process has the new slot: it says hello again.
         (WorkerTable, 'attach'),
-        (membership, 'SlotLock'),
+        (membership_holder, 'SlotLock'),
         (Doorbell, 'start'),
         (Membership, '__init__'),
     ],
