@@ -69,7 +69,8 @@ def test_f69_a_client_that_is_slower_than_its_model_gets_all_of_it(
         got += sock.recv(1024)
         while len(got) < FLOOD // 4:
             dropped, total = counts(proxied, conv_id)
-            assert dropped == max(total - RING, 0)
+            # The producer raises the dropped prefix first.
+            assert max(total - RING, 0) <= dropped <= total
             assert total < FLOOD, 'nobody waited for the client'
             want = len(got) + STEP
             while len(got) < want:
