@@ -35,11 +35,17 @@ timeout = 30
 # the upstream may have long queries.
 limit_request_line = 8190
 
-# Short, because a worker that leaves waits for its idle connections.
-keepalive = 2
+# Header names with underscores (session_id) must reach the upstream. They are dangerous
+# in a WSGI environment, in which X_Forwarded_For and X-Forwarded-For have one name. The
+# service has no such environment, and passes on no name that imitates one of its own.
+header_map = 'dangerous'
+
+# Longer than the minute for which balancers keep idle connections: who closes first is
+# never in the middle of the other's request. A worker that leaves closes them itself.
+keepalive = 75
 
 # On a memory file system, because heart-beats on a slow disk can block a worker.
-worker_tmp_dir = '/dev/shm'
+worker_tmp_dir = hooks.worker_tmp_dir()
 
 # The access log is off, as in gunicorn; `--access-logfile -` turns it on. It has a line
 # per response, written at its end: which stream, from which offset, by which worker.

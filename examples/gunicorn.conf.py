@@ -1,4 +1,8 @@
-"""A configuration of your own: the last two lines are what shmstream needs."""
+"""A configuration of your own: the last two lines are what an application needs.
+
+A service in front of an upstream (``shmstream.http.app``) also needs ``header_map``,
+``keepalive`` and ``limit_request_line`` of the ``gunicorn.conf.py`` above this folder.
+"""
 
 bind = '127.0.0.1:8000'
 workers = 2

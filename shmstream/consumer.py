@@ -49,6 +49,11 @@ class Consumer:
         return self._segment.content_type
 
     @property
+    def kept_headers(self) -> bytes:
+        """The headers that replays have as well; see ``shmstream.kept_headers``."""
+        return self._segment.kept_headers
+
+    @property
     def total_bytes(self) -> int:
         """Bytes that have been written to the stream, dropped ones included."""
         return self._reader.total_bytes
@@ -82,6 +87,15 @@ class Consumer:
     def never_began(self) -> bool:
         """Whether the stream was cancelled while it was pending."""
         return self.state is State.CANCELLED and not self._segment.content_type
+
+    @property
+    def untold_failure(self) -> str:
+        """Why the stream has failed, if its bytes do not tell it; else empty.
+
+        A response that sends such a stream must be cut, so that the client does not
+        take the stream for a whole one.
+        """
+        return self._segment.failure if self.state is State.ABORTED else ''
 
     @property
     def evicted(self) -> bool:

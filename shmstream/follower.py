@@ -11,6 +11,7 @@ from typing import NoReturn, Self
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
 from shmstream.process.attachment import Attachment
+from shmstream.ring.state import State
 from shmstream.wakeups.hub_delivery import Delivery, Send, Write
 from shmstream.wakeups.hub_in_threads import ThreadHub
 from shmstream.wakeups.hub_on_loop import LoopHub
@@ -70,6 +71,12 @@ class Follower:
         # Why the follower has stopped: the stream's end, or an exception that every
         # further step raises.
         self._over: _StreamEnded | ShmstreamError | None = None
+
+    @property
+    def untold_failure(self) -> str:
+        """Why the stream has failed, if its bytes do not tell it; else empty."""
+        aborted = self._segment.reader.producer_state is State.ABORTED
+        return self._segment.failure if aborted else ''
 
     def _look(self, watch: Watch) -> bytes:
         """Return the bytes that are there.

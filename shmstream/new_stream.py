@@ -48,7 +48,11 @@ def new_stream(
     made: list[Producer] = []
     try:
         lock = _ask_for_stream(
-            process, owner=owner.hex(), id=conv_id, capacity=capacity
+            process,
+            owner=owner.hex(),
+            id=conv_id,
+            capacity=capacity,
+            pending=content_type is None,
         )
         if lock is None:
             # The kernel drops a passed descriptor if this process has no descriptor

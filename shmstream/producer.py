@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Self
 
 from shmstream.cancel_hooks import CancelHooks
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
-from shmstream.stream_end import DROPPED, EVENT_STREAM, NO_ROOM, end_stream
+from shmstream.stream_end import DROPPED, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
 
 log = logging.getLogger('shmstream')
@@ -112,8 +113,15 @@ class Producer:
         """Followers of this stream in all live workers, at this moment."""
         return self._process.followers.everywhere(self._segment)
 
-    def begin(self, content_type: str = EVENT_STREAM) -> None:
+    def begin(
+        self, content_type: str = EVENT_STREAM, kept_headers: bytes = b''
+    ) -> None:
         """Go from pending to live: the stream begins, and is of this type.
+
+        Args:
+            content_type: the media type of the stream's bytes.
+            kept_headers: the headers that replays have as well, as
+                ``kept_headers.to_keep`` returns them.
 
         Raises:
             LocalError: the stream is live already, or over.
@@ -122,8 +130,17 @@ class Producer:
             if self._ended or self._ring.state is not State.PENDING:
                 raise LocalError(f'stream is {self._ring.state.label}, not pending')
             self._segment.set_content_type(content_type)
+            self._segment.set_kept_headers(kept_headers)
             self._ring.go_live()
             self._marker.mark_state(State.LIVE)
+
+    def speaks(self, dialect: int) -> None:
+        """Note the dialect of the stream, which its bytes alone may not tell.
+
+        Args:
+            dialect: the number of a dialect (``shmstream.dialects.table``).
+        """
+        self._segment.set_dialect(dialect)
 
     def write(self, chunk: bytes) -> bool:
         """Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
@@ -221,13 +238,22 @@ class Producer:
         self._on_cancel.look()
 
     def finish(self) -> None:
-        """End the stream as complete, or as cancelled if it was. Idempotent."""
+        """End the stream as complete, or as cancelled if it was cancelled. Idempotent.
+
+        A cancelled stream ends with an event that tells the stop in its dialect.
+        """
         self._end(State.COMPLETE)
 
     def abort(self, error: str) -> None:
-        """End the stream as aborted; ``error`` becomes its last event. Idempotent.
+        """End the stream as aborted; its last event tells ``error``. Idempotent.
 
-        A stream that has been cancelled ends as cancelled, without the event.
+        A stream that has been cancelled ends as cancelled. A stream that has said
+        itself that it is over ends as complete. Neither gets this event.
+        ``shmstream.dialects.table`` says how each dialect tells an end, a failure and a
+        stop.
+
+        Args:
+            error: why the stream has failed.
         """
         self._end(State.ABORTED, error)
 
@@ -261,7 +287,7 @@ class Producer:
             self._ended = True
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
-            end_stream(self._segment, self._ring, state, error)
+            state = end_stream(self._segment, self._ring, state, error)
             self._marker.mark_state(state)
 
     def _let_go(self) -> None:

@@ -20,19 +20,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from shmstream import defaults
 from shmstream.errors import SettingsError
+from shmstream.host_names import check_host
+from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
 from shmstream.memory.directory import default_directory, parse_directory
+from shmstream.origin_patterns import check_pattern
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
+from shmstream.upstream.address import Address
+from shmstream.upstream.proxies import BadProxy, proxy_for
 
 PREFIX = 'SHMSTREAM_'
 
 _UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
 _SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
+_MEDIA_TYPE = re.compile(r'[a-z0-9][a-z0-9.+-]*/([a-z0-9][a-z0-9.+-]*|\*)')
 _COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
 _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
@@ -54,8 +59,10 @@ class OnDisconnect:
 class Settings:
     """Everything that can be set; the README explains each."""
 
-    upstream: str | None = None
+    upstream: str | None = field(default=None, repr=False)
     upstream_api_key: str | None = field(default=None, repr=False)
+    upstream_key_header: str = 'Authorization'
+    upstream_proxy: str | None = field(default=None, repr=False)
     upstream_connect_timeout: float = 10.0
     upstream_first_byte_timeout: float = 600.0
     dir: Path = field(default_factory=default_directory)
@@ -67,11 +74,14 @@ class Settings:
     owner_share: float = defaults.OWNER_SHARE
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
+    id_from: tuple[IdFrom, ...] = DEFAULT
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     demo_rate: float = 20.0
     send_timeout: float = 60.0
     max_uploads: int = 256 << 20
+    stream_types: tuple[str, ...] = ()
 
     @property
     def several_owners(self) -> bool:
@@ -126,6 +136,12 @@ class Settings:
                 raise SettingsError(f'{variable}: {ex}') from None
         from_file = values.pop('api_keys_file', ())
         values['api_keys'] = values.get('api_keys', ()) + from_file
+        if 'upstream' in values:
+            address = Address.parse(values['upstream'])
+            try:
+                values['upstream_proxy'] = proxy_for(address, environ)
+            except BadProxy as ex:
+                raise SettingsError(str(ex)) from None
         return cls(**values)
 
 
@@ -184,14 +200,17 @@ def _share(text: str) -> float:
     return number
 
 
-def _url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ('http', 'https') or not url.hostname:
-        raise ValueError(f'must be an http:// or https:// URL, not {text!r}')
-    if url.query or url.fragment or url.username:
-        raise ValueError('must have no query, fragment or user name')
-    _ = url.port  # raises ValueError if the port is not a number from 0 to 65535
-    return text.rstrip('/')
+def _upstream(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+def _key_header(text: str) -> str:
+    names = ('Authorization', 'api-key', 'x-api-key')
+    for name in names:
+        if text.lower() == name.lower():
+            return name
+    raise ValueError(f'must be one of {", ".join(names)}, not {text!r}')
 
 
 def _key(text: str) -> str:
@@ -223,22 +242,30 @@ def _keys_file(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(part.strip() for part in text.split(',') if part.strip())
-    for origin in origins:
-        url = urlsplit(origin)
-        if (
-            url.scheme not in ('http', 'https')
-            or f'{url.scheme}://{url.netloc}' != origin
-        ):
+    return tuple(check_pattern(p.strip()) for p in text.split(',') if p.strip())
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(check_host(part.strip()) for part in text.split(',') if part.strip())
+    if not hosts:
+        raise ValueError('must name at least one host')
+    return hosts
+
+
+def _media_types(text: str) -> tuple[str, ...]:
+    kinds = tuple(part.strip().lower() for part in text.split(',') if part.strip())
+    for kind in kinds:
+        if not _MEDIA_TYPE.fullmatch(kind):
             raise ValueError(
-                f'must be origins like https://example.org, not {origin!r}'
+                f'must be media types like text/plain or audio/*, not {kind!r}'
             )
-    return origins
+    return kinds
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    'UPSTREAM': _url,
+    'UPSTREAM': _upstream,
     'UPSTREAM_API_KEY': _key,
+    'UPSTREAM_KEY_HEADER': _key_header,
     'UPSTREAM_CONNECT_TIMEOUT': _seconds(0.001, 3600),
     'UPSTREAM_FIRST_BYTE_TIMEOUT': _seconds(0.001, 86400),
     'DIR': parse_directory,
@@ -250,12 +277,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'OWNER_SHARE': _share,
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
+    'ID_FROM': parse_id_from,
     'API_KEYS': _keys,
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,
+    'HOSTS': _hosts,
     'DEMO_RATE': _seconds(0.1, 100_000),
     'SEND_TIMEOUT': _seconds(1, 86400),
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),
+    'STREAM_TYPES': _media_types,
 }
 
 

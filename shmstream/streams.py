@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
@@ -19,7 +20,6 @@ from shmstream.process.attachment import Attachment, attach
 from shmstream.process.host import Host, Named
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
-from shmstream.stream_end import EVENT_STREAM
 from shmstream.supervisor.config import SupervisorConfig
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
@@ -130,6 +130,10 @@ class Streams:
     ) -> Producer:
         """Make a stream. An older stream with this id is cancelled and evicted.
 
+        If the new stream is pending and the older one has ended, the older one is kept
+        until the new one begins, but is not found meanwhile. If the new stream ends
+        without having begun, or is withdrawn, the older one is found again.
+
         Args:
             conv_id: 1 to 512 bytes of UTF-8 without control characters.
             content_type: the media type of the stream's bytes.
@@ -212,6 +216,15 @@ class Streams:
     ) -> bool:
         """Cancel the stream and remove it; returns and raises as ``cancel``."""
         return self._stop('evict', conv_id, generation, owner)
+
+    def withdraw(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> bool:
+        """Take back a pending stream: the stream that it replaced is found again.
+
+        Returns and raises as ``cancel``.
+        """
+        return self._stop('withdraw', conv_id, generation, owner)
 
     def _stop(
         self, op: str, conv_id: str, generation: str | None, owner: bytes

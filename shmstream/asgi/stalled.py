@@ -185,6 +185,10 @@ class Reader:
         elif self._task is not None:
             self._task.cancel()
 
+    def mark(self) -> object:
+        """Return an object that differs whenever the client has taken bytes."""
+        return self._state()[1]
+
     def _state(self) -> tuple[bool, object]:
         if self._sending or self._transport is None:
             return self._sending, self._sent

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shmstream.asgi.stalled import Reader
-from shmstream.deploy.gunicorn_insides import DirectWriter
+from shmstream.deploy.direct_writer import DirectWriter
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
 from shmstream.serving.reply import Ended, Live, Reply
@@ -74,10 +74,18 @@ async def write(
     await send(_END)
 
 
-async def send_live(send: AsgiSend, follower: Follower) -> None:
+async def send_live(
+    send: AsgiSend, follower: Follower, took: Callable[[], None] | None = None
+) -> None:
     """Send what a follower reads until the stream's end. Does not end the body.
 
     The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
+
+    Args:
+        send: the server's ``send``; the response has been started.
+        follower: reads the stream that is sent.
+        took: is called whenever ``send`` has returned, because then the client has
+            taken enough for more to be sent.
 
     Raises:
         CancelledError: the client has to resume at another worker. If the ring overtook
@@ -87,10 +95,18 @@ async def send_live(send: AsgiSend, follower: Follower) -> None:
     def send_body(data: bytes) -> Awaitable[None]:
         return send(_body(data))
 
+    async def send_and_tell(data: bytes) -> None:
+        await send(_body(data))
+        assert took is not None
+        took()
+
     direct = DirectWriter.of(send)
     write = None if direct is None else direct.chunk_writer()
     try:
-        await follower.deliver(send_body, write)
+        await follower.deliver(send_body if took is None else send_and_tell, write)
+        if follower.untold_failure:
+            log.info('reader cut: %s', follower.untold_failure)
+            raise asyncio.CancelledError
     except OffsetLost as ex:
         log.info('reader overtaken by the ring: %s', ex)
         raise asyncio.CancelledError from ex

@@ -22,7 +22,8 @@ none of a client that has hung up, except ``leave``, whose client does not wait.
 request that a client has given up is never carried out later, and every request may be
 made again:
 
-    cancel, evict   leave alone a stream whose producer asked for it after ``asked``
+    cancel, evict,  leave alone a stream whose producer asked for it after ``asked``
+    withdraw
     create, again   leaves such a stream alone too; a stream of its own first try has
                     the same ``asked``, and is replaced
     the others      change nothing, or change the same thing the second time
@@ -32,11 +33,12 @@ made again:
     hello    pid, masters, slot, epoch, time_space     slot, epoch
     join     pid (of a successor's master)             -
     leave    pid (of a master that goes)               -
-    create   owner, id, capacity                       generation, digest + descriptor;
+    create   owner, id, capacity, pending              generation, digest + descriptor;
                                                        or replaced: a generation;
                                                        or no_room, and soon
     cancel   owner, id, generation                     found
     evict    owner, id, generation                     found
+    withdraw owner, id, generation                     found
     lookup   owner, ids                                sessions, more
     list     -                                         sessions, more
     status   -                                         pid, format, masters, ...

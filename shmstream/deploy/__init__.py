@@ -5,6 +5,9 @@
     hooks.py             gunicorn's hooks: what happens at a start, a reload and an end
     worker_life.py       whether this process has been told to stop, and by whom
     gunicorn_insides.py  every use of gunicorn that is not part of its interface
+    direct_writer.py     the largest of these uses
+    control_socket.py    where gunicorn's control socket is
+    idle_connections.py  closes idle connections when a worker leaves
     parser.py            which HTTP parser serves
     logger.py            gunicorn's log
 """

@@ -14,9 +14,19 @@ use that is off. Answers are correct all the same; the last column says what is 
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
                          ``_response_buffer``, ``_safe_write``,  stream gets no headers
                          ``worker``                              before its first byte
+    bare queries         ``ASGIProtocol._build_http_scope``      the question mark of an
+                         and ``_build_http2_scope``, whose       empty query does not
+                         request has a ``uri``                   reach the upstream
     closed listeners     ``servers`` of an ASGI worker           a leaving worker still
                                                                  accepts connections
                                                                  for up to a second
+    idle connections     ``connection_made``,                    a leaving worker waits
+                         ``_awaiting_request``,                  for the connections,
+                         ``_finishing_calls``, ``req_count``,    ``graceful_timeout``
+                         ``_keepalive_timeout``,                 at the most
+                         ``_request_ready``,
+                         ``_feed_callback_parser`` of an
+                         ``ASGIProtocol``
     announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
                                                                  and are killed
@@ -36,13 +46,18 @@ import functools
 import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
-from shmstream.wakeups.hub_delivery import Write
+from shmstream.deploy import idle_connections
 
-_CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+# What ``direct_writer`` uses of a ``send``, and of an ``ASGIProtocol``.
+CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
+ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
 _CELLS_HTTP2 = {'self', 'h2_conn', 'stream_id'}
-_ATTRIBUTES = ('_response_buffer', '_flow_control', '_closed', 'transport')
+_SCOPES = ('_build_http_scope', '_build_http2_scope')
+
+BARE_QUERY = 'shmstream.bare_query'
+"""The key of a scope; true if the request target ends with a question mark."""
 
 
 # -- what is there -------------------------------------------------------------------
@@ -74,7 +89,11 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
     return {
         'direct writes': _has_direct_writes(ASGIProtocol),
         'early headers': _has_early_headers(ASGIProtocol),
+        'bare queries': _has_scopes(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
+        'closed idle connections': idle_connections.known(
+            ASGIProtocol, _used_by(ASGIProtocol)
+        ),
         'requests of its own': is_its_own(getattr(receiver, 'receive', None)),
     }
 
@@ -126,10 +145,10 @@ def _sends_head_early(response: Any) -> bool:
 def _has_direct_writes(protocol: Any) -> bool:
     answering = getattr(protocol, '_handle_http_request', None)
     inner = getattr(getattr(answering, '__code__', None), 'co_consts', ())
-    return _used_by(protocol).issuperset(_ATTRIBUTES) and any(
+    return _used_by(protocol).issuperset(ATTRIBUTES) and any(
         isinstance(code, CodeType)
         and code.co_name == 'send'
-        and _CELLS.issubset(code.co_freevars)
+        and CELLS.issubset(code.co_freevars)
         for code in inner
     )
 
@@ -138,6 +157,12 @@ def _has_early_headers(protocol: Any) -> bool:
     return callable(getattr(protocol, '_send_response_start', None)) and _used_by(
         protocol
     ).issuperset({'_response_buffer', '_safe_write', 'worker'})
+
+
+def _has_scopes(protocol: Any) -> bool:
+    return all(callable(getattr(protocol, name, None)) for name in _SCOPES) and (
+        'uri' in _used_by(protocol)
+    )
 
 
 def _used_by(protocol: Any) -> set[str]:
@@ -187,6 +212,35 @@ def send_headers_early() -> None:
     ASGIProtocol._send_response_start = start
 
 
+def note_connections() -> None:
+    """Have this process's ASGI worker note its connections for ``idle_connections``."""
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    if idle_connections.known(ASGIProtocol, _used_by(ASGIProtocol)):
+        idle_connections.note_connections(ASGIProtocol)
+
+
+def note_bare_queries() -> None:
+    """Have this process's ASGI worker set ``BARE_QUERY`` in the scope of ``/x?``."""
+    from gunicorn.asgi.protocol import ASGIProtocol
+
+    if not _has_scopes(ASGIProtocol):
+        return
+
+    def noting(build: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(build)
+        def built(protocol: Any, request: Any, *args: Any) -> Any:
+            scope = build(protocol, request, *args)
+            if not request.query and request.uri.endswith('?'):
+                scope[BARE_QUERY] = True
+            return scope
+
+        return built
+
+    for name in _SCOPES:
+        setattr(ASGIProtocol, name, noting(getattr(ASGIProtocol, name)))
+
+
 def close_listeners(worker: Any) -> None:
     """Have a worker accept no more connections. Does nothing if the worker is None."""
     for server in getattr(worker, 'servers', ()):
@@ -230,7 +284,7 @@ def socket_of(environ: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _protocol_cell(names: tuple[str, ...]) -> tuple[int, bool] | None:
-    known = _CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
+    known = CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
     return (names.index('self'), 'h2_conn' not in names) if known else None
 
 
@@ -247,101 +301,3 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
         return None, False
     at, own = found
     return send.__closure__[at].cell_contents, own
-
-
-class DirectWriter:
-    """Writes to the transport behind a ``send`` of gunicorn's ASGI worker.
-
-    For each reader ``send`` needs a message, a coroutine and the framing of a chunk,
-    which is a third of the cost of delivering a small event. And it copies all bytes.
-    So this class writes to the transport itself, but only under the conditions under
-    which ``send`` would do so. It adds what it wrote to the count that ``send`` keeps.
-
-    Make one with ``of``, after the response has been started.
-    """
-
-    def __init__(self, protocol: Any, sent: Any, chunked: bool) -> None:
-        self._protocol = protocol
-        self._sent = sent
-        self._chunked = chunked
-
-    @classmethod
-    def of(cls, send: Any) -> Self | None:
-        """Return the writer behind this ``send``; None if the ``send`` is not known."""
-        names = getattr(getattr(send, '__code__', None), 'co_freevars', ())
-        if not _CELLS.issubset(names):
-            return None
-        cells = dict(zip(names, send.__closure__, strict=True))
-        protocol = cells['self'].cell_contents
-        if not all(hasattr(protocol, name) for name in _ATTRIBUTES):
-            return None
-        if cells['omits_body'].cell_contents or protocol.transport is None:
-            return None
-        return cls(
-            protocol, cells['response_sent'], bool(cells['use_chunked'].cell_contents)
-        )
-
-    def chunk_writer(self) -> Write | None:
-        """Return a function that writes a part of a body of unknown length.
-
-        The function is a closure, because it is called for every event of every reader.
-
-        Returns:
-            None if the length of the body is known.
-        """
-        if not self._chunked or self._protocol._flow_control is None:
-            return None
-        protocol, sent = self._protocol, self._sent
-        flow, write_bytes = protocol._flow_control, protocol.transport.write
-
-        def write(data: bytes) -> bool:
-            # If gunicorn still holds the headers back, ``send`` has to write them.
-            if (
-                flow.write_paused
-                or protocol._closed
-                or protocol._response_buffer is not None
-            ):
-                return False
-            try:
-                write_bytes(_framed(data))
-            except (RuntimeError, OSError):
-                # The transport is closing, which ``send`` handles.
-                return False
-            sent.cell_contents += len(data)
-            return True
-
-        return write
-
-    def write_view(self, data: memoryview) -> bool:
-        """Write a part of a body of known length, without a copy.
-
-        Args:
-            data: bytes that nobody changes any more, because the transport may keep
-                them for a while.
-
-        Returns:
-            False if nothing was written, and ``send`` has to be used.
-        """
-        protocol = self._protocol
-        flow = protocol._flow_control
-        if (
-            self._chunked
-            or protocol._closed
-            or protocol._response_buffer is not None
-            or flow is None
-            or flow.write_paused
-        ):
-            return False
-        try:
-            protocol.transport.write(data)
-        except (RuntimeError, OSError):
-            return False
-        self._sent.cell_contents += len(data)
-        return True
-
-
-@functools.lru_cache(maxsize=1)
-def _framed(data: bytes) -> bytes:
-    # Cached, because all readers at the live edge of a stream get the same chunk, one
-    # after the other.
-    return b'%x\r\n%b\r\n' % (len(data), data)

@@ -35,7 +35,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream.control.request import ask
-from shmstream.deploy import gunicorn_insides, worker_life
+from shmstream.deploy import control_socket, gunicorn_insides, worker_life
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -50,6 +50,7 @@ from shmstream.supervisor.spawn import (
     start,
     wait_gone,
 )
+from shmstream.url_prefix import clean_prefix
 
 LEAVE_S = 5.0
 """How long a master waits until the supervisor has cleaned up."""
@@ -59,6 +60,8 @@ MAX_WORKERS = MAX_SLOTS // 2
 
 _TAKEOVER_S = 1.0
 """How long a new master waits until the supervisor of a dead master has stopped."""
+
+_SHM = '/dev/shm'
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -81,12 +84,19 @@ def _exit(line: str) -> NoReturn:
     sys.exit(1)
 
 
+def _check_prefix(setting: str, text: str) -> None:
+    if text.strip('/') and not clean_prefix(text):
+        _exit(f'{setting}: must be a path like /chat, not {text!r}')
+
+
 def on_starting(server: Any) -> None:
     """Start the supervisor, or join that of the master that this one replaces."""
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
     raise_descriptor_limit()
+    _check_prefix('SCRIPT_NAME', os.environ.get('SCRIPT_NAME', ''))
+    _check_prefix('root_path', getattr(server.cfg, 'root_path', ''))
     if server.cfg.workers > MAX_WORKERS:
         _exit(f'{server.cfg.workers} workers, at most {MAX_WORKERS} are supported')
     try:
@@ -124,6 +134,7 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
     except ShmstreamError as ex:
         _exit(str(ex))
+    control_socket.place(server.cfg, server.log, directory, bool(_predecessor()))
     _warn_if_open(server, settings)
     # This flag tells workers whether the whole service stops, or only reloads: at a
     # reload they may take longer.
@@ -186,6 +197,8 @@ def post_worker_init(worker: Any) -> None:
         worker.log.warning('shmstream: %s', line)
     if gunicorn_insides.is_asgi_worker(worker):
         gunicorn_insides.send_headers_early()
+        gunicorn_insides.note_connections()
+        gunicorn_insides.note_bare_queries()
     _log_with(worker.log)
     loop = getattr(worker, 'loop', None)
     if loop is None:
@@ -216,6 +229,16 @@ def on_exit(server: Any) -> None:
         status = None
     if status is None or not status['masters']:
         wait_gone(directory, LEAVE_S)
+
+
+def worker_tmp_dir() -> str | None:
+    """Return the directory for the files by which workers tell that they are alive.
+
+    Returns:
+        The directory of shared memory. None if it cannot be written to; then gunicorn
+        uses the system's temporary directory, which may be on a slow disk.
+    """
+    return _SHM if os.access(_SHM, os.W_OK | os.X_OK) else None
 
 
 def install(config: dict[str, Any]) -> None:

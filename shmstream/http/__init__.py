@@ -5,12 +5,22 @@
     app.py                makes the application out of all the other modules
     service.py            gives streams to the serving core, and the rest to Falcon
     api_keys.py           the owner of a request, by its API key; tokens for one stream
+    gate.py               refuses pages of other sites, and foreign host names
     origins.py            which pages of other origins may use the service
+    prefix.py             the path below which clients find the service
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
+    conversation.py       which conversation a POST has; whether it asks for a stream
+    body_fields.py        finds members of a request body that is still arriving
+    announcing.py         reads a POST's body, which may ask for a session
+    passing_through.py    the bodies of requests and answers that have no session
+    forwarded.py          the headers that tell the upstream who asks, and where
+    websockets.py         relays WebSockets
+    own_client.py         the client of a POST, which the source of the answer waits for
     answer_task.py        the task that puts an upstream's answer into a stream
-    answer_writer.py      writes the answer's bytes into the ring, at the readers' pace
+    answer_tasks.py       the answer tasks of a worker
+    answer_writer.py      writes the answer's events into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
     drain.py              ends a worker's answer tasks when the worker leaves

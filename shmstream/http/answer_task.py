@@ -7,11 +7,15 @@ is cancelled or replaced, and, if its policy says so, when nobody listens.
 ::
 
     create the stream (pending)
-      |  the upstream answers
+      |  the request is whole (``ask``), the upstream answers
       |-- streamed 2xx --> begin, answer with the stream, chunks into the ring, finish
-      |-- other ---------> evict the stream, answer with the upstream's own answer
-      |-- unreachable ---> evict the stream, answer with 502 or 504
+      |-- other ---------> withdraw the stream, answer with the upstream's own answer
+      |-- unreachable ---> withdraw the stream, answer with 502 or 504
+      |-- no request ----> withdraw the stream (``withdraw``)
       '-- cancelled -----> answer with 400 "request cancelled"
+
+If the POST was sent upstream without a session, and its answer is a stream after all,
+the task begins with this answer, and does not ask the upstream.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import AnswerWriter
+from shmstream.http.own_client import OwnClient
 from shmstream.http.uploads import Upload
+from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
@@ -31,11 +38,12 @@ from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
+    TargetRefused,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
     header,
-    is_stream,
+    why_no_stream,
 )
 
 log = logging.getLogger('shmstream.http')
@@ -56,12 +64,31 @@ class Streamed:
     Attributes:
         producer: the stream's producer. It is for reading the stream's segment: only
             the answer task writes.
+        status: the status of the upstream's answer, a 2xx.
         headers: the upstream's headers.
     """
 
-    def __init__(self, producer: Producer, headers: Headers) -> None:
+    def __init__(self, producer: Producer, status: int, headers: Headers) -> None:
         self.producer = producer
+        self.status = status
         self.headers = headers
+
+
+def becomes_stream(
+    asked: UpstreamRequest, answer: Answer, stream_types: Collection[str]
+) -> bool:
+    """Return whether the answer becomes a stream. If it does not, log why.
+
+    Args:
+        asked: the request.
+        answer: the answer to the request.
+        stream_types: media types that become streams, beside the usual ones.
+    """
+    why = why_no_stream(answer, stream_types)
+    if why:
+        path = asked.target.partition('?')[0]
+        log.info('no session for %s %s: %s', asked.method, path, why)
+    return not why
 
 
 class AnswerTask:
@@ -72,8 +99,13 @@ class AnswerTask:
         source: answers the request: the upstream, or the demo model.
         conv_id: the conversation id, which is valid.
         owner: the owner of the stream.
-        asked: the request to send upstream.
         on_disconnect: what to do when nobody listens.
+        answered: a streamed 2xx answer that has already arrived. The task closes it.
+            None if the task has to ask the upstream.
+        stream_types: media types that become streams, beside the usual ones.
+
+    Attributes:
+        client: the client of the POST.
     """
 
     def __init__(
@@ -82,24 +114,61 @@ class AnswerTask:
         source: Source,
         conv_id: str,
         owner: bytes,
-        asked: UpstreamRequest,
         on_disconnect: OnDisconnect,
+        answered: Answer | None = None,
+        stream_types: Collection[str] = (),
     ) -> None:
         self._streams = streams
         self._source = source
         self._conv_id = conv_id
         self._owner = owner
-        self._asked = asked
+        self._answered = answered
+        self.client = OwnClient()
         self._grace_s = on_disconnect.grace_s
+        self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._writer = AnswerWriter(streams)
+        self._writer = AnswerWriter(streams, self.client)
         self._producer: Producer | None = None
+        self._request: UpstreamRequest | None = None
+        self._asked: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
         self.task = self._loop.create_task(self._run())
         # A task that is cancelled before its first step runs none of its code, so the
         # failure is set here.
-        self.task.add_done_callback(lambda _: self._fail(Problem(503, _LEAVING, 2)))
+        self.task.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
+        self._fail(Problem(503, _LEAVING, 2))
+        if self._answered is not None:
+            self._answered.close()
+
+    def ask(self, request: UpstreamRequest) -> None:
+        """Send this request upstream as soon as the session exists."""
+        self._request = request
+        if self.task.done() or self._asked.cancelled():
+            self._let_go_of_body()
+        elif not self._asked.done():
+            self._asked.set_result(None)
+
+    def withdraw(self) -> None:
+        """Remove the session, because the request did not arrive whole.
+
+        Called instead of ``ask``.
+        """
+        self.client.left()
+        self._attended = False
+        if not self._asked.done():
+            self._asked.set_result(None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the POST gets an error, and no answer."""
+        return self._answer.done() and self._answer.exception() is not None
+
+    def on_failure(self, action: Callable[[], object]) -> None:
+        """Call ``action`` when the task fails; see ``failed``."""
+        self._answer.add_done_callback(lambda _: action() if self.failed else None)
 
     async def answer(self) -> Streamed | Answer:
         """Wait for the answer to the POST. The caller has to close an ``Answer``.
@@ -113,7 +182,7 @@ class AnswerTask:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
-            self.heard()
+            self.client.left()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):
@@ -121,10 +190,6 @@ class AnswerTask:
             raise
         finally:
             self._attended = False
-
-    def heard(self) -> None:
-        """Note that the POST's own response reads now, or never will."""
-        self._writer.response_reads()
 
     async def abort(self, why: str) -> None:
         """Abort the stream, for a worker that cannot wait any longer."""
@@ -151,8 +216,8 @@ class AnswerTask:
         # The exception's traceback would keep the part of the request body that the
         # upstream has not taken. If an answer comes before the whole body is sent, this
         # is not called, because the rest of the body is still sent then.
-        if isinstance(self._asked.body, Upload):
-            self._asked.body.close()
+        if self._request is not None and isinstance(self._request.body, Upload):
+            self._request.body.close()
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
@@ -174,21 +239,38 @@ class AnswerTask:
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
                 stack.callback(watcher.cancel)
-            try:
-                answer = await self._source.send(self._asked)
-            except UpstreamTimeout as ex:
-                await self._discard(producer)
-                raise Problem(504, str(ex)) from ex
-            except UpstreamUnreachable as ex:
-                await self._discard(producer)
-                raise Problem(502, str(ex)) from ex
-            if not is_stream(answer):
+            answer = self._answered or await self._ask_upstream(producer)
+            if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
                 return
             stack.callback(answer.close)
-            producer.begin(header(answer.headers, 'content-type'))
-            self._answer.set_result(Streamed(producer, answer.headers))
+            kept = to_keep(answer.headers)
+            producer.begin(header(answer.headers, 'content-type'), kept)
+            self._answer.set_result(Streamed(producer, answer.status, answer.headers))
             await self._writer.write(producer, answer)
+
+    async def _ask_upstream(self, producer: Producer) -> Answer:
+        await self._asked
+        try:
+            if self._request is None:
+                raise Problem(400, 'The body ended early')
+            return await self._source.send(self._request)
+        except Problem:
+            await self._discard(producer)
+            raise
+        except TargetRefused as ex:
+            await self._discard(producer)
+            raise Problem(400, str(ex)) from None
+        except UpstreamTimeout as ex:
+            await self._discard(producer)
+            raise Problem(504, str(ex)) from ex
+        except UpstreamUnreachable as ex:
+            await self._discard(producer)
+            raise Problem(502, str(ex)) from ex
+
+    def _is_stream(self, answer: Answer) -> bool:
+        assert self._request is not None
+        return becomes_stream(self._request, answer, self._stream_types)
 
     async def _hand_on(self, producer: Producer, answer: Answer) -> None:
         try:
@@ -202,13 +284,16 @@ class AnswerTask:
             answer.close()
 
     async def _discard(self, producer: Producer) -> None:
-        """Remove the stream, because there is nothing to resume."""
+        """Remove the stream.
+
+        If a stream had the id before, and has ended, readers find that stream again.
+        """
         producer.ignore_cancel()
         try:
             # The stream is evicted before it ends: otherwise a reader that waits for
             # the stream to begin would take the stream's end for an answer.
             await asyncio.to_thread(
-                self._streams.evict,
+                self._streams.withdraw,
                 self._conv_id,
                 generation=producer.generation,
                 owner=self._owner,
@@ -232,40 +317,22 @@ class AnswerTask:
     async def _watch_listeners(self, producer: Producer) -> None:
         assert self._grace_s is not None
         grace_s = max(self._grace_s, _HANDOVER_S)
-        last_heard = self._loop.time()
+        last_heard, told = self._loop.time(), False
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self._loop.time()
-            if self._attended or producer.followers:
+            try:
+                heard = self._attended or producer.followers > 0
+            except Exception:
+                # A failed look must not end the watch. Somebody may be listening.
+                heard = True
+                if not told:
+                    told = True
+                    log.exception('stream %s: unknown who listens', producer.generation)
+            if heard:
                 last_heard = now
             elif now - last_heard >= grace_s:
                 log.info('stream %s: nobody listens, cancelled', producer.generation)
                 producer.cancel()
                 self.task.cancel()
                 return
-
-
-class AnswerTasks:
-    """The answer tasks of this worker."""
-
-    def __init__(self) -> None:
-        self._running: set[AnswerTask] = set()
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def add(self, task: AnswerTask) -> AnswerTask:
-        """Keep an answer task until it ends, and return it."""
-        self._running.add(task)
-        task.task.add_done_callback(lambda _: self._running.discard(task))
-        return task
-
-    async def wait(self, wait_s: float) -> None:
-        """Wait until all answer tasks have ended, at most ``wait_s`` seconds."""
-        if self._running:
-            await asyncio.wait([task.task for task in self._running], timeout=wait_s)
-
-    async def abort_all(self) -> None:
-        """Abort all answer tasks that still run."""
-        for task in list(self._running):
-            await task.abort('the producing worker has shut down')

@@ -1,8 +1,10 @@
 """API keys, the owners that they stand for, and tokens for one stream.
 
-If keys are set, every route but ``/healthz`` needs ``Authorization: Bearer KEY``. A
-stream belongs to the key that made it. Memory and segments hold only digests of a key.
-A client that cannot set a header (``EventSource``) can use a token for one stream::
+If keys are set, every route but ``/healthz`` needs one. It is sent as
+``Authorization: Bearer KEY``, ``x-api-key: KEY`` or ``api-key: KEY``, because SDKs
+differ. A stream belongs to the key that made it. Memory and segments hold only digests
+of a key. A client that cannot set a header (``EventSource``) can use a token for one
+stream::
 
     token = base64url( expiry u64 | generation u64 | HMAC-SHA256(key', ... | id) )
                        unix s       of the stream     key' is derived from the API key
@@ -19,16 +21,20 @@ import hashlib
 import hmac
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shmstream.ids import NOBODY
 from shmstream.serving.permit import Grant, Verdict
 from shmstream.serving.problems import Problem
-from shmstream.serving.request import Request
+from shmstream.serving.request import Header, Request
 
 TOKEN_S = 24 * 3600
 """Seconds for which a token is valid: longer than any answer takes, but short enough
 to limit the harm of a leaked token."""
+
+_KEY_HEADERS = (b'x-api-key', b'api-key')
+"""Headers in which the SDKs of Anthropic and Azure send a key."""
 
 _TOKEN = struct.Struct('>QQ')
 _MAC_BYTES = 32
@@ -79,11 +85,11 @@ class ApiKeys:
         """
         if not self._keys:
             return NOBODY
-        key = _key_of(request)
-        owner = None if key is None else self.owner_of_key(key)
-        if owner is None:
-            raise Problem(401, 'Invalid API Key')
-        return owner
+        for key in _keys_of(request.headers):
+            owner = self.owner_of_key(key)
+            if owner is not None:
+                return owner
+        raise Problem(401, 'Invalid API Key')
 
     def verdict(self, request: Request) -> Verdict:
         """Return what the client of a request may do, by its key or its token.
@@ -94,13 +100,27 @@ class ApiKeys:
         if self._keys and request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
             # If there is a key as well, the token is not looked at.
-            if token is not None and _key_of(request) is None:
+            if token is not None and not _keys_of(request.headers):
                 grant = self.check_token(
                     token.decode('latin-1'), request.conversation_id()
                 )
                 if grant is not None:
                     return grant
         return self.owner(request)
+
+    def without_keys(self, headers: list[Header]) -> list[Header]:
+        """Return a request's headers without those that must not go upstream.
+
+        If keys are set, these are ``Authorization`` and every key of the service.
+        """
+        if not self._keys:
+            return headers
+        return [
+            (name, value)
+            for name, value in headers
+            if name != b'authorization'
+            and (name not in _KEY_HEADERS or self.owner_of_key(value.strip()) is None)
+        ]
 
     def owner_of_key(self, key: bytes) -> bytes | None:
         """Return the owner that this key stands for; None if the key is unknown."""
@@ -143,10 +163,14 @@ class ApiKeys:
         return Grant(found, f'{generation:016x}')
 
 
-def _key_of(request: Request) -> bytes | None:
-    """Return the key in ``Authorization: Bearer KEY``; None if there is none."""
-    value = request.header(b'authorization')
-    if value is None:
-        return None
-    scheme, _, key = value.partition(b' ')
-    return key.strip() if scheme.lower() == b'bearer' else None
+def _keys_of(headers: Iterable[Header]) -> list[bytes]:
+    """Return the keys in all headers of a request that may have one."""
+    keys = []
+    for name, value in headers:
+        if name == b'authorization':
+            scheme, _, key = value.partition(b' ')
+            if scheme.lower() == b'bearer':
+                keys.append(key.strip())
+        elif name in _KEY_HEADERS:
+            keys.append(value.strip())
+    return keys

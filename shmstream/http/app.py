@@ -13,20 +13,27 @@ from shmstream.asgi.stalled import Readers
 from shmstream.deploy import worker_life
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
+from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
-from shmstream.http.answer_task import AnswerTasks
+from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
+from shmstream.http.gate import Gate
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup_route import LookupResource
-from shmstream.http.middleware import KeysMiddleware, OriginsMiddleware
+from shmstream.http.middleware import (
+    KeysMiddleware,
+    OriginsMiddleware,
+    PrefixMiddleware,
+)
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import PageResource
-from shmstream.http.producing import Gateway
+from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
+from shmstream.http.websockets import WebSockets
 from shmstream.serving.get_head_delete import Core
 from shmstream.settings import Settings
 from shmstream.streams import Streams
@@ -45,11 +52,13 @@ class Lifespan:
         streams: Streams,
         source: Source,
         drain: Drain,
+        web_sockets: WebSockets,
     ) -> None:
         self._life = life
         self._streams = streams
         self._source = source
         self._drain = drain
+        self._web_sockets = web_sockets
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Connect to the supervisor, so that the first request need not."""
@@ -70,6 +79,7 @@ class Lifespan:
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
         """Let the answer tasks run to their end, then leave."""
         await self._drain.finish()
+        await self._web_sockets.leave()
         await self._source.close()
         await asyncio.to_thread(self._streams.close)
 
@@ -92,14 +102,23 @@ def create_app(
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
     answer_tasks = AnswerTasks()
-    drain = Drain(answer_tasks, life, settings.drain, lambda: streams.followers)
-    lifespan = Lifespan(life, streams, source, drain)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
+    readers = Readers(settings.send_timeout)
+    web_sockets = WebSockets(source, keys, readers, settings.send_timeout, OWN_HEADERS)
+    drain = Drain(
+        answer_tasks,
+        life,
+        settings.drain,
+        lambda: streams.followers,
+        web_sockets.let_go,
+    )
+    lifespan = Lifespan(life, streams, source, drain, web_sockets)
     middleware: list[Any] = [
         lifespan,
         OriginsMiddleware(origins),
         KeysMiddleware(keys),
+        PrefixMiddleware(),
     ]
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
         request_type=FalconRequest, middleware=middleware
@@ -119,8 +138,10 @@ def create_app(
         app.add_route('/', page)
     gateway = Gateway(streams, source, settings, answer_tasks, keys, uploads)
     app.add_sink(gateway, '/')
-    readers = Readers(settings.send_timeout)
-    return Service(Core(streams), keys, origins, readers, life.hear_word, app)
+    gate = Gate(HostNames(settings.hosts), origins)
+    return Service(
+        Core(streams), keys, origins, readers, life.hear_word, gate, app, web_sockets
+    )
 
 
 def _source(settings: Settings) -> Source:

@@ -4,8 +4,10 @@
 
     told to leave (HUP, max_requests, TTOU, TERM, ...)
       new connections    go to the other workers
+      idle connections   are closed (``deploy.idle_connections``)
       readers            are let go at once, and resume at another worker
                          (``leave`` of ``Consumer.follow``)
+      WebSockets         are closed at once (``WebSockets.let_go``)
       answer tasks       go on, as do the responses of the POSTs that began them; the
                          worker tells its master that it is alive
         after the drain limit, or, if the master itself is stopping, shortly before it
@@ -18,9 +20,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import gunicorn_insides, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
-from shmstream.http.answer_task import AnswerTasks
+from shmstream.http.answer_tasks import AnswerTasks
 
 log = logging.getLogger('shmstream.http')
 
@@ -40,6 +42,7 @@ class Drain:
         life: says when the worker leaves, and whether its master stops as well.
         limit_s: seconds for which the answer tasks may go on.
         followers: returns how many responses still follow streams.
+        let_go: is called when the worker has been told to leave.
     """
 
     def __init__(
@@ -48,12 +51,15 @@ class Drain:
         life: WorkerLife,
         limit_s: float,
         followers: Callable[[], int],
+        let_go: Callable[[], None],
     ) -> None:
         self._answer_tasks = answer_tasks
         self._followers = followers
+        self._let_go = let_go
         self._life = life
         self._limit_s = limit_s
         self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch whether the worker leaves."""
@@ -73,11 +79,17 @@ class Drain:
             if not self._followers():
                 break
             await asyncio.sleep(_LOOK_S)
+        if self._closing is not None:
+            self._closing.cancel()
 
     async def _run(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
         gunicorn_insides.close_listeners(self._life.worker)
+        # gunicorn waits for its connections before it shuts the lifespan down.
+        self._let_go()
+        # This runs until the loop ends. A busy connection may be idle later.
+        self._closing = asyncio.create_task(idle_connections.close_idle())
         loop = asyncio.get_running_loop()
         if len(self._answer_tasks):
             log.info('leaving: %d streams go on', len(self._answer_tasks))

@@ -6,11 +6,11 @@ from typing import Any
 
 import falcon.asgi
 
+from shmstream.asgi.stalled import Reader
 from shmstream.consumer import Consumer
 from shmstream.serving.problems import Problem
 
 STREAM_PATH = '/v1/stream'
-CONVERSATION_HEADER = 'X-Conversation-Id'
 
 READER = 'shmstream.reader'
 """The key of the ``Reader`` in an ASGI scope. Responses go out by ``Reader.send``."""
@@ -38,9 +38,10 @@ class FalconRequest(falcon.asgi.Request):
         super().__init__(scope, noted, *args, **options)
 
 
-def send_of(req: falcon.asgi.Request) -> Any:
-    """Return the server's ``send``."""
-    return req.scope[READER].send
+def reader_of(req: falcon.asgi.Request) -> Reader:
+    """Return the response under way, as it is watched; see ``asgi.stalled``."""
+    reader: Reader = req.scope[READER]
+    return reader
 
 
 def reads(req: falcon.asgi.Request, source: Consumer) -> None:
@@ -65,22 +66,3 @@ def raw_path(req: falcon.asgi.Request) -> bytes:
     """Return the path as the client sent it, percent-encoded."""
     path: bytes = req.scope.get('raw_path') or req.path.encode('utf-8')
     return path.partition(b'?')[0]
-
-
-def conversation_header(req: falcon.asgi.Request) -> str | None:
-    """Return the id in ``X-Conversation-Id``; None if the header is missing or empty.
-
-    Raises:
-        Problem: 400, the id is not UTF-8.
-    """
-    value = req.get_header(CONVERSATION_HEADER)
-    # Not ``strip()``: the value is latin-1 text here, in which ``strip()`` would also
-    # remove the bytes A0 and 85, which may be parts of UTF-8 characters.
-    value = value.strip(' \t') if value is not None else ''
-    if not value:
-        return None
-    try:
-        # Falcon decodes header bytes as latin-1.
-        return value.encode('latin-1').decode('utf-8')
-    except UnicodeError:
-        raise Problem(400, f'{CONVERSATION_HEADER} is not valid UTF-8') from None

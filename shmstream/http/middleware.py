@@ -9,9 +9,12 @@ import falcon.asgi
 from shmstream.http import falcon_request
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.origins import Origins
+from shmstream.http.prefix import prefix_varies
 from shmstream.http.replies import put
 from shmstream.ids import NOBODY
 from shmstream.serving.request import Request
+
+_ADDRESSES = ('location', 'content-location', 'refresh')
 
 
 def _asked(req: falcon.asgi.Request) -> Request:
@@ -64,3 +67,18 @@ class OriginsMiddleware:
         """Add the headers that say whether the page may see the answer."""
         for name, value in self._origins.headers(_asked(req)):
             resp.append_header(name.decode(), value.decode('latin-1'))
+
+
+class PrefixMiddleware:
+    """Says which answers name addresses that ``X-Forwarded-Prefix`` has changed."""
+
+    async def process_response(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        _resource: Any,
+        _succeeded: bool,
+    ) -> None:
+        """Add ``Vary``, so that no cache gives the answer to other clients."""
+        if prefix_varies(req.scope) and any(map(resp.get_header, _ADDRESSES)):
+            resp.append_header('Vary', 'X-Forwarded-Prefix')

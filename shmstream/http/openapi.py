@@ -64,12 +64,15 @@ _SESSION = {
 _ERRORS = {
     400: 'bad input, or an offset that the ring has dropped',
     401: 'no valid API key (where keys are set)',
+    403: 'a page of another site, of an origin that is not named',
     404: 'not found or expired',
     408: 'the body comes too slowly',
     409: 'the id has a newer stream',
     413: 'too large',
     414: 'the request line is too long',
-    502: 'the upstream cannot be reached',
+    416: 'the range begins at the end of the stream, or beyond it',
+    421: 'a host name that is not served',
+    502: 'the upstream cannot be reached, or has failed and cannot say so in-band',
     503: 'not possible now: retry after Retry-After seconds',
     504: 'the upstream did not answer in time',
 }
@@ -98,12 +101,30 @@ _ID = {'type': 'string', 'minLength': 1, 'maxLength': MAX_ID_BYTES}
 _IN_PATH = {'name': 'conv_id', 'in': 'path', 'required': True, 'schema': _ID}
 _FROM = _query('from', {'type': 'integer', 'minimum': 0, 'maximum': (1 << 63) - 1})
 _GENERATION = _query('generation', {'type': 'string', 'pattern': '^[0-9a-f]{16}$'})
+_LAST_EVENT = {
+    'name': 'Last-Event-ID',
+    'in': 'header',
+    'required': False,
+    'description': 'without from: go on after the event that has this id',
+    'schema': _STRING,
+}
+_RANGE = {
+    'name': 'Range',
+    'in': 'header',
+    'required': False,
+    'description': 'bytes=N-, without from: the rest of a finished stream',
+    'schema': _STRING,
+}
+_PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
 
 
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
-    parameters = [where, _FROM, _GENERATION]
-    responses = _answers({'200': _BYTES}, 400, 401, 404, 409, 414, 503)
+    parameters = [where, _FROM, _GENERATION, _LAST_EVENT, _RANGE]
+    responses = _answers(
+        {'200': _BYTES, '206': _PART},
+        *(400, 401, 403, 404, 409, 414, 416, 421, 502, 503),
+    )
     return {
         'get': {
             'summary': 'Read from an offset, then live',
@@ -121,7 +142,9 @@ def _stream(where: dict[str, Any]) -> dict[str, Any]:
         'delete': {
             'summary': 'Stop the stream, wherever its producer runs',
             'parameters': [where, _GENERATION],
-            'responses': _answers({'204': _answer('done')}, 400, 401, 414, 503),
+            'responses': _answers(
+                {'204': _answer('done')}, 400, 401, 403, 414, 421, 503
+            ),
         },
     }
 
@@ -168,7 +191,9 @@ def describe() -> dict[str, Any]:
                 'post': {
                     'summary': 'Which of these conversations have a stream',
                     'requestBody': _body(lookup),
-                    'responses': _answers({'200': found}, 400, 401, 408, 413, 503),
+                    'responses': _answers(
+                        {'200': found}, 400, 401, 403, 408, 413, 421, 503
+                    ),
                 }
             },
             '/v1/chat/completions': {
@@ -177,7 +202,8 @@ def describe() -> dict[str, Any]:
                     'parameters': [conversation],
                     'requestBody': _body(chat),
                     'responses': _answers(
-                        {'200': answer}, 400, 401, 408, 413, 502, 503, 504
+                        {'200': answer},
+                        *(400, 401, 403, 408, 413, 421, 502, 503, 504),
                     ),
                 }
             },

@@ -25,7 +25,8 @@ class PageResource:
                 'X-Content-Type-Options': 'nosniff',
                 'Content-Security-Policy': (
                     "default-src 'none'; connect-src 'self';"
-                    " script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+                    " script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+                    " frame-ancestors 'none'"
                 ),
             }
         )

@@ -2,75 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.stalled import Reader
+from shmstream.asgi.targets import query_of
 from shmstream.asgi.writer import send_live
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
-from shmstream.http.answer_task import AnswerTask, AnswerTasks, Streamed
+from shmstream.http.announcing import Announcing
+from shmstream.http.answer_task import AnswerTask, Streamed, becomes_stream
+from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.conversation import Conversation
+from shmstream.http.forwarded import forwarded
+from shmstream.http.own_client import OwnClient
+from shmstream.http.passing_through import body_of, copy_headers, hand_on
+from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
-from shmstream.http.uploads import MAX_BODY, Uploads
-from shmstream.ids import validate_id
+from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.serving.get_head_delete import from_the_beginning
-from shmstream.serving.headers import location
+from shmstream.serving.headers import addresses
 from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
+from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.source import (
     Answer,
     Headers,
     Source,
-    UpstreamBroken,
+    TargetRefused,
     UpstreamRequest,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 
-_OWN_HEADERS = {'x-conversation-id', 'stream-on-disconnect'}
+OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
 its own, and go on generating after the service has hung up."""
 
-_SET_HERE = {'content-type', 'content-length', 'cache-control', 'x-accel-buffering'}
-
-
-class UpstreamBody:
-    """An upstream's answer as the body of a response, passed on as it arrives."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._chunks = answer.chunks()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._chunks.__anext__()
-        except UpstreamBroken as ex:
-            # Cut the response, as ``asgi.writer`` does: the answer is not whole.
-            raise asyncio.CancelledError from ex
-
-    async def close(self) -> None:
-        """Hang up on the upstream if the answer was not read to its end."""
-        self._answer.close()
-
-
-class Nothing:
-    """An empty body to which Falcon adds no ``content-length``."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
+_SET_HERE = frozenset(
+    # ``Content-Encoding`` can only say that there is none, and replays do not say that.
+    {'content-type', 'content-length', 'content-encoding'}
+    | {'cache-control', 'x-accel-buffering'}
+)
 
 
 class Gateway:
@@ -79,7 +59,8 @@ class Gateway:
     Args:
         streams: the deployment.
         source: answers the requests: the upstream, or the demo model.
-        settings: say what happens to a stream that nobody listens to.
+        settings: say what happens to a stream that nobody listens to, where the ids of
+            conversations are, and which content types become streams.
         answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
@@ -99,6 +80,9 @@ class Gateway:
         self._streams = streams
         self._source = source
         self._on_disconnect = settings.on_disconnect
+        self._small_s = settings.send_timeout
+        self._id_from = settings.id_from
+        self._stream_types = settings.stream_types
         self._answer_tasks = answer_tasks
 
     async def __call__(
@@ -110,72 +94,148 @@ class Gateway:
     ) -> None:
         """Answer the request with the upstream's answer, or with a stream of it."""
         if resp is None:
-            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it.
+            # This is a WebSocket (``ws``). Falcon refuses it, as nothing accepts it:
+            # the service hands WebSockets to ``http.websockets``, and not to Falcon.
             return
-        conv_id = (
-            falcon_request.conversation_header(req) if req.method == 'POST' else None
-        )
-        if conv_id is None:
-            await self._pass_through(req, resp)
-        else:
-            validate_id(conv_id)
-            await self._produce(req, resp, conv_id)
+        if req.method == 'POST':
+            conversation = Conversation(req, self._id_from)
+            if conversation.possible:
+                await self._produce(req, resp, conversation)
+                return
+        body = await body_of(req, self._small_s)
+        hand_on(req, resp, await self._send(self._asked(req, body)))
 
-    async def _pass_through(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response
-    ) -> None:
-        asked = UpstreamRequest(
-            req.method, _target(req), self._headers(req), _body(req)
-        )
+    async def _send(self, asked: UpstreamRequest) -> Answer:
         try:
-            answer = await self._source.send(asked)
+            return await self._source.send(asked)
+        except TargetRefused as ex:
+            raise Problem(400, str(ex)) from None
         except UpstreamTimeout as ex:
             raise Problem(504, str(ex)) from ex
         except UpstreamUnreachable as ex:
             raise Problem(502, str(ex)) from ex
-        _hand_on(req, resp, answer)
+
+    def _asked(
+        self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
+    ) -> UpstreamRequest:
+        return UpstreamRequest(
+            req.method,
+            _target(req),
+            forwarded(req.scope, self._headers(req)),
+            body,
+            prefix_of(req.scope),
+        )
+
+    def _asked_for_session(
+        self, req: falcon.asgi.Request, body: Upload
+    ) -> UpstreamRequest:
+        asked = self._asked(req, body)
+        # The answer must not be compressed: nobody could resume it at an offset. A
+        # request that says nothing accepts any coding (RFC 9110, section 12.5.3).
+        asked.headers[:] = [h for h in asked.headers if h[0] != 'accept-encoding']
+        asked.headers.append(('accept-encoding', 'identity'))
+        if not any(name == 'content-length' for name, _ in asked.headers):
+            # The body came in chunks, which not every upstream accepts.
+            asked.headers.append(('content-length', str(body.size)))
+        return asked
 
     async def _produce(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conversation: Conversation,
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
-        # The answer must not be compressed: nobody could resume it at an offset.
-        headers = [h for h in self._headers(req) if h[0] != 'accept-encoding']
-        body = await self._uploads.read(req, MAX_BODY)
-        if not any(name == 'content-length' for name, _ in headers):
-            # The body came in chunks, which not every upstream accepts.
-            headers.append(('content-length', str(body.size)))
-        asked = UpstreamRequest(req.method, _target(req), headers, body)
-        task = self._answer_tasks.add(
-            AnswerTask(self._streams, self._source, conv_id, owner, asked, policy)
-        )
-        answer = await task.answer()
-        if not isinstance(answer, Streamed):
-            _hand_on(req, resp, answer)
+
+        def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
+            return self._answer_tasks.add(
+                AnswerTask(
+                    self._streams,
+                    self._source,
+                    conv_id,
+                    owner,
+                    policy,
+                    answered,
+                    self._stream_types,
+                )
+            )
+
+        announcing = Announcing(self._uploads, conversation, begin)
+        body = await announcing.read(req, MAX_BODY)
+        task = announcing.task
+        if task is not None:
+            task.ask(self._asked_for_session(req, body))
+        else:
+            conv_id, types = conversation.conv_id(), self._stream_types
+            asked = (
+                self._asked(req, body)
+                if conv_id is None
+                else self._asked_for_session(req, body)
+            )
+            # No answer task exists yet. A client that leaves now ends the upstream's
+            # work, as it would without the service.
+            answer = await self._send_announcing_nothing(asked, body)
+            if conv_id is None or not becomes_stream(asked, answer, types):
+                hand_on(req, resp, answer)
+                return
+            task = begin(conv_id, answer)
+        answered = await task.answer()
+        if not isinstance(answered, Streamed):
+            hand_on(req, resp, answered)
             return
+        try:
+            self._hand_on_stream(req, resp, answered, task.client)
+        except BaseException:
+            task.client.left()
+            raise
+
+    async def _send_announcing_nothing(
+        self, asked: UpstreamRequest, body: Upload
+    ) -> Answer:
+        try:
+            return await self._send(asked)
+        except BaseException:
+            # The traceback would keep the part that the upstream has not taken.
+            body.close()
+            raise
+
+    def _hand_on_stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        answer: Streamed,
+        client: OwnClient,
+    ) -> None:
+        owner: bytes = req.context.owner
+        resp.status = answer.status
         consumer = self._streams.consumer_of(answer.producer)
         # This response goes on to its end even if the worker leaves, because its client
         # may not know how to resume.
         reply = from_the_beginning(consumer, leave=lambda: False)
         assert isinstance(reply.body, Live)
-        _copy_headers(
-            resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE]
-        )
+        copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE])
         add_headers(reply.headers, resp)
-        resp.set_header('Location', location(falcon_request.STREAM_PATH, conv_id))
-        token = self._keys.token(owner, conv_id, consumer.generation)
+        mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
+        add_headers(addresses(mount, consumer.conv_id, answer.headers), resp)
+        token = self._keys.token(owner, consumer.conv_id, consumer.generation)
         if token is not None:
             resp.set_header('Stream-Token', token)
         falcon_request.reads(req, consumer)
-        resp.stream = _own_response(req, reply.body.follow(), task.heard)
+        follower, reader = reply.body.follow(), falcon_request.reader_of(req)
+        client.reads(follower, reader)
+        resp.stream = _own_response(reader, follower, client)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
+        # Latin-1 makes one character of each byte, so the values stay as they are.
         raw: list[tuple[bytes, bytes]] = req.scope['headers']
-        headers = [(n.decode('latin-1').lower(), _text(v)) for n, v in raw]
-        # The upstream must not see the service's own keys.
-        drop = _OWN_HEADERS | ({'authorization'} if self._keys.restricted else set())
-        return [(n, v) for n, v in headers if n not in drop]
+        headers = [
+            (n.decode('latin-1').lower(), v.decode('latin-1'))
+            for n, v in self._keys.without_keys(raw)
+        ]
+        # ``end_to_end`` is called before ``forwarded``. Otherwise a client could remove
+        # what ``forwarded`` adds, by ``Connection: X-Forwarded-For``.
+        return [(n, v) for n, v in end_to_end(headers) if n not in OWN_HEADERS]
 
     def _policy(self, req: falcon.asgi.Request) -> OnDisconnect:
         text = req.get_header('Stream-On-Disconnect')
@@ -188,73 +248,25 @@ class Gateway:
 
 
 def _own_response(
-    req: falcon.asgi.Request, follower: Follower, heard: Callable[[], None]
+    reader: Reader, follower: Follower, client: OwnClient
 ) -> StreamedResponse:
-    """Return the body of a POST's own response.
+    """Return the body of the response to a POST.
 
     Args:
-        req: the POST.
-        follower: reads what is sent.
-        heard: called in the turn of the event loop in which the response begins to
-            read, or when it is clear that it never will.
+        reader: the response under way.
+        follower: reads the stream that is sent.
+        client: the client of the POST, which notes what has been taken.
     """
 
     def sending() -> Awaitable[None]:
-        heard()
-        return send_live(falcon_request.send_of(req), follower)
+        return send_live(reader.send, follower, client.took)
 
     def close() -> None:
-        heard()
+        client.left()
         follower.close()
 
     return StreamedResponse(sending, close)
 
 
-def _text(value: bytes) -> str:
-    # aiohttp encodes header values as UTF-8.
-    try:
-        return value.decode('utf-8')
-    except UnicodeDecodeError:
-        return value.decode('latin-1')
-
-
 def _target(req: falcon.asgi.Request) -> str:
-    query: bytes = req.scope.get('query_string', b'')
-    target = falcon_request.raw_path(req) + (b'?' + query if query else b'')
-    return target.decode('latin-1')
-
-
-def _body(req: falcon.asgi.Request) -> AsyncIterator[bytes] | None:
-    chunked = req.get_header('Transfer-Encoding') is not None
-    if not req.content_length and not chunked:
-        return None
-    return _whole_body(req)
-
-
-async def _whole_body(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
-    async for chunk in req.stream:
-        yield chunk
-    if getattr(req, 'gone', False):
-        # The upstream must not believe that the part that it has is the whole body.
-        raise ConnectionResetError('the client left within its request')
-
-
-def _hand_on(
-    req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer
-) -> None:
-    resp.status = answer.status
-    _copy_headers(resp, answer.headers)
-    if req.method == 'HEAD' or answer.status in (204, 304):
-        # Falcon neither reads nor closes the body of such an answer.
-        answer.close()
-        resp.stream = Nothing()
-    else:
-        resp.stream = UpstreamBody(answer)
-
-
-def _copy_headers(resp: falcon.asgi.Response, headers: Headers) -> None:
-    for name, value in headers:
-        # The service and not the upstream decides which other origins may use the
-        # service: llama.cpp would allow every page that the user has open.
-        if not name.lower().startswith('access-control-'):
-            resp.append_header(name, value)
+    return (falcon_request.raw_path(req) + query_of(req.scope)).decode('latin-1')

@@ -17,11 +17,17 @@ from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
 from shmstream.asgi.other_servers import Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.targets import in_origin_form
+from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
+from shmstream.http.gate import Gate
 from shmstream.http.origins import Origins
-from shmstream.serving.get_head_delete import Core
+from shmstream.http.prefix import Prefix
+from shmstream.http.websockets import WebSockets, refuse
+from shmstream.serving.get_head_delete import Core, bodiless
 from shmstream.serving.permit import Verdict
+from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
 
 
@@ -37,7 +43,9 @@ class Service:
         origins: decide which pages may use the service.
         readers: watches the responses under way.
         listen: is called with a function that can be awaited until the server stops.
+        gate: refuses requests before anything else looks at them.
         app: the Falcon application that answers everything else.
+        web_sockets: relays WebSockets.
     """
 
     def __init__(
@@ -47,31 +55,53 @@ class Service:
         origins: Origins,
         readers: Readers,
         listen: Listen,
+        gate: Gate,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
+        web_sockets: WebSockets,
     ) -> None:
         self._keys = keys
         self._origins = origins
-        more = origins.headers if origins.named else None
+        more = origins.headers if origins.some else None
         self._answering = Answering(core, self._permit, more)
         self._readers = readers
         self._listen = listen
+        self._gate = gate
+        self._prefix = Prefix()
+        self._web_sockets = web_sockets
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
+            scope = self._prefix.cut(in_origin_form(scope))
             await exchange(
                 self._answer, self._readers, scope, receive, send, self._listen
             )
+        elif scope['type'] == 'websocket':
+            scope = in_origin_form(scope)
+            refusal = self._gate.refusal(scope)
+            if refusal is None:
+                await self._web_sockets(self._prefix.cut(scope), receive, send)
+            else:
+                await receive()
+                await refuse(refusal, scope, send)
         else:
             await self.falcon(scope, receive, send)
 
     def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
+        refusal = self._gate.refusal(scope)
+        if refusal is not None:
+            return self._refuse(refusal, scope, reader)
         request = request_of(scope, STREAM_PATH)
         if request is not None:
             return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
+
+    def _refuse(self, why: Problem, scope: Any, reader: Reader) -> Awaitable[None]:
+        asked = Request(scope['method'], b'', headers=scope['headers'])
+        more = self._origins.headers(asked)
+        return write(bodiless(asked, why.reply()), reader, more)
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -198,8 +199,18 @@ class Uploads:
         self._held -= size
         self._held_of[owner] -= size
 
-    async def read(self, req: falcon.asgi.Request, most: int) -> Upload:
+    async def read(
+        self,
+        req: falcon.asgi.Request,
+        most: int,
+        look: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> Upload:
         """Read a whole body.
+
+        Args:
+            req: the request.
+            most: bytes that the body may have.
+            look: is called with each piece when the piece has arrived.
 
         Raises:
             Problem: 413, the body has more than ``most`` bytes, or more than its owner
@@ -222,6 +233,8 @@ class Uploads:
                     upload.add(piece)
                     if upload.size > most:
                         raise Problem(413, f'The body has more than {most} bytes')
+                    if look is not None:
+                        await look(piece)
             if getattr(req, 'gone', False) or (
                 length is not None and upload.size != length
             ):

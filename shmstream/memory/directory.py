@@ -5,11 +5,14 @@
     supervisor.lock     flock held by the live supervisor
     supervisor.sock     its control socket
     supervisor.json     its settings, for the process that starts its successor
+    gunicorn.ctl        gunicorn's control socket (``deploy.control_socket``)
     workers             the worker table (``worker_table``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
+    bell-<epoch>-posts  the pipe that stands in for one worker's semaphore
     sessions/<digest>   one segment per session (``segment``)
     sessions/.new-*     a segment that is not a session yet
     sessions/.gone-*    a segment that is no session any more, but may still be mapped
+    sessions/.kept-*    an ended session, until the pending session of its id has begun
 
 The kernel's directory is the hash table: look-up is ``open``, replacing a session is
 ``rename`` over it, evicting is ``unlink``, listing is ``scandir``. A segment that is
@@ -29,6 +32,7 @@ from shmstream.errors import DirectoryRefused, SettingsError
 
 NEW_PREFIX = '.new-'
 GONE_PREFIX = '.gone-'
+KEPT_PREFIX = '.kept-'
 MAX_SOCKET_PATH = 107
 """Bytes: sockaddr_un.sun_path holds 108, and the last one is a zero."""
 
@@ -83,6 +87,11 @@ class RuntimeDirectory:
         return self.path / 'supervisor.sock'
 
     @property
+    def control_sockets(self) -> tuple[Path, Path]:
+        """The control socket of gunicorn, and that of a master's successor."""
+        return self.path / 'gunicorn.ctl', self.path / 'gunicorn-2.ctl'
+
+    @property
     def settings(self) -> Path:
         """The settings that a successor of the supervisor is started with."""
         return self.path / 'supervisor.json'
@@ -104,6 +113,13 @@ class RuntimeDirectory:
     def gone(self, generation: str) -> Path:
         """Return the path of this generation's segment after its session has gone."""
         return self.sessions / f'{GONE_PREFIX}{generation}'
+
+    def kept(self, generation: str) -> Path:
+        """Return the path of this generation's segment while its session is kept.
+
+        An ended session is kept while another session of its id is pending.
+        """
+        return self.sessions / f'{KEPT_PREFIX}{generation}'
 
     @property
     def made(self) -> bool:

@@ -43,7 +43,9 @@ from shmstream.ids import MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
+    B_FAILURE,
     B_ID,
+    B_KEPT,
     B_OWNER,
     B_TYPE,
     EPOCH_TAG,
@@ -52,14 +54,19 @@ from shmstream.ring.layout import (
     MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
+    MAX_FAILURE,
+    MAX_KEPT,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
     W_CAPACITY,
     W_CREATED,
+    W_DIALECT,
     W_EVICTED,
+    W_FAILURE_LENGTH,
     W_GENERATION,
     W_ID_LENGTH,
+    W_KEPT_LENGTH,
     W_MAGIC,
     W_PLACES,
     W_STATE,
@@ -67,7 +74,7 @@ from shmstream.ring.layout import (
     W_VERSION,
 )
 from shmstream.ring.ring import RingReader
-from shmstream.ring.state import STATES
+from shmstream.ring.state import STATES, State
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
@@ -142,6 +149,8 @@ class Segment:
             raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
         if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
             raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
+        if words[W_KEPT_LENGTH] > MAX_KEPT:
+            raise LayoutMismatch(f'kept headers of {words[W_KEPT_LENGTH]} bytes')
         if words[W_STATE] >= len(STATES):
             raise LayoutMismatch(f'no such state: {words[W_STATE]}')
         return segment
@@ -174,18 +183,55 @@ class Segment:
     @property
     def content_type(self) -> str:
         """The content type of the stream; empty while the session is pending."""
-        if not self._content_type:
-            length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
-            raw = bytes(self.view[B_TYPE : B_TYPE + length])
-            # Kept, because it does not change any more once there is one.
-            self._content_type = raw.decode('latin-1')
-        return self._content_type
+        if self._content_type:
+            return self._content_type
+        # Read before the type, which the producer may write until it goes live.
+        settled = self.words[W_STATE] != State.PENDING
+        length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
+        found = bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
+        if settled:
+            self._content_type = found
+        return found
 
     def set_content_type(self, content_type: str) -> None:
         """Store the content type; the producer calls it once, before going live."""
         raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
+
+    @property
+    def kept_headers(self) -> bytes:
+        """The headers that replays have as well: lines of ``kept_headers.to_keep``."""
+        length = min(self.words[W_KEPT_LENGTH], MAX_KEPT)
+        return bytes(self.view[B_KEPT : B_KEPT + length])
+
+    def set_kept_headers(self, lines: bytes) -> None:
+        """Store the kept headers; the producer calls it once, before going live."""
+        self.view[B_KEPT : B_KEPT + len(lines)] = lines
+        self.words[W_KEPT_LENGTH] = len(lines)
+
+    @property
+    def dialect(self) -> int:
+        """The number of the stream's dialect (``dialects.table``); 0 if unknown."""
+        number: int = self.words[W_DIALECT]
+        return number
+
+    def set_dialect(self, number: int) -> None:
+        """Store the number of the dialect, once the producer knows it."""
+        self.words[W_DIALECT] = number
+
+    @property
+    def failure(self) -> str:
+        """Why the stream has failed, if its bytes do not tell it; else empty."""
+        length = min(self.words[W_FAILURE_LENGTH], MAX_FAILURE)
+        raw = bytes(self.view[B_FAILURE : B_FAILURE + length])
+        return raw.decode('utf-8', 'replace')
+
+    def set_failure(self, why: str) -> None:
+        """Store why the stream has failed, before its final state is published."""
+        raw = why.encode('utf-8', 'replace')[:MAX_FAILURE]
+        self.view[B_FAILURE : B_FAILURE + len(raw)] = raw
+        self.words[W_FAILURE_LENGTH] = len(raw)
 
     def set_place(self, slot: int, epoch: int, place: int | None) -> None:
         """Publish the place on this worker's board for marks; None: no place any more.

@@ -23,6 +23,7 @@ writer has cache lines of its own::
         96  producer               reserved         ring bytes backed by memory
        104  producer               ended at         time since boot, ns; 0 until then
        112  producer               ended on         the id of the boot of ``ended at``
+       120  producer               dialect          number of the dialect; 0 = unknown
     ------  ---------------------  ---------------------------------------------- 128 --
        128  supervisor             cancelled        time since boot, ns; 0 = no
        136  supervisor             evicted          time since boot, ns; 0 = no
@@ -30,6 +31,11 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = no limit but
                                                     that of all owners together
+    ------  ---------------------  ---------------------------------------------- 192 --
+       192  producer               begun            1 once the stream has begun
+    ------  ---------------------  ---------------------------------------------- 256 --
+       256  producer, at its end   failure length   bytes; 0 = none, or told in-band
+       264  producer, at its end   failure          UTF-8, up to 248 bytes
     ------  ---------------------  ---------------------------------------------- 512 --
        512  reader worker k        places[k]        epoch tag | place on k's board
                                                     + 1, or 0; k in 0..63
@@ -40,6 +46,9 @@ writer has cache lines of its own::
     ------  ---------------------  --------------------------------------------- 2048 --
       2048  producer, before live  type length      bytes
       2056  producer, before live  content type     ASCII, up to 256 bytes
+      2312  producer, before live  kept length      bytes
+      2320  producer, before live  kept headers     lines of the answer's headers that
+                                                    replays have too, up to 752 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
       3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
     ------  ---------------------  --------------------------------------------- 4096 --
@@ -63,7 +72,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -72,6 +81,8 @@ MAX_SLOTS: Final = 64
 MIN_CAPACITY: Final = 4096
 MAX_CAPACITY: Final = 1 << 30
 MAX_CONTENT_TYPE: Final = 256
+MAX_KEPT: Final = 752
+MAX_FAILURE: Final = 248
 
 # Indices into the header seen as u64 words.
 W_MAGIC: Final = 0
@@ -90,23 +101,31 @@ W_COMPLETED: Final = 11
 W_RESERVED: Final = 12
 W_ENDED: Final = 13
 W_ENDED_BOOT: Final = 14
+W_DIALECT: Final = 15
 
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
 
+W_BEGUN: Final = 24
+
+W_FAILURE_LENGTH: Final = 32
+
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
 W_TYPE_LENGTH: Final = 256
+W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""
 
 # Byte ranges of the fields that are not words, or that are read as a block.
+B_FAILURE: Final = 264
 B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
 B_TYPE: Final = 2056
+B_KEPT: Final = 2320
 B_CHANGES: Final = slice(64, 144)
 """All words that a waiting reader waits for: the producer's and the supervisor's."""

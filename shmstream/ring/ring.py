@@ -30,6 +30,7 @@ from shmstream.errors import LayoutMismatch, LocalError, OffsetLost
 from shmstream.ring.layout import (
     B_CHANGES,
     HEADER_BYTES,
+    W_BEGUN,
     W_CANCELLED,
     W_CAPACITY,
     W_COMPLETED,
@@ -42,8 +43,10 @@ from shmstream.ring.layout import (
 )
 from shmstream.ring.state import FIRST_FINAL, STATES, State, effective
 
-TAIL_ROOM = 1024
-"""Bytes reserved beyond every append, for an error event when the memory runs out."""
+TAIL_ROOM = 2050
+"""Bytes reserved beyond every append. So the frame that tells a failure or a stop
+(``dialects.frames.MAX_FRAME``) fits even when memory has run out, together with the
+blank line that ends an unfinished event."""
 
 _ALL = 1 << 64
 """This means "all of the ring is reserved": more than any offset plus ``TAIL_ROOM``."""
@@ -144,13 +147,6 @@ class RingWriter:
         self._words[W_RESERVED] = reserved
         self._set_reserved(reserved)
 
-    def tail(self, size: int) -> bytes:
-        """Return the last ``size`` bytes that entered, fewer if there are fewer."""
-        size = min(size, self.head - self._words[W_DROPPED])
-        return bytes(
-            self._data[(self.head - size + i) % self.capacity] for i in range(size)
-        )
-
     @property
     def state(self) -> State:
         """The state that the producer has published."""
@@ -159,6 +155,9 @@ class RingWriter:
     def go_live(self) -> None:
         """Publish that the stream has begun; write its content type before."""
         if self._words[W_STATE] == State.PENDING:
+            # This word is written first, so that every process that sees another state
+            # than pending can tell whether the stream has begun.
+            self._words[W_BEGUN] = 1
             self._words[W_STATE] = State.LIVE
 
     def finish(self, state: State, at: Moment) -> None:

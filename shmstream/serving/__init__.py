@@ -12,6 +12,7 @@ make the request from what their servers give them, wait, and send the reply::
     deployment.py       what the core needs of ``shmstream.Streams``
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
+    last_event.py       the offset for a client that names the last event it has
     headers.py          the headers that describe a stream
     problems.py         errors as replies, sorted by who is to blame
     permit.py           how an application says who may read and stop a stream

@@ -5,8 +5,10 @@
     GET     is the stream there?  -- no --> 404; 409 if it is of another generation;
               |                             503 if memory or descriptors are used up
               | has it begun?     -- no --> wait (``Pending``), then 404 or 503
-              | is the offset still there? -- no --> 400, with ``dropped_prefix``
-              | has it ended?     -- yes -> its bytes, with their length
+              | is the offset (or the last event) still there?
+              |                   -- no --> 400, with ``dropped_prefix``
+              | has it ended?     -- yes -> its bytes, with their length; or those of a
+              |                             ``Range``; 416 if it is beyond the end
               '-- no: what a follower reads, without a length
     HEAD    the same without a body, and with the stream's counts
     DELETE  the supervisor evicts the stream (``Blocking``); 204, also if there is none
@@ -29,6 +31,7 @@ from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.headers import described
+from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -106,7 +109,17 @@ class Core:
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, offset)
             return Pending(consumer, PENDING_S, go_on)
+        if request.last_event_id() is not None and to_search(consumer) > AT_ONCE:
+            # The search is over megabytes, as a rule, and would block the event loop.
+            return Blocking(lambda: self._looked_for(request, consumer))
         return self._begun(request, consumer, offset, ended, state)
+
+    def _looked_for(self, request: Request, consumer: Consumer) -> Reply:
+        try:
+            ended, state = consumer.finished, consumer.state
+            return self._begun(request, consumer, 0, ended, state)
+        except Exception as ex:
+            return failed(request, ex)
 
     def _go_on(
         self,
@@ -136,26 +149,45 @@ class Core:
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
+        status = 200
+        event_id = request.last_event_id()
+        if event_id is not None:
+            offset = offset_after(consumer, event_id)
+        elif ended and (first := _first_of_range(request, consumer)) is not None:
+            status, offset = 206, first
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
-        if ended:
+        cut = consumer.untold_failure
+        if cut and offset >= consumer.total_bytes:
+            raise Problem(502, cut)
+        if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)
             headers.insert(0, (b'content-length', b'%d' % size))
+        if status == 206:
+            total = consumer.total_bytes
+            part = b'bytes %d-%d/%d' % (offset, total - 1, total)
+            headers.append((b'content-range', part))
         if request.method == 'HEAD':
             headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
-            return Reply(200, headers, b'', consumer)
+            return Reply(status, headers, b'', consumer)
+        if cut:
+            # The client gets the bytes that are left, and then its response is cut.
+            live = Live(consumer, offset, self._streams.leaving)
+            return Reply(200, headers, live, consumer)
         if not ended:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
             live = Live(consumer, offset, self._streams.leaving)
             return Reply(200, headers, live, consumer)
         views = consumer.views(offset)
-        if size <= WHOLE:
-            return Reply(200, headers, b''.join(views), consumer)
-        rest = Ended(consumer, offset, views, self._streams.leaving)
-        return Reply(200, headers, rest, consumer)
+        body: bytes | Ended = (
+            b''.join(views)
+            if size <= WHOLE
+            else Ended(consumer, offset, views, self._streams.leaving)
+        )
+        return Reply(status, headers, body, consumer)
 
 
 def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
@@ -168,6 +200,18 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
+
+
+def _first_of_range(request: Request, consumer: Consumer) -> int | None:
+    """Return where the range of an ended stream begins that is asked for, if one is."""
+    first = request.first_of_range()
+    if first is None or consumer.untold_failure:
+        # A response that is cut has no length, and so is no part of a known whole.
+        return None
+    total = consumer.total_bytes
+    if first >= total:
+        raise Problem(416, f'The stream has only {total} bytes', total_bytes=total)
+    return first
 
 
 def failed(request: Request, error: Exception) -> Reply:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from shmstream.consumer import Consumer
+from shmstream.dialects.framing import EVENT_STREAM
+from shmstream.kept_headers import kept
 from shmstream.ring.state import State
-from shmstream.stream_end import EVENT_STREAM
 
 _ALWAYS = [
     # ``no-transform``, because nobody could resume at an offset in a body that a proxy
@@ -53,7 +55,28 @@ def described(
         (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),
         *_worker,
+        *kept(consumer.kept_headers),
     ]
+
+
+def addresses(
+    mount: str, conv_id: str, answered: Iterable[tuple[str, str]]
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say where the stream of a POST is found.
+
+    ``Content-Location`` is always set. ``Location`` is not set if the upstream's answer
+    has one, because the upstream's clients need that one to find the answer again.
+
+    Args:
+        mount: the path that streams are mounted at.
+        conv_id: the stream's id.
+        answered: the headers of the upstream's answer.
+    """
+    ours = location(mount, conv_id).encode()
+    found: list[tuple[bytes, bytes]] = [(b'content-location', ours)]
+    if not any(name.lower() == 'location' for name, _ in answered):
+        found.append((b'location', ours))
+    return found
 
 
 def location(mount: str, conv_id: str) -> str:

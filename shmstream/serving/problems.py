@@ -37,10 +37,13 @@ JSON = 'application/json; charset=utf-8'
 _TYPES = {
     400: 'invalid_request_error',
     401: 'authentication_error',
+    403: 'permission_error',
     404: 'not_found_error',
     405: 'invalid_request_error',
     409: 'conflict_error',
     413: 'invalid_request_error',
+    416: 'invalid_request_error',
+    421: 'invalid_request_error',
     503: 'unavailable_error',
 }
 
@@ -86,6 +89,12 @@ class Problem(Exception):
         ]
         if self.retry_after is not None:
             headers.append((b'retry-after', b'%d' % self.retry_after))
+        if status == 409:
+            # OpenAI's clients repeat a request after a 409, unless this header forbids
+            # it. A repeated POST would replace the newer stream.
+            headers.append((b'x-should-retry', b'false'))
+        if status == 416:
+            headers.append((b'content-range', b'bytes */%d' % self.more['total_bytes']))
         if status == 401:
             headers.append((b'www-authenticate', b'Bearer'))
         return Reply(status, headers, body)

@@ -37,7 +37,8 @@ class Live:
     Its length is not known, so only the closing chunk tells the client that the body is
     whole. The closing chunk may be sent only when the follower has reached the stream's
     end. If the follower raises (``OffsetLost``, ``FollowCut``), the connection has to
-    be closed without the closing chunk: then the client resumes.
+    be closed without the closing chunk: then the client resumes. The connection has to
+    be closed in this way, too, if ``Follower.untold_failure`` is not empty at the end.
 
     Attributes:
         consumer: the stream.

@@ -19,6 +19,7 @@ Header = tuple[bytes, bytes]
 
 _MAX_DIGITS = len(str(MAX_OFFSET))
 _GENERATION = re.compile(rb'[0-9a-f]{16}')
+_RANGE = re.compile(rb'bytes=0*([0-9]+)-', re.IGNORECASE)
 _ENCODED = re.compile(rb'%[0-9A-Fa-f]{2}|.', re.DOTALL)
 """One byte of a percent-encoded path, encoded or not."""
 
@@ -131,6 +132,27 @@ class Request:
                 return offset
         raise Problem(400, "Invalid 'from' offset")
 
+    def last_event_id(self) -> bytes | None:
+        """Return ``Last-Event-ID``; None if there is none, or if ``from`` is given."""
+        if self.parameter(b'from') is not None:
+            return None
+        return self.header(b'last-event-id') or None
+
+    def first_of_range(self) -> int | None:
+        """Return N of ``Range: bytes=N-``; None if there is none.
+
+        Other ranges are ignored, as they may be. A range counts for nothing if ``from``
+        is given, or ``If-Range``: replies have no validator that it could match.
+        """
+        raw = self.header(b'range')
+        if raw is None or self.header(b'if-range') is not None:
+            return None
+        match = _RANGE.fullmatch(raw)
+        if match is None or self.parameter(b'from') is not None:
+            return None
+        digits: bytes = match[1]
+        return int(digits) if len(digits) <= _MAX_DIGITS else MAX_OFFSET
+
     def asked_generation(self) -> str | None:
         """Return the generation in ``?generation=``; None if there is none.
 
@@ -157,6 +179,11 @@ def parameter(query: bytes, name: bytes) -> bytes | None:
             # Few values are encoded, and every request has some.
             return value if value.isalnum() else decoded(value.replace(b'+', b' '))
     return None
+
+
+def times(query: bytes, name: bytes) -> int:
+    """Return how many values a query parameter has."""
+    return [decoded(part.partition(b'=')[0]) for part in query.split(b'&')].count(name)
 
 
 def decoded(raw: bytes) -> bytes:

@@ -24,6 +24,7 @@
     adoption.py         sessions that a predecessor has left
     deaths.py           which live sessions to check for a dead producer
     finishing.py        ends sessions whose producer has died
+    predecessors.py     ended sessions that are kept until a pending session begins
     gone.py             segments without a session that are still mapped
     leftovers.py        removes what a deployment leaves
     workers.py          slots and doorbells

@@ -8,6 +8,7 @@
     .gone-*    an evicted or replaced segment: counted while it is mapped. If it still
                has its first name too, it was not replaced: only the name .gone-* is
                removed
+    .kept-*    the ended session that a pending one is to replace: see ``predecessors``
     others     not a file of shmstream: left alone, and logged
 
 A predecessor may have mapped more sessions than this supervisor has descriptors or
@@ -30,6 +31,7 @@ from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest
 from shmstream.memory.directory import (
     GONE_PREFIX,
+    KEPT_PREFIX,
     NEW_PREFIX,
     RuntimeDirectory,
     discard,
@@ -49,6 +51,7 @@ RETURN_S = 3.0
 _DIGEST = re.compile(r'[0-9a-f]{40}')
 _NEW = re.compile(re.escape(NEW_PREFIX) + r'[0-9a-f]{16}')
 _GONE = re.compile(re.escape(GONE_PREFIX) + r'[0-9a-f]{16}')
+_KEPT = re.compile(re.escape(KEPT_PREFIX) + r'[0-9a-f]{16}')
 
 
 class Adoption:
@@ -86,11 +89,12 @@ class Adoption:
         """Adopt all files, or as many as this process has room for."""
         with os.scandir(self._directory.sessions) as entries:
             names = [entry.name for entry in entries]
-        for name in names:
+        # Kept sessions come last, because each depends on the session in its place.
+        for name in sorted(names, key=_is_kept):
             path = self._directory.segment(name)
             if _NEW.fullmatch(name):
                 discard(path)
-            elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name):
+            elif _GONE.fullmatch(name) or _DIGEST.fullmatch(name) or _is_kept(name):
                 self._try(path)
             else:
                 log.warning('%s is not a file of shmstream: left alone', path)
@@ -126,6 +130,8 @@ class Adoption:
         try:
             if _GONE.fullmatch(path.name):
                 self._adopt_gone(path)
+            elif _is_kept(path.name):
+                self._adopt_kept(path)
             else:
                 self._adopt_session(path)
         except OSError as ex:
@@ -153,19 +159,44 @@ class Adoption:
             self._index.add(Session(key, path.name, segment))
 
     def _adopt_gone(self, path: Path) -> None:
+        segment = self._aside(path)
+        if segment is not None:
+            key = (segment.owner, segment.conv_id)
+            self._words.cancel_and_evict(Session(key, segment.digest, segment))
+            self._gone.keep(path, segment.owner)
+
+    def _aside(self, path: Path) -> Segment | None:
+        """Return the segment at this path; None if the path is not its only name."""
         try:
             segment = Segment.attach(path)
-            if os.stat(path).st_nlink > 1:
-                # The segment was about to be replaced, but still has its first name: it
-                # is a session.
-                discard(path)
-                return
+            if os.stat(path).st_nlink == 1:
+                return segment
+            # The segment was about to be replaced, and still has its first name.
+            discard(path)
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)
             discard(path)
-            return
         except (StreamNotFound, FileNotFoundError):
+            pass
+        return None
+
+    def _adopt_kept(self, path: Path) -> None:
+        segment = self._aside(path)
+        if segment is None:
             return
+        in_its_place = self._left.get(self._directory.segment(segment.digest))
+        if in_its_place is not None:
+            raise OSError(in_its_place.errno, in_its_place.strerror)
         key = (segment.owner, segment.conv_id)
-        self._words.cancel_and_evict(Session(key, segment.digest, segment))
-        self._gone.keep(path, segment.owner)
+        if segment.evicted or self._index.kept(key) is not None:
+            aside = self._directory.gone(segment.generation)
+            os.rename(path, aside)
+            self._adopt_gone(aside)
+            return
+        session = Session(key, segment.digest, segment)
+        session.file = path.name
+        self._index.add_kept(session)
+
+
+def _is_kept(name: str) -> bool:
+    return _KEPT.fullmatch(name) is not None

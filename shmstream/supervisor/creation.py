@@ -23,6 +23,7 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
+from shmstream.supervisor.predecessors import Predecessors
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
@@ -38,6 +39,7 @@ class Creation:
         gone: counts the replaced session for as long as somebody maps it.
         adoption: knows the sessions that could not be adopted yet.
         eviction: makes room.
+        predecessors: keeps an ended session until a pending session begins.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Creation:
         gone: Gone,
         adoption: Adoption,
         eviction: Eviction,
+        predecessors: Predecessors,
     ) -> None:
         self._directory = directory
         self._config = config
@@ -57,6 +60,7 @@ class Creation:
         self._gone = gone
         self._adoption = adoption
         self._eviction = eviction
+        self._predecessors = predecessors
 
     def create(
         self,
@@ -65,6 +69,8 @@ class Creation:
         capacity: int | None,
         epoch: int,
         asked_ns: int | None,
+        *,
+        pending: bool,
     ) -> tuple[Session, int]:
         """Make a session; arguments, result and errors as ``Registry.create``."""
         raw = validate_id(conv_id)
@@ -73,7 +79,10 @@ class Creation:
             raise ValueError(f'capacity must be {MIN_CAPACITY} to {MAX_CAPACITY} bytes')
         key = (owner, conv_id)
         self._adoption.require(key)
-        self._eviction.make_room(key, self._index.get(key))
+        self._predecessors.settle(key)
+        there = self._index.get(key)
+        keep = there if pending and self._predecessors.is_kept(there) else None
+        self._eviction.make_room(key, None if keep else there)
         name = digest(owner, conv_id)
         generation = random_bits(63) | 1
         created = clock.moment()
@@ -99,8 +108,8 @@ class Creation:
                     raise self._eviction.refused(str(ex)) from ex
         kept: Path | None = None
         try:
-            replaced, kept = self._link_aside(key)
-            if replaced is not None:
+            replaced, kept = self._link_aside(key, keep)
+            if replaced is not None and replaced is not keep:
                 # The old session is cancelled before it is replaced: if the supervisor
                 # dies in between, no producer goes on that nobody can reach any more.
                 self._words.cancel(replaced)
@@ -112,23 +121,31 @@ class Creation:
                 # The old session still has its own name, and stays what it was.
                 discard(kept)
             raise
-        if replaced is not None:
-            self._index.drop(replaced)
-            self._words.evict(replaced)
-        if kept is not None:
-            self._gone.keep(kept, owner)
+        if kept is not None and replaced is not None and replaced is keep:
+            self._predecessors.keep(replaced, kept)
+        else:
+            if replaced is not None:
+                self._index.drop(replaced)
+                self._words.evict(replaced)
+            if kept is not None:
+                self._gone.keep(kept, owner)
         session = Session(key, name, segment)
         self._index.add(session)
         # The room is reduced before the producer gets the session and takes memory.
         self._eviction.made(session)
         return session, locked
 
-    def _link_aside(self, key: Key) -> tuple[Session | None, Path | None]:
+    def _link_aside(
+        self, key: Key, keep: Session | None
+    ) -> tuple[Session | None, Path | None]:
         # The session that is evicted to make room may be the very one that is to be
-        # replaced.
+        # replaced or kept.
         while (replaced := self._index.get(key)) is not None:
+            kept = self._directory.kept(replaced.segment.generation)
             try:
-                return replaced, self._gone.link(replaced)
+                return replaced, self._gone.link(
+                    replaced, kept if replaced is keep else None
+                )
             except OSError as ex:
                 error = no_room(ex)
                 if not isinstance(error, NoRoom):

@@ -7,6 +7,7 @@ ended, and the supervisor is the segment's only writer.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
@@ -18,6 +19,8 @@ from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Session
+
+log = logging.getLogger('shmstream.supervisor')
 
 
 class Finishing:
@@ -51,6 +54,9 @@ class Finishing:
             except OSError as ex:
                 # Raised once all other sessions have been checked.
                 failed = ex
+            except Exception:
+                # A mistake with one stream must not keep all others live.
+                log.exception('stream %s is not ended', session.segment.generation)
         if failed is not None:
             raise failed
         return aborted
@@ -62,7 +68,7 @@ class Finishing:
             OSError: the segment's file cannot be opened.
         """
         try:
-            fd = open_segment(self._directory.segment(session.digest))
+            fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
             # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)

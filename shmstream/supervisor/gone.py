@@ -82,15 +82,19 @@ class Gone:
 
     def put(self, session: Session) -> None:
         """Remove the file of an evicted session, or rename it if it is mapped."""
-        path = self._directory.segment(session.digest)
+        path = self._directory.segment(session.file)
         if remove(path):
             return
         aside = self._directory.gone(session.segment.generation)
         os.rename(path, aside)
         self.keep(aside, session.key[0])
 
-    def link(self, session: Session) -> Path | None:
+    def link(self, session: Session, aside: Path | None = None) -> Path | None:
         """Give the file of a session that will be replaced its second name.
+
+        Args:
+            session: the session.
+            aside: the path of the second name; None for a name of the form .gone-*.
 
         Returns:
             The second name, for ``keep`` once it is the only one; None if the file has
@@ -100,7 +104,7 @@ class Gone:
             OSError: there is no room for another name, which costs an inode on tmpfs.
         """
         path = self._directory.segment(session.digest)
-        aside = self._directory.gone(session.segment.generation)
+        aside = aside or self._directory.gone(session.segment.generation)
         try:
             os.link(path, aside, follow_symlinks=False)
         except FileNotFoundError:

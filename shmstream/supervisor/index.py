@@ -27,15 +27,16 @@ class Index:
 
     def __init__(self, table: WorkerTable, gone_of: Callable[[bytes], int]) -> None:
         self._sessions: dict[Key, Session] = {}
+        self._kept: dict[Key, Session] = {}
         self._ids = SessionIds()
         self.deaths = Deaths(table)
         self.holdings = Holdings(self.deaths.drop, gone_of)
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._sessions) + len(self._kept)
 
     def __contains__(self, session: Session) -> bool:
-        return self._sessions.get(session.key) is session
+        return session in (self.get(session.key), self.kept(session.key))
 
     def add(self, session: Session) -> None:
         """Add a session; no other session may have its key."""
@@ -47,18 +48,49 @@ class Index:
 
     def drop(self, session: Session) -> None:
         """Drop a session that is there."""
+        if self._kept.get(session.key) is session:
+            del self._kept[session.key]
+        else:
+            self._unname(session)
+        self.holdings.drop(session)
+        self.deaths.drop(session)
+
+    def _unname(self, session: Session) -> None:
         owner, conv_id = session.key
         del self._sessions[session.key]
         self._ids.remove(owner, conv_id)
-        self.holdings.drop(session)
-        self.deaths.drop(session)
+
+    def add_kept(self, session: Session) -> None:
+        """Add a session that is kept; see ``predecessors``."""
+        self._kept[session.key] = session
+        self.holdings.add(session)
+        self.deaths.add(session)
+
+    def set_aside(self, session: Session) -> None:
+        """Keep a session. From now on another session may be found by its key."""
+        self._unname(session)
+        self._kept[session.key] = session
+
+    def put_back(self, session: Session) -> None:
+        """Let a kept session be found by its key; no other session may have the key."""
+        del self._kept[session.key]
+        self._sessions[session.key] = session
+        self._ids.add(*session.key)
+
+    def kept(self, key: Key) -> Session | None:
+        """Return the kept session with this key; None if there is none."""
+        return self._kept.get(key)
+
+    def kept_keys(self) -> list[Key]:
+        """Return the keys of all kept sessions."""
+        return list(self._kept)
 
     def get(self, key: Key) -> Session | None:
         """Return the session with this key."""
         return self._sessions.get(key)
 
     def all(self) -> list[Session]:
-        """Return every session of every owner."""
+        """Return all sessions of all owners, without the kept ones."""
         return list(self._sessions.values())
 
     def found_by(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:

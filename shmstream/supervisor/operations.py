@@ -54,6 +54,7 @@ class Operations:
             'create': self._create,
             'cancel': self._cancel,
             'evict': self._evict,
+            'withdraw': self._withdraw,
             'lookup': self._lookup,
             'list': self._list,
             'status': self._status,
@@ -121,7 +122,12 @@ class Operations:
             if there is not None and there.asked_for_after(asked_ns):
                 raise StreamReplaced(there.segment.generation)
         session, locked = self._registry.create(
-            owner, conv_id, request.get('capacity'), connection.epoch, asked_ns
+            owner,
+            conv_id,
+            request.get('capacity'),
+            connection.epoch,
+            asked_ns,
+            pending=bool(request.get('pending')),
         )
         connection.send_fd(
             {
@@ -143,6 +149,12 @@ class Operations:
         session = self._find(request)
         if session is not None:
             self._registry.evict(session)
+        connection.send({'ok': True, 'found': session is not None})
+
+    def _withdraw(self, connection: Connection, request: Message) -> None:
+        session = self._find(request)
+        if session is not None:
+            self._registry.withdraw(session)
         connection.send({'ok': True, 'found': session is not None})
 
     def _find(self, request: Message) -> Session | None:

@@ -6,6 +6,7 @@ supervisor takes over (``adoption``). One thread calls all methods.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
@@ -20,6 +21,7 @@ from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.predecessors import Predecessors
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
@@ -56,6 +58,9 @@ class Registry:
             evict=self._expire,
             forget=self._index.drop,
         )
+        self._predecessors = Predecessors(
+            directory, self._index, self._words, self._gone, self._expire
+        )
         self._creation = Creation(
             directory,
             config,
@@ -64,6 +69,7 @@ class Registry:
             self._gone,
             self._adoption,
             self._eviction,
+            self._predecessors,
         )
 
     def __len__(self) -> int:
@@ -72,6 +78,7 @@ class Registry:
     def adopt(self) -> None:
         """Adopt the sessions that a predecessor left; remove files of no use."""
         self._adoption.adopt()
+        self._settle()
 
     def adopt_left(self) -> None:
         """Try again to adopt sessions that this process had no room to map."""
@@ -101,6 +108,8 @@ class Registry:
         capacity: int | None,
         epoch: int,
         asked_ns: int | None = None,
+        *,
+        pending: bool = False,
     ) -> tuple[Session, int]:
         """Make a session; cancel and replace the session with the same id, if any.
 
@@ -110,6 +119,8 @@ class Registry:
             capacity: bytes of its ring; None: as configured.
             epoch: the epoch of the worker that will produce.
             asked_ns: when that worker first asked for it, in ns since boot; None: now.
+            pending: whether to keep an ended session of this id until the new session
+                begins.
 
         Returns:
             The session, and the descriptor that holds its lock: the caller passes the
@@ -120,7 +131,9 @@ class Registry:
                 are exhausted, and no session can be evicted.
             InvalidConversationId, ValueError: the id or the capacity is not allowed.
         """
-        return self._creation.create(owner, conv_id, capacity, epoch, asked_ns)
+        return self._creation.create(
+            owner, conv_id, capacity, epoch, asked_ns, pending=pending
+        )
 
     def find(
         self, owner: bytes, conv_id: str, generation: str | None, asked_ns: int
@@ -139,6 +152,9 @@ class Registry:
         """
         self._adoption.require((owner, conv_id))
         session = self._index.get((owner, conv_id))
+        kept = self._index.kept((owner, conv_id))
+        if kept is not None and kept.segment.generation == generation:
+            session = kept
         if (
             session is None
             or generation not in (None, session.segment.generation)
@@ -152,17 +168,24 @@ class Registry:
         self._words.cancel(session)
 
     def evict(self, session: Session) -> None:
-        """Cancel the session and remove it: nobody finds it under its id any more."""
-        self._words.cancel_and_evict(session)
-        self._unlink(session)
+        """Cancel and remove the session, and remove the kept session of its id."""
+        kept = self._index.kept(session.key)
+        if kept is not None:
+            self._expire(kept)
+        if session is not kept:
+            self._words.cancel_and_evict(session)
+            self._unlink(session)
 
     def withdraw(self, session: Session) -> None:
-        """Remove a session whose producer left before it got the descriptor."""
+        """Remove a session that will never begin, and restore the session it replaced.
+
+        The producer has gone before it got the session, or asks for this itself.
+        """
         if session not in self._index:
             return
         self._words.cancel_and_evict(session)
         self._finishing.finish(session)
-        if session in self._index:
+        if session in self._index and not self._predecessors.restore(session.key):
             self._unlink(session)
 
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
@@ -216,12 +239,16 @@ class Registry:
                 None: those whose turn it is (``deaths``).
 
         Raises:
-            OSError: one session could not be checked; all others have been.
+            OSError: one session could not be checked, or a kept one not restored; all
+                others have been.
         """
         deaths = self._index.deaths
-        return self._finishing.finish_those(
-            deaths.due() if epoch is None else deaths.of(epoch)
-        )
+        try:
+            return self._finishing.finish_those(
+                deaths.due() if epoch is None else deaths.of(epoch)
+            )
+        finally:
+            self._predecessors.settle_all()
 
     def close(self, leftovers: Leftovers | None = None) -> None:
         """End and remove all sessions: the deployment ends.
@@ -234,10 +261,11 @@ class Registry:
         leftovers.remove(
             self._directory.sessions, lambda: self._finishing.finish_those(live)
         )
-        for session in self._index.all():
+        kept = map(self._index.kept, self._index.kept_keys())
+        for session in [*self._index.all(), *filter(None, kept)]:
             self._words.cancel_and_evict(session)
             self._index.drop(session)
-            leftovers.remove_file(self._directory.segment(session.digest))
+            leftovers.remove_file(self._directory.segment(session.file))
         for path in self._adoption.left:
             leftovers.remove_file(path)
         self._gone.close(leftovers)
@@ -253,6 +281,13 @@ class Registry:
         """Measure the memory, evict to keep some free, publish how much is left.
 
         Only ended sessions are evicted, the oldest first, so that live streams can
-        grow.
+        grow. Before them, kept sessions are evicted whose successors have begun.
         """
+        self._settle()
         self._eviction.look()
+
+    def _settle(self) -> None:
+        # One session that cannot be restored stops neither the supervisor's start nor
+        # the measuring. ``finish_dead`` tries again soon, and raises then.
+        with contextlib.suppress(OSError):
+            self._predecessors.settle_all()

@@ -27,6 +27,7 @@ from shmstream.errors import ControlError
 from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.adoption import RETURN_S
+from shmstream.supervisor.bells_check import check_bells
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.connection import Connection
 from shmstream.supervisor.leftovers import Leftovers
@@ -87,6 +88,7 @@ class Supervisor:
 
     def _begin(self, config: SupervisorConfig | None, masters: list[int]) -> None:
         directory = self._directory
+        check_bells(directory)
         self._table, config = begin(directory, config)
         config = within_reach(config)
         self._workers = Workers(self._table, directory.table)
@@ -174,6 +176,9 @@ class Supervisor:
         leftovers = Leftovers()
         self._listener.close()
         leftovers.remove_file(self._directory.socket)
+        for path in self._directory.control_sockets:
+            # A master that was killed has left its control socket behind.
+            leftovers.remove_file(path)
         self._registry.close(leftovers)
         for connection in list(self._connections):
             connection.close()

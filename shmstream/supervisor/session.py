@@ -8,8 +8,14 @@ from shmstream import clock
 from shmstream.control.wire import to_json
 from shmstream.memory.reservation import to_pages
 from shmstream.memory.segment import Segment
-from shmstream.ring.layout import HEADER_BYTES, W_PRODUCER_EPOCH, W_RESERVED
+from shmstream.ring.layout import (
+    HEADER_BYTES,
+    W_BEGUN,
+    W_PRODUCER_EPOCH,
+    W_RESERVED,
+)
 from shmstream.ring.ring import RingReader
+from shmstream.ring.state import State
 
 Key = tuple[bytes, str]
 """Owner digest and conversation id."""
@@ -30,8 +36,10 @@ class Session:
 
     Attributes:
         key: the owner and the conversation id.
-        digest: the name of its file.
+        digest: the name of the session.
         segment: the mapped segment.
+        file: the name of the session's file. It is the digest, unless the session is
+            kept (``predecessors``).
         words: the segment's header as u64 words.
         held: bytes of memory that it held when it was last measured.
     """
@@ -39,12 +47,14 @@ class Session:
     key: Key
     digest: str
     segment: Segment
+    file: str = field(init=False)
     words: memoryview = field(init=False)
     held: int = field(default=0, init=False)
     _described: str | None = field(default=None, init=False)
     _ended_ns: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self.file = self.digest
         # Kept here because thousands of sessions are measured a few times a second.
         self.words = self.segment.words
 
@@ -58,6 +68,18 @@ class Session:
         """The epoch of the worker that produces it."""
         epoch: int = self.words[W_PRODUCER_EPOCH]
         return epoch
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the session is or was live, or is complete."""
+        state = self.reader.producer_state
+        return state in (State.LIVE, State.COMPLETE) or bool(self.words[W_BEGUN])
+
+    @property
+    def never_began(self) -> bool:
+        """Whether the session has ended without having begun."""
+        # The state is read first: once it is final, the session cannot begin any more.
+        return self.reader.producer_state.final and not self.has_begun
 
     def ended_ns(self) -> int:
         """When the session ended, in ns since this boot; call it after the end only.

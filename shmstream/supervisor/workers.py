@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
@@ -16,8 +17,14 @@ from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import pipe_path
 from shmstream.wakeups.semaphore import semaphore_name
+from shmstream.wakeups.stand_in import posts_path
 
 log = logging.getLogger('shmstream')
+
+_EXHAUSTED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+"""With these errors a semaphore may be made later, so no pipe stands in for it."""
 
 
 class Workers:
@@ -89,12 +96,21 @@ class Workers:
                 semaphore_name(self._table.token, epoch), posix_ipc.O_CREX, mode=0o600
             ).close()
         except (OSError, posix_ipc.Error) as ex:
-            raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
+            if getattr(ex, 'errno', None) in _EXHAUSTED or not self._stand_in(epoch):
+                raise NoRoom(f'no room for a doorbell: {_why(ex)}') from ex
         try:
             os.mkfifo(pipe_path(self._table, epoch), 0o600)
         except OSError as ex:
             # Not every file system has pipes: then others ring by the semaphore only.
             log.warning('no pipe for slot %d: %s', slot, ex)
+
+    def _stand_in(self, epoch: int) -> bool:
+        """Make the pipe that stands in for a semaphore; False if it cannot be made."""
+        try:
+            os.mkfifo(posts_path(self._table, epoch), 0o600)
+        except OSError:
+            return False
+        return True
 
     def left(self, slot: int) -> None:
         """Free the slot of a closed connection, unless its process still holds it.
@@ -115,8 +131,9 @@ class Workers:
                 # table is removed.
                 with contextlib.suppress(OSError, posix_ipc.Error):
                     posix_ipc.unlink_semaphore(semaphore_name(self._table.token, epoch))
-                with contextlib.suppress(OSError):
-                    pipe_path(self._table, epoch).unlink()
+                for pipe in (pipe_path, posts_path):
+                    with contextlib.suppress(OSError):
+                        pipe(self._table, epoch).unlink()
         finally:
             # The slot is freed last: if the supervisor dies before this line, its
             # successor finds the epoch in the table and unlinks the bells.

@@ -1,4 +1,4 @@
-"""The demo model: it answers in OpenAI's format, so that there is something to resume.
+"""The demo model: it answers in five dialects, so that there is something to resume.
 
 It is not a language model, and says so in its answers. It counts, so that a reader sees
 at a glance that nothing is lost, doubled or torn.
@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from shmstream.chance import random_bits
-from shmstream.upstream.source import Answer, Headers, UpstreamRequest
+from shmstream.upstream.demo_events import MODEL, Format
+from shmstream.upstream.demo_formats import FORMATS
+from shmstream.upstream.source import (
+    Answer,
+    Headers,
+    OpenSocket,
+    UpstreamRefused,
+    UpstreamRequest,
+)
 
-MODEL = 'shmstream-demo'
 DEFAULT_TOKENS = 600
 MAX_TOKENS = 1_000_000
 MAX_RATE = 100_000.0
@@ -42,6 +47,7 @@ class DemoAnswer:
     ) -> None:
         self.status = status
         self.headers: Headers = [('Content-Type', content_type)]
+        self.framed = True
         if isinstance(body, bytes):
             self.headers.append(('Content-Length', str(len(body))))
         self._body = body
@@ -59,7 +65,7 @@ class DemoAnswer:
 
 
 class DemoModel:
-    """Answers requests for ``/v1/chat/completions`` and ``/v1/models`` only.
+    """Answers requests for the paths of ``demo_formats`` and for ``/v1/models`` only.
 
     Args:
         rate: tokens per second, unless a request says ``tokens_per_second``.
@@ -79,7 +85,8 @@ class DemoModel:
         path = request.target.partition('?')[0].removeprefix('/v1')
         if path == '/models' and request.method in ('GET', 'HEAD'):
             return _json(200, _MODELS)
-        if path != '/chat/completions':
+        kind = FORMATS.get(path)
+        if kind is None:
             return _error(404, f'the demo model has no {path}', 'not_found_error')
         if request.method != 'POST':
             return _error(405, 'use POST', 'invalid_request_error')
@@ -87,18 +94,34 @@ class DemoModel:
             asked = json.loads(await _whole(request.body))
             if not isinstance(asked, dict):
                 raise ValueError('not a JSON object')
-            if not isinstance(asked.get('messages'), list):
-                raise ValueError('messages must be a list')
-            tokens = asked.get('max_tokens', asked.get('max_completion_tokens'))
-            tokens = int(_number(tokens, DEFAULT_TOKENS, 1, MAX_TOKENS, 'max_tokens'))
+            if kind.lists and not isinstance(asked.get(kind.lists), list):
+                raise ValueError(f'{kind.lists} must be a list')
+            tokens = _tokens(asked, kind)
             rate = asked.get('tokens_per_second')
             rate = _number(rate, self._rate, 0.1, MAX_RATE, 'tokens_per_second')
         except (ValueError, RecursionError) as ex:
             return _error(400, f'invalid body: {ex}', 'invalid_request_error')
-        if asked.get('stream'):
-            return DemoAnswer(200, 'text/event-stream', _stream(tokens, rate))
+        if asked.get('stream', kind.streams):
+            return DemoAnswer(200, kind.content_type, _stream(kind(), tokens, rate))
         await asyncio.sleep(min(tokens / rate, 600))
-        return _json(200, _completion(tokens))
+        text = ''.join(itertools.islice(_words(), tokens))
+        return _json(200, kind().whole(text, tokens))
+
+    async def web_socket(
+        self, request: UpstreamRequest, protocols: list[str], max_message: int
+    ) -> OpenSocket:
+        """Refuse the WebSocket; see ``Source``."""
+        raise UpstreamRefused(404)
+
+
+def _tokens(asked: dict[str, Any], kind: type[Format]) -> int:
+    # Ollama's requests have these members in ``options``.
+    options = asked.get('options')
+    places = asked | options if isinstance(options, dict) else asked
+    for name in kind.limits:
+        if places.get(name) is not None:
+            return int(_number(places[name], 0, 1, MAX_TOKENS, name))
+    return DEFAULT_TOKENS
 
 
 async def _whole(body: bytes | AsyncIterator[bytes] | None) -> bytes:
@@ -122,14 +145,9 @@ def _number(value: Any, default: float, least: float, most: float, what: str) ->
     return float(value)
 
 
-async def _stream(tokens: int, rate: float) -> AsyncIterator[bytes]:
-    head = _head('chat.completion.chunk')
-
-    def event(delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {'index': 0, 'delta': delta, 'finish_reason': reason}
-        return f'data: {json.dumps(head | {"choices": [choice]})}\n\n'.encode()
-
-    yield event({'role': 'assistant', 'content': ''})
+async def _stream(answer: Format, tokens: int, rate: float) -> AsyncIterator[bytes]:
+    if opening := answer.opening():
+        yield opening
     loop = asyncio.get_running_loop()
     began = loop.time()
     for number, word in enumerate(itertools.islice(_words(), tokens)):
@@ -140,29 +158,8 @@ async def _stream(tokens: int, rate: float) -> AsyncIterator[bytes]:
             await asyncio.sleep(ahead)
         elif number % 64 == 0:
             await asyncio.sleep(0)
-        yield event({'content': word})
-    yield event({}, 'stop')
-    yield b'data: [DONE]\n\n'
-
-
-def _completion(tokens: int) -> dict[str, Any]:
-    text = ''.join(itertools.islice(_words(), tokens))
-    choice = {
-        'index': 0,
-        'message': {'role': 'assistant', 'content': text},
-        'finish_reason': 'stop',
-    }
-    usage = {'prompt_tokens': 0, 'completion_tokens': tokens, 'total_tokens': tokens}
-    return _head('chat.completion') | {'choices': [choice], 'usage': usage}
-
-
-def _head(kind: str) -> dict[str, Any]:
-    return {
-        'id': f'chatcmpl-{random_bits(64):016x}',
-        'object': kind,
-        'created': int(time.time()),
-        'model': MODEL,
-    }
+        yield answer.word(word)
+    yield answer.closing()
 
 
 _MODELS = {

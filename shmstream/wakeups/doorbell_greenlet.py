@@ -18,6 +18,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from shmstream.errors import LocalError
@@ -25,6 +26,7 @@ from shmstream.memory.worker_table import WorkerTable
 from shmstream.wakeups.doorbell_thread import Doorbell
 from shmstream.wakeups.pipe import DRAIN, open_pipe, pipe_path
 from shmstream.wakeups.semaphore import semaphore_name
+from shmstream.wakeups.stand_in import posts_path
 
 
 def patched() -> bool:
@@ -56,14 +58,15 @@ def make_doorbell(
     """
     name = semaphore_name(table.token, epoch)
     if patched():
-        return GreenletDoorbell(name, os.fspath(pipe_path(table, epoch)), on_wake)
+        pipe = os.fspath(pipe_path(table, epoch))
+        return GreenletDoorbell(name, pipe, on_wake, posts_path(table, epoch))
     eventlet = sys.modules.get('eventlet.patcher')
     if eventlet is not None and eventlet.is_monkey_patched('thread'):
         raise LocalError(
             'eventlet has patched the threads of this process, in which shmstream would'
             ' block all of it: use gevent, or native threads'
         )
-    return Doorbell(name, on_wake)
+    return Doorbell(name, on_wake, posts_path(table, epoch))
 
 
 class _Silence(Exception):
@@ -77,12 +80,19 @@ class GreenletDoorbell(Doorbell):
         name: the semaphore's name.
         pipe: the path of the pipe.
         on_wake: as for ``Doorbell``.
+        stand_in: as for ``Doorbell``.
     """
 
     by_pipe = True
 
-    def __init__(self, name: str, pipe: str, on_wake: Callable[[bool], float]) -> None:
-        super().__init__(name, on_wake)
+    def __init__(
+        self,
+        name: str,
+        pipe: str,
+        on_wake: Callable[[bool], float],
+        stand_in: Path | None = None,
+    ) -> None:
+        super().__init__(name, on_wake, stand_in)
         self._wait_read: Any = importlib.import_module('gevent.socket').wait_read
         # A file object, so that a forked child's copy is closed when it is dropped.
         self._pipe = io.FileIO(open_pipe(pipe), 'r+')

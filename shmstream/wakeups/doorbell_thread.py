@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import posix_ipc
 
 from shmstream.guarded_chores import GuardedChores
 from shmstream.wakeups.semaphore import SteadyWait, post
+from shmstream.wakeups.stand_in import PipePosts, open_posts
 
 NET_S = 0.2
 """The safety net: nothing sleeps for longer than this without looking. llama.cpp wakes
@@ -29,14 +31,21 @@ class Doorbell:
         name: the semaphore's name.
         on_wake: called with True after a ring and with False after a wait without one;
             returns how many seconds to wait next, at most ``NET_S``.
+        stand_in: the path of the pipe to wait on if the semaphore does not exist.
     """
 
     by_pipe = False
     """Whether others ring this doorbell by the process's pipe, not by the semaphore."""
 
-    def __init__(self, name: str, on_wake: Callable[[bool], float]) -> None:
-        self._semaphore = posix_ipc.Semaphore(name)
-        self._steady = SteadyWait.of(name)
+    def __init__(
+        self,
+        name: str,
+        on_wake: Callable[[bool], float],
+        stand_in: Path | None = None,
+    ) -> None:
+        self._semaphore = open_posts(name, stand_in)
+        by_semaphore = not isinstance(self._semaphore, PipePosts)
+        self._steady = SteadyWait.of(name) if by_semaphore else None
         self._on_wake = on_wake
         self._stopping = threading.Event()
         self._ended = threading.Event()

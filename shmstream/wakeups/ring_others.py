@@ -13,8 +13,9 @@ import posix_ipc
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import open_pipe, pipe_path
-from shmstream.wakeups.semaphore import post, semaphore_name
+from shmstream.wakeups.semaphore import post
 from shmstream.wakeups.shared_board import BY_PIPE
+from shmstream.wakeups.stand_in import posts_of
 
 log = logging.getLogger('shmstream')
 
@@ -108,7 +109,7 @@ class _Bell:
         self._fd = -1
         self.epoch = epoch
         self._pipe = pipe_path(table, epoch)
-        self._semaphore = posix_ipc.Semaphore(semaphore_name(table.token, epoch))
+        self._semaphore = posts_of(table, epoch)
 
     def ring(self, by_pipe: bool) -> None:
         if by_pipe and self._write():

@@ -140,6 +140,10 @@ class Body:
         if self._at == len(self._read):
             try:
                 self._read, self._at = next(self._follower), 0
+            except StopIteration:
+                if self._follower.untold_failure:
+                    raise _cut(self._follower.untold_failure) from None
+                raise
             except (FollowCut, OffsetLost) as ex:
                 raise _cut(str(ex)) from ex
         self._wait_for_room()

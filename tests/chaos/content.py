@@ -19,6 +19,8 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
+from tests.support.ends import failure
+
 CAPACITY = 256 * 1024
 """Of a ring, in this soak: SHMSTREAM_SESSION_BYTES."""
 
@@ -106,6 +108,14 @@ class Script:
         return self.end in ('complete', 'broken')
 
     @property
+    def whole(self) -> int:
+        """Bytes of whole events that have been sent: the rest is held back."""
+        if self.sent >= len(self.data):
+            return self.sent
+        end = self.data.rfind(b'\n\n', 0, self.sent)
+        return 0 if end < 0 else end + 2
+
+    @property
     def plain_body(self) -> bytes:
         """The body of an answer that is no stream."""
         return json.dumps({'plain': self.nonce, 'status': self.status}).encode()
@@ -149,7 +159,7 @@ def write_script(
     end = rng.choices(_ENDS, _END_WEIGHTS)[0] if end is None else end
     stop_at = rng.randint(1, len(data) - 1) if end == 'broken' else len(data)
     if end == 'broken' and rng.random() < 0.5:
-        # At the end of an event, too: the error must not begin with blank lines then.
+        # At the end of an event, too: all that has come is the stream's then.
         stop_at = max(data.rfind(b'\n\n', 0, stop_at) + 2, 1)
     prefill_s = 0.0
     if rng.random() < 0.15:
@@ -190,7 +200,7 @@ class ErrorTail:
         return own + self.text[at : at + size - len(own)]
 
 
-_REACH = 300
+_REACH = 600
 
 
 def error_tails(script: Script, offset: int, chunk: bytes) -> list[ErrorTail]:
@@ -206,10 +216,11 @@ def error_tails(script: Script, offset: int, chunk: bytes) -> list[ErrorTail]:
     offset, chunk = base, chunk[base - offset :]
     found = []
     for start in range(max(differs - _REACH, 0), min(differs, len(data)) + 1):
-        glue = b'' if data[max(start - 2, 0) : start] in (b'', b'\n\n') else b'\n\n'
+        if data[max(start - 2, 0) : start] not in (b'', b'\n\n'):
+            # What the service writes ends where an event ends.
+            continue
         for message in MESSAGES:
-            error = {'code': 502, 'message': message, 'type': 'server_error'}
-            text = glue + f'data: {json.dumps({"error": error})}\n\n'.encode()
+            text = failure(message)
             tail = ErrorTail(start, message, text)
             if tail.truth(script, offset, len(chunk)) == chunk:
                 found.append(tail)

@@ -36,7 +36,7 @@ _SUPERVISOR_S = 15.0
 _NOTICED_S = 6.0
 """How long a session may go on without its upstream or its producer."""
 
-_ERROR_BYTES = 400
+_ERROR_BYTES = 600
 _KEPT = 8
 
 
@@ -103,8 +103,8 @@ class Session:
         ):
             if at is not None and now - max(at, quiet_since) > END_S:
                 return f'{what} {now - at:.1f} s ago'
-        if script.sent > offset and now - quiet_since > END_S:
-            return f'upstream has sent {script.sent} bytes'
+        if script.whole > offset and now - quiet_since > END_S:
+            return f'upstream has sent {script.whole} bytes of whole events'
         return ''
 
 

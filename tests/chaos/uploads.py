@@ -23,15 +23,16 @@ class Uploader(Owner):
         self.padding = 'u' * rng.choice(_SIZES)
 
     async def cut(self) -> None:
-        """Break off in the middle of a request: nothing may come of it.
+        """Break off in the middle of a request: it is not carried out.
 
-        Least of all may it stop the stream that the conversation has now: nobody notes
-        here that this one may have been replaced.
+        But it says that it wants a stream, so it may stop what the conversation has
+        that is live.
         """
         world, chat, rng = self.world, self.chat, self.rng
         script = write_script(rng, chat.conv_id, 'trickle', 'complete')
         world.upstream.scripts[script.nonce] = script
         script.posted_at = world.now()
+        chat.loosen(world.now())
         message = {'nonce': script.nonce, 'stream': True, 'padding': self.padding}
         body = json.dumps(message).encode()
         lines = [

@@ -118,6 +118,25 @@ def test_it_works_as_the_user_through_its_whole_life(
     # Leaving, the fixture finds nothing left.
 
 
+def test_f97_root_puts_no_control_socket_where_the_user_could_put_a_link(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
+    service = serve(
+        workers=2,
+        prefix=REACHABLE,
+        control_socket=True,
+        environment={'HOME': str(tmp_path), 'XDG_RUNTIME_DIR': ''},
+        arguments=AS_USER,
+    )
+    roots = tmp_path / '.gunicorn' / 'gunicorn.ctl'
+    assert wait_until(roots.exists)
+    assert roots.stat().st_uid == 0
+    assert f'the control socket stays at {roots}' in service.text()
+    streams(service, 'controlled')
+    assert owners(service.directory) == {(UID, GID)}
+    assert not list(service.directory.glob('*.ctl'))
+
+
 def test_a_group_of_its_own_needs_no_user(serve: Callable[..., Service]) -> None:
     service = serve(workers=2, arguments=('--group', str(GID)))
     (supervisor,) = service.supervisors()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -90,13 +91,18 @@ def _told(log: Path) -> dict[str, Any]:
 
 def attach_with_read_only_semaphores(folder: str) -> None:
     """Attach in vain, again and again, where no semaphore can be made."""
-    path, log = Path(folder) / 'run', Path(folder) / 'log'
+    place, log = Path(folder) / 'place', Path(folder) / 'log'
+    path = place / 'run'
     _mount('-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', Path('/dev/shm'))
+    place.mkdir()
+    _mount('-t', 'tmpfs', '-o', 'size=8m,nr_inodes=40', 'tmpfs', place)
     supervisor = _supervise(path, log)
     with Worker(path, deployed=False) as first, Streams.attach(path) as streams:
         # Its bell is there: when nothing can be written, it cannot be removed.
         first.order('attached')
         _read_only(Path('/dev/shm'))
+        # Nor a pipe that would stand in for it.
+        fill = _take_inodes(path)
         refused = set()
         for _ in range(5):
             try:
@@ -104,10 +110,23 @@ def attach_with_read_only_semaphores(folder: str) -> None:
             except ShmstreamError as ex:
                 refused.add(f'{type(ex).__name__}: {ex}')
         say({'refused': sorted(refused), 'taken': taken(path)})
+        for file in fill:
+            file.unlink()
     wait_until(lambda: not taken(path))
     left = taken(path)
     _end(supervisor)
     say({'taken': left, 'gone': not path.exists(), **_told(log)})
+
+
+def _take_inodes(path: Path) -> list[Path]:
+    """Make files until there can be no more; returns them."""
+    made: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            file = path / f'fill-{len(made)}'
+            file.touch()
+            made.append(file)
+    return made
 
 
 def end_in_a_read_only_directory(folder: str) -> None:

@@ -52,7 +52,11 @@ def use_everything(client: Client, conv_id: str) -> None:
         whole = post.rest()
         assert other.result() == reader.result() == whole
     assert client.get(path(conv_id, 10)).body == whole[10:]
-    assert client.get(path(conv_id), Range='bytes=5-').status in (200, 206)
+    part = client.get(path(conv_id), Range='bytes=5-')
+    assert (part.status, part.body) == (206, whole[5:])
+    assert part.headers['content-range'] == f'bytes 5-{len(whole) - 1}/{len(whole)}'
+    beyond = client.get(path(conv_id), Range=f'bytes={len(whole)}-')
+    assert beyond.status == 416
     assert client.get(path('nobody')).status == 404
     for target in ('/healthz', '/_shmstream/', '/_shmstream/openapi.json'):
         assert client.get(target).status == 200

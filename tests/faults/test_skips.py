@@ -46,6 +46,8 @@ def run(folder: Path, but: str | None, module: str = _TESTS) -> tuple[int, str]:
     command += ['-p', 'no:cacheprovider', '--rootdir', str(folder)]
     command += ['-c', os.devnull, str(folder)]
     env['PYTHONPATH'] = str(ROOT)
+    # Loading the plugins of all other tests would take most of the time.
+    env['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'
     ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     return ran.returncode, ran.stdout
 

@@ -19,7 +19,7 @@ from tests.support.service import Service
         ('API_KEYS', 'with space'),
         ('API_KEYS', 'ümlaut'),
         ('API_KEYS_FILE', '/nowhere/at/all'),
-        ('CORS_ORIGINS', '*'),
+        ('CORS_ORIGINS', '*://example.org'),
         ('CORS_ORIGINS', 'https://example.org/path'),
         ('CORS_ORIGINS', 'example.org'),
     ],

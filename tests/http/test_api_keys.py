@@ -48,6 +48,21 @@ def post(client: Client, conv_id: str, key: str, tokens: int = 5) -> Live:
 @pytest.mark.parametrize(
     'headers',
     [
+        bearer(KEY),
+        {'X-Api-Key': KEY},
+        {'Api-Key': KEY},
+        {'Authorization': 'Bearer the-upstreams', 'X-Api-Key': KEY},
+    ],
+)
+def test_a_key_may_come_as_sdks_send_it(
+    service: Service, headers: dict[str, str]
+) -> None:
+    assert service.client().get('/v1/models', **headers).status == 200
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
         {},
         {'Authorization': ''},
         {'Authorization': KEY},
@@ -56,7 +71,9 @@ def post(client: Client, conv_id: str, key: str, tokens: int = 5) -> Live:
         {'Authorization': f'Bearer {KEY}x'},
         {'Authorization': f'Bearer {KEY[:-1]}'},
         {'Authorization': 'Bearer \xff\xfe'},
-        {'X-Api-Key': KEY},
+        {'X-Api-Key': f'{KEY}x'},
+        {'X-Key': KEY},
+        {'Api-Key': ''},
     ],
 )
 @pytest.mark.parametrize(
@@ -161,7 +178,8 @@ def test_only_named_origins_may_use_it(service: Service) -> None:
     reply = client.call('OPTIONS', '/v1/chat/completions', headers=preflight)
     assert reply.status == 204
     assert reply.headers['access-control-allow-origin'] == PAGE
-    assert 'X-Conversation-Id' in reply.headers['access-control-allow-headers']
+    asked = preflight['Access-Control-Request-Headers']
+    assert reply.headers['access-control-allow-headers'] == asked
     reply = client.get('/v1/models', **bearer(KEY), Origin=PAGE)
     assert reply.headers['access-control-allow-origin'] == PAGE
     assert 'Stream-Offset' in reply.headers['access-control-expose-headers']

@@ -162,7 +162,7 @@ def test_a_completion_that_is_not_streamed_is_no_session(demo: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    'target', ['/v1/completions', '/v1/embeddings', '/nothing', '/v1', '/v1/streams']
+    'target', ['/v1/images', '/v1/embeddings', '/nothing', '/v1', '/v1/streams']
 )
 def test_there_is_nothing_else(demo: Service, target: str) -> None:
     for method in ('GET', 'POST'):
@@ -191,6 +191,9 @@ def test_there_is_a_page(demo: Service, target: str) -> None:
     assert reply.status == 200
     assert reply.headers['content-type'] == 'text/html; charset=utf-8'
     assert reply.headers['x-content-type-options'] == 'nosniff'
+    # No page of elsewhere has it click.
+    policy = reply.headers['content-security-policy']
+    assert "frame-ancestors 'none'" in policy
     assert reply.body.lower().startswith(b'<!doctype html>')
 
 

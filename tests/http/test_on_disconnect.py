@@ -108,7 +108,7 @@ def test_who_comes_back_within_the_grace_keeps_it(proxied: Proxied) -> None:
 
 def test_cancel_stops_an_upstream_that_has_not_answered(proxied: Proxied) -> None:
     feed = proxied.feed(pending=True)
-    body = json.dumps({'feed': feed.token}).encode()
+    body = json.dumps({'feed': feed.token, 'stream': True}).encode()
     header = {'X-Conversation-Id': 'thinking', **policy('cancel')}
     with pytest.raises(TimeoutError):
         proxied.client.open('POST', '/v1/completions', body, header, timeout_s=0.3)
@@ -117,7 +117,7 @@ def test_cancel_stops_an_upstream_that_has_not_answered(proxied: Proxied) -> Non
 
 def test_a_reader_that_waits_for_the_first_byte_listens(proxied: Proxied) -> None:
     feed = proxied.feed(pending=True, first=numbered(32))
-    body = json.dumps({'feed': feed.token}).encode()
+    body = json.dumps({'feed': feed.token, 'stream': True}).encode()
     header = {'X-Conversation-Id': 'waits', **policy('cancel')}
     with pytest.raises(TimeoutError):
         proxied.client.open('POST', '/v1/completions', body, header, timeout_s=0.3)

@@ -144,7 +144,7 @@ def test_its_exceptions_are_the_ones_for_our_answers(
     with pytest.raises(openai.BadRequestError, match='max_tokens'):
         client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=0)
     with pytest.raises(openai.NotFoundError):
-        client.completions.create(model=MODEL, prompt='x')
+        client.embeddings.create(model=MODEL, input='x')
     with pytest.raises(openai.BadRequestError, match='513 bytes'):
         streamed(client, 'x' * 513)
 
@@ -166,3 +166,33 @@ def test_an_error_in_band_is_an_exception(proxied: Proxied) -> None:
         with stream, pytest.raises(openai.APIError, match='broke off'):
             got.extend(chunk.choices[0].delta.content for chunk in stream)
     assert got == ['Hello']
+
+
+def test_f65_a_title_is_asked_for_while_the_answer_streams(
+    client: openai.OpenAI, demo: Service
+) -> None:
+    """As chat front ends do, with the headers of the conversation."""
+    text, titles = '', 0
+    with client.chat.completions.create(
+        model=MODEL,
+        messages=MESSAGES,
+        stream=True,
+        max_tokens=100,
+        extra_headers=header('titled'),
+    ) as stream:
+        for chunk in stream:
+            text += chunk.choices[0].delta.content or ''
+            if not titles:
+                title = client.chat.completions.create(
+                    model=MODEL,
+                    messages=MESSAGES,
+                    max_tokens=1,
+                    extra_headers=header('titled'),
+                )
+                titles += title.choices[0].finish_reason == 'stop'
+    assert titles == 1
+    assert_counted(text, 100)
+    # And once it has ended, a turn that fails leaves it as it was.
+    with pytest.raises(openai.BadRequestError, match='max_tokens'):
+        streamed(client, 'titled', max_tokens=0)
+    assert text_of(demo.client().get(path('titled')).body) == text

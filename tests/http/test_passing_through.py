@@ -16,6 +16,13 @@ from tests.http.wire import (
 from tests.support.upstream import Exchange
 
 END_S = 5.0
+FORWARDED = {
+    'x-forwarded-for': '127.0.0.1',
+    'x-forwarded-host': 'test',
+    'x-forwarded-proto': 'http',
+}
+"""What every request is given on its way; ``test_forwarded`` looks closer."""
+
 TEXT = ('Content-Type', 'text/plain')
 
 
@@ -68,6 +75,9 @@ def test_method_and_body_arrive(proxied: Proxied, method: str) -> None:
         '/x?a=1&a=2&b=%2F%26&c=d+e',
         '/x?url=http://other/?q=1',
         '/x?%FF=%00',
+        '/x?',
+        '/?',
+        '/x??',
         '/metrics',
         '/health',
         '/v1/streams',
@@ -99,6 +109,7 @@ def test_end_to_end_headers_arrive_and_no_others(proxied: Proxied) -> None:
     assert got == sorted(
         [
             *((name.lower(), value) for name, value in sent),
+            *FORWARDED.items(),
             ('content-length', '2'),
             ('host', proxied.upstream.url.removeprefix('http://')),
         ]
@@ -114,7 +125,7 @@ def test_header_values_in_utf_8_arrive_and_come_back(proxied: Proxied) -> None:
 
 def test_nothing_is_made_up_for_a_bare_request(proxied: Proxied) -> None:
     exchange = seen(proxied, 'GET /v1/models')
-    assert [name.lower() for name, _ in exchange.headers] == ['host']
+    assert {name.lower() for name, _ in exchange.headers} == {'host', *FORWARDED}
 
 
 def test_hop_by_hop_headers_end_here(proxied: Proxied) -> None:
@@ -129,7 +140,40 @@ def test_hop_by_hop_headers_end_here(proxied: Proxied) -> None:
         ('TE', 'trailers'),
         ('X-Kept', '1'),
     )
-    assert sorted(name.lower() for name, _ in exchange.headers) == ['host', 'x-kept']
+    names = [name.lower() for name, _ in exchange.headers]
+    assert sorted(names) == sorted(['host', 'x-kept', *FORWARDED])
+
+
+def test_header_values_are_bytes_and_not_re_encoded(proxied: Proxied) -> None:
+    # Read and written as latin-1 here: a character for each byte.
+    for value in ('caf\xe9', '\xff\xfe', as_header('é') + '\xe9'):
+        header = ('X-Title', value)
+        assert seen(proxied, 'GET /', header).header('X-Title') == value
+        length = ('Content-Length', '2')
+        exchange = seen(proxied, 'POST /', header, length, body=b'{}')
+        assert (exchange.header('X-Title'), exchange.body) == (value, b'{}')
+        assert answered(proxied, 'GET /', 200, b'', header).all('x-title') == [value]
+
+
+def test_f83_names_with_underscores_arrive(proxied: Proxied) -> None:
+    sent = [('session_id', 'a'), ('Conversation_ID', 'b'), ('x-session-id', 'c')]
+    exchange = seen(proxied, 'GET /', *sent)
+    for name, value in sent:
+        assert exchange.header(name) == value
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('X_Forwarded_For', 'x-forwarded_host', 'X_API_KEY', 'content_length'),
+        *('X_Forwarded_User', 'x_forwarded-ssl', 'SCRIPT_NAME', 'Path_Info'),
+        *('REMOTE_USER', 'remote_addr', 'X_Remote_User', 'x-remote_user'),
+    ],
+)
+def test_f83_names_that_would_pass_for_ours_do_not(proxied: Proxied, name: str) -> None:
+    # Many a server makes HTTP_X_FORWARDED_FOR of both.
+    exchange = seen(proxied, 'GET /', (name, '7'))
+    assert exchange.header(name) is None
 
 
 def test_our_own_headers_are_not_the_upstreams_business(proxied: Proxied) -> None:
@@ -262,3 +306,50 @@ def test_a_target_that_is_no_path_leads_nowhere(proxied: Proxied, start: str) ->
     raw = ask(proxied.service.port, f'GET {start}127.0.0.1:{port}/x')
     assert 400 <= raw.status < 500
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ('target', 'path'),
+    [
+        ('http://other/v1/x?a=1', '/v1/x?a=1'),
+        ('HTTP://other:1/', '/'),
+        ('https://other', '/'),
+        ('http://other/a%2Fb?', '/a%2Fb?'),
+        ('http://other/a//x', '/a//x'),
+    ],
+)
+def test_a_target_may_be_a_whole_url(proxied: Proxied, target: str, path: str) -> None:
+    exchange = seen(proxied, f'GET {target}')
+    assert exchange.target == path
+    assert exchange.header('X-Forwarded-Host') in ('other', 'other:1')
+    # And it is the upstream that is asked, whatever it names.
+    assert exchange.header('Host') == proxied.upstream.url.removeprefix('http://')
+
+
+def test_our_own_routes_may_be_asked_for_by_a_whole_url(proxied: Proxied) -> None:
+    raw = ask(proxied.service.port, 'GET http://other/v1/stream/none')
+    assert (raw.status, b'Stream not found' in raw.body) == (404, True)
+
+
+@pytest.mark.parametrize('target', ['http:///x', 'http://u@h/x', 'ftp://h/x', 'http:x'])
+def test_a_url_that_is_none_leads_nowhere(proxied: Proxied, target: str) -> None:
+    asked: list[str] = []
+    proxied.script = lambda exchange: asked.append(exchange.target)
+    assert ask(proxied.service.port, f'GET {target}').status == 400
+    assert asked == []
+
+
+@pytest.mark.parametrize('second', ['b', 'a', ''])
+def test_two_ids_are_refused(proxied: Proxied, second: str) -> None:
+    ids = [('X-Conversation-Id', 'a'), ('x-conversation-id', second)]
+    raw = ask(proxied.service.port, 'POST /v1/x', *ids, ('Content-Length', '0'))
+    assert raw.status == 400
+    assert b'x-conversation-id must come once' in raw.body
+
+
+def test_the_status_of_a_stream_is_kept(proxied: Proxied) -> None:
+    stream = ('Content-Type', 'text/event-stream')
+    proxied.script = lambda exchange: exchange.reply(201, numbered(32), stream)
+    with proxied.client.post('made', {}) as post:
+        assert (post.status, post.rest()) == (201, numbered(32))
+    assert proxied.client.get('/v1/stream/made').status == 200

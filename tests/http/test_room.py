@@ -194,7 +194,7 @@ def test_memory_stays_within_its_limit_while_streams_grow(
             body = post.rest()
             if body != numbered(32) + more:
                 # There was no room for all of it: what there is, and why it ends.
-                _, _, error = body.rpartition(b'\n\ndata: {"error": ')
+                _, _, error = body.rpartition(b'\n\nevent: error\ndata: ')
                 assert body.startswith(numbered(32))
                 assert b'no room' in error
                 cut += 1

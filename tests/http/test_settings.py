@@ -20,7 +20,10 @@ BAD = [
     ('UPSTREAM', 'http://host:port'),
     ('UPSTREAM', 'http://host:99999'),
     ('UPSTREAM', 'http://[::1'),
-    ('UPSTREAM', 'http://host/?key=1'),
+    ('UPSTREAM', 'http://host/#part'),
+    ('UPSTREAM', 'unix:relative.sock'),
+    ('UPSTREAM', 'htp://host/?key=secret'),
+    ('UPSTREAM_KEY_HEADER', 'X-Key'),
     ('UPSTREAM', 'http://user:secret@host'),
     ('UPSTREAM_API_KEY', 'two words'),
     ('UPSTREAM_API_KEY', 'line\nX-Header: 1'),
@@ -46,11 +49,17 @@ BAD = [
     ('SEND_TIMEOUT', 'never'),
     ('MAX_UPLOADS', '1'),
     ('MAX_UPLOADS', '0'),
+    ('STREAM_TYPES', 'text'),
+    ('STREAM_TYPES', '*/*'),
+    ('STREAM_TYPES', 'text/plain; charset=utf-8'),
     ('DIR', 'relative/place'),
     ('API_KEYS', ' '),
     ('API_KEYS_FILE', ''),
     ('ON_DISCONNECT', 'stop'),
     ('ON_DISCONNECT', 'grace='),
+    ('ID_FROM', 'X-Conversation-Id'),
+    ('ID_FROM', 'header:two words'),
+    ('ID_FROM', 'body:id,'),
     ('MAX_SESSION', '5'),
     ('upstream', 'http://host'),
 ]
@@ -179,3 +188,12 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     refused(Service(tmp_path / 'log', directory=Path('/')), '/')
+
+
+def test_a_proxy_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    service = Service(
+        tmp_path / 'log',
+        settings={'UPSTREAM': 'https://host'},
+        environment={'HTTPS_PROXY': 'socks5://u:secret@proxy', 'no_proxy': ''},
+    )
+    assert 'secret' not in refused(service, 'HTTPS_PROXY', 'http://')

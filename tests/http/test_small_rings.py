@@ -26,12 +26,14 @@ def test_the_posts_own_client_gets_all_of_it(
     proxy: Callable[..., Proxied], ring: int, pieces: int
 ) -> None:
     proxied = proxy(SESSION_BYTES=str(ring))
-    data = b'data: ' + numbered(pieces * PIECE) + b'\n\n'
+    event = b'data: ' + b'0123456789' * ((PIECE - 8) // 10) + b'xy\n\n'
+    assert len(event) == PIECE
+    data = event * pieces
     for number in range(3):
         conv_id = f'event-{number}'
         feed = proxied.feed(first=data[:PIECE])
         with proxied.post(conv_id, feed) as post:
-            for end in range(2 * PIECE, len(data) + PIECE, PIECE):
+            for end in range(2 * PIECE, len(data) + 1, PIECE):
                 assert post.until(end - PIECE) == data[: end - PIECE]
                 feed.send(data[end - PIECE : end])
             feed.end()

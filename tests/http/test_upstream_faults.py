@@ -74,7 +74,7 @@ def test_an_upstream_that_hangs_up_without_an_answer_is_502(
 
 def test_waiting_gets_are_told_when_the_upstream_fails(strict: Proxied) -> None:
     feed = strict.feed(pending=True)
-    body = json.dumps({'feed': feed.token}).encode()
+    body = json.dumps({'feed': feed.token, 'stream': True}).encode()
     header = {'X-Conversation-Id': 'failing'}
     with pytest.raises(TimeoutError):
         strict.client.open('POST', '/v1/x', body, header, timeout_s=FIRST_BYTE_S / 5)

@@ -18,6 +18,7 @@ from shmstream.ring.layout import (
     MAX_CONTENT_TYPE,
     W_CAPACITY,
     W_ID_LENGTH,
+    W_KEPT_LENGTH,
     W_MAGIC,
     W_PLACES,
     W_TYPE_LENGTH,
@@ -86,6 +87,21 @@ def test_a_long_content_type_is_cut(path: Path) -> None:
     assert Segment.attach(path).content_type == 'x' * MAX_CONTENT_TYPE
 
 
+def test_a_content_type_is_settled_when_the_stream_has_begun(path: Path) -> None:
+    """Until then its producer may be writing it."""
+    made, fd = create(path)
+    os.close(fd)
+    made.set_content_type('text/')
+    reader = Segment.attach(path)
+    assert reader.content_type == 'text/'
+    made.set_content_type('text/event-stream')
+    assert reader.content_type == 'text/event-stream'
+    RingWriter(made.view).go_live()
+    assert reader.content_type == 'text/event-stream'
+    made.set_content_type('never again')
+    assert reader.content_type == 'text/event-stream'
+
+
 # -- what is refused -------------------------------------------------------------------
 
 
@@ -142,7 +158,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     'another magic': word(W_MAGIC, 0x324D5254534D4853),
     'no magic yet': word(W_MAGIC, 0),
     'an older layout': word(W_VERSION, 1),
-    'a newer layout': word(W_VERSION, 4),
+    'a newer layout': word(W_VERSION, 5),
     'a smaller capacity': word(W_CAPACITY, 4096),
     'a larger capacity': word(W_CAPACITY, 1 << 20),
     'no capacity': word(W_CAPACITY, 0),
@@ -150,6 +166,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     'an empty id': word(W_ID_LENGTH, 0),
     'an id that is too long': word(W_ID_LENGTH, 513),
     'a type that is too long': word(W_TYPE_LENGTH, 257),
+    'headers that are too long': word(W_KEPT_LENGTH, 753),
     'a file cut short': resized(HEADER_BYTES + 60_000),
     'a file cut to its header': resized(HEADER_BYTES),
     'a file that grew': resized(HEADER_BYTES + 65_537),

@@ -35,12 +35,16 @@ WORDS = {
     'W_RESERVED': 96,
     'W_ENDED': 104,
     'W_ENDED_BOOT': 112,
+    'W_DIALECT': 120,
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
     'W_OWNER_ROOM': 144,
+    'W_BEGUN': 192,
+    'W_FAILURE_LENGTH': 256,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
     'W_TYPE_LENGTH': 2048,
+    'W_KEPT_LENGTH': 2312,
     'W_FOLLOWERS': 3072,
 }
 """Byte offset of each word (of the first, where there is one for every worker)."""
@@ -62,15 +66,21 @@ FIELDS = [
     (96, 104, 'producer'),
     (104, 112, 'producer'),
     (112, 120, 'producer'),
+    (120, 128, 'producer'),
     (128, 136, 'supervisor'),
     (136, 144, 'supervisor'),
     (144, 152, 'supervisor'),
+    (192, 200, 'producer'),
+    (256, 264, 'producer'),
+    (264, 512, 'producer'),
     (512, 1024, 'readers'),
     (1024, 1056, 'creation'),
     (1056, 1064, 'creation'),
     (1064, 1576, 'creation'),
     (2048, 2056, 'producer'),
     (2056, 2312, 'producer'),
+    (2312, 2320, 'producer'),
+    (2320, 3072, 'producer'),
     (3072, 3584, 'readers'),
 ]
 
@@ -85,9 +95,12 @@ def test_every_block_is_at_the_offset_that_the_format_says() -> None:
     assert slice(1024, 1056) == layout.B_OWNER
     assert layout.B_ID == 1064
     assert layout.B_TYPE == 2056
+    assert layout.B_KEPT == 2320
+    assert layout.B_FAILURE == 264
     assert slice(64, 144) == layout.B_CHANGES
     found = {name for name in vars(layout) if name.startswith('B_')}
-    assert found == {'B_PLACES', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_CHANGES'}
+    blocks = {'B_PLACES', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_KEPT', 'B_FAILURE'}
+    assert found == blocks | {'B_CHANGES'}
 
 
 def test_sizes_and_limits_are_what_the_format_says() -> None:
@@ -97,7 +110,9 @@ def test_sizes_and_limits_are_what_the_format_says() -> None:
     assert layout.MIN_CAPACITY == 4096
     assert layout.MAX_CAPACITY == 1073741824
     assert layout.MAX_CONTENT_TYPE == 256
-    assert layout.LAYOUT_VERSION == 3
+    assert layout.MAX_KEPT == 752
+    assert layout.MAX_FAILURE == 248
+    assert layout.LAYOUT_VERSION == 4
     assert layout.MAGIC == 0x314D5254534D4853
     assert MAX_ID_BYTES == 512
     assert OWNER_BYTES == 32
@@ -159,6 +174,9 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     )
     os.close(fd)
     segment.set_content_type('text/plain')
+    segment.set_kept_headers(b'a: b\n')
+    segment.set_dialect(11)
+    segment.set_failure('why')
     writer = RingWriter(segment.view)
     writer.go_live()
     writer.append(b'0123456789')
@@ -173,7 +191,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert len(raw) == 12288
     assert raw[:8] == b'SHMSTRM1'
     assert [word(at) for at in (8, 16, 24, 32, 40, 48, 56)] == [
-        3,
+        4,
         8192,
         0x1122334455667788,
         1_700_000_000_000_000_001,
@@ -182,11 +200,15 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
         456,
     ]
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
+    assert word(120) == 11
+    assert word(192) == 1
     assert [word(at) for at in (128, 136, 144)] == [0, 0, 0]
     assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner
     assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
     assert raw[2048:2066] == b'\x0a\0\0\0\0\0\0\0text/plain'
+    assert raw[2312:2325] == b'\x05\0\0\0\0\0\0\0a: b\n'
+    assert raw[256:268] == b'\x03\0\0\0\0\0\0\0why\0'
     assert word(3112) == 0xABCDE00002
     assert raw[4096:4107] == b'0123456789\0'
 

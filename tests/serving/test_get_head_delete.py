@@ -364,6 +364,8 @@ class Changing:
     content_type = 'text/plain'
     dropped_prefix = 0
     never_began = False
+    kept_headers = b''
+    untold_failure = ''
 
     def __init__(self, ends_after: int, before: State) -> None:
         self.pending = False

@@ -75,7 +75,7 @@ class LeakGuard:
         if self.directory.exists():
             found += [str(path) for path in self.directory.rglob('*')]
             found.append(str(self.directory))
-        for name in os.listdir(SHM):
+        for name in os.listdir(SHM) if SHM.exists() else ():
             if any(token in name for token in self._tokens):
                 found.append(name)
         return found

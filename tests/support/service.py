@@ -45,6 +45,7 @@ class Service:
         prefix: a command that runs it as its last arguments say, and becomes it.
         cwd: working directory.
         environment: further variables.
+        control_socket: whether gunicorn is to have its control socket.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Service:
         prefix: tuple[str, ...] = (),
         cwd: Path = ROOT,
         environment: dict[str, str] | None = None,
+        control_socket: bool = False,
     ) -> None:
         self.log = log
         self.workers = workers
@@ -75,6 +77,7 @@ class Service:
         self._prefix = prefix
         self._cwd = cwd
         self._environment = environment or {}
+        self._control_socket = control_socket
         self._accidents = set(ACCIDENTS) - set(expected)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -90,7 +93,9 @@ class Service:
         gunicorn = str(Path(sys.executable).parent / 'gunicorn')
         command = [*self._prefix, sys.executable, gunicorn, '-c', str(self._config)]
         command += ['--bind', self._bind, '--workers', str(self.workers)]
-        command += ['--no-control-socket', *self._arguments]
+        if not self._control_socket:
+            command += ['--no-control-socket']
+        command += self._arguments
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
                 command, env=env, cwd=self._cwd, stdout=log, stderr=subprocess.STDOUT

@@ -234,3 +234,18 @@ def test_the_application_says_whose_streams_are_seen(
     assert caplog.records
     assert call(app, '/a', 'DELETE', x_user='bob')[0] == '204 No Content'
     assert call(app, '/a', x_user='alice')[2] == b'hers'
+
+
+def test_f74_what_failed_and_cannot_say_so_is_cut(streams: Streams) -> None:
+    producer = streams.create('cut', content_type='text/plain')
+    producer.write(b'half')
+    producer.abort('it broke')
+    app = Application(streams)
+    with pytest.raises(ConnectionResetError, match='it broke'):
+        call(app, '/cut')
+    status, _, body = call(app, '/cut?from=4')
+    assert status.startswith('502')
+    assert b'it broke' in body
+    status, headers, _ = call(app, '/cut', 'HEAD')
+    assert status.startswith('200')
+    assert 'content-length' not in {name.lower() for name in headers}

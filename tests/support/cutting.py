@@ -1,0 +1,72 @@
+"""A relay between a client and the service that cuts connections where a test says."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+
+class Cutting:
+    """Relays connections; each is cut once so many marks of it have gone through.
+
+    Args:
+        port: of the service.
+        mark: what is counted in what the service sends.
+        cuts: after how many of them each connection is cut, in order; the connections
+            after those are not.
+
+    Attributes:
+        requests: the heads of the requests that it has seen, in order.
+    """
+
+    def __init__(self, port: int, mark: bytes, *cuts: int) -> None:
+        self._to = port
+        self._mark = mark
+        self._cuts = list(cuts)
+        self.requests: list[bytes] = []
+        self._listener = socket.create_server(('127.0.0.1', 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has been closed
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(('127.0.0.1', self._to))
+                cut = self._cuts.pop(0) if self._cuts else None
+                for work in (self._up, self._down):
+                    threading.Thread(
+                        target=work, args=(near, far, cut), daemon=True
+                    ).start()
+
+    def _up(self, near: socket.socket, far: socket.socket, _: object) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                if b'HTTP/1.1\r\n' in data:
+                    self.requests.append(data.partition(b'\r\n\r\n')[0])
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+
+    def _down(self, near: socket.socket, far: socket.socket, cut: int | None) -> None:
+        seen = b''
+        with near, far, contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                if cut is not None and (seen + data).count(self._mark) >= cut:
+                    # Up to the mark, and not a byte more.
+                    parts = (seen + data).split(self._mark)
+                    whole = self._mark.join(parts[:cut]) + self._mark
+                    near.sendall(whole[len(seen) :])
+                    near.shutdown(socket.SHUT_RDWR)
+                    return
+                seen += data
+                near.sendall(data)
+
+    def __enter__(self) -> Cutting:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
