@@ -18,6 +18,8 @@ _SCHEMES = (b'http://', b'https://')
 def in_origin_form(scope: Any) -> Any:
     """Return the scope, or a copy with the URL's path if the target is a whole URL."""
     raw: bytes = scope.get('raw_path') or b''
+    if raw[:1] == b'/':
+        return scope
     scheme = next((s for s in _SCHEMES if raw[: len(s)].lower() == s), None)
     if scheme is None:
         return scope

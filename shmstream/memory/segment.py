@@ -203,7 +203,7 @@ class Segment:
     def kept_headers(self) -> bytes:
         """The headers that replays have as well: lines of ``kept_headers.to_keep``."""
         length = min(self.words[W_KEPT_LENGTH], MAX_KEPT)
-        return bytes(self.view[B_KEPT : B_KEPT + length])
+        return bytes(self.view[B_KEPT : B_KEPT + length]) if length else b''
 
     def set_kept_headers(self, lines: bytes) -> None:
         """Store the kept headers; the producer calls it once, before going live."""

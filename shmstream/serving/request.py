@@ -134,9 +134,11 @@ class Request:
 
     def last_event_id(self) -> bytes | None:
         """Return ``Last-Event-ID``; None if there is none, or if ``from`` is given."""
-        if self.parameter(b'from') is not None:
+        # The header is looked for first, because most requests have ``from``.
+        event_id = self.header(b'last-event-id')
+        if not event_id or self.parameter(b'from') is not None:
             return None
-        return self.header(b'last-event-id') or None
+        return event_id
 
     def first_of_range(self) -> int | None:
         """Return N of ``Range: bytes=N-``; None if there is none.
