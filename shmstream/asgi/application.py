@@ -130,7 +130,7 @@ def request_of(scope: Any, prefix: str) -> Request | None:
         return None
     raw: bytes = scope.get('raw_path') or b''
     if raw == path.encode() and b'%' not in raw:
-        # Nothing is encoded in the path, as in most.
+        # Most paths have nothing encoded.
         rest = raw[len(prefix.encode()) + 1 :]
     else:
         rest = _rest_of(raw.partition(b'?')[0], path, root, prefix)

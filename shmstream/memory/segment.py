@@ -185,7 +185,8 @@ class Segment:
         """The content type of the stream; empty while the session is pending."""
         if self._content_type:
             return self._content_type
-        # Read before the type, which the producer may write until it goes live.
+        # The state is read before the type, because the producer may write the type
+        # until the stream is no longer pending.
         settled = self.words[W_STATE] != State.PENDING
         length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
         found = bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')

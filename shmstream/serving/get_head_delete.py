@@ -93,7 +93,7 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        offset = request.offset()
+        start = request.start()
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=_checked(request.owner))
         generation = consumer.generation
@@ -107,17 +107,17 @@ class Core:
         # final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
-            go_on = functools.partial(self._go_on, request, consumer, offset)
+            go_on = functools.partial(self._go_on, request, consumer, start)
             return Pending(consumer, PENDING_S, go_on)
-        if request.last_event_id() is not None and to_search(consumer) > AT_ONCE:
+        if isinstance(start, bytes) and to_search(consumer) > AT_ONCE:
             # The search is over megabytes, as a rule, and would block the event loop.
-            return Blocking(lambda: self._looked_for(request, consumer))
-        return self._begun(request, consumer, offset, ended, state)
+            return Blocking(lambda: self._looked_for(request, consumer, start))
+        return self._begun(request, consumer, start, ended, state)
 
-    def _looked_for(self, request: Request, consumer: Consumer) -> Reply:
+    def _looked_for(self, request: Request, consumer: Consumer, start: bytes) -> Reply:
         try:
             ended, state = consumer.finished, consumer.state
-            return self._begun(request, consumer, 0, ended, state)
+            return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
             return failed(request, ex)
 
@@ -125,7 +125,7 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        offset: int,
+        start: int | bytes,
         error: Exception | None,
     ) -> Reply:
         try:
@@ -135,7 +135,7 @@ class Core:
             ended, state = consumer.finished, consumer.state
             if state is State.PENDING:
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
-            return self._begun(request, consumer, offset, ended, state)
+            return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
             return failed(request, ex)
 
@@ -143,18 +143,19 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        offset: int,
+        start: int | bytes,
         ended: bool,
         state: State,
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
         status = 200
-        event_id = request.last_event_id()
-        if event_id is not None:
-            offset = offset_after(consumer, event_id)
+        if isinstance(start, bytes):
+            offset = offset_after(consumer, start)
         elif ended and (first := _first_of_range(request, consumer)) is not None:
             status, offset = 206, first
+        else:
+            offset = start
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
@@ -163,6 +164,8 @@ class Core:
             raise Problem(502, cut)
         if ended and not cut:
             size = max(consumer.total_bytes - offset, 0)
+            # It comes first, because gunicorn's ``send`` looks for it in each response
+            # (``deploy.gunicorn_insides.send_headers_early``).
             headers.insert(0, (b'content-length', b'%d' % size))
         if status == 206:
             total = consumer.total_bytes

@@ -116,29 +116,25 @@ class Request:
             return b'/' not in self.path
         return bool(self.parameter(b'conv_id'))
 
-    def offset(self) -> int:
-        """Return the offset in ``?from=``; 0 if there is none.
+    def start(self) -> int | bytes:
+        """Return where the client wants to begin.
+
+        Returns:
+            The offset in ``?from=``; if there is none, the id in ``Last-Event-ID``,
+            after whose event the client begins; 0 if there is neither.
 
         Raises:
             Problem: 400, the offset is not a plain decimal number below 2^63.
         """
         raw = self.parameter(b'from')
         if raw is None:
-            return 0
+            return self.header(b'last-event-id') or 0
         # ``isdigit`` of bytes, unlike that of a string, accepts 0 to 9 only.
         if len(raw) <= _MAX_DIGITS and raw.isdigit():
             offset = int(raw)
             if offset <= MAX_OFFSET:
                 return offset
         raise Problem(400, "Invalid 'from' offset")
-
-    def last_event_id(self) -> bytes | None:
-        """Return ``Last-Event-ID``; None if there is none, or if ``from`` is given."""
-        # The header is looked for first, because most requests have ``from``.
-        event_id = self.header(b'last-event-id')
-        if not event_id or self.parameter(b'from') is not None:
-            return None
-        return event_id
 
     def first_of_range(self) -> int | None:
         """Return N of ``Range: bytes=N-``; None if there is none.

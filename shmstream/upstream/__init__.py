@@ -8,6 +8,7 @@
     pool.py          the connections to the server, used again or new
     proxies.py       the proxy that leads to the server
     sockets.py       an open WebSocket
+    timed_body.py    sends a body without using up the answer's time
     watch.py         fails reads of answers that wait in vain
     causes.py        says in words why there is no answer
     exact_head.py    sends the heads of requests byte for byte

@@ -20,7 +20,6 @@ from shmstream.upstream.address import Address
 from shmstream.upstream.causes import chain, in_words
 from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.pool import Pool
-from shmstream.upstream.pushing_on import PushingOn
 from shmstream.upstream.sockets import UpstreamSocket
 from shmstream.upstream.source import (
     Answer,
@@ -34,6 +33,7 @@ from shmstream.upstream.source import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from shmstream.upstream.timed_body import TimedBody
 from shmstream.upstream.watch import Watch
 
 log = logging.getLogger('shmstream.upstream')
@@ -186,7 +186,7 @@ class Upstream:
         try:
             async with asyncio.timeout(self._first_byte_s) as limit:
                 if body is not None and not isinstance(body, bytes):
-                    body = PushingOn(body, limit, self._first_byte_s)
+                    body = TimedBody(body, limit, self._first_byte_s)
                 response = await self._pool.request(
                     request.method, url, headers, body, bare_query
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,6 @@ from shmstream.dialects.frames import MAX_FRAME
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.last_words import LastWords, last_words
 from shmstream.dialects.table import DIALECTS, Dialect
-from shmstream.ids import NOBODY
-from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.worker_table import WorkerTable
-from shmstream.supervisor.registry import Registry
 from tests.dialects.samples import (
     CHAT,
     COMPLETIONS,
@@ -207,35 +202,3 @@ def test_a_producer_s_stream_ends_though_its_last_words_cannot_be_made(
         # Nothing tells the failure: the responses are cut.
         assert consumer.untold_failure == (failure or '')
     assert 'a mistake' in caplog.text
-
-
-def test_one_stream_that_cannot_be_ended_does_not_keep_the_others_live(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    directory = RuntimeDirectory(tmp_path / 'run')
-    directory.create()
-    table = WorkerTable.create(directory.table, made_directory=True)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
-    sessions = []
-    for name in ('bad', 'good', 'good too'):
-        session, lock = registry.create(NOBODY, name, 65536, 0)
-        os.close(lock)
-        sessions.append(session)
-    bad, *good = sessions
-    whole = registry._finishing.finish
-
-    def finish(session: Any) -> bool:
-        if session is bad:
-            raise ValueError('a mistake')
-        return whole(session)
-
-    monkeypatch.setattr(registry._finishing, 'finish', finish)
-    with caplog.at_level(logging.ERROR):
-        assert registry.finish_dead() == 2
-    assert all(session.reader.finished for session in good)
-    assert 'a mistake' in caplog.text
-    monkeypatch.undo()
-    assert registry.finish_dead() == 1
-    registry.close()

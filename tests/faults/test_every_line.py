@@ -26,12 +26,10 @@ from shmstream.producer import Producer
 from shmstream.ring.layout import B_PLACES
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
-from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.creation import Creation
 from shmstream.supervisor.eviction import Eviction
 from shmstream.supervisor.gone import Gone, remove
 from shmstream.supervisor.index import Index
-from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.wakeups.producer_side import Marker
 from shmstream.wakeups.ring_others import Bells
@@ -39,6 +37,7 @@ from tests.api.following import Aside, in_a_thread
 from tests.support.child import Child, hear, say
 from tests.support.dying import die_at, forked
 from tests.support.leaks import wait_until
+from tests.support.registry import taken_over
 from tests.support.worker import line
 
 CAPACITY = 5000
@@ -122,15 +121,8 @@ def make_streams(folder: str) -> None:
             return
 
 
-def _registry(directory: RuntimeDirectory) -> Registry:
-    table = WorkerTable.attach(directory.table)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
-    registry.adopt()
-    return registry
-
-
 def _make(directory: RuntimeDirectory) -> tuple[Segment, int]:
-    session, lock = _registry(directory).create(NOBODY, 'c', CAPACITY, 0)
+    session, lock = taken_over(directory).create(NOBODY, 'c', CAPACITY, 0)
     writer = segment_writer(session.segment, lock)
     writer.append(b'old')
     writer.go_live()
@@ -138,7 +130,7 @@ def _make(directory: RuntimeDirectory) -> tuple[Segment, int]:
 
 
 def _replace_and_die(directory: RuntimeDirectory, number: int) -> None:
-    registry = _registry(directory)
+    registry = taken_over(directory)
     die_at(
         number,
         *(Creation.create, SegmentWords._mark, Index.add, Index.drop),
@@ -156,7 +148,7 @@ def gone(directory: RuntimeDirectory) -> list[str]:
 
 def _look(directory: RuntimeDirectory, old: Segment, lock: int) -> dict[str, Any]:
     """Take over as a successor does; what there is then."""
-    registry = _registry(directory)
+    registry = taken_over(directory)
     registry.finish_dead()
     (found,) = map(json.loads, registry.describe(registry.lookup(NOBODY, ['c'])))
     kept = found['generation'] == old.generation
@@ -215,7 +207,7 @@ def test_a_stream_that_ends_while_the_supervisor_comes_for_its_lock_ends_once(
     directory.create()
     WorkerTable.create(directory.table, made_directory=True)
     segment, lock = _make(directory)
-    registry = _registry(directory)
+    registry = taken_over(directory)
 
     def end_first(path: Path) -> int:
         segment_writer(segment, lock).finish(State.COMPLETE, clock.moment())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from shmstream.http.answer_writer import AFTER_END_S
 from tests.dialects.samples import RECORDS, SAMPLES, SSE, Sample
 from tests.http.conftest import Watch
 from tests.http.wire import Pinned, assert_error, one_per_worker
@@ -345,8 +346,9 @@ def test_f75_a_pause_after_an_end_that_more_may_follow_cuts_nothing(
     with bench.post(name, conv_id) as post:
         answer.send(sample.begun + end)
         post.until(len(sample.begun + end))
-        # The pause is longer than an answer may stay open that is over.
-        time.sleep(1.2)
+        # Nothing happens that could be waited for: the answer stays open for longer
+        # than one that is over may.
+        time.sleep(1.2 * AFTER_END_S)
         answer.send(more)
         assert post.until(len(sample.begun + end + more)).endswith(more)
         answer.fail('end')

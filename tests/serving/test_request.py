@@ -60,7 +60,7 @@ def test_two_ids_that_are_not_utf_8_are_not_made_one() -> None:
     ],
 )
 def test_an_offset(query: bytes, offset: int) -> None:
-    assert Request('GET', b'c', query).offset() == offset
+    assert Request('GET', b'c', query).start() == offset
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,14 @@ def test_an_offset(query: bytes, offset: int) -> None:
 )
 def test_what_is_no_offset_is_refused(raw: str) -> None:
     request = Request('GET', b'c', f'from={raw}'.encode())
-    assert refused(request.offset) == "Invalid 'from' offset"
+    assert refused(request.start) == "Invalid 'from' offset"
+
+
+def test_an_offset_counts_before_the_last_event() -> None:
+    last = [(b'last-event-id', b'7')]
+    assert Request('GET', b'c', b'', last).start() == b'7'
+    assert Request('GET', b'c', b'from=5', last).start() == 5
+    assert Request('GET', b'c', b'', [(b'last-event-id', b'')]).start() == 0
 
 
 def test_a_generation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +14,18 @@ import pytest
 from shmstream import SupervisorConfig, clock
 from shmstream.ids import NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.state import State
 from shmstream.supervisor.leftovers import Leftovers
-from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.server import Supervisor
 from shmstream.wakeups.pipe import PIPE_PREFIX
+from tests.support.registry import fresh_registry
 
 
 def test_f42_what_could_not_be_replaced_is_still_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RuntimeDirectory(tmp_path / 'run')
-    directory.create()
-    table = WorkerTable.create(directory.table, made_directory=True)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
+    registry, _ = fresh_registry(directory)
     first, lock = registry.create(NOBODY, 'c', 65536, 0)
     held = registry.memory()
     with monkeypatch.context() as patched:
@@ -130,3 +128,32 @@ def test_f22_what_goes_while_it_is_looked_at_stops_no_cleaning(
     leftovers.report()
     assert set(looks) == {file, pipe}
     assert os.listdir(directory.path) == []
+
+
+def test_one_stream_that_cannot_be_ended_does_not_keep_the_others_live(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry, _ = fresh_registry(RuntimeDirectory(tmp_path / 'run'))
+    sessions = []
+    for name in ('bad', 'good', 'good too'):
+        session, lock = registry.create(NOBODY, name, 65536, 0)
+        os.close(lock)
+        sessions.append(session)
+    bad, *good = sessions
+    whole = registry._finishing.finish
+
+    def finish(session: Any) -> bool:
+        if session is bad:
+            raise ValueError('a mistake')
+        return whole(session)
+
+    monkeypatch.setattr(registry._finishing, 'finish', finish)
+    with caplog.at_level(logging.ERROR):
+        assert registry.finish_dead() == 2
+    assert all(session.reader.finished for session in good)
+    assert 'a mistake' in caplog.text
+    monkeypatch.undo()
+    assert registry.finish_dead() == 1
+    registry.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from shmstream import State, StreamNotFound, Streams, SupervisorConfig, clock
+from shmstream import State, StreamNotFound, Streams, clock
 from shmstream.ids import NOBODY, digest
 from shmstream.memory import new_segment
 from shmstream.memory.directory import RuntimeDirectory
@@ -34,6 +34,7 @@ from tests.supervisor.conftest import Start
 from tests.support.child import Child, hear, say
 from tests.support.dying import die_at, forked
 from tests.support.leaks import wait_until
+from tests.support.registry import taken_over
 
 OLD = b'data: old\n\n'
 
@@ -241,14 +242,6 @@ def folder(tmp_path: Path) -> Callable[[], RuntimeDirectory]:
         return directory
 
     return make
-
-
-def taken_over(directory: RuntimeDirectory) -> Registry:
-    """A registry as a successor has it."""
-    table = WorkerTable.attach(directory.table)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
-    registry.adopt()
-    return registry
 
 
 def make_old(registry: Registry, conv_id: str = 'c') -> Session:

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from shmstream.ids import MAX_ID_BYTES, NOBODY
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.worker_table import WorkerTable
 from shmstream.supervisor import session_ids
-from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session_ids import SessionIds
+from tests.support.registry import fresh_registry
 
 COUNT = 20
 
@@ -37,10 +36,7 @@ def held_by(registry: Registry, conv_ids: list[str]) -> int:
 
 
 def test_f43_an_id_of_colons_costs_what_any_other_costs(tmp_path: Path) -> None:
-    directory = RuntimeDirectory(tmp_path / 'run')
-    directory.create()
-    table = WorkerTable.create(directory.table, made_directory=True)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
+    registry, _ = fresh_registry(RuntimeDirectory(tmp_path / 'run'))
     tracemalloc.start()
     try:
         held_by(registry, ['the first'])

@@ -18,15 +18,14 @@ from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session, memory_of
+from tests.support.registry import fresh_registry
 
 
 def test_what_has_ended_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RuntimeDirectory(tmp_path / 'run')
-    directory.create()
-    table = WorkerTable.create(directory.table, made_directory=True)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
+    registry, _ = fresh_registry(directory)
     locks = []
     for number in range(4):
         session, locked = registry.create(NOBODY, f'c{number}', 65536, 0)
@@ -59,12 +58,9 @@ def test_a_turn_of_looking_for_dead_producers_is_bounded(
 ) -> None:
     """And every stream has its turn; those of workers that have gone each time."""
     monkeypatch.setattr(deaths, 'SLICE', 4)
-    directory = RuntimeDirectory(tmp_path / 'run')
-    directory.create()
-    table = WorkerTable.create(directory.table, made_directory=True)
+    registry, table = fresh_registry(RuntimeDirectory(tmp_path / 'run'))
     table.take(0, 7, 1)
     table.take(1, 8, 1)
-    registry = Registry(directory, SupervisorConfig(max_memory=1 << 30), table)
     locks = {}
     for number in range(10):
         _, locks[f'c{number}'] = registry.create(NOBODY, f'c{number}', 65536, 7)

@@ -1,4 +1,4 @@
-"""A body that takes its own time, and none of the answer's."""
+"""Sends a request's body without using up the time that the answer has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 
-class PushingOn:
-    """A request's body that pushes the limit of the answer on while it is sent.
+class TimedBody:
+    """A request's body. The limit of the answer is moved on while the body is sent.
 
     Args:
         body: the body.
