@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from shmstream.serving.permit import Grant
 from tests.support.client import Client, Live, path
 from tests.support.leaks import processes
 from tests.support.service import Service
+from tests.support.session_files import stats
 from tests.support.upstream import Exchange, Script, ScriptedUpstream
 
 KEY, OTHER = 'key-one-0123456789', 'key-two-9876543210'
@@ -229,8 +230,6 @@ def test_keys_are_in_no_log_title_or_shared_file(service: Service) -> None:
 
 def test_nothing_of_the_deployment_is_open_to_other_users(service: Service) -> None:
     assert service.directory.stat().st_mode & 0o077 == 0
-    for file in service.directory.rglob('*'):
-        assert file.lstat().st_mode & 0o077 == 0, file
-    for name in os.listdir('/dev/shm'):
-        if name.startswith('sem.shmstream-'):
-            assert Path('/dev/shm', name).stat().st_mode & 0o077 == 0
+    bells = Path('/dev/shm').glob('sem.shmstream-*')
+    for file, found in stats(chain(service.directory.rglob('*'), bells)):
+        assert found.st_mode & 0o077 == 0, file

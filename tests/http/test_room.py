@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from tests.http.proxied import Feed, Proxied
 from tests.http.wire import assert_error, numbered
 from tests.support.client import Live, path
 from tests.support.leaks import wait_until
+from tests.support.session_files import held
 
 KIB = 1024
 
@@ -135,11 +135,6 @@ def test_what_has_ended_goes_after_its_time(proxy: Callable[..., Proxied]) -> No
         # Its time begins when it ends, however long it has been live.
         room.check_live()
         assert proxied.client.call('HEAD', path('live')).status == 200
-
-
-def held(directory: Path) -> int:
-    """Memory that the segments hold."""
-    return sum(f.stat().st_blocks * 512 for f in (directory / 'sessions').iterdir())
 
 
 def fill(room: Room, limit: int) -> int:

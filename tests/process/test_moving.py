@@ -133,6 +133,43 @@ def test_a_fault_while_a_process_moves_to_another_slot_leaves_it_whole(
     assert side.result() == b'x'
 
 
+def test_the_old_doorbell_does_not_take_the_turns_of_the_new_one(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it wakes up, the thread of the new doorbell moves what is left."""
+    own = stranger(streams.process.directory.path)
+    own.connect()
+    process = own.process
+    before = process.holder.require()
+    real, may_move = Board.move, threading.Event()
+
+    def move(*arguments: Any) -> None:
+        if not may_move.is_set():
+            raise MemoryError
+        real(*arguments)
+
+    monkeypatch.setattr(Board, 'move', move)
+    take_another_slot(own, monkeypatch)
+    with pytest.raises(MemoryError):
+        process.link.client.connect()
+    now, moved = process.holder.require(), threading.Event()
+
+    def wake_up_all_the_time() -> None:
+        while not moved.is_set():
+            process._on_wake(False)
+
+    old = threading.Thread(target=wake_up_all_the_time)
+    old.start()
+    may_move.set()
+    try:
+        assert wait_until(lambda: now.before is None)
+    finally:
+        moved.set()
+        old.join()
+        own.close()
+    assert not before.alive
+
+
 def test_who_leaves_before_all_is_moved_gives_both_slots_back(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from tests.supervisor.conftest import Start, status, supervised
 from tests.support.child import Child, hear, say
 from tests.support.leaks import wait_until
 from tests.support.service import fresh_directory
+from tests.support.session_files import held
 
 LIMIT = 1 << 20
 SIZE = 100_000
@@ -50,12 +51,6 @@ def keep_what_is_gone(directory: str, conv_id: str) -> None:
 
 def names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory / 'sessions'))
-
-
-def held(directory: Path) -> int:
-    """Bytes of all files there."""
-    files = (directory / 'sessions').iterdir()
-    return sum(file.stat().st_blocks * 512 for file in files)
 
 
 def memory(directory: Path) -> int:

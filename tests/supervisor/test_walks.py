@@ -19,6 +19,7 @@ from shmstream.supervisor.finishing import Finishing
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session, memory_of
 from tests.support.registry import fresh_registry
+from tests.support.session_files import held
 
 
 def test_what_has_ended_is_measured_once(
@@ -35,8 +36,7 @@ def test_what_has_ended_is_measured_once(
             writer.append(bytes(30_000 * number))
             writer.finish(State.COMPLETE, clock.moment())
     registry.look_at_room()
-    files = directory.sessions.iterdir()
-    assert registry.memory() == sum(file.stat().st_blocks * 512 for file in files)
+    assert registry.memory() == held(directory.path)
     seen: list[str] = []
 
     def count(reserved: int) -> int:

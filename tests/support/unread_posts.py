@@ -18,6 +18,7 @@ from tests.http.wire import connect
 from tests.support.client import path
 from tests.support.leaks import wait_until
 from tests.support.own_tmpfs import used
+from tests.support.session_files import held
 
 LIMIT = 16 << 20
 SIZE = 3 << 20
@@ -53,12 +54,7 @@ def is_done(proxied: Proxied, conv_id: str) -> bool:
 
 def named(proxied: Proxied) -> int:
     """Bytes of what is found under an id."""
-    found = 0
-    for file in (proxied.service.directory / 'sessions').iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if not file.name.startswith('.'):
-                found += file.stat().st_blocks * 512
-    return found
+    return held(proxied.service.directory, aside=False)
 
 
 def main() -> None:
