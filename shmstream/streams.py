@@ -89,6 +89,10 @@ class Streams:
     @property
     def attachment(self) -> Attachment:
         """The attachment to this process's part; a fork makes its own at first use."""
+        now = self._attached_now
+        if now is not None:
+            # As it nearly always is; and reading needs no lock.
+            return now
         with self._lock:
             if self._attached_now is None:
                 attachment = self._attach()

@@ -282,10 +282,17 @@ def socket_of(environ: dict[str, Any]) -> Any:
     return environ.get('gunicorn.socket') or environ.get('gunicorn.sock')
 
 
-@functools.lru_cache(maxsize=8)
-def _protocol_cell(names: tuple[str, ...]) -> tuple[int, bool] | None:
-    known = CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)
-    return (names.index('self'), 'h2_conn' not in names) if known else None
+_sends: dict[int, tuple[CodeType, int, bool]] = {}
+"""By the identity of its code, what is known of a ``send``: its code, which keeps that
+identity, the cell of its protocol, and whether no other request shares the protocol."""
+
+
+def _known_send(code: CodeType) -> tuple[CodeType, int, bool] | None:
+    names = code.co_freevars
+    if not (CELLS.issubset(names) or _CELLS_HTTP2.issubset(names)):
+        return None
+    found = _sends[id(code)] = code, names.index('self'), 'h2_conn' not in names
+    return found
 
 
 def protocol_of(send: Any) -> tuple[Any | None, bool]:
@@ -295,9 +302,11 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
     gunicorn's.
     """
     code = getattr(send, '__code__', None)
-    # The names are looked up, because to hash a code object costs more.
-    found = None if code is None else _protocol_cell(code.co_freevars)
+    if code is None:
+        return None, False
+    # By its identity, because to hash a code object costs more.
+    found = _sends.get(id(code)) or _known_send(code)
     if found is None:
         return None, False
-    at, own = found
+    _, at, own = found
     return send.__closure__[at].cell_contents, own

@@ -97,7 +97,9 @@ class ApiKeys:
         Raises:
             Problem: 401, neither is valid; 400, there is a token but no id.
         """
-        if self._keys and request.query and request.method in ('GET', 'HEAD'):
+        if not self._keys:
+            return NOBODY
+        if request.query and request.method in ('GET', 'HEAD'):
             token = request.parameter(b'token')
             # If there is a key as well, the token is not looked at.
             if token is not None and not _keys_of(request.headers):

@@ -159,7 +159,7 @@ class Core:
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
-        cut = consumer.untold_failure
+        cut = '' if state is State.COMPLETE else consumer.untold_failure
         if cut and offset >= consumer.total_bytes:
             raise Problem(502, cut)
         if ended and not cut:

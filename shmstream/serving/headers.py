@@ -48,6 +48,7 @@ def described(
     if state is State.CANCELLED and not ended:
         # The producer has not noticed the cancel yet, and may still write.
         state = State.LIVE
+    lines = consumer.kept_headers
     return [
         (b'content-type', (consumer.content_type or EVENT_STREAM).encode('latin-1')),
         *_ALWAYS,
@@ -55,7 +56,7 @@ def described(
         (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),
         *_worker,
-        *kept(consumer.kept_headers),
+        *(kept(lines) if lines else ()),
     ]
 
 
