@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM
-from shmstream.errors import StreamNotFound, StreamReplaced
+from shmstream.errors import StreamReplaced
 from shmstream.ids import NOBODY, digest, validate_id
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.new_stream import new_stream
@@ -174,8 +174,6 @@ class Streams:
         """
         attachment = self.attachment
         segment = attachment.process.mappings.attach(digest(owner, conv_id))
-        if segment.evicted:
-            raise StreamNotFound('stream not found or expired')
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
         return Consumer(attachment, segment)

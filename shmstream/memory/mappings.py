@@ -61,8 +61,9 @@ class Mappings:
         for _ in range(_LOOKS):
             segment = self._look_up(path)
             # The inode number that was looked up may belong to another session's file
-            # by now: many file systems reuse inode numbers at once.
-            if segment is not None and segment.digest == digest:
+            # by now: many file systems reuse inode numbers at once. And a segment that
+            # was evicted since may have a successor, which has its name by now.
+            if segment is not None and segment.digest == digest and not segment.evicted:
                 break
         else:
             raise StreamNotFound('stream not found or expired')

@@ -7,16 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.service import ROOT
 
 SEED = 1
 
 
-@pytest.mark.timeout(300)
 def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
-    # It takes longer than a test that hangs; the soak bounds all its waits itself.
     faulthandler.cancel_dump_traceback_later()
     command = [sys.executable, '-m', 'tests.chaos', '--seed', str(SEED)]
     command += ['--seconds', '30', '--dir', str(tmp_path)]

@@ -35,7 +35,6 @@ from tests.support.leaks import wait_until
 from tests.support.stranger import stranger
 
 pytestmark = [
-    pytest.mark.timeout(180),
     # A descriptor that only its owner's last reference closes: that is the point.
     pytest.mark.filterwarnings('ignore::ResourceWarning'),
     pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),

@@ -196,9 +196,6 @@ def test_f13_f14_a_supervisor_killed_at_any_line_of_making_a_stream_leaves_one(
     assert replaced > 10
 
 
-pytestmark = pytest.mark.timeout(180)
-
-
 def test_a_stream_that_ends_while_the_supervisor_comes_for_its_lock_ends_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.support.service import Service
 
 
-@pytest.mark.timeout(240)
 def test_no_made_up_request_is_a_server_error(
     serve: Callable[..., Service], tmp_path: Path
 ) -> None:

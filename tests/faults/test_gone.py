@@ -39,7 +39,6 @@ def test_f42_what_is_mapped_counts_until_it_is_not(how: str) -> None:
 
 
 @needs_mount
-@pytest.mark.timeout(240)
 def test_f42_clients_that_post_and_delete_and_read_nothing_stay_within_the_limit(
     tmp_path: Path,
 ) -> None:

@@ -46,7 +46,6 @@ def start_over(directory: Path) -> None:
 
 
 @needs_unshare
-@pytest.mark.timeout(240)
 def test_f47_hard_restarts_of_a_container_on_a_volume_leak_no_slot(
     directory: Path, guard: LeakGuard
 ) -> None:

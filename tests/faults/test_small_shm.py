@@ -36,7 +36,6 @@ def test_f16_a_file_system_of_a_few_pages_refuses_streams_and_nothing_else() -> 
 
 
 @needs_mount
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize('mebibytes', [16, 64])
 def test_a_small_file_system_serves_and_says_what_it_has(mebibytes: int) -> None:
     """1. More streams than fit. 2. Somebody fills the rest. 3. It is freed again."""

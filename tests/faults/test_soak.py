@@ -7,8 +7,6 @@ import os
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from shmstream import Streams, SupervisorConfig
 from tests.support.leaks import semaphores, wait_until
 from tests.support.supervisor import stop
@@ -30,7 +28,6 @@ def settled(directory: Path) -> bool:
     return f'{directory}/sessions/' not in mapped and not any(aside)
 
 
-@pytest.mark.timeout(600)
 def test_ten_thousand_sessions_leave_no_trace(directory: Path) -> None:
     """1. Make, write, read, finish. 2. Count after 1,000 and after 10,000.
 

@@ -103,17 +103,19 @@ def run_out_as_a_service(folder: str) -> None:
         other = streams.create('other')
         other.write(b'data: kept\n\n')
         greedy = streams.create('greedy')
+        # Once it has ended it may have to make room for others at any time.
+        reader = streams.open('greedy')
         chunk = b'data: ' + b'x' * 1000 + b'\n\n'
         written = 0
         while greedy.write(chunk):
             written += len(chunk)
-        end = streams.open('greedy').read(written)
+        end = reader.read(written)
         say({'written': written, 'state': greedy.state.label, 'end': end.decode()})
         still = other.write(b'data: still\n\n')
         seen = streams.open('other').read(0).decode()
         # Now not even a new stream fits; the one that failed makes room for it.
         fill(path)
-        del greedy
+        del greedy, reader
         with streams.create('new') as new:
             fits = new.write(bytes(100_000))
         there = [session['conversation_id'] for session in streams.list()]

@@ -437,6 +437,3 @@ def test_f64_one_that_cannot_be_restored_stops_neither_the_others_nor_the_room(
     taken_over(directory)
     registry.close()
     shutil.rmtree(directory.sessions)
-
-
-pytestmark = pytest.mark.timeout(180)
