@@ -144,10 +144,11 @@ class Reader:
             False if bytes of the response are still queued.
         """
         self._over = True
-        return not self._own or not self._size()
-
-    def _size(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return (
+            not self._own
+            or self._transport is None
+            or not self._transport.get_write_buffer_size()
+        )
 
     def look(self, looks: int, probe_s: float) -> bool:
         """Look at the response; False if no further look is needed.

@@ -31,7 +31,7 @@ from shmstream.host_names import HostNames
 from shmstream.http.origins import Origins
 from shmstream.serving.problems import Problem
 
-_TELLING = {b'origin', b'sec-fetch-site'}
+TELLING = frozenset({b'origin', b'sec-fetch-site'})
 """Headers of which a request has at least one if it can be refused for its page."""
 
 _USUAL_PORTS = {b'http': b':80', b'https': b':443'}
@@ -49,18 +49,17 @@ class Gate:
         self._hosts = hosts
         self._origins = origins
 
+    @property
+    def names_hosts(self) -> bool:
+        """Whether a request can be refused for its ``Host``."""
+        return self._hosts.some
+
     def refusal(self, scope: Any) -> Problem | None:
         """Return why this request is refused; None if it is not refused.
 
         Args:
             scope: the scope of an ASGI request or WebSocket.
         """
-        if not self._hosts.some and _TELLING.isdisjoint(dict(scope['headers'])):
-            # The client is no browser, or a page of this service reads.
-            return None
-        return self._refusal(scope)
-
-    def _refusal(self, scope: Any) -> Problem | None:
         host = known_as = origin = site = mode = None
         hosts = 0
         for name, value in scope['headers']:

@@ -34,6 +34,9 @@ from shmstream.url_prefix import clean_prefix
 PREFIX = 'shmstream.prefix'
 """The key of the prefix in a scope."""
 
+FORWARDED_PREFIX = b'x-forwarded-prefix'
+"""The header in which a proxy names its part."""
+
 _BY_HEADER = 'shmstream.prefix_by_header'
 
 
@@ -49,10 +52,14 @@ def prefix_varies(scope: Any) -> bool:
 
 
 class Prefix:
-    """Finds the prefix of each request, and removes the operator's part of it."""
+    """Finds the prefix of each request, and removes the operator's part of it.
+
+    Attributes:
+        own: the operator's part by the environment; '' if there is none.
+    """
 
     def __init__(self) -> None:
-        self._own = clean_prefix(os.environ.get('SCRIPT_NAME', ''))
+        self.own = clean_prefix(os.environ.get('SCRIPT_NAME', ''))
 
     def cut(self, scope: Any) -> Any:
         """Return a scope whose paths are without the operator's part of the prefix.
@@ -65,14 +72,14 @@ class Prefix:
         """
         forwarded = ''
         for name, value in scope['headers']:
-            if name == b'x-forwarded-prefix':
+            if name == FORWARDED_PREFIX:
                 # The first value is from the proxy that is nearest to the client.
                 forwarded = clean_prefix(
                     value.decode('latin-1').partition(',')[0].strip()
                 )
                 break
         root = scope.get('root_path')
-        own = (clean_prefix(root) if root else '') or self._own
+        own = (clean_prefix(root) if root else '') or self.own
         if not forwarded and not own:
             return scope
         # The proxy's value may already end with the service's own prefix.

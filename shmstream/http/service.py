@@ -15,20 +15,24 @@ import falcon.asgi
 
 from shmstream.asgi.answering import Answering
 from shmstream.asgi.application import request_of
-from shmstream.asgi.other_servers import Listen, exchange
+from shmstream.asgi.other_servers import Handler, Listen, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.targets import in_origin_form
 from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
-from shmstream.http.gate import Gate
+from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
-from shmstream.http.prefix import Prefix
+from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
 from shmstream.http.websockets import WebSockets, refuse
 from shmstream.serving.get_head_delete import Core, bodiless
 from shmstream.serving.permit import Verdict
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
+
+_LOOKED_AT = TELLING | {FORWARDED_PREFIX}
+"""The headers that decide what ``gate`` and ``prefix`` do with a request, if no host
+names are set."""
 
 
 class Service:
@@ -63,20 +67,24 @@ class Service:
         self._origins = origins
         more = origins.headers if origins.some else None
         self._answering = Answering(core, self._permit, more)
+        self._to_all = Answering(core)
+        self._is_open = not (keys.restricted or origins.some)
         self._readers = readers
         self._listen = listen
         self._gate = gate
         self._prefix = Prefix()
+        self._may_be_plain = not (self._prefix.own or gate.names_hosts)
         self._web_sockets = web_sockets
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
-            scope = self._prefix.cut(in_origin_form(scope))
-            await exchange(
-                self._answer, self._readers, scope, receive, send, self._listen
-            )
+            answer: Handler = self._answer_plain
+            if not self._is_plain(scope):
+                scope = self._prefix.cut(in_origin_form(scope))
+                answer = self._answer
+            await exchange(answer, self._readers, scope, receive, send, self._listen)
         elif scope['type'] == 'websocket':
             scope = in_origin_form(scope)
             refusal = self._gate.refusal(scope)
@@ -88,13 +96,33 @@ class Service:
         else:
             await self.falcon(scope, receive, send)
 
+    def _is_plain(self, scope: Any) -> bool:
+        """Whether ``prefix``, ``targets`` and ``gate`` would find nothing to do.
+
+        So it is with most requests, and to ask each of them would cost more.
+        """
+        return (
+            self._may_be_plain
+            and not scope.get('root_path')
+            and (scope.get('raw_path') or b'')[:1] == b'/'
+            and _LOOKED_AT.isdisjoint(dict(scope['headers']))
+        )
+
     def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
         refusal = self._gate.refusal(scope)
         if refusal is not None:
             return self._refuse(refusal, scope, reader)
+        return self._answer_plain(scope, receive, reader)
+
+    def _answer_plain(
+        self, scope: Any, receive: Any, reader: Reader
+    ) -> Awaitable[None]:
         request = request_of(scope, STREAM_PATH)
         if request is not None:
-            return self._answering.answer(request, reader)
+            # Without keys and origins only a preflight has to be looked at.
+            to_all = self._is_open and request.method != 'OPTIONS'
+            answering = self._to_all if to_all else self._answering
+            return answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
 

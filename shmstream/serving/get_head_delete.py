@@ -162,17 +162,17 @@ class Core:
         cut = '' if state is State.COMPLETE else consumer.untold_failure
         if cut and offset >= consumer.total_bytes:
             raise Problem(502, cut)
+        total = consumer.total_bytes
         if ended and not cut:
-            size = max(consumer.total_bytes - offset, 0)
+            size = max(total - offset, 0)
             # It comes first, because gunicorn's ``send`` looks for it in each response
             # (``deploy.gunicorn_insides.send_headers_early``).
             headers.insert(0, (b'content-length', b'%d' % size))
         if status == 206:
-            total = consumer.total_bytes
             part = b'bytes %d-%d/%d' % (offset, total - 1, total)
             headers.append((b'content-range', part))
         if request.method == 'HEAD':
-            headers.append((b'stream-total-bytes', b'%d' % consumer.total_bytes))
+            headers.append((b'stream-total-bytes', b'%d' % total))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
             return Reply(status, headers, b'', consumer)
         if cut:
