@@ -159,8 +159,13 @@ class _Writing:
 
     async def write(self, events: bytes) -> bool:
         """Write whole events; return False if the stream is over."""
-        most = self._most
-        if len(events) <= most:
+        most, size = self._most, len(events)
+        if self._unread + size <= most:
+            # So it is with nearly every event: it is written in as few steps as can be.
+            await self._producer.drain()
+            self._unread += size
+            return self._producer.write(events)
+        if size <= most:
             return await self._write_piece(events)
         for piece in pieces(events, most, self.incoming.framing):
             step = len(piece) if len(piece) <= self._most_of_event else most

@@ -54,7 +54,7 @@ class Wire(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Note that bytes have arrived, and hand them to aiohttp."""
         self.answered = True
-        super().data_received(data)
+        ResponseHandler.data_received(self, data)
 
 
 class Request(aiohttp.ClientRequest):
