@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shmstream import Streams, SupervisorConfig
 from tests.support.leaks import LeakGuard
@@ -24,6 +25,12 @@ __all__ = [
     'pytest_runtest_makereport',
     'pytest_terminal_summary',
 ]
+
+# No test may depend on how busy the machine is, so hypothesis takes no time either.
+settings.register_profile(
+    'any machine', deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile('any machine')
 
 
 @pytest.fixture
