@@ -52,6 +52,9 @@ class Life(Protocol):
     def notify(self) -> None:
         """Tell the master that this process is alive."""
 
+    def masters(self) -> list[int] | None:
+        """The masters that live; None if this process is its own master."""
+
 
 class Drain:
     """Ends the generations of a process that leaves. Thread-safe.
@@ -86,12 +89,18 @@ class Drain:
                 self._deadline = now + self._limit_s
                 if running:
                     log.info('leaving: %d generations go on', len(running))
-            if not self._stopping and (self._told or self._life.stopping()):
+            if not self._stopping and self._will_be_killed():
                 self._stopping = True
                 graceful_s = self._life.graceful_timeout * _BEFORE_KILL
                 self._deadline = min(self._deadline, now + graceful_s)
             if now >= self._deadline:
                 self._abort(running)
+
+    def _will_be_killed(self) -> bool:
+        if self._life.stopping():
+            return True
+        # Of its own accord a worker only makes room for another one.
+        return self._told and self._life.masters() is None
 
     def _abort(self, running: list[Generation]) -> None:
         if running and not self._aborted:
@@ -119,14 +128,19 @@ class Drain:
         for _ in self._looks():
             self.pause()
 
-    async def finish_async(self) -> None:
-        """As ``finish``, on the event loop that the generations run on."""
+    async def finish_async(self, at_once: Callable[[], bool] = lambda: False) -> None:
+        """As ``finish``, on the event loop that the generations run on.
+
+        Args:
+            at_once: returns whether the process has to end at once after all.
+        """
         for _ in self._looks():
+            if at_once():
+                self.abort_all()
             await asyncio.sleep(LOOK_S / 4)
 
     def _looks(self) -> Iterator[None]:
         if not self._life.leaving():
-            # The server ends without having told the process before.
             self._told = True
         given_up_at: float | None = None
         while self._running():
