@@ -57,14 +57,15 @@ class WorkerLife:
 
         An ASGI server tells its application of its end only after all responses have
         ended, and a response that follows a stream does not end by itself. So this
-        method puts a handler of its own before the server's handlers of SIGTERM and
-        SIGINT. Call it after the server has set its handlers: at the lifespan's
+        method puts a handler of its own before the server's handlers of SIGTERM, SIGINT
+        and SIGQUIT. Call it after the server has set its handlers: at the lifespan's
         startup.
         """
         if self.worker is not None and not is_uvicorn_worker(self.worker):
             return
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn's worker for gunicorn takes SIGQUIT as well.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
                 self._hear(number)
 
     def _hear(self, number: signal.Signals) -> None:
