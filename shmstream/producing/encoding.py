@@ -64,6 +64,8 @@ def _dumped(item: object) -> str:
 
 def _plain(item: object) -> Any:
     """Return a part of an item in a form that ``json`` knows."""
+    if isinstance(item, SseEvent):
+        raise TypeError('only the format sse has events with names and ids')
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return {f.name: getattr(item, f.name) for f in dataclasses.fields(item)}
     own = _own_json(item, nulls=True)
