@@ -107,6 +107,9 @@ class Streams:
                     self._attached_now = attachment
             return self._attached_now
 
+    def _here(self) -> Attachment:
+        return self.attachment
+
     @property
     def process(self) -> ThisProcess:
         """This process's part in the deployment."""
@@ -212,7 +215,7 @@ class Streams:
             async for chunk in started.follow():
                 ...
         """
-        starter = Starter(self.attachment, conv_id, source, format, capacity, owner)
+        starter = Starter(self._here, conv_id, source, format, capacity, owner)
         return await starter.on_loop()
 
     def start_in_thread(
@@ -241,7 +244,7 @@ class Streams:
             for chunk in started.follow():
                 ...
         """
-        starter = Starter(self.attachment, conv_id, source, format, capacity, owner)
+        starter = Starter(self._here, conv_id, source, format, capacity, owner)
         return starter.in_thread()
 
     def open(

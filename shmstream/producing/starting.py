@@ -30,7 +30,8 @@ class Starter:
     """Starts one generation.
 
     Args:
-        attachment: the attachment that the stream will belong to.
+        attach: returns the attachment that the stream will belong to. It may look at
+            files, so it is not called on an event loop.
         conv_id: the conversation id, not checked yet.
         source: the source, not checked yet. It is closed if it cannot be started.
         format: the format, not checked yet.
@@ -43,7 +44,7 @@ class Starter:
 
     def __init__(
         self,
-        attachment: Attachment,
+        attach: Callable[[], Attachment],
         conv_id: str,
         source: Source,
         format: str | Format,
@@ -53,26 +54,29 @@ class Starter:
         check(source)
         self._source = source
         self._format = format_of(format)
-        self._attachment = attachment
-        self._make = functools.partial(
-            new_stream,
-            attachment,
-            conv_id,
+        self._attach = attach
+        self._conv_id = conv_id
+        self._capacity = capacity
+        self._owner = owner
+
+    def _make(self) -> Producer:
+        here.check_room()
+        return new_stream(
+            self._attach(),
+            self._conv_id,
             self._format.content_type,
-            capacity,
-            owner,
+            self._capacity,
+            self._owner,
             to_keep(self._format.headers),
         )
 
     def in_thread(self) -> Started:
         """Start in a thread; raises as ``Streams.start_in_thread``."""
         try:
-            here.check_room()
-            producer = self._make()
+            return self._begin_thread(self._make())
         except BaseException:
             close_blocking(self._source)
             raise
-        return self._begin_thread(producer)
 
     async def on_loop(self) -> Started:
         """Start on this event loop, or in a thread; raises as ``Streams.start``.
@@ -86,17 +90,13 @@ class Starter:
         return await asyncio.shield(task)
 
     async def _start_on_loop(self) -> Started:
+        if not isinstance(self._source, AsyncIterable):
+            return await asyncio.to_thread(self.in_thread)
         try:
-            here.check_room()
             producer = await asyncio.to_thread(self._make)
         except BaseException:
-            if isinstance(self._source, AsyncIterable):
-                await close_async(self._source)
-            else:
-                await asyncio.to_thread(close_blocking, self._source)
+            await close_async(self._source)
             raise
-        if not isinstance(self._source, AsyncIterable):
-            return self._begin_thread(producer)
         generation = ProducingTask(producer)
         pace = Pace(producer)
         source = AsyncSource(
@@ -137,8 +137,8 @@ class Starter:
             here.remove(generation)
             producer.abort('the source could not be started')
             raise
-        consumer = Consumer(self._attachment, producer.segment)
+        consumer = Consumer(self._attach(), producer.segment)
         return Started(generation, consumer, pace)
 
     async def _reader_turn(self) -> Callable[[], None]:
-        return (await self._attachment.process.followers.loop_hub()).look
+        return (await self._attach().process.followers.loop_hub()).look

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from shmstream import Started, Streams
+from shmstream.deploy.worker_life import WorkerLife
+from shmstream.producing.drain import Drain
+from shmstream.producing.running import here
 from tests.producing.scripted import Gate, Script
 from tests.support.child import WAIT_S, hear, say
+from tests.support.loop_guard import activate
 
 
 def on_a_loop(directory: str, folder: str, format: str) -> None:
@@ -44,3 +49,33 @@ def by_hand(directory: str, folder: str, format: str) -> None:
         hear()
         say(producer.write(b'more'))
         hear()
+
+
+async def _silent() -> AsyncIterator[str]:
+    yield 'a'
+    await asyncio.Event().wait()
+
+
+def guarded(directory: str, folder: str) -> None:
+    """Start, follow, stop and drain on a loop; say which calls have blocked it."""
+    found = Path(folder) / 'blocked'
+
+    async def work(streams: Streams) -> None:
+        for source in (_silent(), ['a']):
+            started = await streams.start('a', source)
+            assert await anext(started.follow())
+        async with asyncio.timeout(WAIT_S):
+            started = await streams.start('b', _silent())
+            follower = started.follow()
+            await anext(follower)
+            await streams.astop('b')
+            async for _ in follower:
+                pass
+            assert await started.ajoin(WAIT_S)
+            await Drain(WorkerLife(), 0, here.all).finish_async()
+
+    with Streams.attach(directory) as streams:
+        activate(found)
+        # Not ``asyncio.run``, which joins the threads of ``to_thread`` on the loop.
+        asyncio.new_event_loop().run_until_complete(work(streams))
+        say(found.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tests.producing.scripted import script
 
 FOLDER = Path(os.environ.get('PRODUCING_FOLDER', '.'))
 ALONE = bool(os.environ.get('PRODUCING_ALONE'))
+
+if ALONE:
+    logging.basicConfig(level=logging.INFO)
 
 streams = Streams.attach(supervise=SupervisorConfig() if ALONE else False)
 

@@ -90,6 +90,19 @@ def test_what_ends_in_time_ends_whole(server: Server, tmp_path: Path) -> None:
     assert gate.closed() == 'ended'
 
 
+def test_it_waits_for_a_generation_that_nobody_reads(
+    server: Server, tmp_path: Path
+) -> None:
+    """No connection keeps it: only the drain does."""
+    begin(server).close()
+    server.terminate()
+    assert wait_until(lambda: 'leaving: 1 generations go on' in server.text())
+    gate = Gate(tmp_path, 'a')
+    gate.open()
+    server.wait()
+    assert gate.closed() == 'ended'
+
+
 def test_what_does_not_is_told_in_band(server: Server, tmp_path: Path) -> None:
     with begin(server) as live:
         server.terminate()

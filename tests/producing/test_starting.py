@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from shmstream import LocalError, NoRoom, State, Streams, owner_of
 from shmstream.errors import InvalidConversationId
 from shmstream.producing import running
 from tests.api.following import on_loop
+from tests.producing import actors
 from tests.producing.scripted import text, whole
+from tests.support.child import Child
 from tests.support.leaks import wait_until
 
 EVENTS = 5
@@ -240,3 +243,9 @@ def test_the_end_of_the_loop_ends_its_generations(
     assert started.consumer.state is State.ABORTED
     assert b'the producer is shutting down' in started.consumer.read()
     assert not running.here.all()
+
+
+def test_no_call_blocks_an_event_loop(streams: Streams, tmp_path: Path) -> None:
+    directory = streams.process.directory.path
+    with Child(actors.guarded, directory, tmp_path) as child:
+        assert child.hear() == ''

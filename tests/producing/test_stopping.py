@@ -160,7 +160,7 @@ def test_a_generator_in_a_thread_is_closed_after_its_step(
     """Its step cannot be interrupted; its readers do not wait for it."""
     go, how = threading.Event(), []
 
-    def source(_cancelled: threading.Event) -> Iterator[str]:
+    def source() -> Iterator[str]:
         try:
             yield 'a'
             assert go.wait(20)
@@ -169,7 +169,9 @@ def test_a_generator_in_a_thread_is_closed_after_its_step(
             how.append('closed')
             raise
 
-    started = streams.start_in_thread(conv_id, source)
+    # Kept here, so that it is not closed because nobody has it any more.
+    generator = source()
+    started = streams.start_in_thread(conv_id, generator)
     follower = started.follow()
     assert next(follower) == b'data: a\n\n'
     assert streams.stop(conv_id)
@@ -178,6 +180,7 @@ def test_a_generator_in_a_thread_is_closed_after_its_step(
     go.set()
     assert started.join(20)
     assert how == ['closed']
+    assert next(generator, None) is None
     assert started.consumer.read() == b'data: a\n\n'
 
 

@@ -43,6 +43,11 @@ class Deployment:
     folder: Path
 
     @property
+    def ready(self) -> str:
+        """What each worker prints when it is up."""
+        return WORKERS[self.kind][1]
+
+    @property
     def client(self) -> Client:
         return self.service.client()
 
@@ -130,6 +135,21 @@ def test_a_generation_goes_on_through_a_reload(start: Start) -> None:
         there.gate('a').open()
         assert live.rest() == WHOLE
         assert live.whole
+    assert there.read('a') == WHOLE
+    assert there.gate('a').closed() == 'ended'
+    assert wait_until(lambda: gone(worker))
+
+
+def test_a_reload_waits_for_a_generation_that_nobody_reads(start: Start) -> None:
+    """No connection keeps the old worker: only the drain does."""
+    there = start()
+    with there.begin('a') as live:
+        worker = live.worker
+    there.service.signal(signal.SIGHUP)
+    assert wait_until(there.told)
+    # Two more workers have come up meanwhile.
+    assert wait_until(lambda: there.service.text().count(there.ready) >= 4)
+    there.gate('a').open()
     assert there.read('a') == WHOLE
     assert there.gate('a').closed() == 'ended'
     assert wait_until(lambda: gone(worker))
