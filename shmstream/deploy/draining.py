@@ -1,4 +1,4 @@
-"""Has gunicorn's workers wait for their generations before they end.
+"""Has gunicorn's workers wait for their productions before they end.
 
 ::
 

@@ -30,7 +30,7 @@ use that is off. Answers are correct all the same; the last column says what is 
     announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
                                                                  and are killed
-    drained generations  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
+    drained productions  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
                          of an ASGI worker, ``run`` of another   has begun ends with its
                          one; ``wsgi`` of a UvicornWorker        worker
     requests of its own  the module of ``receive``               gunicorn is treated as
@@ -102,7 +102,7 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
         'early headers': _has_early_headers(ASGIProtocol),
         'bare queries': _has_scopes(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
-        'drained generations': callable(getattr(worker, '_shutdown', None)),
+        'drained productions': callable(getattr(worker, '_shutdown', None)),
         'closed idle connections': idle_connections.known(
             ASGIProtocol, _used_by(ASGIProtocol)
         ),
@@ -193,7 +193,7 @@ def send_headers_early() -> None:
     """Have this process's ASGI worker send headers in the event loop's next turn.
 
     gunicorn keeps the headers back until the body begins, to save a write. A reader at
-    the live edge of a quiet stream would get neither status nor generation until then,
+    the live edge of a quiet stream would get neither status nor production until then,
     and a proxy in between could give up on the response.
 
     If the body begins in the same turn, headers and body still go out in one write. If

@@ -13,7 +13,7 @@ What happens when::
     HUP                  -                  nothing: the supervisor stays
     worker is forked     post_fork          hold signals back while the worker boots
     worker starts        post_worker_init   remember the worker; have it wait for its
-                                            generations before it ends
+                                            productions before it ends
     gunicorn stops       on_exit            leave; the last master stops the supervisor
     master is killed     -                  the supervisor notices its end, and stops
 

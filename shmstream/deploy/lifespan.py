@@ -2,12 +2,12 @@
 
 ASGI servers tell an application of their end only after all responses have ended. So
 the wrapper hears the server's signals itself (``WorkerLife``), and when the lifespan
-shuts down, it waits for the generations before the application closes what their
+shuts down, it waits for the productions before the application closes what their
 sources use::
 
     lifespan.startup     hear the server's signals; then the application starts
-    SIGTERM              readers are let go, generations go on (``producing.drain``)
-    lifespan.shutdown    wait for the generations; then the application shuts down
+    SIGTERM              readers are let go, productions go on (``producing.drain``)
+    lifespan.shutdown    wait for the productions; then the application shuts down
 """
 
 from __future__ import annotations

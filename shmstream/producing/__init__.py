@@ -1,9 +1,9 @@
 """Producing that the library owns: ``Streams.start`` and ``Streams.start_in_thread``.
 
-A *source* (an iterator of the application) is written into a stream by a *generation*:
+A *source* (an iterator of the application) is written into a stream by a *production*:
 a task or a thread of its own, which goes on to the end whoever leaves::
 
-    starting         makes the stream, begins the generation, returns a ``Started``
+    starting         makes the stream, begins the production, returns a ``Started``
     started          what a response is made of
 
     sources          what may be a source, and how a source is closed
@@ -18,15 +18,15 @@ a task or a thread of its own, which goes on to the end whoever leaves::
     pace             waits for the reader of the response that began the stream
     async_source     the loop over an async iterator
     blocking_source  the loop over an iterator
-    generation       what a task and a thread have in common
-    task             a generation that is a task
-    thread           a generation that is a thread
+    production       what a task and a thread have in common
+    task             a production that is a task
+    thread           a production that is a thread
 
-    running          the generations that run in this process
+    running          the productions that run in this process
     drain            lets them run on when the process leaves, up to a limit
 
 The modules know no server. Who runs the process calls ``running.here.drained_by``, and
-waits for the generations before the process ends (``shmstream.deploy``).
+waits for the productions before the process ends (``shmstream.deploy``).
 """
 
 from shmstream.producing.failures import SourceFailed

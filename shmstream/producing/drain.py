@@ -1,9 +1,9 @@
-"""Lets generations run on in a process that has been told to leave.
+"""Lets productions run on in a process that has been told to leave.
 
 ::
 
     told to leave (HUP, max_requests, TTOU, TERM, ...)
-      generations go on, and the process tells its master that it is alive
+      productions go on, and the process tells its master that it is alive
         after the limit, or, if the master itself is stopping, shortly before it kills
         its workers: they are aborted, and their readers are told
 
@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from shmstream.guarded_chores import GuardedChores
-from shmstream.producing.generation import Generation
+from shmstream.producing.production import Production
 
 log = logging.getLogger('shmstream')
 
 LOOK_S = 0.2
 
 _BEFORE_KILL = 0.8
-"""The part of the graceful timeout after which generations are aborted. The rest of
+"""The part of the graceful timeout after which productions are aborted. The rest of
 the timeout is for closing the sources, and for sending the last bytes."""
 
 _CLOSING_S = 1.0
@@ -57,16 +57,16 @@ class Life(Protocol):
 
 
 class Drain:
-    """Ends the generations of a process that leaves. Thread-safe.
+    """Ends the productions of a process that leaves. Thread-safe.
 
     Args:
         life: the life of this process.
-        limit_s: seconds for which generations may run on, at most.
-        running: returns the generations that have not ended.
+        limit_s: seconds for which productions may run on, at most.
+        running: returns the productions that have not ended.
     """
 
     def __init__(
-        self, life: Life, limit_s: float, running: Callable[[], list[Generation]]
+        self, life: Life, limit_s: float, running: Callable[[], list[Production]]
     ) -> None:
         self._life = life
         self._limit_s = limit_s
@@ -77,7 +77,7 @@ class Drain:
         self._deadline: float | None = None
 
     def look(self) -> None:
-        """Look whether the process leaves; abort the generations when it is time."""
+        """Look whether the process leaves; abort the productions when it is time."""
         if not (self._told or self._life.leaving()):
             return
         with self._lock:
@@ -88,7 +88,7 @@ class Drain:
             if self._deadline is None:
                 self._deadline = now + self._limit_s
                 if running:
-                    log.info('leaving: %d generations go on', len(running))
+                    log.info('leaving: %d productions go on', len(running))
             if not self._stopping and self._will_be_killed():
                 self._stopping = True
                 graceful_s = self._life.graceful_timeout * _BEFORE_KILL
@@ -102,26 +102,26 @@ class Drain:
         # Of its own accord a worker only makes room for another one.
         return self._told and self._life.masters() is None
 
-    def _abort(self, running: list[Generation]) -> None:
+    def _abort(self, running: list[Production]) -> None:
         if running and not self._aborted:
-            log.warning('aborted %d generations', len(running))
+            log.warning('aborted %d productions', len(running))
         self._aborted = True
-        for generation in running:
+        for production in running:
             # Again at the next look: only the first time has an effect.
-            generation.abort(_ENDED)
+            production.abort(_ENDED)
 
     def pause(self) -> None:
-        """Wait until the next look, or until a generation has ended."""
-        for generation in self._running()[:1]:
-            generation.ended.wait(LOOK_S)
+        """Wait until the next look, or until a production has ended."""
+        for production in self._running()[:1]:
+            production.ended.wait(LOOK_S)
 
     def abort_all(self) -> None:
-        """Abort all generations now, for a process that is told to end at once."""
+        """Abort all productions now, for a process that is told to end at once."""
         with self._lock:
             self._abort(self._running())
 
     def finish(self) -> None:
-        """Wait until all generations have ended; in the thread that ends the process.
+        """Wait until all productions have ended; in the thread that ends the process.
 
         Returns after the limit, and a second, at the latest.
         """
@@ -129,7 +129,7 @@ class Drain:
             self.pause()
 
     async def finish_async(self, at_once: Callable[[], bool] = lambda: False) -> None:
-        """As ``finish``, on the event loop that the generations run on.
+        """As ``finish``, on the event loop that the productions run on.
 
         Args:
             at_once: returns whether the process has to end at once after all.

@@ -1,4 +1,4 @@
-"""The generations that run in this process."""
+"""The productions that run in this process."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 
 from shmstream.errors import NoRoom
 from shmstream.producing.drain import Drain, Life
-from shmstream.producing.generation import Generation
+from shmstream.producing.production import Production
 
 MAX_RUNNING = 4096
-"""Generations of one process, at most: as many as a deployment has sessions by default.
+"""Productions of one process, at most: as many as a deployment has sessions by default.
 A source that does not stop when it is told to holds its place here."""
 
 
 class Running:
-    """Holds the generations until they end. Thread-safe."""
+    """Holds the productions until they end. Thread-safe."""
 
     def __init__(self) -> None:
         self._forget()
@@ -24,7 +24,7 @@ class Running:
         # A native lock, also under gevent, which may patch later: nothing waits while
         # it is held.
         self._lock = threading.RLock()
-        self._all: dict[Generation, None] = {}
+        self._all: dict[Production, None] = {}
         self._watching = False
         self._drain: Drain | None = None
 
@@ -32,7 +32,7 @@ class Running:
         return len(self._all)
 
     def drained_by(self, life: Life, limit_s: float) -> None:
-        """Let the generations run on when this process leaves. The last call counts.
+        """Let the productions run on when this process leaves. The last call counts.
 
         Without a call, they end with the process.
 
@@ -44,22 +44,22 @@ class Running:
 
     @property
     def drain(self) -> Drain | None:
-        """Lets the generations run on; None if nobody has called ``drained_by``."""
+        """Lets the productions run on; None if nobody has called ``drained_by``."""
         return self._drain
 
     def check_room(self) -> None:
-        """Refuse a generation more than ``MAX_RUNNING``.
+        """Refuse a production more than ``MAX_RUNNING``.
 
         Raises:
             NoRoom: so many run in this process.
         """
         if len(self._all) >= MAX_RUNNING:
-            raise NoRoom(f'{MAX_RUNNING} generations run in this process')
+            raise NoRoom(f'{MAX_RUNNING} productions run in this process')
 
-    def add(self, generation: Generation) -> None:
-        """Hold a generation that is about to begin."""
+    def add(self, production: Production) -> None:
+        """Hold a production that is about to begin."""
         with self._lock:
-            self._all[generation] = None
+            self._all[production] = None
             begin = self._drain is not None and not self._watching
             self._watching = self._watching or begin
         if begin:
@@ -68,18 +68,18 @@ class Running:
                 target=self._watch, name='shmstream-drain', daemon=True
             ).start()
 
-    def remove(self, generation: Generation) -> None:
-        """Let go of a generation that has ended."""
+    def remove(self, production: Production) -> None:
+        """Let go of a production that has ended."""
         with self._lock:
-            self._all.pop(generation, None)
+            self._all.pop(production, None)
 
-    def all(self) -> list[Generation]:
-        """The generations that have not ended."""
+    def all(self) -> list[Production]:
+        """The productions that have not ended."""
         with self._lock:
             return list(self._all)
 
     def _watch(self) -> None:
-        """Look whether the process leaves, while any generation runs."""
+        """Look whether the process leaves, while any production runs."""
         while True:
             with self._lock:
                 drain = self._drain
@@ -91,6 +91,6 @@ class Running:
 
 
 here = Running()
-"""The generations of this process."""
+"""The productions of this process."""
 
 os.register_at_fork(after_in_child=here._forget)

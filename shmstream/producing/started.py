@@ -7,15 +7,15 @@ import asyncio
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
 from shmstream.kept_headers import kept
-from shmstream.producing.generation import Generation
 from shmstream.producing.pace import Pace
+from shmstream.producing.production import Production
 from shmstream.response_headers import ALWAYS
 
 
 class Started:
     """A stream that a source is being written into, by the process that started it.
 
-    To drop it changes nothing: the generation goes on to its end.
+    To drop it changes nothing: the production goes on to its end.
 
     Attributes:
         consumer: reads this very stream, also when a newer one takes over the id.
@@ -26,8 +26,8 @@ class Started:
         return StreamingResponse(started.follow(), headers=started.headers)
     """
 
-    def __init__(self, generation: Generation, consumer: Consumer, pace: Pace) -> None:
-        self._generation = generation
+    def __init__(self, production: Production, consumer: Consumer, pace: Pace) -> None:
+        self._production = production
         self._pace = pace
         self.consumer = consumer
 
@@ -89,11 +89,11 @@ class Started:
         Returns:
             False if the source is not closed yet.
         """
-        return self._generation.ended.wait(timeout_s)
+        return self._production.ended.wait(timeout_s)
 
     async def ajoin(self, timeout_s: float) -> bool:
         """As ``join``, on an event loop."""
-        ended = self._generation.ended
+        ended = self._production.ended
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while not ended.is_set() and loop.time() < deadline:  # noqa: ASYNC110

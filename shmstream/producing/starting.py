@@ -1,4 +1,4 @@
-"""Makes a stream, and begins the generation that writes a source into it."""
+"""Makes a stream, and begins the production that writes a source into it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shmstream.process.attachment import Attachment
 from shmstream.producer import Producer
 from shmstream.producing.async_source import AsyncSource
 from shmstream.producing.formats import Format, format_of
-from shmstream.producing.generation import Generation
 from shmstream.producing.pace import Pace
+from shmstream.producing.production import Production
 from shmstream.producing.running import here
 from shmstream.producing.sources import Source, check, close_async, close_blocking
 from shmstream.producing.started import Started
@@ -27,7 +27,7 @@ _starting: set[asyncio.Task[Started]] = set()
 
 
 class Starter:
-    """Starts one generation.
+    """Starts one production.
 
     Args:
         attach: returns the attachment that the stream will belong to. It may look at
@@ -82,7 +82,7 @@ class Starter:
         """Start on this event loop, or in a thread; raises as ``Streams.start``.
 
         A caller that is cancelled meanwhile (its client has left) does not get the
-        ``Started``, but the generation runs.
+        ``Started``, but the production runs.
         """
         task = asyncio.get_running_loop().create_task(self._start_on_loop())
         _starting.add(task)
@@ -97,7 +97,7 @@ class Starter:
         except BaseException:
             await close_async(self._source)
             raise
-        generation = ProducingTask(producer)
+        production = ProducingTask(producer)
         pace = Pace(producer)
         source = AsyncSource(
             producer,
@@ -105,40 +105,40 @@ class Starter:
             Writing(producer, self._format),
             pace,
             self._reader_turn,
-            generation.cancelled,
+            production.cancelled,
         )
-        begin = functools.partial(generation.begin, source)
-        return self._started(generation, pace, begin)
+        begin = functools.partial(production.begin, source)
+        return self._started(production, pace, begin)
 
     def _begin_thread(self, producer: Producer) -> Started:
         pace = Pace(producer)
-        generation = ProducingThread(
+        production = ProducingThread(
             producer,
             self._source,
             Writing(producer, self._format),
             pace,
             self._reader_turn,
         )
-        return self._started(generation, pace, generation.begin)
+        return self._started(production, pace, production.begin)
 
     def _started(
         self,
-        generation: Generation,
+        production: Production,
         pace: Pace,
         begin: Callable[[Callable[[], object]], None],
     ) -> Started:
-        producer = generation.producer
-        here.add(generation)
+        producer = production.producer
+        here.add(production)
         try:
             # Before it begins: a stream that is cancelled by now stops it at once.
-            producer.on_cancel(generation.stop)
-            begin(functools.partial(here.remove, generation))
+            producer.on_cancel(production.stop)
+            begin(functools.partial(here.remove, production))
         except BaseException:
-            here.remove(generation)
+            here.remove(production)
             producer.abort('the source could not be started')
             raise
         consumer = Consumer(self._attach(), producer.segment)
-        return Started(generation, consumer, pace)
+        return Started(production, consumer, pace)
 
     async def _reader_turn(self) -> Callable[[], None]:
         return (await self._attach().process.followers.loop_hub()).look

@@ -1,4 +1,4 @@
-"""A generation that is a task of the running event loop."""
+"""A production that is a task of the running event loop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from shmstream.producer import Producer
 from shmstream.producing.async_source import AsyncSource
-from shmstream.producing.generation import Generation
+from shmstream.producing.production import Production
 from shmstream.stream_end import SHUTTING_DOWN
 
 
-class ProducingTask(Generation):
+class ProducingTask(Production):
     """Runs an async source. Make it on the event loop that the source belongs to.
 
     Args:

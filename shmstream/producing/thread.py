@@ -1,4 +1,4 @@
-"""A generation that is a thread; under gevent, a greenlet."""
+"""A production that is a thread; under gevent, a greenlet."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from shmstream.producer import Producer
 from shmstream.producing.async_source import AsyncSource, Turn
 from shmstream.producing.blocking_source import BlockingSource
 from shmstream.producing.failures import fail
-from shmstream.producing.generation import Generation
 from shmstream.producing.pace import Pace
+from shmstream.producing.production import Production
 from shmstream.producing.sources import Source, called
 from shmstream.producing.writing import Writing
 from shmstream.stream_end import SHUTTING_DOWN
 from shmstream.wakeups.doorbell_greenlet import patched
 
 
-class ProducingThread(Generation):
+class ProducingThread(Production):
     """Runs a source in a thread of its own.
 
     The thread is a daemon: a process that is told to end waits for it as long as the

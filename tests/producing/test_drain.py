@@ -1,4 +1,4 @@
-"""The drain: when generations are aborted, and how long the process waits for them."""
+"""The drain: when productions are aborted, and how long the process waits for them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def life() -> Life:
 
 @pytest.fixture
 def silent(streams: Streams, conv_id: str) -> Iterator[Started]:
-    """A generation that waits until it is stopped."""
+    """A production that waits until it is stopped."""
 
     def source(cancelled: threading.Event) -> Iterator[str]:
         yield 'a'
@@ -70,7 +70,7 @@ def test_nothing_happens_before_the_process_leaves(life: Life, silent: Started) 
     assert not life.notified
 
 
-def test_generations_go_on_while_the_process_leaves(
+def test_productions_go_on_while_the_process_leaves(
     life: Life, silent: Started
 ) -> None:
     life.left = True
@@ -166,11 +166,11 @@ def test_a_process_that_has_to_end_at_once_does(
 
 
 def test_a_thread_looks_while_anything_runs(life: Life, silent: Started) -> None:
-    """And ends with the last generation."""
-    (generation,) = here.all()
+    """And ends with the last production."""
+    (production,) = here.all()
     running = Running()
     running.drained_by(life, 3600)
-    running.add(generation)
+    running.add(production)
 
     def looks() -> bool:
         return any(t.name == 'shmstream-drain' for t in threading.enumerate())
@@ -178,12 +178,12 @@ def test_a_thread_looks_while_anything_runs(life: Life, silent: Started) -> None
     assert wait_until(looks)
     life.left = True
     assert wait_until(lambda: life.notified > 0)
-    running.remove(generation)
+    running.remove(production)
     assert wait_until(lambda: not looks())
 
 
 def test_without_a_drain_no_thread_looks(silent: Started) -> None:
-    (generation,) = here.all()
+    (production,) = here.all()
     running = Running()
-    running.add(generation)
+    running.add(production)
     assert not any(t.name == 'shmstream-drain' for t in threading.enumerate())

@@ -96,7 +96,7 @@ def test_it_waits_for_a_generation_that_nobody_reads(
     """No connection keeps it: only the drain does."""
     begin(server).close()
     server.terminate()
-    assert wait_until(lambda: 'leaving: 1 generations go on' in server.text())
+    assert wait_until(lambda: 'leaving: 1 productions go on' in server.text())
     gate = Gate(tmp_path, 'a')
     gate.open()
     server.wait()

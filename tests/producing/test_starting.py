@@ -110,7 +110,7 @@ def test_a_source_that_cannot_be_started_is_closed(streams: Streams) -> None:
     assert stream.closed
 
 
-def test_generations_have_a_limit(
+def test_productions_have_a_limit(
     streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, 'MAX_RUNNING', 1)
@@ -121,7 +121,7 @@ def test_generations_have_a_limit(
         yield 'a'
 
     started = streams.start_in_thread(conv_id, silent)
-    with pytest.raises(NoRoom, match='1 generations run in this process'):
+    with pytest.raises(NoRoom, match='1 productions run in this process'):
         streams.start_in_thread(f'{conv_id}-2', ['a'])
     go.set()
     assert started.join(20)
@@ -227,7 +227,7 @@ def test_a_source_that_never_waits_leaves_the_loop_turns(
     assert turns > 10
 
 
-def test_the_end_of_the_loop_ends_its_generations(
+def test_the_end_of_the_loop_ends_its_productions(
     streams: Streams, conv_id: str
 ) -> None:
     async def silent() -> AsyncIterator[str]:

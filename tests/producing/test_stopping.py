@@ -202,7 +202,7 @@ def test_a_new_stream_stops_the_source_of_the_one_that_it_replaces(
     assert b''.join(new.follow()) == b'data: b\n\n'
 
 
-def test_nothing_is_kept_of_a_generation_that_has_ended(
+def test_nothing_is_kept_of_a_production_that_has_ended(
     streams: Streams, conv_id: str
 ) -> None:
     class Source:

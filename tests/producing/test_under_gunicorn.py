@@ -62,8 +62,8 @@ class Deployment:
         return Gate(self.folder, chat)
 
     def told(self) -> bool:
-        """Whether the worker of a generation has been told to leave."""
-        return 'leaving: 1 generations go on' in self.service.text()
+        """Whether the worker of a production has been told to leave."""
+        return 'leaving: 1 productions go on' in self.service.text()
 
     def newer_than(self, workers: list[int]) -> int:
         """The number of workers that are none of these."""

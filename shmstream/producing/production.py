@@ -1,4 +1,4 @@
-"""A generation: a source on its way into a stream, in a task or thread of its own."""
+"""A production: a source on its way into a stream, in a task or thread of its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import threading
 from shmstream.producer import Producer
 
 
-class Generation:
+class Production:
     """What a task and a thread have in common. All methods are thread-safe.
 
     Args:
         producer: the producer of the stream.
 
     Attributes:
-        producer: the producer; only the generation writes.
+        producer: the producer; only the production writes.
         cancelled: set once the source has to stop.
-        ended: set once the source is closed, and nothing of the generation runs.
+        ended: set once the source is closed, and nothing of the production runs.
     """
 
     def __init__(self, producer: Producer) -> None:
