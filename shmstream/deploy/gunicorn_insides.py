@@ -193,7 +193,7 @@ def send_headers_early() -> None:
     """Have this process's ASGI worker send headers in the event loop's next turn.
 
     gunicorn keeps the headers back until the body begins, to save a write. A reader at
-    the live edge of a quiet stream would get neither status nor production until then,
+    the live edge of a quiet stream would get neither status nor generation until then,
     and a proxy in between could give up on the response.
 
     If the body begins in the same turn, headers and body still go out in one write. If

@@ -30,6 +30,7 @@ class Started:
         self._production = production
         self._pace = pace
         self.consumer = consumer
+        pace.expects(self)
 
     @property
     def conv_id(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 from shmstream import OffsetLost, Producer, Streams
 from shmstream.producing.pace import Pace
 from tests.api.following import on_loop
+from tests.support.leaks import wait_until
 
 EVENT = b'data: %s\n\n' % (b'x' * 992)
 EVENTS = 400
@@ -43,12 +44,17 @@ def test_a_slow_response_gets_everything(
     assert on_loop(work) == EVENTS * len(EVENT)
 
 
+@pytest.mark.parametrize('kept', [True, False])
 def test_without_a_response_nobody_is_waited_for(
-    streams: Streams, conv_id: str
+    streams: Streams, conv_id: str, kept: bool
 ) -> None:
+    """Whether or not the application keeps what ``start`` has returned."""
     started = streams.start_in_thread(conv_id, fast_in_a_thread, capacity=65536)
     other = started.consumer.follow()
-    assert started.join(20)
+    consumer, keep = started.consumer, [started] if kept else []
+    del started
+    assert wait_until(lambda: consumer.finished)
+    assert len(keep) == kept
     with pytest.raises(OffsetLost):
         next(other)
 
