@@ -35,11 +35,15 @@ async def post(scope: Any, receive: Any, send: Any) -> None:
     while more:
         event = await receive()
         body, more = body + event.get('body', b''), event.get('more_body', False)
-    source = script(FOLDER, json.loads(body)).on_loop()
+    asked = json.loads(body)
+    source = script(FOLDER, asked).on_loop()
     started = await streams.start(scope['path'].removeprefix('/chats/'), source)
     headers = [(n.encode(), v.encode()) for n, v in started.headers.items()]
     headers.append((b'stream-worker', b'%d' % os.getpid()))
     await send({'type': 'http.response.start', 'status': 200, 'headers': headers})
+    if asked.get('detached'):
+        await send({'type': 'http.response.body', 'body': b''})
+        return
     try:
         async for chunk in started.follow():
             await send({'type': 'http.response.body', 'body': chunk, 'more_body': True})

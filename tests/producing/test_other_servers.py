@@ -14,6 +14,7 @@ from tests.producing.scripted import Gate, whole
 from tests.servers.asgi import AsgiServer
 from tests.support.client import Live
 from tests.support.leaks import wait_until
+from tests.support.supervisor import gone
 
 APP = 'tests.producing.asgi_app:app'
 COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -94,9 +95,12 @@ def test_it_waits_for_a_generation_that_nobody_reads(
     server: Server, tmp_path: Path
 ) -> None:
     """No connection keeps it: only the drain does."""
-    begin(server).close()
+    asked = {'name': 'a', 'before': BEFORE, 'after': AFTER, 'detached': True}
+    reply = server.client().call('POST', '/chats/a', json.dumps(asked).encode())
+    worker = int(reply.headers['stream-worker'])
     server.terminate()
     assert wait_until(lambda: 'leaving: 1 productions go on' in server.text())
+    assert not wait_until(lambda: gone(worker), 2.0)
     gate = Gate(tmp_path, 'a')
     gate.open()
     server.wait()

@@ -22,12 +22,13 @@ def post(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if environ['REQUEST_METHOD'] != 'POST':
         start_response('404 Not Found', [])
         return [b'%d' % os.getpid()]
-    source = script(FOLDER, json.loads(environ['wsgi.input'].read())).in_thread
+    asked = json.loads(environ['wsgi.input'].read())
+    source = script(FOLDER, asked).in_thread
     chat = environ['PATH_INFO'].removeprefix('/chats/')
     started = streams.start_in_thread(chat, source)
     worker = ('stream-worker', str(os.getpid()))
     start_response('200 OK', [*started.headers.items(), worker])
-    return started.follow()
+    return [] if asked.get('detached') else started.follow()
 
 
 app = Application(streams, prefix='/chats', otherwise=post)
