@@ -13,22 +13,13 @@ from shmstream import Streams
 from shmstream.asgi import Application
 
 streams = Streams.attach()
-jobs: set[asyncio.Task[None]] = set()
 
 
-async def model(prompt: str) -> AsyncIterator[bytes]:
+async def model(prompt: str) -> AsyncIterator[str]:
     """Stand in for a model: slow, word by word."""
     for word in prompt.split():
         await asyncio.sleep(0.02)
-        yield f'data: {word}\n\n'.encode()
-
-
-async def generate(chat: str, prompt: str) -> None:
-    """Write the whole answer into the stream, whether or not anybody reads it."""
-    with await asyncio.to_thread(streams.create, chat) as producer:
-        async for event in model(prompt):
-            if not producer.write(event):
-                return  # cancelled, or replaced by a newer question
+        yield word
 
 
 class Chat:
@@ -38,9 +29,9 @@ class Chat:
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, chat: str
     ) -> None:
         prompt = (await req.stream.read()).decode()
-        job = asyncio.create_task(generate(chat, prompt))
-        jobs.add(job)
-        job.add_done_callback(jobs.discard)
+        # The answer is written to its end, whether or not anybody reads it, and
+        # through a reload of the workers.
+        await streams.start(chat, model(prompt))
         resp.status = falcon.HTTP_202
 
 

@@ -4,9 +4,8 @@
 or with ``-k gevent`` or ``-k sync``, without any other change.
 """
 
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shmstream import Streams
@@ -15,13 +14,11 @@ from shmstream.wsgi import Application
 streams = Streams.attach()
 
 
-def generate(chat: str, prompt: str) -> None:
-    """Write the whole answer into the stream, whether or not anybody reads it."""
-    with streams.create(chat) as producer:
-        for word in prompt.split():
-            time.sleep(0.02)  # stands in for a slow model
-            if not producer.write(f'data: {word}\n\n'.encode()):
-                return  # cancelled, or replaced by a newer question
+def model(prompt: str) -> Iterator[str]:
+    """Stand in for a model: slow, word by word."""
+    for word in prompt.split():
+        time.sleep(0.02)
+        yield word
 
 
 def chats(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -31,7 +28,9 @@ def chats(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return []
     chat = environ['PATH_INFO'].removeprefix('/chats/')
     prompt = environ['wsgi.input'].read().decode()
-    threading.Thread(target=generate, args=(chat, prompt), daemon=True).start()
+    # The answer is written to its end, whether or not anybody reads it, and through a
+    # reload of the workers.
+    streams.start_in_thread(chat, model(prompt))
     start_response('202 Accepted', [('Content-Length', '0')])
     return []
 

@@ -19,6 +19,7 @@ from shmstream.errors import (
 from shmstream.follower import Follower
 from shmstream.ids import owner_of
 from shmstream.producer import Producer
+from shmstream.producing import Format, SourceFailed, SseEvent, Started, encoded
 from shmstream.ring.state import State
 from shmstream.streams import Streams
 from shmstream.supervisor.config import SupervisorConfig
@@ -30,6 +31,7 @@ __all__ = [
     'DirectoryRefused',
     'FollowCut',
     'Follower',
+    'Format',
     'InvalidConversationId',
     'LayoutMismatch',
     'LocalError',
@@ -38,6 +40,9 @@ __all__ = [
     'Producer',
     'SettingsError',
     'ShmstreamError',
+    'SourceFailed',
+    'SseEvent',
+    'Started',
     'State',
     'StreamNotFound',
     'StreamReplaced',
@@ -45,5 +50,6 @@ __all__ = [
     'SupervisorConfig',
     'SupervisorUnavailable',
     '__version__',
+    'encoded',
     'owner_of',
 ]

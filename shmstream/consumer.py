@@ -141,6 +141,13 @@ class Consumer:
         """
         return Follower(self._attachment, self._segment, _checked(offset), leave)
 
+    def _has_begun(self) -> bool:
+        if self._reader.producer_state is State.PENDING:
+            return False
+        if self.never_began:
+            raise StreamNotFound('stream not found or expired')
+        return True
+
     async def started(self, wait_s: float) -> bool:
         """Wait until the stream is no longer pending, at most ``wait_s`` seconds.
 
@@ -150,7 +157,7 @@ class Consumer:
         Raises:
             StreamNotFound: the stream was evicted or cancelled before it began.
         """
-        if self._reader.producer_state is not State.PENDING:
+        if self._has_begun():
             return True
         followers = self._attachment.process.followers
         hub = await followers.loop_hub()
@@ -166,7 +173,7 @@ class Consumer:
             watch = joined[0]
             while True:
                 seen = watch.reader.snapshot()
-                if watch.reader.producer_state is not State.PENDING:
+                if self._has_begun():
                     return True
                 if self._segment.evicted or self._segment.cancelled:
                     raise StreamNotFound('stream not found or expired')

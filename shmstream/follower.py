@@ -73,6 +73,11 @@ class Follower:
         self._over: _StreamEnded | ShmstreamError | None = None
 
     @property
+    def over(self) -> bool:
+        """Whether it delivers nothing any more: at the end, let go, or closed."""
+        return self._over is not None
+
+    @property
     def untold_failure(self) -> str:
         """Why the stream has failed, if its bytes do not tell it; else empty."""
         aborted = self._segment.reader.producer_state is State.ABORTED

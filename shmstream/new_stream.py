@@ -28,6 +28,7 @@ def new_stream(
     content_type: str | None,
     capacity: int | None,
     owner: bytes,
+    kept_headers: bytes = b'',
 ) -> Producer:
     """Make a stream and return its producer.
 
@@ -37,6 +38,7 @@ def new_stream(
         content_type: the media type of the bytes; None leaves the stream pending.
         capacity: bytes of the ring; None: the deployment's setting.
         owner: the name space.
+        kept_headers: as for ``Producer.begin``; not for a pending stream.
 
     Raises:
         As ``Streams.create``.
@@ -63,7 +65,7 @@ def new_stream(
         # ``Producer`` returns cannot leave a producer that this function does not know.
         made.extend(map(Producer, (attachment,), (segment,), (lock,)))
         if content_type is not None:
-            _begin(made[0], content_type)
+            _begin(made[0], content_type, kept_headers)
         return made[0]
     except BaseException:
         # A caller that keeps the exception also keeps the objects of this frame, so
@@ -75,9 +77,9 @@ def new_stream(
         raise
 
 
-def _begin(producer: Producer, content_type: str) -> None:
+def _begin(producer: Producer, content_type: str, kept_headers: bytes) -> None:
     try:
-        producer.begin(content_type)
+        producer.begin(content_type, kept_headers)
     except LocalError as ex:
         # No other code has this producer, so only a close of its attachment can have
         # ended it.

@@ -59,6 +59,7 @@ class Producer:
             self._ring = segment_writer(segment, lock, self._room.take_for(segment))
             self._marker = Marker(segment, process.bells)
             self._on_cancel = CancelHooks(segment)
+            self._ignores_cancel = False
             self._make_lock()
             # Set before ``add``: after that, another thread may end the stream.
             self._ended = False
@@ -163,7 +164,7 @@ class Producer:
             if self._ended:
                 return False
             if self._words[W_CANCELLED]:
-                self.look_for_cancel()
+                self._on_cancel.look()
                 self._end(State.CANCELLED)
                 return False
             if chunk:
@@ -226,16 +227,27 @@ class Producer:
 
         The doorbell's thread calls the hook, whether or not anybody writes; the hook
         must return quickly. If the stream is cancelled already, the hook is called now.
+
+        The stream ends when its hooks have been called. So a hook has to stop only
+        what makes the bytes, and a producer without a hook need not do anything: its
+        next ``write`` returns False.
         """
         self._on_cancel.add(hook)
 
     def ignore_cancel(self) -> None:
-        """Call no stop hook from now on."""
+        """Call no stop hook from now on, and do not end the stream at a cancel."""
+        self._ignores_cancel = True
         self._on_cancel.clear()
 
     def look_for_cancel(self) -> None:
-        """Call the stop hooks if the stream is cancelled; for the doorbell thread."""
-        self._on_cancel.look()
+        """If the stream is cancelled, call its stop hooks and end it.
+
+        The doorbell's thread calls this. A silent producer must not keep the readers of
+        a cancelled stream waiting until its next ``write``.
+        """
+        if self.is_cancelled and not self._ignores_cancel:
+            self._on_cancel.look()
+            self._end(State.CANCELLED)
 
     def finish(self) -> None:
         """End the stream as complete, or as cancelled if it was cancelled. Idempotent.

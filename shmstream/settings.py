@@ -296,6 +296,19 @@ def send_timeout() -> float:
     Raises:
         SettingsError: the variable has a value that cannot be used.
     """
-    name = PREFIX + 'SEND_TIMEOUT'
+    return _alone('SEND_TIMEOUT').send_timeout
+
+
+def drain_limit() -> float:
+    """Return ``$SHMSTREAM_DRAIN``, for processes that need no other setting.
+
+    Raises:
+        SettingsError: the variable has a value that cannot be used.
+    """
+    return _alone('DRAIN').drain
+
+
+def _alone(setting: str) -> Settings:
+    name = PREFIX + setting
     alone = {name: os.environ[name]} if name in os.environ else {}
-    return Settings.from_environment(alone).send_timeout
+    return Settings.from_environment(alone)

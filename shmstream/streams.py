@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
@@ -20,6 +21,10 @@ from shmstream.process.attachment import Attachment, attach
 from shmstream.process.host import Host, Named
 from shmstream.process.this_process import ThisProcess
 from shmstream.producer import Producer
+from shmstream.producing.formats import Format
+from shmstream.producing.sources import Source
+from shmstream.producing.started import Started
+from shmstream.producing.starting import Starter
 from shmstream.supervisor.config import SupervisorConfig
 
 _attached: weakref.WeakSet[Streams] = weakref.WeakSet()
@@ -29,9 +34,10 @@ class Streams:
     """The streams of one deployment. Make it with ``attach``.
 
     All methods may be called from any thread. The methods that ask the supervisor
-    (``create``, ``cancel``, ``evict``, ``lookup``, ``list``, ``status``) wait for its
-    reply, some seconds at the most; on an event loop call them through
-    ``asyncio.to_thread``. ``open`` does not ask the supervisor.
+    (``create``, ``start_in_thread``, ``stop``, ``cancel``, ``evict``, ``lookup``,
+    ``list``, ``status``) wait for its reply, some seconds at the most; on an event loop
+    call them through ``asyncio.to_thread``. ``start`` and ``astop`` are for event loops
+    and block nothing. ``open`` does not ask the supervisor.
 
     An ``owner`` is a name space: 32 bytes, all of them 0 by default. The same id under
     two owners names two streams.
@@ -101,6 +107,9 @@ class Streams:
                     self._attached_now = attachment
             return self._attached_now
 
+    def _here(self) -> Attachment:
+        return self.attachment
+
     @property
     def process(self) -> ThisProcess:
         """This process's part in the deployment."""
@@ -157,6 +166,87 @@ class Streams:
         kind = None if pending else content_type
         return new_stream(self.attachment, conv_id, kind, capacity, owner)
 
+    async def start(
+        self,
+        conv_id: str,
+        source: Source,
+        *,
+        format: str | Format = 'sse',
+        capacity: int | None = None,
+        owner: bytes = NOBODY,
+    ) -> Started:
+        """Make a stream, and write a source into it to the end, whoever leaves.
+
+        The source runs in a task of its own if it is an async iterator, and in a thread
+        otherwise. A stop cancels the task: ``CancelledError`` is raised where the
+        source waits. A thread's source is closed after the step that it is in; a source
+        that is a function is given ``cancelled``, a ``threading.Event``, to look at
+        within a long step. In either case the source is closed (``aclose``, ``close``),
+        however it ends. If it raises, the stream ends with the event by which its
+        format tells a failure; ``SourceFailed`` says what the event tells.
+
+        Blocks nothing; waits for the supervisor, some seconds at the most. A process
+        that is told to leave goes on with the source for ``$SHMSTREAM_DRAIN`` seconds,
+        if shmstream's gunicorn hooks are installed, or the application is in
+        ``shmstream.asgi.Drained``. Otherwise the source ends with its event loop.
+
+        Args:
+            conv_id: as for ``create``. An older stream with this id is replaced.
+            source: yields texts, dicts, dataclasses, models of pydantic, ``SseEvent``
+                or bytes; ``shmstream.producing.sources`` says what a source may be.
+            format: ``'sse'``, ``'jsonl'`` (JSON lines), ``'ui'`` (the AI SDK's UI
+                message stream), or ``encoded(content_type)`` for a source that yields
+                what is sent. A text is data to be encoded; bytes are never changed.
+            capacity: bytes of the ring; by default the deployment's setting.
+            owner: the name space.
+
+        Raises:
+            LocalError: the source or the format is none.
+            InvalidConversationId, NoRoom, StreamReplaced, SupervisorUnavailable: as
+                ``create``. The source is closed then.
+
+        Example::
+
+            async def model(prompt):
+                async for word in ...:
+                    yield word
+
+            started = await streams.start('chat-1', model('Hello'))
+            async for chunk in started.follow():
+                ...
+        """
+        starter = Starter(self._here, conv_id, source, format, capacity, owner)
+        return await starter.on_loop()
+
+    def start_in_thread(
+        self,
+        conv_id: str,
+        source: Source,
+        *,
+        format: str | Format = 'sse',
+        capacity: int | None = None,
+        owner: bytes = NOBODY,
+    ) -> Started:
+        """As ``start``, without an event loop: the source runs in a thread.
+
+        An async source gets an event loop in that thread. Under gevent the thread is a
+        greenlet, and async sources fail. Blocks until the supervisor has answered, some
+        seconds at the most. Arguments, returns and raises as ``start``; and
+        ``RuntimeError`` if the system has no more threads.
+
+        Example::
+
+            def model(cancelled):
+                for word in ...:
+                    yield word
+
+            started = streams.start_in_thread('chat-1', model)
+            for chunk in started.follow():
+                ...
+        """
+        starter = Starter(self._here, conv_id, source, format, capacity, owner)
+        return starter.in_thread()
+
     def open(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> Consumer:
@@ -196,6 +286,58 @@ class Streams:
             SupervisorUnavailable: there is no supervisor.
         """
         return (await self.process.followers.loop_hub()).look
+
+    def stop(
+        self,
+        conv_id: str,
+        *,
+        generation: str | None = None,
+        owner: bytes = NOBODY,
+        evict: bool = False,
+    ) -> bool:
+        """Stop a stream: its producer in whatever process, and its readers for good.
+
+        The readers get a clean end, which tells the stop in the stream's dialect, at
+        once, also while the source is silent. What was written stays readable, in the
+        state ``cancelled``, until the stream expires. ``stop`` does not wait for any of
+        that: it blocks until the supervisor has answered, some seconds at the most.
+
+        Args:
+            conv_id: the conversation id.
+            generation: stop no stream of any other generation.
+            owner: the name space.
+            evict: remove the stream as well: nobody finds it any more.
+
+        Returns:
+            Whether there was such a stream.
+
+        Raises:
+            InvalidConversationId: the id is not of the form that ``create`` takes.
+            SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            streams.stop('chat-1', generation=started.generation)
+        """
+        return self._stop('evict' if evict else 'cancel', conv_id, generation, owner)
+
+    async def astop(
+        self,
+        conv_id: str,
+        *,
+        generation: str | None = None,
+        owner: bytes = NOBODY,
+        evict: bool = False,
+    ) -> bool:
+        """As ``stop``, on an event loop: blocks nothing.
+
+        Example::
+
+            await streams.astop('chat-1')
+        """
+        return await asyncio.to_thread(
+            self.stop, conv_id, generation=generation, owner=owner, evict=evict
+        )
 
     def cancel(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY

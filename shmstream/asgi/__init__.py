@@ -12,5 +12,6 @@
 
 from shmstream.asgi.answering import Permit
 from shmstream.asgi.application import Application
+from shmstream.deploy.lifespan import Drained
 
-__all__ = ['Application', 'Permit']
+__all__ = ['Application', 'Drained', 'Permit']

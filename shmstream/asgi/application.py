@@ -10,6 +10,7 @@ from shmstream.asgi.answering import Answering, Permit
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
+from shmstream.deploy.lifespan import Drained
 from shmstream.errors import LocalError
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
 from shmstream.serving.request import Request, decoded, path_below
@@ -24,6 +25,8 @@ class Application:
     before an application that cannot mount others, and name the path::
 
         app = Application(streams, prefix='/chats', otherwise=app)
+
+    As the outermost application it also drains its process (``Drained``).
 
     Args:
         streams: the deployment.
@@ -41,7 +44,8 @@ class Application:
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
     Raises:
-        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
+        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` or ``$SHMSTREAM_DRAIN`` has a value
+            that cannot be used.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Application:
         self._answering = Answering(Core(streams), permit)
         self._prefix = prefix
         self._otherwise = otherwise
+        self._lifespan = Drained(_unasked if otherwise is None else otherwise)
         self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -67,6 +72,7 @@ class Application:
             Whatever ``otherwise``, ``receive`` or ``send`` raises.
         """
         if scope['type'] == 'http':
+            self._lifespan.listen(send)
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
                 request is not None
@@ -75,7 +81,9 @@ class Application:
             ):
                 await exchange(self._answer, self._readers, scope, receive, send)
                 return
-        if self._otherwise is not None:
+        if scope['type'] == 'lifespan':
+            await self._lifespan(scope, receive, send)
+        elif self._otherwise is not None:
             await self._otherwise(scope, receive, send)
         else:
             await _answer_no_request(scope['type'], receive, send)
@@ -85,6 +93,10 @@ class Application:
         if request is not None:
             return self._answering.answer(request, reader)
         return write(nowhere(scope['method']), reader, [])
+
+
+async def _unasked(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Leave the lifespan to ``Drained``: the application makes its ``Streams``."""
 
 
 async def _answer_no_request(kind: str, receive: Any, send: Any) -> None:
@@ -98,12 +110,7 @@ async def _answer_no_request(kind: str, receive: Any, send: Any) -> None:
     Raises:
         LocalError: nothing is known of scopes of this type.
     """
-    if kind == 'lifespan':
-        # There is nothing to start or to stop: the application makes its ``Streams``.
-        while (event := (await receive())['type']) != 'lifespan.shutdown':
-            await send({'type': f'{event}.complete'})
-        await send({'type': 'lifespan.shutdown.complete'})
-    elif kind == 'websocket':
+    if kind == 'websocket':
         if (await receive())['type'] == 'websocket.connect':
             # A close before the handshake is a refusal: the client gets 403.
             await send({'type': 'websocket.close'})

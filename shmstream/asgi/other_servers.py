@@ -32,6 +32,7 @@ from typing import Any
 
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.deploy import gunicorn_insides
+from shmstream.deploy.lifespan import listen_to_hypercorn
 
 Receive = Callable[[], Awaitable[Any]]
 AsgiApp = Callable[[Any, Receive, Any], Awaitable[None]]
@@ -140,14 +141,6 @@ class _Exchange:
         self._task.cancel()
 
 
-def _listen_to_hypercorn(send: Any, listen: Listen) -> None:
-    """If this ``send`` is hypercorn's, call ``listen`` with the wait for its end."""
-    context = getattr(getattr(send, '__self__', None), 'context', None)
-    terminated = getattr(context, 'terminated', None)
-    if terminated is not None:
-        listen(terminated.wait)
-
-
 def _announces(headers: Any) -> bool:
     """Whether the headers announce a body."""
     return any(
@@ -184,7 +177,7 @@ def exchange(
         # more coroutine for each request would cost time.
         return _attended(handler, readers, scope, receive, send)
     if listen is not None:
-        _listen_to_hypercorn(send, listen)
+        listen_to_hypercorn(send, listen)
     application = functools.partial(_attended, handler, readers)
     return _Exchange(scope, receive, send).run(application, scope)
 

@@ -7,6 +7,8 @@
     gunicorn_insides.py  every use of gunicorn that is not part of its interface
     direct_writer.py     the largest of these uses
     control_socket.py    where gunicorn's control socket is
+    draining.py          has workers wait for their productions before they end
+    lifespan.py          the same for ASGI servers other than gunicorn
     idle_connections.py  closes idle connections when a worker leaves
     parser.py            which HTTP parser serves
     logger.py            gunicorn's log

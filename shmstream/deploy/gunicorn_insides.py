@@ -30,6 +30,9 @@ use that is off. Answers are correct all the same; the last column says what is 
     announced stops      ``stop`` of the arbiter                 at a stop answer tasks
                                                                  run on as in a reload,
                                                                  and are killed
+    drained productions  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
+                         of an ASGI worker, ``run`` of another   has begun ends with its
+                         one; ``wsgi`` of a UvicornWorker        worker
     requests of its own  the module of ``receive``               gunicorn is treated as
                          (``BodyReceiver.receive``)              any other server
     sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
@@ -44,7 +47,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -71,6 +74,14 @@ def is_asgi_worker(worker: Any) -> bool:
     return module is not None and isinstance(worker, module.ASGIWorker)
 
 
+def is_uvicorn_worker(worker: Any) -> bool:
+    """Whether this is uvicorn's worker for gunicorn, of whichever package."""
+    return any(
+        cls.__name__ == 'UvicornWorker' and cls.__module__.startswith('uvicorn')
+        for cls in type(worker).__mro__
+    )
+
+
 def missing(worker: Any) -> list[str]:
     """Return a line for each fast way that is off in this worker."""
     checks = _of_asgi(worker) if is_asgi_worker(worker) else _of_wsgi(worker)
@@ -91,6 +102,7 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
         'early headers': _has_early_headers(ASGIProtocol),
         'bare queries': _has_scopes(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
+        'drained productions': callable(getattr(worker, '_shutdown', None)),
         'closed idle connections': idle_connections.known(
             ASGIProtocol, _used_by(ASGIProtocol)
         ),
@@ -245,6 +257,65 @@ def close_listeners(worker: Any) -> None:
     """Have a worker accept no more connections. Does nothing if the worker is None."""
     for server in getattr(worker, 'servers', ()):
         server.close()
+
+
+def before_lifespan_ends(
+    worker: Any,
+    finish: Callable[[Callable[[], bool]], Awaitable[None]],
+    abort: Callable[[], None],
+) -> None:
+    """Have an ASGI worker await ``finish`` before its lifespan shuts down.
+
+    gunicorn allows the shutdown of the lifespan 30 seconds, and a reload lets answers
+    go on for longer. So ``finish`` comes before all that gunicorn does at its end.
+
+    Args:
+        worker: an ASGI worker.
+        finish: is given a function that returns whether the worker has to end at once.
+        abort: is called instead if the worker has to end at once from the beginning.
+    """
+    shut_down = getattr(worker, '_shutdown', None)
+    if shut_down is None:
+        return
+
+    def at_once() -> bool:
+        return bool(getattr(worker, '_quick_shutdown', False))
+
+    async def drained() -> None:
+        # ``finish`` may take long: another worker takes the connections meanwhile.
+        close_listeners(worker)
+        if at_once():
+            abort()
+        else:
+            await finish(at_once)
+        await shut_down()
+
+    worker._shutdown = drained
+
+
+def after_last_request(
+    worker: Any, finish: Callable[[], None], abort: Callable[[], None]
+) -> None:
+    """Have a WSGI worker call ``finish`` before its main thread ends the process.
+
+    Args:
+        worker: a WSGI worker.
+        finish: waits.
+        abort: is called instead if an exception ends the worker (SIGINT, SIGQUIT).
+    """
+    run = getattr(worker, 'run', None)
+    if run is None:
+        return
+
+    def drained() -> None:
+        try:
+            run()
+        except BaseException:
+            abort()
+            raise
+        finish()
+
+    worker.run = drained
 
 
 def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:

@@ -12,7 +12,8 @@ What happens when::
     USR2, new master     on_starting        join the supervisor that runs
     HUP                  -                  nothing: the supervisor stays
     worker is forked     post_fork          hold signals back while the worker boots
-    worker starts        post_worker_init   remember the worker
+    worker starts        post_worker_init   remember the worker; have it wait for its
+                                            productions before it ends
     gunicorn stops       on_exit            leave; the last master stops the supervisor
     master is killed     -                  the supervisor notices its end, and stops
 
@@ -36,6 +37,7 @@ from typing import Any, NoReturn
 
 from shmstream.control.request import ask
 from shmstream.deploy import control_socket, gunicorn_insides, worker_life
+from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
@@ -193,6 +195,7 @@ def post_worker_init(worker: Any) -> None:
     """Remember the worker: it shows later whether it has been told to stop."""
     worker_life.current.worker = worker
     run_by(worker_life.current)
+    drain_before_end(worker, worker_life.current)
     for line in gunicorn_insides.missing(worker):
         worker.log.warning('shmstream: %s', line)
     if gunicorn_insides.is_asgi_worker(worker):

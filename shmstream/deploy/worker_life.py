@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Protocol
 
+from shmstream.deploy.gunicorn_insides import is_uvicorn_worker
+
 _GRACEFUL_S = 10.0
 """How long the process may take to stop without gunicorn: Docker kills it after that.
 """
@@ -55,14 +57,15 @@ class WorkerLife:
 
         An ASGI server tells its application of its end only after all responses have
         ended, and a response that follows a stream does not end by itself. So this
-        method puts a handler of its own before the server's handlers of SIGTERM and
-        SIGINT. Call it after the server has set its handlers: at the lifespan's
+        method puts a handler of its own before the server's handlers of SIGTERM, SIGINT
+        and SIGQUIT. Call it after the server has set its handlers: at the lifespan's
         startup.
         """
-        if self.worker is not None:
+        if self.worker is not None and not is_uvicorn_worker(self.worker):
             return
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn's worker for gunicorn takes SIGQUIT as well.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
                 self._hear(number)
 
     def _hear(self, number: signal.Signals) -> None:
@@ -125,7 +128,9 @@ class WorkerLife:
 
     def stopping(self) -> bool:
         """Whether the master stops as well, and will kill a worker that is too slow."""
-        return self._told or (self._stop_flag is not None and self._stop_flag[0] == 1)
+        if self.worker is None:
+            return self._told
+        return self._stop_flag is not None and self._stop_flag[0] == 1
 
     @property
     def graceful_timeout(self) -> float:

@@ -26,10 +26,10 @@ import logging
 from collections.abc import Callable
 
 from shmstream.dialects.incoming import Incoming
-from shmstream.dialects.splitter import pieces
 from shmstream.dialects.table import default_dialect
 from shmstream.http.own_client import OwnClient
 from shmstream.producer import Producer
+from shmstream.producing.portions import Portions
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken, header
 
@@ -37,17 +37,6 @@ log = logging.getLogger('shmstream.http')
 
 AFTER_END_S = 1.0
 """Seconds for which an answer that has said that it is over may stay open."""
-
-_MOST_AT_ONCE = 64 * 1024
-"""Bytes that are written without giving this worker's readers a turn, at most. A whole
-event may have more."""
-
-_PART_OF_RING = 4
-"""At most a quarter of the ring is written without giving the readers a turn. An event
-that is longer than that is written in parts."""
-
-_LAST_EVENT = 4096
-"""Bytes of the ring, at most, that are kept free for the event that tells the end."""
 
 
 class AnswerWriter:
@@ -112,10 +101,8 @@ class _Writing:
         self._answer = answer
         self._client = client
         self._let_read = let_read
-        capacity = producer.capacity
-        self._most_of_event = capacity // _PART_OF_RING
-        self._most = min(_MOST_AT_ONCE, self._most_of_event)
-        self._last_event = min(_LAST_EVENT, capacity // 8)
+        self._portions = Portions(producer.capacity)
+        self._most = self._portions.most
         self._unread = 0
         self.incoming = Incoming(header(answer.headers, 'content-type'), answer.headers)
 
@@ -166,12 +153,11 @@ class _Writing:
             self._unread += size
             return self._producer.write(events)
         if size <= most:
+            # A generator for a single portion would cost more.
             return await self._write_piece(events)
-        for piece in pieces(events, most, self.incoming.framing):
-            step = len(piece) if len(piece) <= self._most_of_event else most
-            for at in range(0, len(piece), step):
-                if not await self._write_piece(piece[at : at + step]):
-                    return False
+        for portion in self._portions.of(events, self.incoming.framing):
+            if not await self._write_piece(portion):
+                return False
         return True
 
     async def _write_piece(self, piece: bytes) -> bool:
@@ -197,4 +183,4 @@ class _Writing:
         """
         self._let_read()
         await asyncio.sleep(0)
-        await self._client.room(self._producer, size + self._last_event)
+        await self._client.room(self._producer, size + self._portions.last_event)

@@ -9,15 +9,8 @@ from urllib.parse import quote
 from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.kept_headers import kept
+from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
-
-_ALWAYS = [
-    # ``no-transform``, because nobody could resume at an offset in a body that a proxy
-    # has compressed.
-    (b'cache-control', b'no-store, no-transform'),
-    (b'x-accel-buffering', b'no'),
-    (b'x-content-type-options', b'nosniff'),
-]
 
 _worker: list[tuple[bytes, bytes]] = []
 """The header that names this process. It is kept, because asking the kernel for the pid
@@ -51,7 +44,7 @@ def described(
     lines = consumer.kept_headers
     return [
         (b'content-type', (consumer.content_type or EVENT_STREAM).encode('latin-1')),
-        *_ALWAYS,
+        *ALWAYS,
         (b'stream-offset', b'%d' % offset),
         (b'stream-state', _STATES[state]),
         (b'stream-generation', consumer.generation.encode()),

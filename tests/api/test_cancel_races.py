@@ -75,6 +75,15 @@ class Expected:
         if not self.word.final:
             self.word = State.CANCELLED if self.cancelled else word
 
+    def cancel(self, evicted: bool = False) -> None:
+        """It is cancelled, and ends by itself, whatever its producer does."""
+        self.cancelled, self.evicted = True, self.evicted or evicted
+        if not self.word.final:
+            assert wait_until(lambda: self.consumer.finished, NOTICED_S)
+            # They are called first.
+            assert len(self.hooks) == self.hooked
+            self.end(State.CANCELLED)
+
 
 class Races(RuleBasedStateMachine):
     """Two ids, two processes, and everything that can be done to a stream."""
@@ -99,7 +108,7 @@ class Races(RuleBasedStateMachine):
         if old is not None and pending and old.is_answer and name not in self.kept:
             self.kept[name] = old
         elif old is not None:
-            old.cancelled = old.evicted = True
+            old.cancel(evicted=True)
         self.current[name] = new
         self.all.append(new)
 
@@ -118,7 +127,7 @@ class Races(RuleBasedStateMachine):
             if gone is not kept:
                 self.current[name] = kept
             if gone is not None:
-                gone.cancelled = gone.evicted = True
+                gone.cancel(evicted=True)
 
     def has_settled(self, name: str) -> bool:
         kept, current = self.kept[name], self.current.get(name)
@@ -182,8 +191,6 @@ class Races(RuleBasedStateMachine):
     def write(self, which: int, data: bytes) -> None:
         if found := self.produced(which):
             expected, producer = found
-            if expected.cancelled:
-                expected.end(State.CANCELLED)
             entered = not expected.word.final
             assert producer.write(data) == entered
             if entered:
@@ -244,15 +251,15 @@ class Races(RuleBasedStateMachine):
         assert found == hit
         if by_generation:
             assert kept is not None
-            kept.cancelled = True
+            kept.cancel()
         elif hit:
             assert current is not None
-            current.cancelled = True
+            current.cancel()
             if evict:
                 current.evicted = True
                 del self.current[name]
         if hit and evict and kept is not None:
-            kept.cancelled = kept.evicted = True
+            kept.cancel(evicted=True)
             del self.kept[name]
 
     # -- reading -----------------------------------------------------------------------
@@ -308,8 +315,6 @@ class Races(RuleBasedStateMachine):
         """Every producer has been told, once; every follower comes to its end."""
         for expected in self.all:
             if expected.producer is not None:
-                if expected.hooked and expected.cancelled and not expected.word.final:
-                    assert wait_until(lambda e=expected: bool(e.hooks), NOTICED_S)  # type: ignore[misc]
                 expected.producer.finish()
                 expected.end(State.COMPLETE)
             assert len(expected.hooks) <= (expected.hooked and expected.cancelled)

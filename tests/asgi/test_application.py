@@ -72,8 +72,15 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(
         assert call(app, scope(target, method))[0] == 299
     lifespan: dict[str, Any] = {'type': 'lifespan'}
 
-    with pytest.raises(StopIteration):
-        app(lifespan, None, None).send(None)
+    events = [{'type': 'lifespan.shutdown'}]
+
+    async def receive() -> Any:
+        return events.pop()
+
+    async def send(_event: Any) -> None:
+        pass
+
+    asyncio.run(app(lifespan, receive, send))
     assert lifespan['seen']
 
 

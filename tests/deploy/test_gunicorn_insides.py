@@ -90,7 +90,7 @@ def start(worker: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     worker.log = Log()
     monkeypatch.setattr(gunicorn_insides, 'send_headers_early', lambda: None)
     monkeypatch.setattr(hooks, 'worker_life', SimpleNamespace(current=WorkerLife()))
-    for unused in ('run_by', '_log_with', '_hear_signals'):
+    for unused in ('run_by', 'drain_before_end', '_log_with', '_hear_signals'):
         monkeypatch.setattr(hooks, unused, lambda *_: None)
     hooks.post_worker_init(worker)
     return worker.log.warnings  # type: ignore[no-any-return]

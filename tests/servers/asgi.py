@@ -48,6 +48,9 @@ class AsgiServer:
         log: file for what it prints.
         settings: SHMSTREAM_* variables, without the prefix.
         arguments: more of its own.
+        command: how it is started; by default with the service.
+        workers: as many as the command asks for.
+        environment: further variables.
     """
 
     def __init__(
@@ -56,6 +59,9 @@ class AsgiServer:
         log: Path,
         settings: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        command: tuple[str, ...] | None = None,
+        workers: int = WORKERS,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -64,6 +70,9 @@ class AsgiServer:
         self.port = free_port()
         self._settings = settings or {}
         self._arguments = arguments
+        self._command = COMMANDS[name] if command is None else command
+        self._workers = workers
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def text(self) -> str:
@@ -96,7 +105,8 @@ class AsgiServer:
         env = {k: v for k, v in os.environ.items() if not k.startswith('SHMSTREAM_')}
         env |= {f'SHMSTREAM_{k}': v for k, v in self._settings.items()}
         env |= {'SHMSTREAM_DIR': str(self.directory), 'PYTHONUNBUFFERED': '1'}
-        command = [part.format(port=self.port) for part in COMMANDS[self.name]]
+        env |= self._environment
+        command = [part.format(port=self.port) for part in self._command]
         script = str(Path(sys.executable).parent / command[0])
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
@@ -117,7 +127,7 @@ class AsgiServer:
             if self._process.poll() is not None:
                 raise AssertionError(f'it ended:\n{self.text()}')
             healthy.update(self.healthy_workers())
-            return len(healthy) == WORKERS
+            return len(healthy) == self._workers
 
         try:
             if not wait_until(up, START_S):

@@ -1,0 +1,42 @@
+"""Has gunicorn's workers wait for their productions before they end.
+
+::
+
+    worker              waits                       because
+    ------------------  --------------------------  ------------------------------------
+    asgi                before its lifespan shuts   the sources use what the application
+                        down                        closes then
+    UvicornWorker       the same, by ``Drained``
+    gthread, gevent,    after its last request      its main thread ends the process
+    sync
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shmstream.deploy import gunicorn_insides
+from shmstream.deploy.lifespan import Drained
+from shmstream.deploy.worker_life import WorkerLife
+from shmstream.producing.running import here
+from shmstream.settings import drain_limit
+
+
+def drain_before_end(worker: Any, life: WorkerLife) -> None:
+    """Have this worker wait. Called in the worker, before it serves.
+
+    Args:
+        worker: gunicorn's worker.
+        life: its life.
+    """
+    here.drained_by(life, drain_limit())
+    drain = here.drain
+    assert drain is not None
+    if gunicorn_insides.is_asgi_worker(worker):
+        gunicorn_insides.before_lifespan_ends(
+            worker, drain.finish_async, drain.abort_all
+        )
+    elif gunicorn_insides.is_uvicorn_worker(worker):
+        worker.wsgi = Drained(worker.wsgi, life)
+    else:
+        gunicorn_insides.after_last_request(worker, drain.finish, drain.abort_all)

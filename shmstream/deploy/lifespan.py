@@ -1,0 +1,110 @@
+"""An ASGI application whose process is drained before it ends, whatever server runs it.
+
+ASGI servers tell an application of their end only after all responses have ended. So
+the wrapper hears the server's signals itself (``WorkerLife``), and when the lifespan
+shuts down, it waits for the productions before the application closes what their
+sources use::
+
+    lifespan.startup     hear the server's signals; then the application starts
+    SIGTERM              readers are let go, productions go on (``producing.drain``)
+    lifespan.shutdown    wait for the productions; then the application shuts down
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from shmstream.deploy.worker_life import WorkerLife, current
+from shmstream.process.host import run_by
+from shmstream.producing.running import here
+from shmstream.settings import drain_limit
+
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Drained:
+    """An ASGI application, with a drain of what ``Streams.start`` has begun.
+
+    Under gunicorn with shmstream's hooks nothing more is needed than the hooks; there
+    the wrapper does no harm. It has to be the outermost application, or at least be
+    given the scope ``lifespan``.
+
+    Args:
+        app: the application. It need not know the lifespan protocol.
+        life: the life of this process.
+
+    Raises:
+        SettingsError: ``$SHMSTREAM_DRAIN`` has a value that cannot be used.
+
+    Example::
+
+        app = shmstream.asgi.Drained(FastAPI())
+    """
+
+    def __init__(self, app: AsgiApp, life: WorkerLife = current) -> None:
+        self._app = app
+        self._life = life
+        self._limit_s = drain_limit()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass the request on; raises what the application raises."""
+        if scope['type'] == 'lifespan':
+            await self._lifespan(scope, receive, send)
+        else:
+            self.listen(send)
+            await self._app(scope, receive, send)
+
+    def listen(self, send: Any) -> None:
+        """Hear the end of a server that shows it in its ``send``."""
+        listen_to_hypercorn(send, self._life.hear_word)
+
+    async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        heard: list[str] = []
+
+        async def received() -> Any:
+            event = await receive()
+            heard.append(event['type'])
+            if event['type'] == 'lifespan.startup':
+                self._begin()
+            elif event['type'] == 'lifespan.shutdown':
+                await self._finish()
+            return event
+
+        async def sent(event: Any) -> None:
+            if event['type'] == 'lifespan.startup.failed':
+                # The server sends nothing more.
+                heard.append('lifespan.shutdown')
+            await send(event)
+
+        try:
+            await self._app(scope, received, sent)
+        except Exception:
+            # An application that does not know the protocol raises at once.
+            if heard:
+                raise
+        while 'lifespan.shutdown' not in heard:
+            # The application has not answered, or not to the end.
+            event = await received()
+            await send({'type': f'{event["type"]}.complete'})
+
+    def _begin(self) -> None:
+        run_by(self._life)
+        self._life.hear_signals()
+        if self._life.worker is None:
+            # Anew: some test clients start and end an application several times.
+            here.drained_by(self._life, self._limit_s)
+
+    async def _finish(self) -> None:
+        if here.drain is not None:
+            await here.drain.finish_async()
+
+
+def listen_to_hypercorn(
+    send: Any, listen: Callable[[Callable[[], Awaitable[object]]], None]
+) -> None:
+    """If this ``send`` is hypercorn's, call ``listen`` with the wait for its end."""
+    context = getattr(getattr(send, '__self__', None), 'context', None)
+    terminated = getattr(context, 'terminated', None)
+    if terminated is not None:
+        listen(terminated.wait)

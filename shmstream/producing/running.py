@@ -1,0 +1,96 @@
+"""The productions that run in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from shmstream.errors import NoRoom
+from shmstream.producing.drain import Drain, Life
+from shmstream.producing.production import Production
+
+MAX_RUNNING = 4096
+"""Productions of one process, at most: as many as a deployment has sessions by default.
+A source that does not stop when it is told to holds its place here."""
+
+
+class Running:
+    """Holds the productions until they end. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        # A native lock, also under gevent, which may patch later: nothing waits while
+        # it is held.
+        self._lock = threading.RLock()
+        self._all: dict[Production, None] = {}
+        self._watching = False
+        self._drain: Drain | None = None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def drained_by(self, life: Life, limit_s: float) -> None:
+        """Let the productions run on when this process leaves. The last call counts.
+
+        Without a call, they end with the process.
+
+        Args:
+            life: says when the process leaves, and how long it may take.
+            limit_s: seconds for which they may run on, at most.
+        """
+        self._drain = Drain(life, limit_s, self.all)
+
+    @property
+    def drain(self) -> Drain | None:
+        """Lets the productions run on; None if nobody has called ``drained_by``."""
+        return self._drain
+
+    def check_room(self) -> None:
+        """Refuse a production more than ``MAX_RUNNING``.
+
+        Raises:
+            NoRoom: so many run in this process.
+        """
+        if len(self._all) >= MAX_RUNNING:
+            raise NoRoom(f'{MAX_RUNNING} productions run in this process')
+
+    def add(self, production: Production) -> None:
+        """Hold a production that is about to begin."""
+        with self._lock:
+            self._all[production] = None
+            begin = self._drain is not None and not self._watching
+            self._watching = self._watching or begin
+        if begin:
+            # A thread, and no task: it looks even if a source blocks the event loop.
+            threading.Thread(
+                target=self._watch, name='shmstream-drain', daemon=True
+            ).start()
+
+    def remove(self, production: Production) -> None:
+        """Let go of a production that has ended."""
+        with self._lock:
+            self._all.pop(production, None)
+
+    def all(self) -> list[Production]:
+        """The productions that have not ended."""
+        with self._lock:
+            return list(self._all)
+
+    def _watch(self) -> None:
+        """Look whether the process leaves, while any production runs."""
+        while True:
+            with self._lock:
+                drain = self._drain
+                if not self._all or drain is None:
+                    self._watching = False
+                    return
+            drain.look()
+            drain.pause()
+
+
+here = Running()
+"""The productions of this process."""
+
+os.register_at_fork(after_in_child=here._forget)

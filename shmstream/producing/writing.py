@@ -1,0 +1,75 @@
+"""From the items of a source to the portions that are written into the ring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shmstream.dialects.framing import Framing
+from shmstream.dialects.incoming import Incoming
+from shmstream.dialects.table import default_dialect
+from shmstream.producer import Producer
+from shmstream.producing.failures import NotEncodable
+from shmstream.producing.formats import Format
+from shmstream.producing.portions import Portions
+
+
+class Writing:
+    """Encodes the items of one source. Writes nothing itself.
+
+    Args:
+        producer: the producer of the stream, which is told the stream's dialect.
+        format: the format of the stream.
+
+    Attributes:
+        portions: cuts what is written.
+    """
+
+    def __init__(self, producer: Producer, format: Format) -> None:
+        self._producer = producer
+        self._encoder = format.encoder()
+        self._incoming = Incoming(format.content_type, format.headers)
+        self._dialect = default_dialect(format.content_type)
+        self._most = producer.capacity
+        self.portions = Portions(producer.capacity)
+        self._see_dialect()
+
+    @property
+    def over(self) -> bool:
+        """Whether the source has said that its stream is over."""
+        return self._incoming.over
+
+    def take(self, item: object) -> Iterator[bytes]:
+        """Return the portions that can be written now that the source yielded an item.
+
+        Raises:
+            NotEncodable: the format cannot say the item, or the item as one event is
+                larger than the ring.
+        """
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            self._encoder.verbatim()
+            chunk = bytes(item)
+        else:
+            chunk = self._encoder.encode(item)
+            framed = self._incoming.framing is not Framing.OPAQUE
+            if framed and len(chunk) > self._most - self.portions.last_event:
+                raise NotEncodable(
+                    f'the source yielded an event of {len(chunk)} bytes; the ring of'
+                    f' this stream holds {self._most} (SHMSTREAM_SESSION_BYTES)'
+                )
+        events = self._incoming.feed(chunk)
+        self._see_dialect()
+        return self.portions.of(events, self._incoming.framing)
+
+    def rest(self) -> Iterator[bytes]:
+        """Return the portions that the stream lacks at its source's end."""
+        held = self._incoming.rest(clean=True)
+        if held and self._incoming.framing is Framing.EVENTS:
+            # An event that lacks its blank line would swallow what follows it.
+            held = held.rstrip(b'\r\n') + b'\n\n'
+        end = self._encoder.end(self._incoming)
+        return self.portions.of(held + end, self._incoming.framing)
+
+    def _see_dialect(self) -> None:
+        if self._dialect is not self._incoming.dialect:
+            self._dialect = self._incoming.dialect
+            self._producer.speaks(self._dialect.number)

@@ -1,0 +1,232 @@
+"""Workers of gunicorn that end in mid-answer, without a line of the application's."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.producing.scripted import Gate, whole
+from tests.support.client import Client, Live
+from tests.support.leaks import wait_until
+from tests.support.service import ROOT, Service
+from tests.support.supervisor import gone
+
+CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
+ASGI, WSGI = 'tests.producing.asgi_app:app', 'tests.producing.wsgi_app:app'
+UVICORN = 'uvicorn.workers.UvicornWorker'
+WORKERS: dict[str, tuple[tuple[str, ...], str]] = {
+    'asgi': ((ASGI,), 'ASGI server listening'),
+    'uvicorn': (('-k', UVICORN, ASGI), 'Application startup complete'),
+    'gthread': (('-k', 'gthread', '--threads', '8', WSGI), 'Booting worker'),
+    'gevent': (('-k', 'gevent', WSGI), 'Booting worker'),
+}
+BEFORE, AFTER = 3, 4
+WHOLE = whole(BEFORE + AFTER)
+
+
+@dataclass
+class Deployment:
+    """A gunicorn of two workers, and the folder by which sources are steered."""
+
+    kind: str
+    service: Service
+    folder: Path
+
+    @property
+    def client(self) -> Client:
+        return self.service.client()
+
+    def begin(self, chat: str) -> Live:
+        """POST; returns once the source waits at its gate."""
+        asked = {'name': chat, 'before': BEFORE, 'after': AFTER}
+        live = self.client.open('POST', f'/chats/{chat}', json.dumps(asked).encode())
+        live.until(len(whole(BEFORE)))
+        return live
+
+    def gate(self, chat: str) -> Gate:
+        return Gate(self.folder, chat)
+
+    def told(self) -> bool:
+        """Whether the worker of a production has been told to leave."""
+        return 'leaving: 1 productions go on' in self.service.text()
+
+    def newer_than(self, workers: list[int]) -> int:
+        """The number of workers that are none of these."""
+        return len(set(self.service.worker_pids()) - set(workers))
+
+    def read(self, chat: str, offset: int = 0) -> bytes:
+        """Read to the end as a client that resumes does, at whichever worker."""
+        deadline = time.monotonic() + 30
+        data = b''
+        while True:
+            target = f'/chats/{chat}?from={offset + len(data)}'
+            try:
+                with self.client.open('GET', target) as live:
+                    if live.status == 200:
+                        data += live.rest()
+                        if live.whole:
+                            return data
+            except OSError:
+                # Nobody listens for a moment.
+                pass
+            assert time.monotonic() < deadline
+
+
+Start = Callable[..., Deployment]
+
+
+@pytest.fixture(params=WORKERS)
+def start(
+    request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
+) -> Start:
+    """Start two workers of each class."""
+
+    def start(*more: str, **settings: str) -> Deployment:
+        arguments, ready = WORKERS[request.param]
+        service = serve(
+            workers=2,
+            config=CONFIG,
+            arguments=(*more, *arguments),
+            ready=ready,
+            settings=settings,
+            environment={'PRODUCING_FOLDER': str(tmp_path)},
+        )
+        return Deployment(request.param, service, tmp_path)
+
+    return start
+
+
+def test_a_generation_goes_on_when_its_client_leaves(start: Start) -> None:
+    there = start()
+    there.begin('a').close()
+    there.gate('a').open()
+    assert there.read('a') == WHOLE
+    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+
+
+def test_a_generation_goes_on_through_a_reload(start: Start) -> None:
+    """1. HUP while the source is silent. 2. New workers serve. 3. The source goes on.
+
+    The response that began the stream is whole, too, and the old worker ends.
+    """
+    there = start()
+    before = there.service.worker_pids()
+    with there.begin('a') as live:
+        worker = live.worker
+        assert worker in before
+        there.service.signal(signal.SIGHUP)
+        assert wait_until(there.told)
+        assert wait_until(lambda: there.newer_than(before) > 1)
+        there.gate('a').open()
+        assert live.rest() == WHOLE
+        assert live.whole
+    assert there.read('a') == WHOLE
+    assert there.gate('a').closed() == 'ended'
+    assert wait_until(lambda: gone(worker))
+
+
+def test_a_reload_waits_for_a_generation_that_nobody_reads(start: Start) -> None:
+    """No connection keeps the old worker: only the drain does."""
+    there = start()
+    asked = {'name': 'a', 'before': BEFORE, 'after': AFTER, 'detached': True}
+    reply = there.client.call('POST', '/chats/a', json.dumps(asked).encode())
+    worker = int(reply.headers['stream-worker'])
+    there.service.signal(signal.SIGHUP)
+    assert wait_until(there.told)
+    # It would be gone within a second or two.
+    assert not wait_until(lambda: gone(worker), 3.0)
+    there.gate('a').open()
+    assert there.read('a') == WHOLE
+    assert there.gate('a').closed() == 'ended'
+    assert wait_until(lambda: gone(worker))
+
+
+def test_a_generation_goes_on_when_its_worker_is_recycled(start: Start) -> None:
+    there = start('--max-requests', '5')
+    before = there.service.worker_pids()
+    with there.begin('a') as live:
+
+        def recycled() -> bool:
+            """Ask until the worker has had its requests, and is told to leave."""
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                there.client.get('/which')
+            # uvicorn tells its application when the last response has ended.
+            return there.told() or (
+                there.kind == 'uvicorn' and there.newer_than(before) > 0
+            )
+
+        assert wait_until(recycled)
+        there.gate('a').open()
+        assert live.rest() == WHOLE
+        assert live.whole
+    assert there.read('a') == WHOLE
+    assert there.gate('a').closed() == 'ended'
+
+
+def test_the_end_of_the_service_is_told_in_band(start: Start) -> None:
+    """SIGTERM while the source is silent: it is stopped, and its readers are told."""
+    there = start('--graceful-timeout', '3')
+    with there.begin('a') as live:
+        there.service.signal(signal.SIGTERM)
+        data = live.rest()
+        assert live.whole
+        assert there.service.wait() == 0
+    assert data.startswith(whole(BEFORE))
+    assert b'the producing worker has shut down' in data.split(b'\n\n')[-2]
+    assert there.gate('a').closed() in ('CancelledError', 'saw it')
+
+
+def test_what_ends_in_time_ends_whole_when_the_service_ends(start: Start) -> None:
+    there = start('--graceful-timeout', '20')
+    with there.begin('a') as live:
+        there.service.signal(signal.SIGTERM)
+        assert wait_until(there.told)
+        there.gate('a').open()
+        assert live.rest() == WHOLE
+        assert live.whole
+        assert there.service.wait() == 0
+    assert there.gate('a').closed() == 'ended'
+
+
+def test_the_drain_has_a_limit(start: Start) -> None:
+    """A reload with a source that never ends: aborted after ``SHMSTREAM_DRAIN``."""
+    there = start(DRAIN='1')
+    with there.begin('a') as live:
+        worker = live.worker
+        there.service.signal(signal.SIGHUP)
+        data = live.rest()
+        assert live.whole
+    assert b'the producing worker has shut down' in data.split(b'\n\n')[-2]
+    assert wait_until(lambda: gone(worker))
+
+
+def test_sigquit_ends_a_worker_at_once(start: Start) -> None:
+    there = start()
+    if there.kind == 'uvicorn':
+        # To uvicorn's worker this signal is the same as SIGTERM.
+        return
+    with there.begin('a') as live:
+        os.kill(live.worker, signal.SIGQUIT)
+        assert wait_until(lambda: gone(live.worker))
+    data: Any = there.read('a')
+    assert b'event: error' in data
+
+
+def test_stop_from_another_worker_ends_a_silent_source(start: Start) -> None:
+    there = start()
+    with there.begin('a') as live:
+        assert there.client.delete('/chats/a').status == 204
+        assert live.rest() == whole(BEFORE)
+        assert live.whole
+    assert wait_until(lambda: bool(there.gate('a').closed()))
+    assert there.gate('a').closed() in ('CancelledError', 'saw it')
