@@ -97,7 +97,7 @@ class Streams:
         """The attachment to this process's part; a fork makes its own at first use."""
         now = self._attached_now
         if now is not None:
-            # As it nearly always is; and reading needs no lock.
+            # This is nearly always so, and needs no lock.
             return now
         with self._lock:
             if self._attached_now is None:

@@ -144,11 +144,7 @@ class Reader:
             False if bytes of the response are still queued.
         """
         self._over = True
-        return (
-            not self._own
-            or self._transport is None
-            or not self._transport.get_write_buffer_size()
-        )
+        return not self._own or not self._transport.get_write_buffer_size()
 
     def look(self, looks: int, probe_s: float) -> bool:
         """Look at the response; False if no further look is needed.

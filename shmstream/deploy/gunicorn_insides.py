@@ -375,7 +375,7 @@ def protocol_of(send: Any) -> tuple[Any | None, bool]:
     code = getattr(send, '__code__', None)
     if code is None:
         return None, False
-    # By its identity, because to hash a code object costs more.
+    # It is looked up by its identity, because hashing a code object costs more.
     found = _sends.get(id(code)) or _known_send(code)
     if found is None:
         return None, False

@@ -67,8 +67,8 @@ def note_connections(protocol: Any) -> None:
 
     def _feed_callback_parser(connection: Any, data: Any) -> Any:
         goes_on = feed(connection, data)
-        # An attribute, because a set would cost each request more.
-        connection._has_half_a_head = not connection._request_ready.is_set()
+        # This is noted on the connection, because a set would cost each request more.
+        connection._shmstream_half_a_head = not connection._request_ready.is_set()
         return goes_on
 
     protocol.connection_made = connection_made
@@ -96,6 +96,6 @@ def _is_idle(connection: Any) -> bool:
 
 def _patience(connection: Any) -> float:
     """Seconds that an idle connection has, from when the worker begins to leave."""
-    if getattr(connection, '_has_half_a_head', False):
+    if getattr(connection, '_shmstream_half_a_head', False):
         return _HALF_A_REQUEST_S
     return 0.0 if connection.req_count > 1 else _FIRST_REQUEST_S

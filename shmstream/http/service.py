@@ -66,9 +66,9 @@ class Service:
         self._keys = keys
         self._origins = origins
         more = origins.headers if origins.some else None
-        self._answering = Answering(core, self._permit, more)
-        self._to_all = Answering(core)
-        self._is_open = not (keys.restricted or origins.some)
+        # Nothing is asked of a request if everybody may do everything.
+        permit = self._permit if keys.restricted or origins.some else None
+        self._answering = Answering(core, permit, more)
         self._readers = readers
         self._listen = listen
         self._gate = gate
@@ -80,7 +80,7 @@ class Service:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request."""
         if scope['type'] == 'http':
-            answer: Handler = self._answer_plain
+            answer: Handler = self._answer_let_in
             if not self._is_plain(scope):
                 scope = self._prefix.cut(in_origin_form(scope))
                 answer = self._answer
@@ -112,17 +112,14 @@ class Service:
         refusal = self._gate.refusal(scope)
         if refusal is not None:
             return self._refuse(refusal, scope, reader)
-        return self._answer_plain(scope, receive, reader)
+        return self._answer_let_in(scope, receive, reader)
 
-    def _answer_plain(
+    def _answer_let_in(
         self, scope: Any, receive: Any, reader: Reader
     ) -> Awaitable[None]:
         request = request_of(scope, STREAM_PATH)
         if request is not None:
-            # Without keys and origins only a preflight has to be looked at.
-            to_all = self._is_open and request.method != 'OPTIONS'
-            answering = self._to_all if to_all else self._answering
-            return answering.answer(request, reader)
+            return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
 

@@ -22,7 +22,7 @@ NEWS: Final = 2
 """Occasion: a stream may have been cancelled, or may have changed without a mark."""
 
 NET: Final = 4
-"""Occasion: every ``NET_S`` in the present doorbell's thread, rung or not."""
+"""Occasion: every ``NET_S``, whether or not anybody rings."""
 
 
 class Wake:
@@ -116,8 +116,9 @@ class DoorbellChores:
         cancels, looks = wake.membership.news()
         # The clock decides, because under steady traffic no wait ever ends without a
         # ring. Until a move is over, the thread of the old doorbell runs these chores
-        # too, and it cannot move anything: it must not take the new one's turn.
-        due = wake.now >= self._net_at and wake.membership.doorbell.current
+        # too. It cannot move anything, and must not take the new thread's turns.
+        now = wake.membership
+        due = wake.now >= self._net_at and (now.before is None or now.doorbell.current)
         if due:
             self._net_at = wake.now + NET_S
             wake.occasions |= NET

@@ -236,10 +236,7 @@ class RingReader:
     @property
     def state(self) -> State:
         """The state that readers are told (``ring.state``)."""
-        state = self.producer_state
-        # ``effective`` is not called for a stream that nobody has cancelled.
-        cancelled = self._words[W_CANCELLED]
-        return effective(state, cancelled) if cancelled else state
+        return effective(self.producer_state, self._words[W_CANCELLED])
 
     def read(self, offset: int, limit: int = sys.maxsize) -> bytes:
         """Return up to ``limit`` bytes from ``offset`` on, empty if none are there yet.

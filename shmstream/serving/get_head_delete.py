@@ -159,10 +159,11 @@ class Core:
         if offset < consumer.dropped_prefix:
             raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
         headers = described(consumer, offset, ended, state)
+        # A complete stream has not failed, and most that are read have ended so.
         cut = '' if state is State.COMPLETE else consumer.untold_failure
-        if cut and offset >= consumer.total_bytes:
-            raise Problem(502, cut)
         total = consumer.total_bytes
+        if cut and offset >= total:
+            raise Problem(502, cut)
         if ended and not cut:
             size = max(total - offset, 0)
             # It comes first, because gunicorn's ``send`` looks for it in each response

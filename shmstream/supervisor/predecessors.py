@@ -131,15 +131,15 @@ class Predecessors:
         successor = self._index.get(key)
         aside: Path | None = None
         if successor is not None:
-            self._words.cancel_and_evict(successor)
+            self._words.cancel(successor)
             try:
                 aside = self._gone.link(successor)
             except OSError as ex:
                 # The successor's memory, one extent, is not counted then until its
                 # producer lets go of it.
                 log.warning('%s cannot be put aside: %s', kept.digest, ex.strerror)
-        # The kept session is renamed over its successor, so that a session is found at
-        # every moment.
+        # The kept session is renamed over its successor, and only then is the successor
+        # marked as evicted, so that a session is found at every moment.
         try:
             os.rename(
                 self._directory.segment(kept.file), self._directory.segment(kept.digest)
@@ -153,6 +153,7 @@ class Predecessors:
             return True
         kept.file = kept.digest
         if successor is not None:
+            self._words.evict(successor)
             self._index.drop(successor)
         self._index.put_back(kept)
         if aside is not None:

@@ -183,10 +183,10 @@ class Registry:
         """
         if session not in self._index:
             return
-        self._words.cancel_and_evict(session)
+        self._words.cancel(session)
         self._finishing.finish(session)
         if session in self._index and not self._predecessors.restore(session.key):
-            self._unlink(session)
+            self._expire(session)
 
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
         """Find each session whose id is one of these or begins with one and ``::``.

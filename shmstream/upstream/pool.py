@@ -54,7 +54,7 @@ class Wire(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Note that bytes have arrived, and hand them to aiohttp."""
         self.answered = True
-        ResponseHandler.data_received(self, data)
+        super().data_received(data)
 
 
 class Request(aiohttp.ClientRequest):

@@ -54,7 +54,9 @@ def test_what_was_kept_and_comes_back_meanwhile_is_found(
 def test_what_is_evicted_meanwhile_is_not_found(
     streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    streams.create(conv_id).finish()
+    # It is mapped here, so the look leads to it even if its file has gone.
+    kept = streams.create(conv_id)
+    kept.finish()
     after_the_look(monkeypatch, lambda: streams.evict(conv_id))
     with pytest.raises(StreamNotFound):
         streams.open(conv_id)

@@ -18,6 +18,7 @@ from shmstream.asgi.answering import Answering
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.app import create_app
 from shmstream.http.origins import Origins
+from shmstream.ids import NOBODY
 from shmstream.serving import Request, refusal
 from shmstream.settings import Settings
 from tests.asgi.in_process import WAIT_S, call, messages, scope
@@ -298,6 +299,37 @@ def test_keys_and_origins_go_the_same_way(
     assert call(service, scope(target, 'OPTIONS', **key))[0] == 200
     other = scope(target, **(key | {'origin': 'https://evil.example'}))
     assert b'access-control-allow-origin' not in call(service, other)[1]
+
+
+@pytest.mark.parametrize('keys', [(), ('k',)], ids=['no keys', 'keys'])
+@pytest.mark.parametrize('origins', [(), (PAGE,)], ids=['no origins', 'origins'])
+def test_keys_protect_and_origins_see_each_without_the_other(
+    streams: Streams,
+    conv_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: tuple[str, ...],
+    origins: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
+    where = streams.process.directory.path
+    service = create_app(Settings(dir=where, api_keys=keys, cors_origins=origins))
+    monkeypatch.setattr(service, 'falcon', None)
+    owner = ApiKeys(keys).owner_of_key(b'k') or NOBODY
+    with streams.create(conv_id, owner=owner) as producer:
+        producer.write(b'hers')
+    for headers, status in (
+        ({}, 401 if keys else 200),
+        ({'authorization': 'Bearer k'}, 200),
+        ({'authorization': 'Bearer k', 'origin': PAGE}, 200),
+    ):
+        found, told, _, _ = call(service, scope(path(conv_id), **headers))
+        assert found == status
+        allowed = 'origin' in headers and bool(origins)
+        assert (b'access-control-allow-origin' in told) == allowed
+    preflight = {'origin': PAGE, 'access_control_request_method': 'DELETE'}
+    found, told, _, _ = call(service, scope(path(conv_id), 'OPTIONS', **preflight))
+    assert found == (204 if origins else 403)
+    assert (b'access-control-allow-methods' in told) == bool(origins)
 
 
 def test_a_reply_of_the_application_s_own_is_not_changed() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ SEED = 1
 
 
 def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
-    faulthandler.cancel_dump_traceback_later()
     command = [sys.executable, '-m', 'tests.chaos', '--seed', str(SEED)]
     command += ['--seconds', '30', '--dir', str(tmp_path)]
     ran = subprocess.run(
@@ -22,6 +20,5 @@ def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
     )
     assert ran.returncode == 0, ran.stdout

@@ -103,7 +103,7 @@ def run_out_as_a_service(folder: str) -> None:
         other = streams.create('other')
         other.write(b'data: kept\n\n')
         greedy = streams.create('greedy')
-        # Once it has ended it may have to make room for others at any time.
+        # It is opened now: once the stream has ended, it may be evicted at any time.
         reader = streams.open('greedy')
         chunk = b'data: ' + b'x' * 1000 + b'\n\n'
         written = 0

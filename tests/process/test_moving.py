@@ -136,7 +136,7 @@ def test_a_fault_while_a_process_moves_to_another_slot_leaves_it_whole(
 def test_the_old_doorbell_does_not_take_the_turns_of_the_new_one(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it wakes up, the thread of the new doorbell moves what is left."""
+    """However often it wakes up: only the new one can move what is left."""
     own = stranger(streams.process.directory.path)
     own.connect()
     process = own.process
@@ -152,19 +152,25 @@ def test_the_old_doorbell_does_not_take_the_turns_of_the_new_one(
     take_another_slot(own, monkeypatch)
     with pytest.raises(MemoryError):
         process.link.client.connect()
-    now, moved = process.holder.require(), threading.Event()
+    now, seen, turns = process.holder.require(), threading.Event(), list[int]()
+    monkeypatch.setattr(
+        process.mappings, 'forget_unused', lambda _: turns.append(threading.get_ident())
+    )
 
     def wake_up_all_the_time() -> None:
-        while not moved.is_set():
+        while not seen.is_set():
             process._on_wake(False)
 
     old = threading.Thread(target=wake_up_all_the_time)
     old.start()
-    may_move.set()
     try:
+        assert wait_until(lambda: turns.count(now.doorbell._thread.ident or 0) > 3)
+        assert now.before is before
+        assert old.ident not in turns
+        may_move.set()
         assert wait_until(lambda: now.before is None)
     finally:
-        moved.set()
+        seen.set()
         old.join()
         own.close()
     assert not before.alive
