@@ -10,7 +10,8 @@ begins with ``\n``, this ``\n`` is passed on with it, and no reader takes the ``
 another line end. A comment line between events is passed on at its line end, because it
 needs no blank line. A JSON line ends with ``\n``.
 
-If an unfinished event grows longer than 256 KiB, it is passed on unfinished::
+If an unfinished event grows longer than 256 KiB, or than the splitter was told, it is
+passed on unfinished::
 
     splitter        holds back the bytes after  passes on an event that is too long
     --------------  --------------------------  -------------------------------------
@@ -27,7 +28,8 @@ from typing import Protocol
 from shmstream.dialects.framing import Framing
 
 MAX_HELD = 256 * 1024
-"""Bytes of an unfinished event that are held back, at most."""
+"""Bytes of an unfinished event that are held back, at most, unless a splitter is told
+otherwise."""
 
 
 class Splitter(Protocol):
@@ -41,11 +43,16 @@ class Splitter(Protocol):
         """Take a chunk; return the bytes that may be passed on, possibly none."""
 
 
-def splitter_for(framing: Framing) -> Splitter:
-    """Return a splitter for a stream of this framing."""
+def splitter_for(framing: Framing, most: int = MAX_HELD) -> Splitter:
+    """Return a splitter for a stream of this framing.
+
+    Args:
+        framing: the framing of the stream.
+        most: bytes of an unfinished event that are held back, at most.
+    """
     if framing is Framing.OPAQUE:
         return NoSplitter()
-    return EventSplitter() if framing is Framing.EVENTS else LineSplitter()
+    return EventSplitter(most) if framing is Framing.EVENTS else LineSplitter(most)
 
 
 def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
@@ -83,7 +90,8 @@ class NoSplitter:
 class LineSplitter:
     """Splits JSON lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self._most = most
         self._held = bytearray()
         self._gave_up = False
 
@@ -106,7 +114,7 @@ class LineSplitter:
         if self._gave_up:
             return chunk
         self._held += chunk
-        if len(self._held) <= MAX_HELD:
+        if len(self._held) <= self._most:
             return b''
         self._gave_up = True
         return _taken(self._held)
@@ -115,7 +123,8 @@ class LineSplitter:
 class EventSplitter:
     """Splits server-sent events."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self._most = most
         self._held = bytearray()
         # The last byte passed on of an event that is too long to hold back.
         self._before = b''
@@ -142,7 +151,7 @@ class EventSplitter:
             whole = bytes(held[:end])
             del held[:end]
             return whole
-        if len(held) <= MAX_HELD:
+        if len(held) <= self._most:
             return b''
         self._before = bytes(held[-1:])
         return _taken(held)
