@@ -6,6 +6,7 @@ A connection is made for each request, because a stream takes it for its whole l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 
@@ -36,6 +37,7 @@ class AioAnswer:
         self.headers: Mapping[str, str] = {
             name.lower(): value for name, value in response.headers.items()
         }
+        self._failure: Exception | None = None
         self._decoder = decoder_for(self.headers.get('content-encoding', ''))
 
     async def read(self) -> bytes:
@@ -44,14 +46,32 @@ class AioAnswer:
         Raises:
             Lost: the connection ended, or was silent for too long.
         """
-        try:
-            while data := await self._piece():
-                if found := self._decoder.feed(data):
-                    return found
-            self._decoder.end()
-        except (*_FAILURES, BodyDamaged) as ex:
-            raise Lost(f'the connection was lost: {_words(ex)}') from ex
-        return b''
+        if self._failure is None:
+            try:
+                while data := await self._piece():
+                    if found := self._decoder.feed(data):
+                        return found
+                self._decoder.end()
+                return b''
+            except _FAILURES as ex:
+                self._failure = ex
+                with contextlib.suppress(BodyDamaged):
+                    if found := self._decoder.feed(self._arrived_before()):
+                        return found
+            except BodyDamaged as ex:
+                self._failure = ex
+        why = _words(self._failure)
+        raise Lost(f'the connection was lost: {why}') from self._failure
+
+    def _arrived_before(self) -> bytes:
+        """Return what arrived before the failure and was not read yet.
+
+        aiohttp forgets it otherwise. Whoever reads more slowly than the bytes arrive,
+        over connections that are soon cut, would never get on.
+        """
+        content = self._response.content
+        content.set_exception(None)  # type: ignore[arg-type]
+        return content.read_nowait()
 
     async def _piece(self) -> bytes:
         async with asyncio.timeout(self._idle_s):

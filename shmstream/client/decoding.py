@@ -10,7 +10,6 @@ import zlib
 from typing import Protocol
 
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
-_RAW = -zlib.MAX_WBITS
 
 
 class CodingUnknown(Exception):
@@ -57,11 +56,11 @@ class Plain:
 
 
 class Inflating:
-    """Unpacks gzip and deflate, the latter with its header (RFC 9110) or without."""
+    """Unpacks gzip, and deflate as RFC 9110 has it."""
 
     def __init__(self) -> None:
         self._unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
-        self._first = True
+        self._begun = False
 
     def feed(self, data: bytes) -> bytes:
         """Return what can be unpacked so far.
@@ -69,25 +68,15 @@ class Inflating:
         Raises:
             BodyDamaged: the bytes are not compressed in this way.
         """
-        first, self._first = self._first, False
+        self._begun = True
         try:
-            return self._inflate(data)
+            found = self._unpack.decompress(data)
+            while self._unpack.eof and (rest := self._unpack.unused_data):
+                # A gzip body may have several members.
+                self._unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
+                found += self._unpack.decompress(rest)
         except zlib.error as ex:
-            if first:
-                # Some servers mean the format without a header by ``deflate``.
-                self._unpack = zlib.decompressobj(_RAW)
-                try:
-                    return self._inflate(data)
-                except zlib.error:
-                    pass
             raise BodyDamaged(f'the compressed body is damaged: {ex}') from ex
-
-    def _inflate(self, data: bytes) -> bytes:
-        found = self._unpack.decompress(data)
-        while self._unpack.eof and (rest := self._unpack.unused_data):
-            # A gzip body may have several members.
-            self._unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
-            found += self._unpack.decompress(rest)
         return found
 
     def end(self) -> None:
@@ -96,5 +85,5 @@ class Inflating:
         Raises:
             BodyDamaged: it is not.
         """
-        if not self._unpack.eof and not self._first:
+        if self._begun and not self._unpack.eof:
             raise BodyDamaged('the compressed body ends too early')

@@ -74,6 +74,7 @@ class WholeEvents:
         self._held += len(data) - len(whole)
         self.said_over = self.said_over or self._incoming.over
         if whole:
+            # What is held by now is looked at with the next bytes: these come first.
             self.put(whole)
         elif self._held > self._most:
             raise EventTooLong(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.client.reading import KINDS, InThread
 from tests.http.conftest import (
     demo,
     proxied,
@@ -21,3 +24,9 @@ __all__ = [
     'watch',
     'watch_module',
 ]
+
+
+@pytest.fixture(params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest) -> type[InThread]:
+    """A client for threads, then one for event loops."""
+    return KINDS[request.param]
