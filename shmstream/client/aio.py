@@ -119,7 +119,7 @@ class Aio:
             async with asyncio.timeout(limits.connect_s + head_s):
                 response = await session.request(
                     asked.method,
-                    # As it is: aiohttp would take the percent-encoding off a slash.
+                    # As it is: nothing is to be quoted in another way.
                     URL(asked.url, encoded=True),
                     headers=asked.headers,
                     data=asked.body,

@@ -12,12 +12,12 @@ and forgotten when the connection is lost: the server sends them again::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from shmstream.client.errors import EventTooLong
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.incoming import Incoming
-from shmstream.dialects.splitter import pieces
+from shmstream.dialects.splitter import first_end
 
 _NEVER = 1 << 62
 """The splitter is to hold back an event of any length: what it passes on is whole."""
@@ -41,8 +41,8 @@ class WholeEvents:
         self._most = most
         self._incoming: Incoming | None = None
         self._held = 0
-        self._ready: Iterator[bytes] = iter(())
-        self._next: bytes | None = None
+        self._block = b''
+        self._at = 0
 
     @property
     def framing(self) -> Framing:
@@ -52,7 +52,7 @@ class WholeEvents:
     @property
     def ready(self) -> bool:
         """Whether there is something to hand out."""
-        return self._next is not None
+        return self._at < len(self._block)
 
     def begin(self, content_type: str, headers: Iterable[tuple[str, str]]) -> None:
         """An answer begins, at the offset after all that is ready."""
@@ -83,8 +83,7 @@ class WholeEvents:
 
     def put(self, block: bytes) -> None:
         """Make a block ready to be handed out. Nothing may be ready."""
-        self._ready = pieces(block, 1, self.framing)
-        self._next = next(self._ready, None)
+        self._block, self._at = block, 0
 
     def held(self) -> bytes:
         """Return what is held back, because the answer has ended.
@@ -95,15 +94,14 @@ class WholeEvents:
 
     def take(self) -> bytes:
         """Hand out one event, with the comments before it."""
-        assert self._next is not None
-        taken, self._next = self._next, next(self._ready, None)
-        self.offset += len(taken)
-        return taken
+        return self._hand_out(first_end(self._block, self._at, self.framing))
 
     def take_all(self) -> bytes:
         """Hand out everything that is ready, in one piece."""
-        assert self._next is not None
-        taken = b''.join((self._next, *self._ready))
-        self._next = None
+        return self._hand_out(len(self._block))
+
+    def _hand_out(self, end: int) -> bytes:
+        taken = self._block[self._at : end]
+        self._at = end
         self.offset += len(taken)
         return taken

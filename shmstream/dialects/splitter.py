@@ -22,6 +22,7 @@ passed on unfinished::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -30,6 +31,9 @@ from shmstream.dialects.framing import Framing
 MAX_HELD = 256 * 1024
 """Bytes of an unfinished event that are held back, at most, unless a splitter is told
 otherwise."""
+
+_BLANK = re.compile(rb'\n[\n\r]|\r\r')
+"""Two line ends."""
 
 
 class Splitter(Protocol):
@@ -75,6 +79,19 @@ def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
         yield block[at:end]
         at = end
     yield block[at:]
+
+
+def first_end(block: bytes, start: int, framing: Framing) -> int:
+    """Return where the first event at or after ``start`` ends in a block of events.
+
+    The last event of a block may lack its end: then it ends with the block.
+    """
+    end = 0
+    if framing is Framing.EVENTS:
+        end = _first_end(block, start)
+    elif framing is not Framing.OPAQUE:
+        end = block.find(b'\n', start) + 1
+    return end or len(block)
 
 
 class NoSplitter:
@@ -182,8 +199,19 @@ def _last_end(block: bytes | bytearray, start: int, stop: int) -> int:
 
 def _first_end(block: bytes, start: int) -> int:
     """Return where the first event after ``start`` ends; 0 if none ends there."""
-    found = [block.find(pair, start) for pair in (b'\n\n', b'\n\r', b'\r\r')]
-    first = min((at for at in found if at >= 0), default=-1)
+    line = block.find(b'\n', start)
+    if line < 1 or block[line - 1] == 0x0D:
+        # The lines end otherwise than most do.
+        found = _BLANK.search(block, start)
+        return (
+            0 if found is None else _after_line_end(block, found.end() - 1, len(block))
+        )
+    first = block.find(b'\n\n', line)
+    stop = len(block) if first < 0 else first + 1
+    if block.find(b'\r', start, stop) >= 0:
+        # Only what is before the end that is known is searched for the other ends.
+        ends = [block.find(pair, start, stop) for pair in (b'\n\r', b'\r\r')]
+        first = min((at for at in ends if at >= 0), default=first)
     return 0 if first < 0 else _after_line_end(block, first + 1, len(block))
 
 

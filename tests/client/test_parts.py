@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from shmstream import LocalError, State
+from shmstream import LocalError, State, StreamNotFound
 from shmstream.client import Event, Refused, Unreachable, address
 from shmstream.client.backoff import FIRST_S, MOST_S, Backoff
 from shmstream.client.decoding import BodyDamaged, CodingUnknown, decoder_for
@@ -222,6 +222,30 @@ def test_without_a_last_word_it_is_asked_until_somebody_answers() -> None:
     assert not stream.over
 
 
+def test_a_stream_that_is_gone_after_a_loss_is_no_end() -> None:
+    """It is only if the request right after a clean end says so."""
+    stream = reading()
+    assert stream.ended(None) == 0
+    assert stream.refused(404, {}, b'') == 0
+    assert stream.over
+    assert stream.state is State.CANCELLED
+    stream = reading()
+    stream.ended(None)
+    stream.refused(503, {}, b'')
+    with pytest.raises(StreamNotFound):
+        stream.refused(404, {}, b'')
+
+
+def test_half_an_event_after_the_last_word_is_dropped() -> None:
+    stream = reading()
+    stream.received(b'data: [DONE]\n\ndata: ha')
+    stream.events.take()
+    stream.ended(Lost('cut'))
+    stream.refused(404, {}, b'')
+    assert stream.over
+    assert not stream.events.ready
+
+
 def test_an_unfinished_event_at_a_true_end_belongs_to_the_stream() -> None:
     stream = reading(stream_state='complete')
     stream.received(b'data: y')
@@ -265,3 +289,15 @@ def test_what_is_imported() -> None:
     assert 'aiohttp' in loaded(
         'import shmstream.client as c; c.astream("http://host/")'
     )
+
+
+def test_what_the_first_events_have_told_is_known_after_a_loss() -> None:
+    """Only the first event of LangGraph's streams tells which event is the last."""
+    events = WholeEvents(0, 1000)
+    events.begin(SSE, ())
+    events.feed(b'event: metadata\ndata: {}\n\n')
+    events.take()
+    events.begin(SSE, ())
+    assert not events.said_over
+    events.feed(b'event: end\ndata: null\n\n')
+    assert events.said_over
