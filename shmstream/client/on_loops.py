@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -120,8 +119,11 @@ class AsyncFollowing:
         """Hang up. The stream goes on without this reader, and the iteration ends."""
         self._closed = True
         opening, self._opening = self._opening, None
-        if opening is not None and not opening.cancel():
-            with contextlib.suppress(Lost):
+        if opening is not None:
+            opening.cancel()
+            # It closes what it has opened.
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
                 await opening.result().close()
         await self._hang_up()
 
@@ -167,6 +169,9 @@ class AsyncFollowing:
             if self._closed:
                 # ``aclose`` has cancelled the request, and not the caller this step.
                 return
+            raise
+        except BaseException:
+            self._opening = None
             raise
         self._opening, self._answer = None, answer
         try:

@@ -90,8 +90,6 @@ def resumable(
             Post(b'', conversation_id, unique=False),
             patience_s=limits.patience_s,
             most=limits.event_bytes,
-            # Its iteration ends at the stream's last word; nobody waits for more.
-            confirms=False,
         )
 
     def request(*args: Any, **kwargs: Any) -> Any:

@@ -72,8 +72,6 @@ class Resumption:
         generation: the generation that is wanted; None: any.
         patience_s: see ``Backoff``.
         most: see ``WholeEvents``.
-        confirms: whether the end is confirmed by another request after the stream's
-            own last word.
 
     Attributes:
         events: what has arrived.
@@ -93,7 +91,6 @@ class Resumption:
         generation: str | None = None,
         patience_s: float,
         most: int,
-        confirms: bool = True,
     ) -> None:
         self.events = WholeEvents(offset, most)
         self.state = State.PENDING
@@ -107,7 +104,6 @@ class Resumption:
         self._headers = headers
         self._patience_s = patience_s
         self._backoff = Backoff(patience_s)
-        self._confirms = confirms
         # Of the answer that is being read:
         self._kept = True  # a service keeps the stream
         self._believed = False  # its end is the end of the stream
@@ -258,9 +254,6 @@ class Resumption:
         tail = events.held() if lost is None else b''
         if lost is None and self._is_the_end():
             self._tail = tail
-            self._finish()
-            return 0.0
-        if events.said_over and not self._confirms:
             self._finish()
             return 0.0
         if not self._kept:

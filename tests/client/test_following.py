@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -458,6 +459,33 @@ def test_an_answer_that_is_not_what_was_asked_for_is_not_taken(
         Turns(0, answer(reply)) as relay,
         kind(stream_url(relay.port, 'x'), offset=13, generation='ours') as reader,
         pytest.raises(error),
+    ):
+        reader.raw()
+
+
+def test_a_compressed_body_that_ends_too_early_is_no_end(
+    proxied: Proxied, kind: type[InThread]
+) -> None:
+    """Its length is what was announced, but the compression says that more follows."""
+    finished(proxied, 'short', EVENTS[0] + EVENTS[1])
+    generation = proxied.client.lookup('short')[0]['generation'].encode()
+    body = gzip.compress(EVENTS[0])[:-4]
+    reply = HEAD.replace(b'17', b'%d' % len(body)) + b'Content-Encoding: gzip\r\n'
+    reply += b'Stream-Offset: 0\r\nStream-Generation: ' + generation + b'\r\n\r\n'
+    with (
+        Turns(proxied.service.port, answer(reply + body)) as relay,
+        kind(stream_url(relay.port, 'short')) as reader,
+    ):
+        assert reader.raw() == EVENTS[0] + EVENTS[1]
+        assert reader.following.resumes == 1
+
+
+def test_a_coding_that_nobody_asked_for_is_an_error(kind: type[InThread]) -> None:
+    reply = HEAD + b'Content-Encoding: br\r\n\r\n' + b'x' * 17
+    with (
+        Turns(0, answer(reply)) as relay,
+        kind(stream_url(relay.port, 'x')) as reader,
+        pytest.raises(NotResumable, match='br'),
     ):
         reader.raw()
 

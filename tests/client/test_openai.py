@@ -292,6 +292,19 @@ def test_an_early_end_that_is_clean_is_no_end(proxied: Proxied) -> None:
         assert text(list(create(client, feed.token))) == '01234'
 
 
+def test_a_stream_of_another_server_is_the_packages_own(proxied: Proxied) -> None:
+    """It can be read, and nothing claims that it would resume."""
+    feed = proxied.feed(first=b''.join(CHUNKS))
+    feed.send(b'data: [DONE]\n\n')
+    feed.end()
+    port = int(proxied.upstream.url.rpartition(':')[2])
+    with client_of(port, 'direct') as client:
+        stream = create(client, feed.token)
+        with pytest.raises(LocalError):
+            following_of(stream)
+        assert text(list(stream)) == '01234'
+
+
 def test_an_id_that_the_package_cannot_send_is_refused() -> None:
     client = openai.OpenAI(base_url='http://127.0.0.1:1/v1', api_key='any')
     with client:
