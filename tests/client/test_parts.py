@@ -181,6 +181,18 @@ def test_a_clean_end_of_a_live_answer_is_asked_about_at_once() -> None:
     assert stream.resumes == 0
 
 
+def test_an_end_that_was_none_counts_as_a_loss() -> None:
+    stream = reading()
+    stream.ended(None)
+    assert stream.answered(200, head(stream_offset='9'))
+    stream.received(b'data: y\n\n')
+    stream.events.take()
+    assert stream.resumes == 1
+    # So does the next one: it is asked about at once, too.
+    assert stream.ended(None) == 0
+    assert not stream.over
+
+
 def test_a_live_answer_that_ends_again_and_again_is_a_failure() -> None:
     stream = reading()
     assert stream.ended(None) == 0
@@ -259,6 +271,13 @@ def test_an_address_of_another_origin_is_not_followed() -> None:
     stream = Resumption('http://h/v1/x', {}, post, patience_s=1, most=1)
     stream.answered(200, head(content_location='http://evil/v1/stream/id'))
     assert stream.request().url.startswith('http://h/v1/stream/id?')
+
+
+def test_the_address_that_the_service_gives_is_used() -> None:
+    post = Post(b'', 'id', unique=True)
+    stream = Resumption('http://h/p/v1/x', {}, post, patience_s=1, most=1)
+    stream.answered(200, head(content_location='/q/v1/stream/other'))
+    assert stream.request().url.startswith('http://h/q/v1/stream/other?')
 
 
 def test_errors_can_be_pickled() -> None:
