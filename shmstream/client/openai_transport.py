@@ -15,10 +15,7 @@ from shmstream.client.exchange import Answer, Asked, AsyncAnswer, Lost
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    # The package's HTTP client takes the content coding off.
-    found = {name.lower(): value for name, value in headers.items()}
-    found.pop('content-encoding', None)
-    return found
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _failures(response: Any) -> type[Exception]:
