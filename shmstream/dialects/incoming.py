@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from shmstream.dialects.events import Event, events_in
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.recognise import by_event, by_headers
-from shmstream.dialects.splitter import splitter_for
+from shmstream.dialects.splitter import MAX_HELD, splitter_for
 from shmstream.dialects.table import UI, Dialect
 
 _LOOKS = 8
@@ -23,6 +23,7 @@ class Incoming:
     Args:
         content_type: the content type of the answer.
         headers: the other headers of the answer.
+        most_held: bytes of an unfinished event that are held back, at most.
 
     Attributes:
         dialect: the dialect of the answer, as far as it is known.
@@ -33,12 +34,16 @@ class Incoming:
     """
 
     def __init__(
-        self, content_type: str, headers: Iterable[tuple[str, str]] = ()
+        self,
+        content_type: str,
+        headers: Iterable[tuple[str, str]] = (),
+        *,
+        most_held: int = MAX_HELD,
     ) -> None:
         self.dialect: Dialect = by_headers(content_type, headers)
         self.over = False
         self.complete = False
-        self._splitter = splitter_for(self.framing)
+        self._splitter = splitter_for(self.framing, most_held)
         sure = self.dialect is UI or self.framing is Framing.OPAQUE
         self._looks_left = 0 if sure else _LOOKS
         self._first = True

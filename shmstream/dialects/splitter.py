@@ -10,7 +10,8 @@ begins with ``\n``, this ``\n`` is passed on with it, and no reader takes the ``
 another line end. A comment line between events is passed on at its line end, because it
 needs no blank line. A JSON line ends with ``\n``.
 
-If an unfinished event grows longer than 256 KiB, it is passed on unfinished::
+If an unfinished event grows longer than 256 KiB, or than the splitter was told, it is
+passed on unfinished::
 
     splitter        holds back the bytes after  passes on an event that is too long
     --------------  --------------------------  -------------------------------------
@@ -21,13 +22,18 @@ If an unfinished event grows longer than 256 KiB, it is passed on unfinished::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
 from shmstream.dialects.framing import Framing
 
 MAX_HELD = 256 * 1024
-"""Bytes of an unfinished event that are held back, at most."""
+"""Bytes of an unfinished event that are held back, at most, unless a splitter is told
+otherwise."""
+
+_BLANK = re.compile(rb'\n[\n\r]|\r\r')
+"""Two line ends."""
 
 
 class Splitter(Protocol):
@@ -41,11 +47,16 @@ class Splitter(Protocol):
         """Take a chunk; return the bytes that may be passed on, possibly none."""
 
 
-def splitter_for(framing: Framing) -> Splitter:
-    """Return a splitter for a stream of this framing."""
+def splitter_for(framing: Framing, most: int = MAX_HELD) -> Splitter:
+    """Return a splitter for a stream of this framing.
+
+    Args:
+        framing: the framing of the stream.
+        most: bytes of an unfinished event that are held back, at most.
+    """
     if framing is Framing.OPAQUE:
         return NoSplitter()
-    return EventSplitter() if framing is Framing.EVENTS else LineSplitter()
+    return EventSplitter(most) if framing is Framing.EVENTS else LineSplitter(most)
 
 
 def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
@@ -70,6 +81,19 @@ def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
     yield block[at:]
 
 
+def first_end(block: bytes, start: int, framing: Framing) -> int:
+    """Return where the first event at or after ``start`` ends in a block of events.
+
+    The last event of a block may lack its end: then it ends with the block.
+    """
+    end = 0
+    if framing is Framing.EVENTS:
+        end = _first_end(block, start)
+    elif framing is not Framing.OPAQUE:
+        end = block.find(b'\n', start) + 1
+    return end or len(block)
+
+
 class NoSplitter:
     """Splits nothing: the framing of the stream is opaque."""
 
@@ -83,7 +107,8 @@ class NoSplitter:
 class LineSplitter:
     """Splits JSON lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self._most = most
         self._held = bytearray()
         self._gave_up = False
 
@@ -106,7 +131,7 @@ class LineSplitter:
         if self._gave_up:
             return chunk
         self._held += chunk
-        if len(self._held) <= MAX_HELD:
+        if len(self._held) <= self._most:
             return b''
         self._gave_up = True
         return _taken(self._held)
@@ -115,7 +140,8 @@ class LineSplitter:
 class EventSplitter:
     """Splits server-sent events."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_HELD) -> None:
+        self._most = most
         self._held = bytearray()
         # The last byte passed on of an event that is too long to hold back.
         self._before = b''
@@ -142,7 +168,7 @@ class EventSplitter:
             whole = bytes(held[:end])
             del held[:end]
             return whole
-        if len(held) <= MAX_HELD:
+        if len(held) <= self._most:
             return b''
         self._before = bytes(held[-1:])
         return _taken(held)
@@ -173,8 +199,19 @@ def _last_end(block: bytes | bytearray, start: int, stop: int) -> int:
 
 def _first_end(block: bytes, start: int) -> int:
     """Return where the first event after ``start`` ends; 0 if none ends there."""
-    found = [block.find(pair, start) for pair in (b'\n\n', b'\n\r', b'\r\r')]
-    first = min((at for at in found if at >= 0), default=-1)
+    line = block.find(b'\n', start)
+    if line < 1 or block[line - 1] == 0x0D:
+        # The lines end otherwise than most do.
+        found = _BLANK.search(block, start)
+        return (
+            0 if found is None else _after_line_end(block, found.end() - 1, len(block))
+        )
+    first = block.find(b'\n\n', line)
+    stop = len(block) if first < 0 else first + 1
+    if block.find(b'\r', start, stop) >= 0:
+        # Only what is before the end that is known is searched for the other ends.
+        ends = [block.find(pair, start, stop) for pair in (b'\n\r', b'\r\r')]
+        first = min((at for at in ends if at >= 0), default=first)
     return 0 if first < 0 else _after_line_end(block, first + 1, len(block))
 
 

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 WAIT_S = 20.0
 SSE = b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n'
@@ -146,7 +147,7 @@ class RawUpstream:
         finally:
             link.sock.close()
 
-    def __enter__(self) -> RawUpstream:
+    def __enter__(self) -> Self:
         self._accepting.start()
         return self
 
