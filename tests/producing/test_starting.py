@@ -76,7 +76,7 @@ def test_a_source_is_written_whole(
 @pytest.mark.parametrize(
     'source',
     [None, 5, 'text', b'bytes', {'a': 1}, lambda _: 'text', lambda _: lambda _: []],
-    ids=repr,
+    ids=['None', 'a number', 'a text', 'bytes', 'a dict', 'makes a text', 'too deep'],
 )
 def test_what_is_no_source_is_refused(
     streams: Streams, conv_id: str, source: Any
