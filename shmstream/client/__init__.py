@@ -7,6 +7,7 @@ streams of the package ``openai`` resume. None of them needs more than shmstream
     in_threads.py        reads a stream in a thread
     on_loops.py          the same on an event loop
     openai_streams.py    makes the streams of the package openai resume
+    progress.py          how far a reader has come
     limits.py            how long a client waits for what
     beginning.py         the first request
     resumption.py        what is asked next, and what the answers mean; without I/O

@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from shmstream.client.events import Event, parsed
 from shmstream.client.exchange import Answer, Lost, Open, error_body
+from shmstream.client.progress import Progress
 from shmstream.client.resumption import Resumption
 from shmstream.dialects.framing import Framing
 from shmstream.errors import LocalError
-from shmstream.ring.state import State
 
 
-class Following:
+class Following(Progress):
     """A stream that is being read. ``follow`` makes it; use it in a ``with`` block.
 
     It connects at the first step. ``raw``, ``events`` and ``json`` iterate over the
@@ -42,36 +42,11 @@ class Following:
     """
 
     def __init__(self, resumption: Resumption, opening: Open) -> None:
-        self._resumption = resumption
+        super().__init__(resumption)
         self._open = opening
         self._answer: Answer | None = None
         self._wait_s = 0.0
         self._closed = threading.Event()
-
-    @property
-    def state(self) -> State:
-        """The state of the stream: ``PENDING`` until it is reached, then ``LIVE``.
-
-        After the end it is the final state, as the service tells it: ``COMPLETE``,
-        ``CANCELLED`` or ``ABORTED``. A stream that is gone right after its end counts
-        as cancelled.
-        """
-        return self._resumption.state
-
-    @property
-    def offset(self) -> int:
-        """The stream offset after the last byte that was delivered."""
-        return self._resumption.events.offset
-
-    @property
-    def generation(self) -> str | None:
-        """The stream's generation; None while it is not known."""
-        return self._resumption.generation
-
-    @property
-    def resumes(self) -> int:
-        """How many times an answer has gone on after a loss."""
-        return self._resumption.resumes
 
     @property
     def connected(self) -> bool:

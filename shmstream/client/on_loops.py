@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from shmstream.client.events import Event, parsed
 from shmstream.client.exchange import AsyncAnswer, AsyncOpen, Lost, error_body_of
+from shmstream.client.progress import Progress
 from shmstream.client.resumption import Resumption
 from shmstream.dialects.framing import Framing
 from shmstream.errors import LocalError
-from shmstream.ring.state import State
 
 
-class AsyncFollowing:
+class AsyncFollowing(Progress):
     """As ``Following``, on an event loop. ``astream`` makes it; use ``async with``.
 
     A step that is cancelled or times out (``asyncio.wait_for(anext(...), 15)``) has
@@ -28,32 +28,12 @@ class AsyncFollowing:
     """
 
     def __init__(self, resumption: Resumption, opening: AsyncOpen) -> None:
-        self._resumption = resumption
+        super().__init__(resumption)
         self._open = opening
         self._opening: asyncio.Future[AsyncAnswer] | None = None
         self._answer: AsyncAnswer | None = None
         self._wait_s = 0.0
         self._closed = False
-
-    @property
-    def state(self) -> State:
-        """As ``Following.state``."""
-        return self._resumption.state
-
-    @property
-    def offset(self) -> int:
-        """The stream offset after the last byte that was delivered."""
-        return self._resumption.events.offset
-
-    @property
-    def generation(self) -> str | None:
-        """The stream's generation; None while it is not known."""
-        return self._resumption.generation
-
-    @property
-    def resumes(self) -> int:
-        """How many times an answer has gone on after a loss."""
-        return self._resumption.resumes
 
     @property
     def connected(self) -> bool:

@@ -4,7 +4,8 @@
 
     hooks.py             gunicorn's hooks: what happens at a start, a reload and an end
     worker_life.py       whether this process has been told to stop, and by whom
-    gunicorn_insides.py  every use of gunicorn that is not part of its interface
+    gunicorn_insides.py  uses of gunicorn that are not part of its interface
+    gunicorn_ends.py     the same, for how a worker and the master end
     direct_writer.py     the largest of these uses
     control_socket.py    where gunicorn's control socket is
     draining.py          has workers wait for their productions before they end

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shmstream.deploy import gunicorn_insides
+from shmstream.deploy import gunicorn_ends, gunicorn_insides
 from shmstream.deploy.lifespan import Drained
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.producing.running import here
@@ -33,10 +33,8 @@ def drain_before_end(worker: Any, life: WorkerLife) -> None:
     drain = here.drain
     assert drain is not None
     if gunicorn_insides.is_asgi_worker(worker):
-        gunicorn_insides.before_lifespan_ends(
-            worker, drain.finish_async, drain.abort_all
-        )
+        gunicorn_ends.before_lifespan_ends(worker, drain.finish_async, drain.abort_all)
     elif gunicorn_insides.is_uvicorn_worker(worker):
         worker.wsgi = Drained(worker.wsgi, life)
     else:
-        gunicorn_insides.after_last_request(worker, drain.finish, drain.abort_all)
+        gunicorn_ends.after_last_request(worker, drain.finish, drain.abort_all)

@@ -1,4 +1,7 @@
-"""Every use of gunicorn's insides, which are not part of its interface.
+"""What is used of gunicorn's insides, which are not part of its interface.
+
+How a worker and the master end is in ``gunicorn_ends``, and which connections of a
+worker are idle in ``idle_connections``; this module has the rest, and the table of all.
 
 gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it.
 Announced stops are checked when the master starts (``before_stop``), all other uses
@@ -47,7 +50,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -186,7 +189,7 @@ def _used_by(protocol: Any) -> set[str]:
     return used
 
 
-# -- early headers, listeners, stops ---------------------------------------------------
+# -- early headers, connections, queries ----------------------------------------------
 
 
 def send_headers_early() -> None:
@@ -251,91 +254,6 @@ def note_bare_queries() -> None:
 
     for name in _SCOPES:
         setattr(ASGIProtocol, name, noting(getattr(ASGIProtocol, name)))
-
-
-def close_listeners(worker: Any) -> None:
-    """Have a worker accept no more connections. Does nothing if the worker is None."""
-    for server in getattr(worker, 'servers', ()):
-        server.close()
-
-
-def before_lifespan_ends(
-    worker: Any,
-    finish: Callable[[Callable[[], bool]], Awaitable[None]],
-    abort: Callable[[], None],
-) -> None:
-    """Have an ASGI worker await ``finish`` before its lifespan shuts down.
-
-    gunicorn allows the shutdown of the lifespan 30 seconds, and a reload lets answers
-    go on for longer. So ``finish`` comes before all that gunicorn does at its end.
-
-    Args:
-        worker: an ASGI worker.
-        finish: is given a function that returns whether the worker has to end at once.
-        abort: is called instead if the worker has to end at once from the beginning.
-    """
-    shut_down = getattr(worker, '_shutdown', None)
-    if shut_down is None:
-        return
-
-    def at_once() -> bool:
-        return bool(getattr(worker, '_quick_shutdown', False))
-
-    async def drained() -> None:
-        # ``finish`` may take long: another worker takes the connections meanwhile.
-        close_listeners(worker)
-        if at_once():
-            abort()
-        else:
-            await finish(at_once)
-        await shut_down()
-
-    worker._shutdown = drained
-
-
-def after_last_request(
-    worker: Any, finish: Callable[[], None], abort: Callable[[], None]
-) -> None:
-    """Have a WSGI worker call ``finish`` before its main thread ends the process.
-
-    Args:
-        worker: a WSGI worker.
-        finish: waits.
-        abort: is called instead if an exception ends the worker (SIGINT, SIGQUIT).
-    """
-    run = getattr(worker, 'run', None)
-    if run is None:
-        return
-
-    def drained() -> None:
-        try:
-            run()
-        except BaseException:
-            abort()
-            raise
-        finish()
-
-    worker.run = drained
-
-
-def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:
-    """Have ``announce`` called before the arbiter tells its workers to stop.
-
-    Workers get the same signal at a reload, and gunicorn has no hook for its own stop.
-    """
-    stop = getattr(arbiter, 'stop', None)
-    if stop is None:
-        arbiter.log.warning(
-            'shmstream: announced stops are off:'
-            ' this gunicorn is not as version 27 is known'
-        )
-        return
-
-    def announced(*args: Any, **options: Any) -> None:
-        announce()
-        stop(*args, **options)
-
-    arbiter.stop = announced
 
 
 # -- a request and its connection ------------------------------------------------------

@@ -36,7 +36,12 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream.control.request import ask
-from shmstream.deploy import control_socket, gunicorn_insides, worker_life
+from shmstream.deploy import (
+    control_socket,
+    gunicorn_ends,
+    gunicorn_insides,
+    worker_life,
+)
 from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
@@ -141,7 +146,7 @@ def on_starting(server: Any) -> None:
     # This flag tells workers whether the whole service stops, or only reloads: at a
     # reload they may take longer.
     worker_life.current.share_stop_flag()
-    gunicorn_insides.before_stop(server, worker_life.current.announce_stop)
+    gunicorn_ends.before_stop(server, worker_life.current.announce_stop)
 
 
 def _warn_if_open(server: Any, settings: Settings) -> None:

@@ -20,7 +20,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from shmstream.deploy import gunicorn_insides, idle_connections
+from shmstream.deploy import gunicorn_ends, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.http.answer_tasks import AnswerTasks
 
@@ -85,7 +85,7 @@ class Drain:
     async def _run(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event
             await asyncio.sleep(_LEAVE_LOOK_S)
-        gunicorn_insides.close_listeners(self._life.worker)
+        gunicorn_ends.close_listeners(self._life.worker)
         # gunicorn waits for its connections before it shuts the lifespan down.
         self._let_go()
         # This runs until the loop ends. A busy connection may be idle later.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import pytest
 
 from shmstream import State
 from shmstream.client import following_of, resumable
@@ -26,12 +25,9 @@ from tests.client.turns import Turns, cut
 from tests.deploy.test_leaving import begin
 from tests.http.proxied import Proxied
 from tests.support.client import path
-from tests.support.nginx import BINARY, Nginx
+from tests.support.nginx import Nginx, needs_nginx
 from tests.support.service import Service
 
-needs_nginx = pytest.mark.skipif(
-    BINARY is None, reason='there is no nginx on this machine: .ci/debian installs it'
-)
 GZIP = {'Accept-Encoding': 'gzip'}
 
 

@@ -11,7 +11,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.http import wsgi
 from gunicorn.workers.gasgi import ASGIWorker
 
-from shmstream.deploy import gunicorn_insides, hooks
+from shmstream.deploy import gunicorn_ends, gunicorn_insides, hooks
 from shmstream.deploy.worker_life import WorkerLife
 
 
@@ -42,9 +42,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]
 def test_this_gunicorn_is_as_it_is_known() -> None:
     worker = Worker()
     assert gunicorn_insides.missing(worker) == []
-    gunicorn_insides.close_listeners(worker)
+    gunicorn_ends.close_listeners(worker)
     assert worker.servers[0].closed
-    gunicorn_insides.close_listeners(None)
+    gunicorn_ends.close_listeners(None)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_stop_is_announced_before_it_begins() -> None:
             seen.append(graceful)
 
     arbiter = Arbiter()
-    gunicorn_insides.before_stop(arbiter, lambda: seen.append('announced'))
+    gunicorn_ends.before_stop(arbiter, lambda: seen.append('announced'))
     arbiter.stop(False)
     assert seen == ['announced', False]
 
@@ -183,7 +183,7 @@ def test_an_arbiter_without_a_stop_gets_a_line() -> None:
     class Arbiter:
         log = Log()
 
-    gunicorn_insides.before_stop(Arbiter(), lambda: None)
+    gunicorn_ends.before_stop(Arbiter(), lambda: None)
     (line,) = Arbiter.log.warnings
     assert 'announced stops are off' in line
 

@@ -13,12 +13,10 @@ from tests.deploy.test_leaving import begin
 from tests.http.proxied import Proxied
 from tests.support.client import Client, Live, path
 from tests.support.leaks import wait_until
-from tests.support.nginx import BINARY, HTTP_1_1, Nginx
+from tests.support.nginx import HTTP_1_1, Nginx, needs_nginx
 from tests.support.service import ROOT, Service
 
-pytestmark = pytest.mark.skipif(
-    BINARY is None, reason='there is no nginx on this machine: .ci/debian installs it'
-)
+pytestmark = needs_nginx
 
 
 class Decoded:

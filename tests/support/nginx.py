@@ -8,10 +8,16 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from tests.support.client import Client
 from tests.support.leaks import wait_until
 
 BINARY = shutil.which('nginx', path='/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin')
+
+needs_nginx = pytest.mark.skipif(
+    BINARY is None, reason='there is no nginx on this machine: .ci/debian installs it'
+)
 
 _CONFIG = """
 daemon off;
