@@ -30,6 +30,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shmstream.asgi.servers_send import servers_send
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.deploy import gunicorn_insides
 from shmstream.deploy.lifespan import listen_to_hypercorn
@@ -40,9 +41,16 @@ Listen = Callable[[Callable[[], Awaitable[object]]], None]
 Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
 """An application that sends with ``Reader.send`` and sets ``Reader.source``."""
 
+_SERVERS = frozenset({'uvicorn', 'hypercorn', 'granian', 'daphne'})
+"""The packages of servers that cut a response which is cancelled."""
+
 _TURNS = 100
 """Turns of the event loop in which uvicorn has to notice a closed connection. uvicorn
 needs two, as a rule."""
+
+
+class ResponseCut(ConnectionError):
+    """A response had to be cut, where ``CancelledError`` would not cut it."""
 
 
 class _Exchange:
@@ -52,13 +60,14 @@ class _Exchange:
         scope: the ASGI scope of the request.
         receive: the server's ``receive``.
         send: the server's ``send``.
+        unread: whether the application reads no body of this request.
     """
 
-    def __init__(self, scope: Any, receive: Receive, send: Any) -> None:
+    def __init__(self, scope: Any, receive: Receive, send: Any, unread: bool) -> None:
         self._receive = receive
         self._send = send
         self._asks = scope['method'] in ('GET', 'HEAD')
-        self._bodyless = self._asks and not _announces(scope['headers'])
+        self._bodyless = unread or (self._asks and not _announces(scope['headers']))
         self._read = False
         self._task: asyncio.Task[None]
         self._watcher: asyncio.Task[None] | None = None
@@ -69,6 +78,7 @@ class _Exchange:
 
         Raises:
             CancelledError: the server has to cut the response, or has cancelled it.
+            ResponseCut: the server has to cut the response.
             Whatever the application or the server's ``receive`` raises.
         """
         self._task = asyncio.ensure_future(
@@ -89,8 +99,13 @@ class _Exchange:
             self._watcher.result()
         if not self._task.cancelled():
             self._task.result()
-        elif not self._left and not await _cut_quietly(self._send):
-            raise asyncio.CancelledError
+        elif not self._left and not await _cut_quietly(servers_send(self._send)):
+            if _is_of_server(self._receive):
+                raise asyncio.CancelledError
+            # Something between the server and the application runs the application in
+            # a task of its own (starlette's ``BaseHTTPMiddleware``). It would take the
+            # cancellation of that task for the clean end of the response.
+            raise ResponseCut('a response was cut: its client has to resume')
 
     def _sending(self) -> Any:
         # The application gets the server's own ``send`` wherever possible, so that a
@@ -100,7 +115,8 @@ class _Exchange:
     @property
     def transport(self) -> Any:
         """The transport behind ``send``, if shown; ``stalled.transport_of`` uses it."""
-        return getattr(getattr(self._send, '__self__', None), 'transport', None)
+        owner = getattr(servers_send(self._send), '__self__', None)
+        return getattr(owner, 'transport', None)
 
     async def send(self, message: Any) -> None:
         """Send a message of the response to a GET or HEAD that has a body.
@@ -141,6 +157,12 @@ class _Exchange:
         self._task.cancel()
 
 
+def _is_of_server(receive: Any) -> bool:
+    """Whether nothing has wrapped this ``receive``, as far as can be seen."""
+    module = getattr(receive, '__module__', None)
+    return not isinstance(module, str) or module.partition('.')[0] in _SERVERS
+
+
 def _announces(headers: Any) -> bool:
     """Whether the headers announce a body."""
     return any(
@@ -157,6 +179,8 @@ def exchange(
     receive: Any,
     send: Any,
     listen: Listen | None = None,
+    *,
+    unread: bool = False,
 ) -> Awaitable[None]:
     """Have a request answered under any server, and watch its response.
 
@@ -168,6 +192,7 @@ def exchange(
         send: the server's ``send``.
         listen: if the server offers a function that can be awaited until the server
             stops, ``listen`` is called with that function, for each request anew.
+        unread: the handler reads no body: a framework has read it, or nobody will.
 
     Raises:
         As ``_Exchange.run``.
@@ -179,7 +204,7 @@ def exchange(
     if listen is not None:
         listen_to_hypercorn(send, listen)
     application = functools.partial(_attended, handler, readers)
-    return _Exchange(scope, receive, send).run(application, scope)
+    return _Exchange(scope, receive, send, unread).run(application, scope)
 
 
 async def _attended(

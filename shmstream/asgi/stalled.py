@@ -46,6 +46,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shmstream.asgi.keepalive import probe
+from shmstream.asgi.servers_send import servers_send
 from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import protocol_of
 
@@ -92,6 +93,7 @@ class Reader:
 
     __slots__ = (
         '_evicted',
+        '_head',
         '_idle',
         '_mark',
         '_over',
@@ -112,6 +114,10 @@ class Reader:
         self._send = send
         self._transport: Any
         self._transport, self._own = transport_of(send)
+        self._head = None
+        if self._transport is None and (body := servers_send(send)) is not send:
+            self._head, self._send = send, body
+            self._transport, self._own = transport_of(body)
         # The task that sends the response is noted here, because ``send`` may be called
         # outside of it, in the hub's turn of the event loop. A response that has its
         # connection to itself is cut by its connection, and needs no task.
@@ -126,8 +132,13 @@ class Reader:
 
     @property
     def send(self) -> Any:
-        """The ``send`` that the application has to use."""
+        """The ``send`` that the application has to use, but for the head."""
         return self._send if self._own else self._counted
+
+    @property
+    def send_head(self) -> Any:
+        """The ``send`` for the message that begins the response."""
+        return self._head or self.send
 
     async def _counted(self, message: Any) -> None:
         self._sending = True

@@ -56,7 +56,7 @@ async def write(
     """
     send, body = reader.send, reply.body
     reader.source = reply.source
-    await send(
+    await reader.send_head(
         {
             'type': 'http.response.start',
             'status': reply.status,

@@ -8,11 +8,15 @@ sources use::
     lifespan.startup     hear the server's signals; then the application starts
     SIGTERM              readers are let go, productions go on (``producing.drain``)
     lifespan.shutdown    wait for the productions; then the application shuts down
+
+``Drained`` wraps an application, and ``drained`` is a lifespan for a framework's router
+that runs several (starlette's and FastAPI's do).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from shmstream.deploy.worker_life import WorkerLife, current
@@ -89,15 +93,43 @@ class Drained:
             await send({'type': f'{event["type"]}.complete'})
 
     def _begin(self) -> None:
-        run_by(self._life)
-        self._life.hear_signals()
-        if self._life.worker is None:
-            # Anew: some test clients start and end an application several times.
-            here.drained_by(self._life, self._limit_s)
+        _begin(self._life, self._limit_s)
 
     async def _finish(self) -> None:
-        if here.drain is not None:
-            await here.drain.finish_async()
+        await _finish()
+
+
+@contextlib.asynccontextmanager
+async def drained(
+    limit_s: float | None = None, life: WorkerLife = current
+) -> AsyncIterator[None]:
+    """Drain this process at the end of a lifespan.
+
+    Args:
+        limit_s: seconds for which productions may run on; None: ``$SHMSTREAM_DRAIN``.
+        life: the life of this process.
+
+    Raises:
+        SettingsError: ``$SHMSTREAM_DRAIN`` has a value that cannot be used.
+    """
+    _begin(life, drain_limit() if limit_s is None else limit_s)
+    try:
+        yield
+    finally:
+        await _finish()
+
+
+def _begin(life: WorkerLife, limit_s: float) -> None:
+    run_by(life)
+    life.hear_signals()
+    if life.worker is None:
+        # Anew: some test clients start and end an application several times.
+        here.drained_by(life, limit_s)
+
+
+async def _finish() -> None:
+    if here.drain is not None:
+        await here.drain.finish_async()
 
 
 def listen_to_hypercorn(

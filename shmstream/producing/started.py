@@ -78,8 +78,15 @@ class Started:
             LocalError: the offset is negative, or above 2^63 - 1.
         """
         follower = self.consumer.follow(offset)
-        self._pace.reads(follower)
+        self.waits_for(follower)
         return follower
+
+    def waits_for(self, follower: Follower) -> None:
+        """Have the source wait for a follower of your own; only the first one counts.
+
+        ``follow`` does so for the followers that it returns.
+        """
+        self._pace.reads(follower)
 
     def join(self, timeout_s: float) -> bool:
         """Wait until the source is closed; blocks the thread.

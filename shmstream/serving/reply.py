@@ -44,15 +44,24 @@ class Live:
         consumer: the stream.
         offset: the first byte.
         leave: returns whether the follower is to be let go.
+        follows: is told the follower, if a source waits for this one reader.
     """
 
     consumer: Consumer
     offset: int
     leave: Callable[[], bool]
+    follows: Callable[[Follower], None] | None = None
 
-    def follow(self) -> Follower:
-        """Return a follower. It holds no resource before its first step."""
-        return self.consumer.follow(self.offset, self.leave)
+    def follow(self, leave: Callable[[], bool] | None = None) -> Follower:
+        """Return a follower. It holds no resource before its first step.
+
+        Args:
+            leave: what is asked instead of ``leave`` of this body.
+        """
+        follower = self.consumer.follow(self.offset, leave or self.leave)
+        if self.follows is not None:
+            self.follows(follower)
+        return follower
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
 from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
-from shmstream.serving.reply import Blocking, Later, Reply
+from shmstream.serving.reply import Blocking, Later, Live, Reply
 from shmstream.serving.request import Header, Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
@@ -91,10 +91,7 @@ class Application:
             f'{reply.status} {_PHRASES.get(reply.status, "Status")}',
             [(n.decode('latin-1'), v.decode('latin-1')) for n, v in reply.headers],
         )
-        body = reply.body
-        if isinstance(body, bytes):
-            return [body] if body else []
-        return Body(environ, body.consumer, body.offset, body.leave, self._timeout_s)
+        return body_of(reply, environ, self._timeout_s)
 
     def _reply(self, request: Request) -> Reply:
         if self._permit is not None:
@@ -105,7 +102,24 @@ class Application:
             if refusal is not None:
                 return bodiless(request, refusal)
         reply = self._core.answer(request)
-        return reply if isinstance(reply, Reply) else _settled(reply, request)
+        return reply if isinstance(reply, Reply) else settled(reply, request)
+
+
+def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable[bytes]:
+    """Return the body of a reply, for a WSGI server, which has to call its ``close``.
+
+    Args:
+        reply: the reply.
+        environ: the request's.
+        timeout_s: as for ``Application``.
+    """
+    body = reply.body
+    if isinstance(body, bytes):
+        return [body] if body else []
+    follows = body.follows if isinstance(body, Live) else None
+    return Body(
+        environ, body.consumer, body.offset, body.leave, timeout_s, follows=follows
+    )
 
 
 def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
@@ -137,7 +151,7 @@ def _headers(environ: dict[str, Any]) -> list[Header]:
     return headers
 
 
-def _settled(later: Later, request: Request) -> Reply:
+def settled(later: Later, request: Request) -> Reply:
     """Wait for what the reply depends on, and return the reply."""
     if isinstance(later, Blocking):
         return later.work()

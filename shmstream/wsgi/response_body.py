@@ -81,6 +81,7 @@ class Body:
         timeout_s: seconds for which the client may read nothing, and for which it may
             go on reading a stream that is gone; by default
             ``$SHMSTREAM_SEND_TIMEOUT``.
+        follows: is told the follower, if a source waits for this one reader.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -93,6 +94,8 @@ class Body:
         offset: int = 0,
         leave: Callable[[], bool] | None = None,
         timeout_s: float | None = None,
+        *,
+        follows: Callable[[Follower], None] | None = None,
     ) -> None:
         self._environ = environ
         self._host = consumer.host
@@ -108,6 +111,8 @@ class Body:
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
+        if follows is not None:
+            follows(self._follower)
         self._read = b''
         self._at = 0
         # If the stream is quiet now, an empty part makes gunicorn send the response's

@@ -1,0 +1,11 @@
+"""What the modules for frameworks have in common.
+
+An application makes one ``Answers`` per group of conversations. It begins an answer by
+``Answers.start``, and the framework's router gets the routes by which clients read,
+stop and look up the answers. Those modules (``shmstream.fastapi``, ``.starlette``,
+``.flask``, ``.django``, ``.falcon``) import their framework, and are thin::
+
+    beginning.py  an answer that is about to begin, and the reply that it is sent with
+    asgi.py       for frameworks under ASGI
+    wsgi.py       for frameworks under WSGI
+"""

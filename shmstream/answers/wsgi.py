@@ -1,0 +1,136 @@
+"""``Answers`` for frameworks under WSGI: what does not depend on the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shmstream.answers.beginning import Beginning, begun, of_environment
+from shmstream.ids import NOBODY
+from shmstream.producing.sources import close_blocking
+from shmstream.serving.get_head_delete import Core, bodiless, failed
+from shmstream.serving.lookup import MAX_BYTES, look_up
+from shmstream.serving.permit import Verdict, apply
+from shmstream.serving.problems import Problem
+from shmstream.serving.reply import Reply
+from shmstream.serving.request import Request
+from shmstream.settings import send_timeout
+from shmstream.streams import Streams
+from shmstream.wsgi.application import body_of, settled
+
+
+class WsgiAnswers:
+    """Begins answers, and answers the requests for them. All of it blocks.
+
+    Args:
+        streams: the deployment; None: that of the environment.
+        permit: returns what the client of a framework's request may do; None:
+            everybody may read and stop every stream.
+        timeout_s: seconds for which a client may read nothing, and for which it may go
+            on reading a stream that is gone; None: ``$SHMSTREAM_SEND_TIMEOUT``.
+
+    Attributes:
+        streams: the deployment.
+
+    Raises:
+        SettingsError: a setting of the environment cannot be used.
+    """
+
+    def __init__(
+        self,
+        streams: Streams | None,
+        permit: Callable[[Any], Verdict] | None,
+        timeout_s: float | None,
+    ) -> None:
+        self.streams = of_environment() if streams is None else streams
+        self._permit = permit
+        self._core = Core(self.streams)
+        self._timeout_s = send_timeout() if timeout_s is None else timeout_s
+
+    def verdict(self, asked: Any) -> Verdict:
+        """Return what the client may do.
+
+        Args:
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` raises.
+        """
+        return NOBODY if self._permit is None else self._permit(asked)
+
+    def body(self, reply: Reply, environ: dict[str, Any]) -> Any:
+        """Return the iterable body of a reply; the server has to call its ``close``."""
+        return body_of(reply, environ, self._timeout_s)
+
+    def read_or_stop(self, request: Request, asked: Any) -> Reply:
+        """Return the reply to a GET, HEAD or DELETE.
+
+        Args:
+            request: the request.
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` raises.
+        """
+        refusal = apply(self.verdict(asked), request)
+        if refusal is not None:
+            return bodiless(request, refusal)
+        reply = self._core.answer(request)
+        return reply if isinstance(reply, Reply) else settled(reply, request)
+
+    def begin(
+        self, beginning: Beginning, request: Request, asked: Any, mount: str | None
+    ) -> Reply:
+        """Begin an answer, and return the reply that sends it.
+
+        Args:
+            beginning: the answer.
+            request: the request that asks for it.
+            asked: the framework's request.
+            mount: the path under which the client finds streams; None: nobody knows it.
+
+        Raises:
+            Whatever ``permit`` raises.
+        """
+        try:
+            refusal = apply(self.verdict(asked), request)
+            if refusal is None and request.generation is not None:
+                refusal = Problem(403, 'This request may only read its stream').reply()
+        except BaseException:
+            close_blocking(beginning.source)
+            raise
+        if refusal is not None:
+            close_blocking(beginning.source)
+            return refusal
+        try:
+            started = self.streams.start_in_thread(
+                beginning.conv_id,
+                beginning.source,
+                format=beginning.format,
+                capacity=beginning.capacity,
+                owner=request.owner,
+            )
+        except Exception as ex:
+            return failed(request, ex)
+        return begun(started, mount)
+
+    def look_up(self, body: bytes, request: Request, asked: Any) -> Reply:
+        """Return the reply to a look-up.
+
+        Args:
+            body: the body, or its first ``MAX_BYTES + 1`` bytes.
+            request: the request.
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` raises.
+        """
+        refusal = apply(self.verdict(asked), request)
+        if refusal is not None:
+            return refusal
+        if request.generation is not None:
+            return Problem(403, 'This request may only read its stream').reply()
+        if len(body) > MAX_BYTES:
+            return Problem(413, f'The body has more than {MAX_BYTES} bytes').reply()
+        later = look_up(self.streams, body, request.owner)
+        return later if isinstance(later, Reply) else later.work()

@@ -1,0 +1,227 @@
+"""Resumable answers in a Starlette application.
+
+Example::
+
+    answers = shmstream.starlette.Answers('/chat')
+
+    async def ask(request):
+        question = await request.json()
+        return answers.start(request.path_params['chat'], model(question['text']))
+
+    app = Starlette(
+        routes=[*answers.routes, Route('/chat/{chat}', ask, methods=['POST'])],
+        lifespan=answers.lifespan,
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request as Asked
+from starlette.responses import Response
+from starlette.routing import NoMatchFound, Route
+
+from shmstream.answers.asgi import AsgiAnswers
+from shmstream.answers.beginning import Beginning
+from shmstream.producing.formats import Format
+from shmstream.producing.sources import Source
+from shmstream.serving.lookup import MAX_BYTES
+from shmstream.serving.permit import Verdict
+from shmstream.serving.request import Request
+from shmstream.streams import Streams
+
+__all__ = ['Answers']
+
+Permit = Callable[[Asked], Verdict | Awaitable[Verdict]]
+Endpoint = Callable[[Asked], Awaitable[Response]]
+
+
+class Answers:
+    """Answers that outlive their requests, and the routes by which clients reach them.
+
+    ::
+
+        GET, HEAD, DELETE   {prefix}/{id}          read, look at, stop an answer
+        GET, HEAD, DELETE   {prefix}/?conv_id=ID   the same, for ids with a slash
+        POST                {prefix}/lookup        which of these ids have an answer
+
+    Args:
+        prefix: the path of the answers, such as ``/chat``.
+        permit: takes the request (starlette's), and returns who is asking: an owner
+            (``shmstream.owner_of(user)``), or a refusal
+            (``shmstream.serving.refusal``). It may be a coroutine function, and may
+            raise ``HTTPException``. Without it everybody may read and stop every
+            answer whose id they know.
+        streams: the deployment; by default that of the environment
+            (``Streams.attach()``).
+        lookup: the path of look-ups below the prefix; None for no such route.
+        timeout_s: seconds for which a client may read nothing, and for which it may go
+            on reading an answer that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+
+    Attributes:
+        streams: the deployment.
+        routes: for ``Starlette(routes=...)``.
+        lifespan: for ``Starlette(lifespan=...)``: it lets answers run to their end when
+            the process is told to stop. Under gunicorn the hooks do so without it.
+
+    Raises:
+        SettingsError: a setting of the environment cannot be used.
+    """
+
+    def __init__(
+        self,
+        prefix: str = '',
+        permit: Permit | None = None,
+        *,
+        streams: Streams | None = None,
+        lookup: str | None = '/lookup',
+        timeout_s: float | None = None,
+    ) -> None:
+        self._answers = AsgiAnswers(streams, permit, timeout_s)
+        self._name = f'read {prefix}'
+        self.streams = self._answers.streams
+        self.lifespan = self._answers.lifespan
+        self.routes = [
+            self._route(prefix + path, endpoint, methods, name)
+            for path, endpoint, methods, name in self._endpoints(lookup)
+        ]
+
+    def _endpoints(
+        self, lookup: str | None
+    ) -> list[tuple[str, Endpoint, list[str], str]]:
+        """Return paths below the prefix, endpoints, methods, and names of routes."""
+        reads = ['GET', 'HEAD']
+        found: list[tuple[str, Endpoint, list[str], str]] = [
+            ('/', self._read, reads, 'read_by_query'),
+            ('/', self._stop, ['DELETE'], 'stop_by_query'),
+            ('/{conv_id}', self._read, reads, self._name),
+            ('/{conv_id}', self._stop, ['DELETE'], 'stop'),
+        ]
+        if lookup is not None:
+            found.insert(0, (lookup, self._look_up, ['POST'], 'look_up'))
+        return found
+
+    def _route(
+        self, path: str, endpoint: Endpoint, methods: list[str], name: str
+    ) -> Route:
+        return Route(path, endpoint, methods=methods, name=name)
+
+    def start(
+        self,
+        conv_id: str,
+        source: Source,
+        *,
+        format: str | Format = 'sse',
+        capacity: int | None = None,
+    ) -> Response:
+        """Return the response that begins an answer, and sends it.
+
+        The answer is written to its end, whoever leaves; a reload of the workers waits
+        for it. The source begins when the response is sent, after the handler has
+        returned. You may set headers and cookies of the response.
+
+        Args:
+            conv_id: the id by which clients find the answer: 1 to 512 bytes of UTF-8
+                without control characters. An older answer with this id is replaced.
+            source: as for ``Streams.start``; an async generator, as a rule.
+            format: as for ``Streams.start``.
+            capacity: bytes of the ring; by default the deployment's setting.
+
+        Raises:
+            LocalError: the source or the format is none.
+        """
+        beginning = Beginning(conv_id, source, format, capacity)
+
+        async def send_it(
+            scope: Any, receive: Any, send: Any, headers: list[tuple[bytes, bytes]]
+        ) -> None:
+            asked = Asked(scope, receive)
+            mount = self._mount(asked)
+            request = _request(asked, '')
+            reply = await self._answers.begin(beginning, request, asked, mount)
+            await self._answers.send(reply, scope, receive, send, headers)
+
+        return _Sent(send_it)
+
+    def _mount(self, asked: Asked) -> str | None:
+        """Return the path that streams have for the client of a request."""
+        try:
+            found = asked.url_for(self._name, **asked.path_params | {'conv_id': '-'})
+        except (NoMatchFound, KeyError, AssertionError):
+            pass
+        else:
+            return found.path.removesuffix('/-')
+        try:
+            return asked.url_for(self._name, conv_id='-').path.removesuffix('/-')
+        except (NoMatchFound, KeyError, AssertionError):
+            # The application has not included the routes, or the path of their mount
+            # has parameters that this request does not have.
+            return None
+
+    async def _read(self, request: Asked) -> Response:
+        """Read an answer from a byte offset (`from`), and follow it to its end."""
+        return self._read_or_stop(request)
+
+    async def _stop(self, request: Asked) -> Response:
+        """Stop an answer, whoever writes it, and remove it."""
+        return self._read_or_stop(request)
+
+    def _read_or_stop(self, asked: Asked) -> Response:
+        request = _request(asked, asked.path_params.get('conv_id', ''))
+
+        async def send_it(
+            scope: Any, receive: Any, send: Any, _: list[tuple[bytes, bytes]]
+        ) -> None:
+            await self._answers.read_or_stop(request, asked, scope, receive, send)
+
+        return _Sent(send_it)
+
+    async def _look_up(self, request: Asked) -> Response:
+        """Say which of these conversations have an answer, and how far it is."""
+
+        async def body() -> bytes:
+            found = b''
+            async for part in request.stream():
+                found += part
+                if len(found) > MAX_BYTES:
+                    break
+            return found
+
+        reply = await self._answers.look_up(body, _request(request, ''), request)
+        assert isinstance(reply.body, bytes)
+        response = Response(reply.body, reply.status)
+        response.raw_headers = reply.headers
+        return response
+
+
+class _Sent(Response):
+    """A response that sends itself.
+
+    Args:
+        send_it: takes ``scope``, ``receive``, ``send``, and the headers that have been
+            set meanwhile.
+    """
+
+    def __init__(self, send_it: Callable[..., Awaitable[None]]) -> None:
+        super().__init__()
+        self.raw_headers = []
+        self._send_it = send_it
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._send_it(scope, receive, send, self.raw_headers)
+        if self.background is not None:
+            await self.background()
+
+
+def _request(asked: Asked, conv_id: str) -> Request:
+    scope = asked.scope
+    return Request(
+        scope['method'],
+        quote(conv_id, safe='').encode(),
+        scope.get('query_string', b''),
+        scope['headers'],
+        environment=scope,
+    )
