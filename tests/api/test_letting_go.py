@@ -29,6 +29,7 @@ from tests.api.following import (
     on_loop,
     until,
 )
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.patience import Stopwatch
 from tests.support.stranger import stranger
@@ -67,7 +68,7 @@ def test_nobody_waits_for_a_producer_that_does_not_notice_a_cancel(
     consumer = streams.open(conv_id)
     side = Aside(follow, consumer.follow())
     assert listens(consumer)
-    os.kill(silent.pid, signal.SIGSTOP)
+    freeze(silent.pid)
     try:
         began = time.monotonic()
         with Stopwatch() as watch:

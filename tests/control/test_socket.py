@@ -26,6 +26,7 @@ from shmstream.control.wire import MAX_REQUEST, FrameReader, encode
 from shmstream.memory.directory import RuntimeDirectory
 from tests.supervisor.conftest import supervised
 from tests.supervisor.raw import Supervisor, alive, connected, frame, reply, sent
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 
 quick = settings(deadline=None, print_blob=True, max_examples=60)
@@ -195,7 +196,7 @@ def test_who_finds_the_queue_full_waits_for_a_place_in_it(
     """The supervisor is busy: that is not the same as no supervisor."""
     directory, pid = supervisor
     with ExitStack() as stack:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         stack.callback(os.kill, pid, signal.SIGCONT)
         failed = 0
         while not failed:

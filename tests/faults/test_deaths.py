@@ -16,6 +16,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from tests.deploy.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.ends import failure
+from tests.support.frozen import freeze
 from tests.support.leaks import processes, semaphores, wait_until
 from tests.support.patience import Stopwatch
 from tests.support.resume import ResumingReader
@@ -148,7 +149,7 @@ def test_a_worker_and_the_supervisor_killed_at_once(
                     os.kill(post.worker, signal.SIGKILL)
                 else:
                     (first,) = service.supervisors()
-                    os.kill(post.worker, signal.SIGSTOP)
+                    freeze(post.worker)
                     os.kill(first, signal.SIGKILL)
                     assert wait_until(lambda: _serving(service) not in (0, first))
                     _kill_the_supervisor(service)
@@ -181,6 +182,10 @@ def test_f33_nothing_outlives_a_killed_master(serve: Callable[..., Service]) -> 
     service.guard.check()
 
 
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_f22_a_start_after_a_crash_cleans_its_own_directory_and_only_that(
     serve: Callable[..., Service],
 ) -> None:
@@ -192,9 +197,9 @@ def test_f22_a_start_after_a_crash_cleans_its_own_directory_and_only_that(
             doorbells = set(semaphores(crashed.directory))
             pids = [*processes(str(crashed.directory)), *crashed.worker_pids()]
             # Stopped first: a supervisor that outlives its master cleans up.
-            for number in (signal.SIGSTOP, signal.SIGKILL):
+            for act in (freeze, kill):
                 for pid in {crashed.master, *pids}:
-                    os.kill(pid, number)
+                    act(pid)
             crashed.wait()
         assert crashed.directory.exists()
         again = serve(workers=2, settings=RATE, directory=crashed.directory)
@@ -212,7 +217,7 @@ def test_f10_a_stopped_producer_is_not_dead(serve: Callable[..., Service]) -> No
     client = service.client()
     with begin(client, 'chat') as post:
         with reader_elsewhere(client, 'chat', post.worker) as live:
-            os.kill(post.worker, signal.SIGSTOP)
+            freeze(post.worker)
             try:
                 live.until(1000)
                 # Longer than a dead one is given: five looks of the supervisor.

@@ -13,6 +13,7 @@ import pytest
 from tests.deploy.test_leaving import begin
 from tests.support.blocking import WAYS
 from tests.support.client import Client, path
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
 from tests.support.service import ROOT, Service
@@ -148,7 +149,7 @@ def test_f60_a_stream_that_outgrows_its_share_waits_for_nobody(
     (supervisor,) = service.supervisors()
     with service.client().post('long', {}) as post:
         post.until(1)
-        os.kill(supervisor, signal.SIGSTOP)
+        freeze(supervisor)
         try:
             assert wait_until(lambda: 'no answer about room' in service.text(), 60)
             silent.set()
@@ -188,7 +189,7 @@ def test_f25_a_supervisor_that_hangs_holds_up_no_loop(
         whole = done.rest()
     with begin(client, 'chat', 10_000) as post:
         (supervisor,) = service.supervisors()
-        os.kill(supervisor, signal.SIGSTOP)
+        freeze(supervisor)
         try:
             asking = [Asking(client) for _ in range(8)]
             answered = 0

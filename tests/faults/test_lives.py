@@ -25,6 +25,7 @@ from tests.faults import lives
 from tests.faults.lives import taken
 from tests.supervisor.conftest import serving, supervised
 from tests.support.child import ROOT, Child
+from tests.support.frozen import freeze
 from tests.support.leaks import SHM, LeakGuard, processes, semaphores, wait_until
 from tests.support.supervisor import gone, stop
 from tests.support.worker import Worker
@@ -91,7 +92,7 @@ def test_f47_the_slot_of_one_that_lives_is_never_given_to_another(
     """1. Its connection is cut. 2. Others come. 3. It comes back, and has it still."""
     with supervised(directory) as first, Worker(directory) as worker:
         before = worker.order('attached')
-        os.kill(worker.pid, signal.SIGSTOP)
+        freeze(worker.pid)
         try:
             first.kill()
             first.wait()

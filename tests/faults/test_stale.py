@@ -18,6 +18,7 @@ from shmstream import StreamNotFound, Streams, SupervisorConfig
 from shmstream.ids import NOBODY, digest
 from shmstream.memory.worker_table import WorkerTable
 from tests.support.child import Child, hear, say
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.supervisor import gone, stop
 from tests.support.worker import OrderFailed, Worker, line
@@ -42,7 +43,7 @@ def test_f11_a_producer_that_slept_through_its_replacement_reaches_nobody(
         old.order('stream', 'c', 0.0005)
         theirs = streams.open('c')
         assert wait_until(lambda: theirs.total_bytes > 1000)
-        os.kill(old.pid, signal.SIGSTOP)
+        freeze(old.pid)
         try:
             new = streams.create('c')
             new.write(b'new')

@@ -20,6 +20,7 @@ from shmstream.memory.worker_table import WorkerTable
 from shmstream.wakeups.semaphore import semaphore_name
 from tests.deploy.test_leaving import begin
 from tests.support.ends import failure
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.resume import ResumingReader
 from tests.support.service import Service
@@ -44,7 +45,7 @@ def test_f06_a_million_rings_while_a_worker_is_stopped_do_no_harm(
         slot = reader.order('attached')['slot']
         table = WorkerTable.attach(directory / 'workers')
         bell = posix_ipc.Semaphore(semaphore_name(table.token, table.epoch(slot)))
-        os.kill(reader.pid, signal.SIGSTOP)
+        freeze(reader.pid)
         try:
             for _ in range(MILLION):
                 bell.release()

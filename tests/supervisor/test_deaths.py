@@ -13,6 +13,7 @@ import pytest
 from shmstream.memory.worker_table import WorkerTable
 from tests.supervisor.conftest import Hire, Start, serving, status
 from tests.support.ends import failure
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.patience import Stopwatch
 from tests.support.worker import OrderFailed, Worker, line
@@ -112,7 +113,7 @@ def test_a_cancelled_stream_whose_producer_died_ends_as_cancelled(
     dying, reader, _ = workers
     dying.create('c')
     dying.order('write', 'c', 'data: x\n\n')
-    os.kill(dying.pid, signal.SIGSTOP)
+    freeze(dying.pid)
     assert reader.order('control', 'cancel', ['c'])
     dying.kill()
     assert wait_until(lambda: reader.order('control', 'lookup', [['c']])[0]['is_done'])

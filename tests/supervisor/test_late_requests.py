@@ -27,6 +27,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from tests.supervisor.conftest import Start, status
 from tests.supervisor.raw import connected, reply
 from tests.supervisor.test_collecting import finished, there
+from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 
 ABOUT = {'owner': NOBODY.hex(), 'id': 'a'}
@@ -64,7 +65,7 @@ def test_f48_a_request_that_was_refused_is_not_carried_out_later(
 
         questions = (askers[0].create, askers[1].evict, askers[2].cancel)
         threads = [threading.Thread(target=ask, args=(q,)) for q in questions]
-        supervisor.send_signal(signal.SIGSTOP)
+        freeze(supervisor.pid)
         try:
             for thread in threads:
                 thread.start()
@@ -107,7 +108,7 @@ def test_f48_who_leaves_and_does_not_wait_has_left(
     directory: Path, start: Start
 ) -> None:
     supervisor = start()
-    supervisor.send_signal(signal.SIGSTOP)
+    freeze(supervisor.pid)
     with connected((directory, supervisor.pid)) as sock:
         sock.sendall(encode({'op': 'leave', 'pid': os.getpid(), 'until': 0}))
     supervisor.send_signal(signal.SIGCONT)
