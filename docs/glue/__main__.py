@@ -16,7 +16,7 @@ CONFIG_LINES = 2
 def code(path: Path) -> list[str]:
     """Return the lines of a file that are neither empty, nor comment, nor docstring."""
     source = path.read_text()
-    words = set()
+    words: set[int] = set()
     last = tokenize.NEWLINE
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         begins = last in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)

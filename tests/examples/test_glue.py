@@ -82,7 +82,15 @@ def with_ours(serve: Callable[..., Service], framework: str, by: str) -> Client:
 def redis_url(tmp_path: Path) -> Iterator[str]:
     """A Redis server of its own."""
     port = free_port()
-    command = ['redis-server', '--port', str(port), '--save', '', '--dir', tmp_path]
+    command = [
+        'redis-server',
+        '--port',
+        str(port),
+        '--save',
+        '',
+        '--dir',
+        str(tmp_path),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         yield f'redis://127.0.0.1:{port}'
         server.terminate()
