@@ -67,6 +67,8 @@ async def write(
         await send({'type': 'http.response.body', 'body': body, 'more_body': False})
         return
     if isinstance(body, Live):
+        if body.first:
+            await send(_body(body.first))
         with body.follow() as follower:
             await send_live(send, follower)
     else:

@@ -40,16 +40,22 @@ class Live:
     be closed without the closing chunk: then the client resumes. The connection has to
     be closed in this way, too, if ``Follower.untold_failure`` is not empty at the end.
 
+    A client that is overtaken by the ring has to get something to go on from. So the
+    first bytes are read before the reply is made: if they are lost already, the reply
+    is an error.
+
     Attributes:
         consumer: the stream.
-        offset: the first byte.
+        offset: the first byte that the follower reads.
         leave: returns whether the follower is to be let go.
+        first: the bytes before ``offset``, which are sent first; often empty.
         follows: is told the follower, if a source waits for this one reader.
     """
 
     consumer: Consumer
     offset: int
     leave: Callable[[], bool]
+    first: bytes = b''
     follows: Callable[[Follower], None] | None = None
 
     def follow(self, leave: Callable[[], bool] | None = None) -> Follower:

@@ -116,9 +116,13 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
     body = reply.body
     if isinstance(body, bytes):
         return [body] if body else []
-    follows = body.follows if isinstance(body, Live) else None
+    first, follows = b'', None
+    if isinstance(body, Live):
+        first, follows = body.first, body.follows
     return Body(
-        environ, body.consumer, body.offset, body.leave, timeout_s, follows=follows
+        *(environ, body.consumer, body.offset, body.leave, timeout_s),
+        first=first,
+        follows=follows,
     )
 
 

@@ -81,6 +81,7 @@ class Body:
         timeout_s: seconds for which the client may read nothing, and for which it may
             go on reading a stream that is gone; by default
             ``$SHMSTREAM_SEND_TIMEOUT``.
+        first: bytes that are sent before that; they have been read already.
         follows: is told the follower, if a source waits for this one reader.
 
     Raises:
@@ -95,6 +96,7 @@ class Body:
         leave: Callable[[], bool] | None = None,
         timeout_s: float | None = None,
         *,
+        first: bytes = b'',
         follows: Callable[[Follower], None] | None = None,
     ) -> None:
         self._environ = environ
@@ -113,11 +115,11 @@ class Body:
         self._follower: Follower | None = consumer.follow(offset, self._lets_go)
         if follows is not None:
             follows(self._follower)
-        self._read = b''
+        self._read = first
         self._at = 0
         # If the stream is quiet now, an empty part makes gunicorn send the response's
         # head (``deploy.gunicorn_insides``). Other servers ignore an empty part.
-        self._head_waits = consumer.total_bytes <= offset
+        self._head_waits = not first and consumer.total_bytes <= offset
 
     def _lets_go(self) -> bool:
         if self._beats and time.monotonic() >= self._beat_at:

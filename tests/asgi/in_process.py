@@ -33,7 +33,10 @@ def scope(target: str, method: str = 'GET', root: str = '', **headers: str) -> M
 
 
 async def messages(
-    app: Any, asked: Message, on_body: Callable[[], None] = lambda: None
+    app: Any,
+    asked: Message,
+    on_body: Callable[[], None] = lambda: None,
+    on_head: Callable[[], None] = lambda: None,
 ) -> list[Message]:
     """Everything that is sent; ``on_body`` is called when the first bytes are."""
     sent: list[Message] = []
@@ -48,6 +51,8 @@ async def messages(
 
     async def send(message: Message) -> None:
         sent.append(dict(message))
+        if message['type'] == 'http.response.start':
+            on_head()
         if message['type'] == 'http.response.body' and message.get('body'):
             on_body()
 
