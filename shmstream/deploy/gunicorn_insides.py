@@ -40,6 +40,8 @@ use that is off. Answers are correct all the same; the last column says what is 
                          (``BodyReceiver.receive``)              any other server
     sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
+    bounded readers      ``ThreadWorker``, ``SyncWorker``,       all threads of a WSGI
+                         ``cfg.threads``                         worker may be readers
     empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
                          head for an empty part, too. PEP 3333   stream gets no headers
                          asks a server to wait for the first     before its first byte
@@ -83,6 +85,22 @@ def is_uvicorn_worker(worker: Any) -> bool:
         cls.__name__ == 'UvicornWorker' and cls.__module__.startswith('uvicorn')
         for cls in type(worker).__mro__
     )
+
+
+def threads_of(worker: Any) -> int | None:
+    """Return how many requests a worker handles at once, each in a thread.
+
+    Returns:
+        None if the worker's requests are greenlets or tasks, or if nothing is known of
+        workers of its class.
+    """
+    for name, cls in (('gthread', 'ThreadWorker'), ('sync', 'SyncWorker')):
+        # If there is a worker of this class, its module has been imported.
+        module = sys.modules.get(f'gunicorn.workers.{name}')
+        of_class: Any = getattr(module, cls, None)
+        if of_class is not None and isinstance(worker, of_class):
+            return int(worker.cfg.threads) if name == 'gthread' else 1
+    return None
 
 
 def missing(worker: Any) -> list[str]:

@@ -38,6 +38,7 @@ from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
+from shmstream.serving.reply import Place
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
@@ -83,6 +84,8 @@ class Body:
             ``$SHMSTREAM_SEND_TIMEOUT``.
         first: bytes that are sent before that; they have been read already.
         follows: is told the follower, if a source waits for this one reader.
+        place: is given back at the end. A body that an application makes itself has
+            none, and is not counted as a reader.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -98,7 +101,9 @@ class Body:
         *,
         first: bytes = b'',
         follows: Callable[[Follower], None] | None = None,
+        place: Place | None = None,
     ) -> None:
+        self._place = place
         self._environ = environ
         self._host = consumer.host
         self._leave = self._host.leaving if leave is None else leave
@@ -197,6 +202,8 @@ class Body:
         # The traceback of a cut response may keep this body alive for long. The body
         # must not keep the stream mapped for as long.
         self._follower = self._consumer = None
+        if self._place is not None:
+            self._place.give_back()
 
 
 def _cut(why: str) -> ConnectionResetError:
