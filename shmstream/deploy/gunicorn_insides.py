@@ -36,8 +36,12 @@ use that is off. Answers are correct all the same; the last column says what is 
     drained productions  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
                          of an ASGI worker, ``run`` of another   has begun ends with its
                          one; ``wsgi`` of a UvicornWorker        worker
+    patience of gevent   ``settings`` of ``cfg``, whose          a reload cuts the
+                         ``graceful_timeout`` a                  response of a POST at
+                         ``GeventWorker`` asks for every second  ``graceful_timeout``
     requests of its own  the module of ``receive``               gunicorn is treated as
-                         (``BodyReceiver.receive``)              any other server
+                         (``BodyReceiver.receive``), and the     any other server
+                         ``protocol`` of that receiver
     sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
     bounded readers      ``ThreadWorker``, ``SyncWorker``,       all threads of a WSGI
@@ -85,6 +89,12 @@ def is_uvicorn_worker(worker: Any) -> bool:
         cls.__name__ == 'UvicornWorker' and cls.__module__.startswith('uvicorn')
         for cls in type(worker).__mro__
     )
+
+
+def is_gevent_worker(worker: Any) -> bool:
+    """Whether this is one of gunicorn's workers of greenlets."""
+    module = sys.modules.get('gunicorn.workers.ggevent')
+    return module is not None and isinstance(worker, module.GeventWorker)
 
 
 def threads_of(worker: Any) -> int | None:

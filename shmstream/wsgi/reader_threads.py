@@ -112,4 +112,8 @@ class ReaderThreads:
         with _lock:
             if most is None or len(_taken) < most:
                 return Place()
-        raise Problem(503, f'This worker has {most} readers, retry later', RETRY_S)
+        raise Problem(
+            503,
+            f'This worker has as many readers as it may have ({most}), retry later',
+            RETRY_S,
+        )

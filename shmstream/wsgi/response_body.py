@@ -42,6 +42,7 @@ from shmstream.serving.reply import Place
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
+from shmstream.weakly import weakly
 
 _PART = 16 * 1024
 """Bytes that a socket takes without blocking as soon as ``poll`` finds it writable."""
@@ -117,7 +118,10 @@ class Body:
         # body has the thread, so the body tells the master.
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
-        self._follower: Follower | None = consumer.follow(offset, self._lets_go)
+        # Without a reference cycle: a body that is dropped lets go of its place, and of
+        # the source that waits for it, at once.
+        lets_go = weakly(self._lets_go, True)
+        self._follower: Follower | None = consumer.follow(offset, lets_go)
         if follows is not None:
             follows(self._follower)
         self._read = first
