@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import pytest
 
 from shmstream import LocalError, Producer, Streams, owner_of
 from shmstream.falcon import Answers, WsgiAnswers
-from tests.answers.deployments import AFTER, BEFORE, FIRST, WHOLE
+from tests.answers.deployments import AFTER, BEFORE, FIRST, WHOLE, starter
 from tests.producing.scripted import Gate
 from tests.servers.asgi import AsgiServer
-from tests.support.client import Live
+from tests.support.client import TIMEOUT_S, Live
 from tests.support.leaks import wait_until
+from tests.support.service import Service
 
 TEXT = b'data: a\n\ndata: b\n\n'
 
@@ -256,3 +259,64 @@ def test_another_server_notices_that_a_reader_of_a_quiet_stream_has_left(
                 assert wait_until(lambda: producer.followers == 1)
             assert wait_until(lambda: not producer.followers)
     assert 'Traceback' not in server.text()
+
+
+def take_nothing(port: int) -> socket.socket:
+    """Ask for the stream, with little room for it, and read none of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(('127.0.0.1', port))
+    sock.sendall(b'GET /chats/b HTTP/1.1\r\nHost: a\r\n\r\n')
+    return sock
+
+
+def filled(streams: Streams) -> Producer:
+    """A stream of 16 MiB, which goes on."""
+    producer = streams.create('b', owner=owner_of('somebody'), capacity=32 << 20)
+    for _ in range(256):
+        producer.write(bytes(65536))
+    return producer
+
+
+def is_cut(sock: socket.socket) -> bool:
+    """Read what is left; returns whether it is not the whole response."""
+    sock.settimeout(TIMEOUT_S)
+    data = b''
+    with suppress(ConnectionError):
+        while part := sock.recv(65536):
+            data += part
+    return len(data) < 16 << 20 and not data.endswith(b'0\r\n\r\n')
+
+
+@pytest.mark.parametrize('kind', ['gunicorn', 'uvicorn', 'hypercorn'])
+def test_a_reader_that_takes_nothing_is_cut(
+    serve: Callable[..., Service], tmp_path: Path, kind: str
+) -> None:
+    settings = {'SEND_TIMEOUT': '1'}
+    with ExitStack() as stack:
+        server: Service | AsgiServer
+        if kind == 'gunicorn':
+            server = starter('falcon-asgi', serve, tmp_path)(**settings).service
+        else:
+            command, workers = SERVERS[kind]
+            log = tmp_path / 'log'
+            server = stack.enter_context(
+                AsgiServer(kind, log, settings, command=command, workers=workers)
+            )
+        streams = stack.enter_context(Streams.attach(server.directory))
+        producer = stack.enter_context(filled(streams))
+        sock = stack.enter_context(take_nothing(server.port))
+        assert wait_until(lambda: producer.followers == 1)
+        assert wait_until(lambda: not producer.followers)
+        assert is_cut(sock)
+
+
+def test_a_reader_that_takes_nothing_of_an_ended_stream_is_cut(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
+    there = starter('falcon-asgi', serve, tmp_path)(SEND_TIMEOUT='1')
+    with Streams.attach(there.service.directory) as streams:
+        filled(streams).finish()
+        with take_nothing(there.service.port) as sock:
+            assert wait_until(lambda: 'a reader was cut' in there.service.text())
+            assert is_cut(sock)
