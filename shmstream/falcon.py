@@ -55,6 +55,8 @@ class Answers:
 
     ``on_post`` is yours. As a middleware of the application it lets answers run to
     their end when the process is told to stop; under gunicorn the hooks do so without.
+    Under hypercorn readers are let go at a stop only if the application is wrapped:
+    ``app = shmstream.asgi.Drained(app)``.
 
     Args:
         permit: takes the request (Falcon's), and returns who is asking: an owner

@@ -36,8 +36,8 @@ use that is off. Answers are correct all the same; the last column says what is 
     drained productions  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
                          of an ASGI worker, ``run`` of another   has begun ends with its
                          one; ``wsgi`` of a UvicornWorker        worker
-    patience of gevent   ``settings`` of ``cfg``, whose          a reload cuts the
-                         ``graceful_timeout`` a                  response of a POST at
+    longer graceful      ``settings`` of ``cfg``, whose          a reload cuts the
+    timeouts of gevent   ``graceful_timeout`` a                  response of a POST at
                          ``GeventWorker`` asks for every second  ``graceful_timeout``
     requests of its own  the module of ``receive``               gunicorn is treated as
                          (``BodyReceiver.receive``), and the     any other server
@@ -109,7 +109,8 @@ def threads_of(worker: Any) -> int | None:
         module = sys.modules.get(f'gunicorn.workers.{name}')
         of_class: Any = getattr(module, cls, None)
         if of_class is not None and isinstance(worker, of_class):
-            return int(worker.cfg.threads) if name == 'gthread' else 1
+            threads = getattr(worker.cfg, 'threads', None)
+            return threads if name == 'gthread' else 1
     return None
 
 
@@ -144,17 +145,33 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
 def _of_wsgi(worker: Any) -> dict[str, bool]:
     from gunicorn.http import wsgi
 
+    found: dict[str, bool] = {}
+    if is_gevent_worker(worker):
+        found['longer graceful timeouts'] = _asks_for_graceful_timeout(type(worker))
+    if type(worker).__module__ in ('gunicorn.workers.gthread', 'gunicorn.workers.sync'):
+        found['bounded readers'] = threads_of(worker) is not None
     # The worker with gevent's own server makes its environ, and sends its responses,
     # without gunicorn's module.
     handler = getattr(worker, 'wsgi_handler', None)
     if handler is not None:
         has_socket = 'gunicorn.sock' in _constants(getattr(handler, 'get_environ', 0))
-        return {'sockets of clients': has_socket}
-    return {
+        return found | {'sockets of clients': has_socket}
+    return found | {
         'sockets of clients': 'gunicorn.socket'
         in _constants(getattr(wsgi, 'default_environ', 0)),
         'empty first parts': _sends_head_early(getattr(wsgi, 'Response', object)),
     }
+
+
+def _asks_for_graceful_timeout(worker: Any) -> bool:
+    """Whether this class asks for the setting, and finds it among ``settings``."""
+    from gunicorn.config import Config
+
+    run = getattr(getattr(worker, 'run', None), '__code__', None)
+    find = getattr(getattr(Config, '__getattr__', None), '__code__', None)
+    return 'graceful_timeout' in getattr(run, 'co_names', ()) and 'settings' in getattr(
+        find, 'co_names', ()
+    )
 
 
 def _constants(function: Any) -> set[Any]:
