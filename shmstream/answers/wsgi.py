@@ -124,8 +124,6 @@ class WsgiAnswers:
                 owner=request.owner,
             )
         except Exception as ex:
-            if place is not None:
-                place.give_back()
             return failed(request, ex)
         reply = begun(started, mount)
         reply.place = place
