@@ -59,6 +59,7 @@ class IteratedBody:
         watched: bool = True,
     ) -> None:
         self._body = body
+        self._first = body.first if isinstance(body, Live) else b''
         self._source = source
         self._receive = receive
         self._readers = readers
@@ -103,6 +104,9 @@ class IteratedBody:
         raise StopAsyncIteration
 
     async def _part(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b''
+            return first
         parts, watcher = self._parts, self._watcher
         assert parts is not None
         if watcher is None:

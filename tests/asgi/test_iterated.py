@@ -57,6 +57,21 @@ def test_a_response_under_way_knows_its_stream_until_it_is_closed(
     producer.finish()
 
 
+def test_what_has_been_read_before_the_reply_comes_first(streams: Streams) -> None:
+    with streams.create('a') as producer:
+        producer.write(b'12')
+        consumer = streams.open('a')
+        body = Live(consumer, 1, lambda: False, b'1')
+
+        async def work() -> list[bytes]:
+            iterated = IteratedBody(body, consumer, None, Noted(), watched=False)
+            parts = [await anext(iterated), await anext(iterated)]
+            await iterated.close()
+            return parts
+
+        assert on_loop(work) == [b'1', b'2']
+
+
 def test_a_response_that_is_never_begun_holds_nothing(streams: Streams) -> None:
     readers = Noted()
     with streams.create('a') as producer:
