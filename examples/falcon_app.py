@@ -6,13 +6,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import falcon
 import falcon.asgi
 
-from shmstream import Streams
-from shmstream.asgi import Application
-
-streams = Streams.attach()
+from shmstream.falcon import Answers
 
 
 async def model(prompt: str) -> AsyncIterator[str]:
@@ -22,21 +18,18 @@ async def model(prompt: str) -> AsyncIterator[str]:
         yield word
 
 
-class Chat:
-    """POST begins an answer."""
+class Chat(Answers):
+    """GET reads an answer from any offset, DELETE stops it, POST begins it."""
 
     async def on_post(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, chat: str
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, conv_id: str
     ) -> None:
         prompt = (await req.stream.read()).decode()
-        # The answer is written to its end, whether or not anybody reads it, and
-        # through a reload of the workers.
-        await streams.start(chat, model(prompt))
-        resp.status = falcon.HTTP_202
+        # The answer is written to its end, whoever leaves, and through a reload of the
+        # workers.
+        await self.start(req, resp, conv_id, model(prompt))
 
 
-chats = falcon.asgi.App()
-chats.add_route('/chats/{chat}', Chat())
-
-# GET reads an answer from any offset, DELETE stops it; other requests go to `chats`.
-app = Application(streams, prefix='/chats', otherwise=chats)
+chat = Chat()
+app = falcon.asgi.App(middleware=[chat])
+app.add_route('/chats/{conv_id}', chat)

@@ -80,6 +80,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     demo_rate: float = 20.0
     send_timeout: float = 60.0
+    reader_share: float = 0.75
     max_uploads: int = 256 << 20
     stream_types: tuple[str, ...] = ()
 
@@ -284,6 +285,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'HOSTS': _hosts,
     'DEMO_RATE': _seconds(0.1, 100_000),
     'SEND_TIMEOUT': _seconds(1, 86400),
+    'READER_SHARE': _share,
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),
     'STREAM_TYPES': _media_types,
 }
@@ -297,6 +299,16 @@ def send_timeout() -> float:
         SettingsError: the variable has a value that cannot be used.
     """
     return _alone('SEND_TIMEOUT').send_timeout
+
+
+@functools.cache
+def reader_share() -> float:
+    """Return ``$SHMSTREAM_READER_SHARE``, for applications that need no other setting.
+
+    Raises:
+        SettingsError: the variable has a value that cannot be used.
+    """
+    return _alone('READER_SHARE').reader_share
 
 
 def drain_limit() -> float:

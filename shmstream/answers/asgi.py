@@ -10,6 +10,7 @@ from typing import Any
 
 from shmstream.answers.beginning import Beginning, begun, of_environment
 from shmstream.asgi.answering import Answering, settled
+from shmstream.asgi.iterated import IteratedBody
 from shmstream.asgi.other_servers import Handler, exchange
 from shmstream.asgi.stalled import Readers
 from shmstream.asgi.writer import write
@@ -18,7 +19,7 @@ from shmstream.deploy.lifespan import drained
 from shmstream.errors import ShmstreamError
 from shmstream.ids import NOBODY
 from shmstream.producing.sources import close_async
-from shmstream.serving.get_head_delete import Core, failed
+from shmstream.serving.get_head_delete import Core, bodiless, failed
 from shmstream.serving.lookup import MAX_BYTES, look_up
 from shmstream.serving.permit import Grant, Verdict, apply
 from shmstream.serving.problems import Problem
@@ -55,7 +56,8 @@ class AsgiAnswers:
     ) -> None:
         self.streams = of_environment() if streams is None else streams
         self._permit = permit
-        self._answering = Answering(Core(self.streams))
+        self._core = Core(self.streams)
+        self._answering = Answering(self._core)
         self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
 
     async def verdict(self, asked: Any) -> Verdict:
@@ -124,6 +126,34 @@ class AsgiAnswers:
             return self._answering.answer(request, reader)
 
         await self._exchange(handler, scope, receive, send)
+
+    async def reply(self, request: Request, asked: Any) -> Reply:
+        """Return the reply to a GET, HEAD or DELETE, for frameworks without a ``send``.
+
+        Args:
+            request: the request.
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` raises.
+        """
+        refusal = apply(await self.verdict(asked), request)
+        if refusal is not None:
+            return bodiless(request, refusal)
+        reply = self._core.answer(request)
+        return reply if isinstance(reply, Reply) else await settled(reply)
+
+    def iterated(self, reply: Reply, receive: Any, watched: bool) -> IteratedBody:
+        """Return the body of a reply, which is a stream, as an async iterator.
+
+        Args:
+            reply: the reply.
+            receive: the framework's ``receive``; None if it is not known.
+            watched: whether ``receive`` tells when the client leaves, and only then.
+        """
+        body = reply.body
+        assert not isinstance(body, bytes)
+        return IteratedBody(body, reply.source, receive, self._readers, watched)
 
     def _exchange(
         self, handler: Handler, scope: Any, receive: Any, send: Any

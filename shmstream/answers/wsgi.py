@@ -16,7 +16,8 @@ from shmstream.serving.reply import Reply
 from shmstream.serving.request import Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
-from shmstream.wsgi.application import body_of, settled
+from shmstream.wsgi.application import answered, body_of
+from shmstream.wsgi.reader_threads import ReaderThreads
 
 
 class WsgiAnswers:
@@ -28,11 +29,14 @@ class WsgiAnswers:
             everybody may read and stop every stream.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; None: ``$SHMSTREAM_SEND_TIMEOUT``.
+        readers: readers of this process, at most; None: ``$SHMSTREAM_READER_SHARE`` of
+            its threads.
 
     Attributes:
         streams: the deployment.
 
     Raises:
+        LocalError: ``readers`` is below 1.
         SettingsError: a setting of the environment cannot be used.
     """
 
@@ -41,7 +45,9 @@ class WsgiAnswers:
         streams: Streams | None,
         permit: Callable[[Any], Verdict] | None,
         timeout_s: float | None,
+        readers: int | None = None,
     ) -> None:
+        self._readers = ReaderThreads(readers)
         self.streams = of_environment() if streams is None else streams
         self._permit = permit
         self._core = Core(self.streams)
@@ -75,13 +81,14 @@ class WsgiAnswers:
         refusal = apply(self.verdict(asked), request)
         if refusal is not None:
             return bodiless(request, refusal)
-        reply = self._core.answer(request)
-        return reply if isinstance(reply, Reply) else settled(reply, request)
+        return answered(self._core, request, self._readers)
 
     def begin(
         self, beginning: Beginning, request: Request, asked: Any, mount: str | None
     ) -> Reply:
         """Begin an answer, and return the reply that sends it.
+
+        The request becomes a reader. If it cannot, the answer does not begin.
 
         Args:
             beginning: the answer.
@@ -99,6 +106,12 @@ class WsgiAnswers:
         except BaseException:
             close_blocking(beginning.source)
             raise
+        place = None
+        if refusal is None:
+            try:
+                place = self._readers.take()
+            except Problem as ex:
+                refusal = ex.reply()
         if refusal is not None:
             close_blocking(beginning.source)
             return refusal
@@ -112,7 +125,9 @@ class WsgiAnswers:
             )
         except Exception as ex:
             return failed(request, ex)
-        return begun(started, mount)
+        reply = begun(started, mount)
+        reply.place = place
+        return reply
 
     def look_up(self, body: bytes, request: Request, asked: Any) -> Reply:
         """Return the reply to a look-up.

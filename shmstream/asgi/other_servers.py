@@ -99,13 +99,8 @@ class _Exchange:
             self._watcher.result()
         if not self._task.cancelled():
             self._task.result()
-        elif not self._left and not await _cut_quietly(servers_send(self._send)):
-            if _is_of_server(self._receive):
-                raise asyncio.CancelledError
-            # Something between the server and the application runs the application in
-            # a task of its own (starlette's ``BaseHTTPMiddleware``). It would take the
-            # cancellation of that task for the clean end of the response.
-            raise ResponseCut('a response was cut: its client has to resume')
+        elif not self._left:
+            await cut(servers_send(self._send), self._receive)
 
     def _sending(self) -> Any:
         # The application gets the server's own ``send`` wherever possible, so that a
@@ -215,6 +210,29 @@ async def _attended(
         await handler(scope, receive, reader)
     finally:
         readers.leave(reader)
+
+
+async def cut(send: Any, receive: Any) -> None:
+    """Have the server cut a response: without an error in its log, if possible.
+
+    Args:
+        send: the server's ``send``, or another method of the same object.
+        receive: what the application has got as ``receive``.
+
+    Raises:
+        CancelledError: the server cuts the response if the application raises this.
+        ResponseCut: the same, where a cancellation would be taken for a clean end.
+    """
+    if gunicorn_insides.is_its_own(receive):
+        raise asyncio.CancelledError
+    if await _cut_quietly(send):
+        return
+    if _is_of_server(receive):
+        raise asyncio.CancelledError
+    # Something between the server and the application runs the application in a task of
+    # its own (starlette's ``BaseHTTPMiddleware``). It would take the cancellation of
+    # that task for the clean end of the response.
+    raise ResponseCut('a response was cut: its client has to resume')
 
 
 async def _cut_quietly(send: Any) -> bool:

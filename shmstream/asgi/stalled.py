@@ -75,6 +75,9 @@ def transport_of(send: Any) -> tuple[Any | None, bool]:
     owner, own = getattr(send, '__self__', None), True
     if owner is None:
         owner, own = protocol_of(send)
+    elif not hasattr(owner, 'transport'):
+        # The ``receive`` of gunicorn, where there is no ``send`` (``iterated``).
+        owner = getattr(owner, 'protocol', None)
     transport = getattr(owner, 'transport', None)
     if not hasattr(transport, 'get_write_buffer_size'):
         return None, False
@@ -141,12 +144,20 @@ class Reader:
         return self._head or self.send
 
     async def _counted(self, message: Any) -> None:
-        self._sending = True
+        self.is_sending()
         try:
             await self._send(message)
         finally:
-            self._sending = False
-            self._sent += 1
+            self.has_sent()
+
+    def is_sending(self) -> None:
+        """Note that a part of the response is being sent, and waits for its client."""
+        self._sending = not self._own
+
+    def has_sent(self) -> None:
+        """Note that the client has taken enough for more to be sent."""
+        self._sending = False
+        self._sent += 1
 
     def leave(self) -> bool:
         """Note that the application is done.

@@ -9,6 +9,9 @@
     UvicornWorker       the same, by ``Drained``
     gthread, gevent,    after its last request      its main thread ends the process
     sync
+
+A gevent worker ends its requests by force after the graceful timeout. There the timeout
+begins when the productions have ended, so that the responses of POSTs are whole.
 """
 
 from __future__ import annotations
@@ -38,3 +41,8 @@ def drain_before_end(worker: Any, life: WorkerLife) -> None:
         worker.wsgi = Drained(worker.wsgi, life)
     else:
         gunicorn_ends.after_last_request(worker, drain.finish, drain.abort_all)
+    if gunicorn_insides.is_gevent_worker(worker):
+        life.keep_graceful_timeout()
+        gunicorn_ends.wait_for_answers(
+            worker, lambda: life.leaving() and bool(here.all())
+        )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -72,6 +73,50 @@ def after_last_request(
         finish()
 
     worker.run = drained
+
+
+def wait_for_answers(worker: Any, answering: Callable[[], bool]) -> None:
+    """Have a gevent worker's graceful timeout begin when its answers have ended.
+
+    After the graceful timeout the worker kills the greenlets of its requests, and with
+    them the responses of POSTs whose answers go on. It asks for the timeout anew every
+    second, so the timeout can grow.
+
+    Args:
+        worker: a gevent worker.
+        answering: returns whether the worker leaves, and its answers go on.
+    """
+    settings = getattr(worker.cfg, 'settings', {})
+    if 'graceful_timeout' in settings:
+        # In this process only: the master has its own.
+        settings['graceful_timeout'] = _Growing(settings['graceful_timeout'], answering)
+
+
+class _Growing:
+    """The setting ``graceful_timeout``, plus the seconds that answers have gone on.
+
+    Args:
+        setting: gunicorn's.
+        answering: as for ``wait_for_answers``.
+    """
+
+    def __init__(self, setting: Any, answering: Callable[[], bool]) -> None:
+        self._setting = setting
+        self._answering = answering
+        self._since: float | None = None
+        self._more_s = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._setting, name)
+
+    def get(self) -> float:
+        """Return the seconds, from when the worker was told to leave."""
+        if self._answering():
+            now = time.monotonic()
+            if self._since is None:
+                self._since = now
+            self._more_s = now - self._since
+        return float(self._setting.get() + self._more_s)
 
 
 def before_stop(arbiter: Any, announce: Callable[[], None]) -> None:

@@ -36,10 +36,16 @@ use that is off. Answers are correct all the same; the last column says what is 
     drained productions  ``_shutdown`` and ``_quick_shutdown``   what ``Streams.start``
                          of an ASGI worker, ``run`` of another   has begun ends with its
                          one; ``wsgi`` of a UvicornWorker        worker
+    longer graceful      ``settings`` of ``cfg``, whose          a reload cuts the
+    timeouts of gevent   ``graceful_timeout`` a                  response of a POST at
+                         ``GeventWorker`` asks for every second  ``graceful_timeout``
     requests of its own  the module of ``receive``               gunicorn is treated as
-                         (``BodyReceiver.receive``)              any other server
+                         (``BodyReceiver.receive``), and the     any other server
+                         ``protocol`` of that receiver
     sockets of clients   ``gunicorn.socket`` in a WSGI environ   threads do not notice
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
+    bounded readers      ``ThreadWorker``, ``SyncWorker``,       all threads of a WSGI
+                         ``cfg.threads``                         worker may be readers
     empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
                          head for an empty part, too. PEP 3333   stream gets no headers
                          asks a server to wait for the first     before its first byte
@@ -85,6 +91,29 @@ def is_uvicorn_worker(worker: Any) -> bool:
     )
 
 
+def is_gevent_worker(worker: Any) -> bool:
+    """Whether this is one of gunicorn's workers of greenlets."""
+    module = sys.modules.get('gunicorn.workers.ggevent')
+    return module is not None and isinstance(worker, module.GeventWorker)
+
+
+def threads_of(worker: Any) -> int | None:
+    """Return how many requests a worker handles at once, each in a thread.
+
+    Returns:
+        None if the worker's requests are greenlets or tasks, or if nothing is known of
+        workers of its class.
+    """
+    for name, cls in (('gthread', 'ThreadWorker'), ('sync', 'SyncWorker')):
+        # If there is a worker of this class, its module has been imported.
+        module = sys.modules.get(f'gunicorn.workers.{name}')
+        of_class: Any = getattr(module, cls, None)
+        if of_class is not None and isinstance(worker, of_class):
+            threads = getattr(worker.cfg, 'threads', None)
+            return threads if name == 'gthread' else 1
+    return None
+
+
 def missing(worker: Any) -> list[str]:
     """Return a line for each fast way that is off in this worker."""
     checks = _of_asgi(worker) if is_asgi_worker(worker) else _of_wsgi(worker)
@@ -116,17 +145,33 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
 def _of_wsgi(worker: Any) -> dict[str, bool]:
     from gunicorn.http import wsgi
 
+    found: dict[str, bool] = {}
+    if is_gevent_worker(worker):
+        found['longer graceful timeouts'] = _asks_for_graceful_timeout(type(worker))
+    if type(worker).__module__ in ('gunicorn.workers.gthread', 'gunicorn.workers.sync'):
+        found['bounded readers'] = threads_of(worker) is not None
     # The worker with gevent's own server makes its environ, and sends its responses,
     # without gunicorn's module.
     handler = getattr(worker, 'wsgi_handler', None)
     if handler is not None:
         has_socket = 'gunicorn.sock' in _constants(getattr(handler, 'get_environ', 0))
-        return {'sockets of clients': has_socket}
-    return {
+        return found | {'sockets of clients': has_socket}
+    return found | {
         'sockets of clients': 'gunicorn.socket'
         in _constants(getattr(wsgi, 'default_environ', 0)),
         'empty first parts': _sends_head_early(getattr(wsgi, 'Response', object)),
     }
+
+
+def _asks_for_graceful_timeout(worker: Any) -> bool:
+    """Whether this class asks for the setting, and finds it among ``settings``."""
+    from gunicorn.config import Config
+
+    run = getattr(getattr(worker, 'run', None), '__code__', None)
+    find = getattr(getattr(Config, '__getattr__', None), '__code__', None)
+    return 'graceful_timeout' in getattr(run, 'co_names', ()) and 'settings' in getattr(
+        find, 'co_names', ()
+    )
 
 
 def _constants(function: Any) -> set[Any]:

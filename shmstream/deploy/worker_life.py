@@ -46,6 +46,7 @@ class WorkerLife:
         self.worker: Worker | None = None
         self._stop_flag: mmap.mmap | None = None
         self._told = False
+        self._graceful_s: float | None = None
         self._listening: asyncio.Task[None] | None = None
 
     def leaving(self) -> bool:
@@ -135,9 +136,15 @@ class WorkerLife:
     @property
     def graceful_timeout(self) -> float:
         """Seconds that a stopping master gives its workers."""
+        if self._graceful_s is not None:
+            return self._graceful_s
         if self.worker is None:
             return _GRACEFUL_S
         return float(self.worker.cfg.graceful_timeout)
+
+    def keep_graceful_timeout(self) -> None:
+        """Keep the seconds as they are, whatever becomes of the worker's setting."""
+        self._graceful_s = self.graceful_timeout
 
     def notify(self) -> None:
         """Tell gunicorn's master that this worker is alive.

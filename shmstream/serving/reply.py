@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
@@ -70,6 +71,13 @@ class Live:
         return follower
 
 
+class Place(Protocol):
+    """The place of a reader, where there is a bound on readers (``wsgi``)."""
+
+    def give_back(self) -> None:
+        """Let another reader have the place. Idempotent."""
+
+
 @dataclass(slots=True)
 class Reply:
     """Status, headers and body.
@@ -80,12 +88,14 @@ class Reply:
             the length is known.
         body: what to send. Empty for HEAD, whatever ``content-length`` says.
         source: the stream that the reply is about, for the code that sends the reply.
+        place: is given back when the body has been sent; None if there is no bound.
     """
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes | Ended | Live
     source: Consumer | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

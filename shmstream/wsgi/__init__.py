@@ -4,6 +4,7 @@
 
     application.py    a mountable application: GET, HEAD and DELETE of /{id}
     response_body.py  the rest of a stream as the body of a response
+    reader_threads.py how many threads of a worker may be readers
 """
 
 from shmstream.wsgi.application import Application

@@ -14,10 +14,12 @@ from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
 from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
-from shmstream.serving.reply import Blocking, Later, Live, Reply
+from shmstream.serving.problems import Problem
+from shmstream.serving.reply import Blocking, Later, Live, Pending, Place, Reply
 from shmstream.serving.request import Header, Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
+from shmstream.wsgi.reader_threads import ReaderThreads
 from shmstream.wsgi.response_body import Body, client_left
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -37,7 +39,8 @@ class Application:
         app.wsgi_app = Application(streams, prefix='/chats', otherwise=app.wsgi_app)
 
     A reader takes a thread, a greenlet or a worker until its stream ends or its client
-    leaves.
+    leaves. Under gunicorn's ``gthread`` not more than a share of a worker's threads may
+    be readers (``reader_threads``); one more gets 503 with ``Retry-After``.
 
     Args:
         streams: the deployment.
@@ -54,9 +57,13 @@ class Application:
             400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+        readers: readers of a process, at most; by default ``$SHMSTREAM_READER_SHARE``
+            of its threads, if their number is known.
 
     Raises:
-        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
+        LocalError: ``readers`` is below 1.
+        SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` or ``$SHMSTREAM_READER_SHARE`` has a
+            value that cannot be used.
     """
 
     def __init__(
@@ -67,7 +74,9 @@ class Application:
         prefix: str = '',
         otherwise: WsgiApp | None = None,
         timeout_s: float | None = None,
+        readers: int | None = None,
     ) -> None:
+        self._readers = ReaderThreads(readers)
         self._core = Core(streams)
         self._permit = permit
         self._prefix = prefix
@@ -87,10 +96,15 @@ class Application:
             reply = nowhere(environ['REQUEST_METHOD'])
         else:
             reply = self._reply(request)
-        start_response(
-            f'{reply.status} {_PHRASES.get(reply.status, "Status")}',
-            [(n.decode('latin-1'), v.decode('latin-1')) for n, v in reply.headers],
-        )
+        try:
+            start_response(
+                f'{reply.status} {_PHRASES.get(reply.status, "Status")}',
+                [(n.decode('latin-1'), v.decode('latin-1')) for n, v in reply.headers],
+            )
+        except BaseException:
+            if reply.place is not None:
+                reply.place.give_back()
+            raise
         return body_of(reply, environ, self._timeout_s)
 
     def _reply(self, request: Request) -> Reply:
@@ -101,8 +115,33 @@ class Application:
                 return failed(request, ex)
             if refusal is not None:
                 return bodiless(request, refusal)
-        reply = self._core.answer(request)
-        return reply if isinstance(reply, Reply) else settled(reply, request)
+        return answered(self._core, request, self._readers)
+
+
+def answered(core: Core, request: Request, readers: ReaderThreads) -> Reply:
+    """Return the reply to a request; a reader's reply has a place. Waits if need be.
+
+    Args:
+        core: decides what to answer.
+        request: the request.
+        readers: gives the place. If there is none, the reply is 503.
+    """
+    reply: Reply | Later = core.answer(request)
+    place: Place | None = None
+    try:
+        if isinstance(reply, Pending):
+            # The wait for a stream to begin takes a thread, too.
+            place = readers.take()
+        if not isinstance(reply, Reply):
+            reply = settled(reply, request)
+        if not isinstance(reply.body, bytes):
+            reply.place = place or readers.take()
+            return reply
+    except Problem as ex:
+        return failed(request, ex)
+    if place is not None:
+        place.give_back()
+    return reply
 
 
 def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable[bytes]:
@@ -123,6 +162,7 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
         *(environ, body.consumer, body.offset, body.leave, timeout_s),
         first=first,
         follows=follows,
+        place=reply.place,
     )
 
 
@@ -134,9 +174,19 @@ def request_of(environ: dict[str, Any], prefix: str) -> Request | None:
     size = len(mount)
     if not path.startswith(mount) or path[size : size + 1] not in (b'', b'/'):
         return None
+    return request_for(environ, quote_from_bytes(path[size + 1 :]).encode())
+
+
+def request_for(environ: dict[str, Any], path: bytes) -> Request:
+    """Return the request for a stream that a router has found.
+
+    Args:
+        environ: the request's.
+        path: the id, percent-encoded; empty if it is in the query.
+    """
     return Request(
         environ['REQUEST_METHOD'],
-        quote_from_bytes(path[size + 1 :]).encode(),
+        path,
         environ.get('QUERY_STRING', '').encode('latin-1'),
         _headers(environ),
         environment=environ,

@@ -38,9 +38,11 @@ from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
+from shmstream.serving.reply import Place
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
+from shmstream.weakly import weakly
 
 _PART = 16 * 1024
 """Bytes that a socket takes without blocking as soon as ``poll`` finds it writable."""
@@ -83,6 +85,8 @@ class Body:
             ``$SHMSTREAM_SEND_TIMEOUT``.
         first: bytes that are sent before that; they have been read already.
         follows: is told the follower, if a source waits for this one reader.
+        place: is given back at the end. A body that an application makes itself has
+            none, and is not counted as a reader.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -98,7 +102,9 @@ class Body:
         *,
         first: bytes = b'',
         follows: Callable[[Follower], None] | None = None,
+        place: Place | None = None,
     ) -> None:
+        self._place = place
         self._environ = environ
         self._host = consumer.host
         self._leave = self._host.leaving if leave is None else leave
@@ -112,7 +118,10 @@ class Body:
         # body has the thread, so the body tells the master.
         self._beats = not environ.get('wsgi.multithread')
         self._beat_at = 0.0
-        self._follower: Follower | None = consumer.follow(offset, self._lets_go)
+        # Without a reference cycle: a body that is dropped lets go of its place, and of
+        # the source that waits for it, at once.
+        lets_go = weakly(self._lets_go, True)
+        self._follower: Follower | None = consumer.follow(offset, lets_go)
         if follows is not None:
             follows(self._follower)
         self._read = first
@@ -197,6 +206,8 @@ class Body:
         # The traceback of a cut response may keep this body alive for long. The body
         # must not keep the stream mapped for as long.
         self._follower = self._consumer = None
+        if self._place is not None:
+            self._place.give_back()
 
 
 def _cut(why: str) -> ConnectionResetError:

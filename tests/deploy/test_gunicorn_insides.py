@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,11 @@ from gunicorn.asgi import protocol
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.http import wsgi
 from gunicorn.workers.gasgi import ASGIWorker
+from gunicorn.workers.gthread import ThreadWorker
 
 from shmstream.deploy import gunicorn_ends, gunicorn_insides, hooks
 from shmstream.deploy.worker_life import WorkerLife
+from tests.support.leaks import wait_until
 
 
 class Listener:
@@ -159,6 +162,48 @@ def test_gevents_own_server_shows_the_socket_under_another_name() -> None:
     assert gunicorn_insides.missing(worker) == []
     worker.wsgi_handler = object
     assert len(gunicorn_insides.missing(worker)) == 1
+
+
+def test_a_gevent_worker_that_waits_otherwise_is_named() -> None:
+    pytest.importorskip('gevent')
+    from gunicorn.workers.ggevent import GeventWorker
+
+    class Other(GeventWorker):  # type: ignore[misc]
+        def run(self) -> None: ...
+
+    assert gunicorn_insides.missing(GeventWorker.__new__(GeventWorker)) == []
+    (line,) = gunicorn_insides.missing(Other.__new__(Other))
+    assert line.startswith('longer graceful timeouts are off')
+
+
+def test_a_worker_whose_threads_are_not_known_is_named() -> None:
+    worker = object.__new__(ThreadWorker)
+    worker.cfg = SimpleNamespace(threads=4)
+    assert gunicorn_insides.missing(worker) == []
+    assert gunicorn_insides.threads_of(worker) == 4
+    worker.cfg = SimpleNamespace()
+    (line,) = gunicorn_insides.missing(worker)
+    assert line.startswith('bounded readers are off')
+
+
+def test_the_graceful_timeout_grows_while_answers_go_on() -> None:
+    """And is gunicorn's own again for whatever comes after them."""
+    answering = False
+    own = SimpleNamespace(get=lambda: 10, name='graceful_timeout')
+    worker = SimpleNamespace(cfg=SimpleNamespace(settings={'graceful_timeout': own}))
+    gunicorn_ends.wait_for_answers(worker, lambda: answering)
+    setting = worker.cfg.settings['graceful_timeout']
+    assert setting.name == 'graceful_timeout'
+    assert setting.get() == 10
+    answering = True
+    began = time.monotonic()
+    assert setting.get() == 10
+    assert wait_until(lambda: setting.get() > 10.01)
+    answering = False
+    passed = setting.get() - 10
+    assert 0.01 < passed <= time.monotonic() - began
+    assert setting.get() - 10 == passed
+    gunicorn_ends.wait_for_answers(SimpleNamespace(cfg=None), lambda: True)
 
 
 def test_other_workers_are_left_alone() -> None:

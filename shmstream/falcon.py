@@ -1,0 +1,306 @@
+"""Resumable answers in a Falcon application, under ASGI and under WSGI.
+
+Example::
+
+    class Chat(shmstream.falcon.Answers):
+        async def on_post(self, req, resp, conv_id):
+            text = (await req.get_media())['text']
+            await self.start(req, resp, conv_id, model(text))  # an async generator
+
+    chat = Chat()
+    app = falcon.asgi.App(middleware=[chat])
+    app.add_route('/chat/{conv_id}', chat)
+    app.add_route('/chat/lookup', chat, suffix='lookup')
+
+``WsgiAnswers`` is the same for ``falcon.App``, with plain methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import falcon
+import falcon.asgi
+
+from shmstream.answers.asgi import AsgiAnswers
+from shmstream.answers.beginning import Beginning
+from shmstream.answers.wsgi import WsgiAnswers as _WsgiAnswers
+from shmstream.producing.formats import Format
+from shmstream.producing.sources import Source
+from shmstream.serving.lookup import MAX_BYTES
+from shmstream.serving.permit import Verdict
+from shmstream.serving.reply import Reply
+from shmstream.serving.request import Request
+from shmstream.streams import Streams
+from shmstream.wsgi.application import request_for
+
+__all__ = ['Answers', 'WsgiAnswers']
+
+AsgiPermit = Callable[[falcon.asgi.Request], Verdict | Awaitable[Verdict]]
+WsgiPermit = Callable[[falcon.Request], Verdict]
+
+
+class Answers:
+    """A resource of answers that outlive their requests, for ``falcon.asgi.App``.
+
+    ::
+
+        route             suffix    methods that it has
+        /chat/{conv_id}             GET, HEAD, DELETE: read, look at, stop an answer;
+                                    /chat/?conv_id=ID is the same, for ids with a slash
+        /chat/lookup      lookup    POST: which of these ids have an answer
+
+    ``on_post`` is yours. As a middleware of the application it lets answers run to
+    their end when the process is told to stop; under gunicorn the hooks do so without.
+    Under hypercorn readers are let go at a stop only if the application is wrapped:
+    ``app = shmstream.asgi.Drained(app)``.
+
+    Args:
+        permit: takes the request (Falcon's), and returns who is asking: an owner
+            (``shmstream.owner_of(user)``), or a refusal
+            (``shmstream.serving.refusal``). It may be a coroutine function, and may
+            raise ``falcon.HTTPError``. Without it everybody may read and stop every
+            answer whose id they know.
+        prefix: the path of the answers, such as ``/chat``; needed if ``start`` is
+            called for a path that does not end with ``/{conv_id}``.
+        streams: the deployment; by default that of the environment
+            (``Streams.attach()``).
+        timeout_s: seconds for which a client may read nothing, and for which it may go
+            on reading an answer that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
+
+    Attributes:
+        streams: the deployment.
+
+    Raises:
+        SettingsError: a setting of the environment cannot be used.
+    """
+
+    def __init__(
+        self,
+        permit: AsgiPermit | None = None,
+        *,
+        prefix: str | None = None,
+        streams: Streams | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self._answers = AsgiAnswers(streams, permit, timeout_s)
+        self._prefix = prefix
+        self._lifespan = contextlib.AsyncExitStack()
+        self.streams = self._answers.streams
+
+    async def start(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conv_id: str,
+        source: Source,
+        *,
+        format: str | Format = 'sse',
+        capacity: int | None = None,
+    ) -> None:
+        """Begin an answer, and make it the response.
+
+        The answer is written to its end, whoever leaves; a reload of the workers waits
+        for it. If the client may not begin an answer, the response says so, and the
+        source is closed.
+
+        Args:
+            req: the request.
+            resp: its response. You may set headers and cookies of it.
+            conv_id: the id by which clients find the answer: 1 to 512 bytes of UTF-8
+                without control characters. An older answer with this id is replaced.
+            source: as for ``Streams.start``; an async generator, as a rule.
+            format: as for ``Streams.start``.
+            capacity: bytes of the ring; by default the deployment's setting.
+
+        Raises:
+            LocalError: the source or the format is none.
+            Whatever ``permit`` raises; the source is closed.
+        """
+        beginning = Beginning(conv_id, source, format, capacity)
+        mount = _mount(req, self._prefix)
+        reply = await self._answers.begin(beginning, _of_scope(req, ''), req, mount)
+        self._put(reply, req, resp)
+
+    async def on_get(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conv_id: str = '',
+        **_: Any,
+    ) -> None:
+        """Read an answer from a byte offset (``from``), and follow it to its end."""
+        request = _of_scope(req, conv_id)
+        self._put(await self._answers.reply(request, req), req, resp)
+
+    on_head = on_delete = on_get
+
+    async def on_post_lookup(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
+    ) -> None:
+        """Say which of these conversations have an answer, and how far it is."""
+
+        async def body() -> bytes:
+            found: bytes = await req.stream.read(MAX_BYTES + 1)
+            return found
+
+        reply = await self._answers.look_up(body, _of_scope(req, ''), req)
+        self._put(reply, req, resp)
+
+    def _put(
+        self, reply: Reply, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> None:
+        if isinstance(reply.body, bytes):
+            _put(reply, reply.body, req, resp, _nothing())
+            return
+        # Falcon gives a responder no ``send``, and its request keeps ``receive``.
+        receive = getattr(req, '_receive', None)
+        # Falcon's test client says that it has left before it reads the response.
+        module = str(getattr(receive, '__module__', ''))
+        watched = receive is not None and not module.startswith('falcon.testing')
+        resp.stream = self._answers.iterated(reply, receive, watched)
+        _put_head(reply, resp)
+
+    async def process_startup(self, _scope: Any, _event: Any) -> None:
+        """Find the supervisor, and hear the signals that tell the process to stop."""
+        await self._lifespan.enter_async_context(self._answers.lifespan(None))
+
+    async def process_shutdown(self, _scope: Any, _event: Any) -> None:
+        """Wait until the answers that this process writes have come to their end."""
+        await self._lifespan.aclose()
+
+
+class WsgiAnswers:
+    """As ``Answers``, for ``falcon.App``; its methods block.
+
+    A reader takes a thread until its answer ends or its client leaves, and so does the
+    POST that begins an answer and sends it. Under gunicorn's ``gthread`` only a share
+    of a worker's threads may be readers (``$SHMSTREAM_READER_SHARE``, 0.75 by default);
+    one more gets 503 with ``Retry-After``. Under ``gevent`` a reader is a greenlet, and
+    there is no bound.
+
+    Args:
+        permit: as for ``Answers``, but a plain function.
+        prefix: as for ``Answers``.
+        streams: as for ``Answers``.
+        timeout_s: as for ``Answers``.
+        readers: readers of a process, at most; by default a share of its threads, if
+            their number is known.
+
+    Raises:
+        LocalError: ``readers`` is below 1.
+        SettingsError: a setting of the environment cannot be used.
+    """
+
+    def __init__(
+        self,
+        permit: WsgiPermit | None = None,
+        *,
+        prefix: str | None = None,
+        streams: Streams | None = None,
+        timeout_s: float | None = None,
+        readers: int | None = None,
+    ) -> None:
+        self._answers = _WsgiAnswers(streams, permit, timeout_s, readers)
+        self._prefix = prefix
+        self.streams = self._answers.streams
+
+    def start(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        conv_id: str,
+        source: Source,
+        *,
+        format: str | Format = 'sse',
+        capacity: int | None = None,
+    ) -> None:
+        """Begin an answer, and make it the response. As ``Answers.start``, but blocks.
+
+        If all places of readers are taken, the response is 503, and the source is
+        closed.
+        """
+        beginning = Beginning(conv_id, source, format, capacity)
+        mount = _mount(req, self._prefix)
+        request = request_for(req.env, b'')
+        self._put(self._answers.begin(beginning, request, req, mount), req, resp)
+
+    def on_get(
+        self, req: falcon.Request, resp: falcon.Response, conv_id: str = '', **_: Any
+    ) -> None:
+        """Read an answer from a byte offset (``from``), and follow it to its end."""
+        request = request_for(req.env, quote(conv_id, safe='').encode())
+        self._put(self._answers.read_or_stop(request, req), req, resp)
+
+    on_head = on_delete = on_get
+
+    def on_post_lookup(
+        self, req: falcon.Request, resp: falcon.Response, **_: Any
+    ) -> None:
+        """Say which of these conversations have an answer, and how far it is."""
+        body = req.bounded_stream.read(MAX_BYTES + 1)
+        reply = self._answers.look_up(body, request_for(req.env, b''), req)
+        self._put(reply, req, resp)
+
+    def _put(self, reply: Reply, req: falcon.Request, resp: falcon.Response) -> None:
+        if isinstance(reply.body, bytes):
+            _put(reply, reply.body, req, resp, iter(()))
+            return
+        resp.stream = self._answers.body(reply, req.env)
+        _put_head(reply, resp)
+
+
+def _put(
+    reply: Reply,
+    body: bytes,
+    req: falcon.Request,
+    resp: falcon.Response,
+    nothing: Any,
+) -> None:
+    _put_head(reply, resp)
+    if req.method == 'HEAD' and resp.get_header('content-length') is None:
+        # Falcon would say that a stream without a known length has the length 0.
+        resp.stream = nothing
+    else:
+        resp.data = body
+
+
+def _put_head(reply: Reply, resp: falcon.Response) -> None:
+    resp.status = reply.status
+    for name, value in reply.headers:
+        resp.set_header(name.decode(), value.decode('latin-1'))
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """An iterator of no part."""
+    return
+    yield b''
+
+
+def _of_scope(req: falcon.asgi.Request, conv_id: str) -> Request:
+    scope = req.scope
+    return Request(
+        scope['method'],
+        quote(conv_id, safe='').encode(),
+        scope.get('query_string', b''),
+        scope['headers'],
+        environment=scope,
+    )
+
+
+def _mount(req: falcon.Request, prefix: str | None) -> str | None:
+    """Return the path that streams have for the client of a request."""
+    mount = prefix
+    if mount is None:
+        _, slash, last = (req.uri_template or '').rpartition('/')
+        if not slash or not last.startswith('{'):
+            return None
+        mount = req.path.rpartition('/')[0]
+    root = req.root_path
+    if isinstance(req, falcon.asgi.Request) and f'{mount}/'.startswith(f'{root}/'):
+        # Some ASGI servers leave the path of the application's own mount in ``path``.
+        root = ''
+    return quote(root + mount)
