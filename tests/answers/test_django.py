@@ -184,6 +184,19 @@ def test_an_async_source_outlives_a_view_that_is_no_coroutine(
     assert wait_until(lambda: there.gate('a').closed() == 'ended')
 
 
+def test_a_stream_is_not_compressed(there: Deployment) -> None:
+    """``GZipMiddleware`` would keep its events back, and nobody could resume it."""
+    accept = {'Accept-Encoding': 'gzip'}
+    with there.begin('a', **accept) as post:
+        target = there.address('a')
+        with there.client.open('GET', target, headers=accept) as live:
+            assert live.until(len(whole(BEFORE))) == whole(BEFORE)
+            for each in (post, live):
+                assert 'content-encoding' not in each.headers
+        there.gate('a').open()
+        assert post.rest() == WHOLE
+
+
 def test_csrf_is_checked_as_for_all_views(there: Deployment) -> None:
     """But for look-ups, which change nothing."""
     token = 'a' * 32
@@ -196,4 +209,20 @@ def test_csrf_is_checked_as_for_all_views(there: Deployment) -> None:
     assert client.get(target).body == whole(1)
     assert client.delete(target).status == 403
     assert client.call('DELETE', target, None, headers).status == 204
+    assert client.get(target).status == 404
+
+
+@pytest.mark.parametrize('kind', ['asgi', 'gthread'])
+def test_the_example_runs_as_it_says(kind: str, serve: Callable[..., Service]) -> None:
+    arguments, ready, path = WORKERS[kind]
+    app = f'examples.django_app:{arguments[-1].rpartition(":")[2]}'
+    service = serve(
+        workers=2, config=CONFIG, arguments=(*arguments[:-1], app), ready=ready
+    )
+    client, target = service.client(), f'/{path}/a'
+    answer = b'data: one\n\ndata: two\n\n'
+    assert client.call('POST', target, b'{"text": "one two"}').body == answer
+    for _ in range(4):
+        assert client.get(f'{target}?from=5').body == answer[5:]
+    assert client.delete(target).status == 204
     assert client.get(target).status == 404
