@@ -40,7 +40,8 @@ hypercorn and others wrap the application, because Django knows no lifespan::
     application = shmstream.asgi.Drained(get_asgi_application())
 
 Then a process that is told to stop lets its readers go, and its answers run on to their
-end. Under WSGI a reader takes a thread, a greenlet or a worker until its answer ends or
+end. A response that has to be cut is cut under every server, but only under gunicorn
+and uvicorn without an error in the log. Under WSGI a reader takes a thread, a greenlet or a worker until its answer ends or
 its client leaves.
 
 **Databases.** A source that is no async generator runs in a thread of its own. If it
