@@ -41,8 +41,8 @@ hypercorn and others wrap the application, because Django knows no lifespan::
 
 Then a process that is told to stop lets its readers go, and its answers run on to their
 end. A response that has to be cut is cut under every server, but only under gunicorn
-and uvicorn without an error in the log. Under WSGI a reader takes a thread, a greenlet or a worker until its answer ends or
-its client leaves.
+and uvicorn without an error in the log. Under WSGI a reader takes a thread, a greenlet
+or a worker until its answer ends or its client leaves.
 
 **Databases.** A source that is no async generator runs in a thread of its own. If it
 uses the ORM there, it should end with ``django.db.connections.close_all()``, as every
