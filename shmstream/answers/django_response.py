@@ -100,12 +100,12 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
     def __init__(self, body: Live | Ended, readers: Readers, status: int) -> None:
         self._body = body
         self._readers = readers
-        self._follower = (
-            body.follow()
-            if isinstance(body, Live)
-            else body.consumer.follow(body.offset, body.leave)
-        )
-        super().__init__(_parts(self._follower), status=status)
+        first = b''
+        if isinstance(body, Live):
+            first, self._follower = body.first, body.follow()
+        else:
+            self._follower = body.consumer.follow(body.offset, body.leave)
+        super().__init__(_parts(first, self._follower), status=status)
 
     def __aiter__(self) -> AsyncGenerator[bytes, None]:
         return self._watched(_send_of(self))
@@ -137,12 +137,14 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
         raise ResponseCut('a response was cut: its client has to resume')
 
 
-async def _parts(follower: Follower) -> AsyncIterator[bytes]:
-    """Yield what a follower reads.
+async def _parts(first: bytes, follower: Follower) -> AsyncIterator[bytes]:
+    """Yield the first bytes, and what a follower reads.
 
     A generator, because a follower can be iterated in a thread as well, and Django
     would take it for an iterator of that kind.
     """
+    if first:
+        yield first
     async for part in follower:
         yield part
     if follower.untold_failure:

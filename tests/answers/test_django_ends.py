@@ -39,7 +39,7 @@ def errors(text: str) -> list[str]:
     return [
         line
         for line in text.splitlines()
-        if 'error' in line.lower() and 'was sent SIGKILL' not in line
+        if 'ERROR' in line and 'was sent SIGKILL' not in line
     ]
 
 
