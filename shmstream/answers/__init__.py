@@ -8,4 +8,7 @@ stop and look up the answers. Those modules (``shmstream.fastapi``, ``.starlette
     beginning.py  an answer that is about to begin, and the reply that it is sent with
     asgi.py       for frameworks under ASGI
     wsgi.py       for frameworks under WSGI
+
+    django_request.py   a request of Django as one for a stream
+    django_response.py  a response of Django that follows a stream
 """

@@ -9,6 +9,7 @@
     stalled.py        cuts readers that take nothing
     keepalive.py      has the kernel find peers that have vanished
     other_servers.py  does for other servers what gunicorn does for a response
+    quiet_cut.py      cuts a response without an error in the server's log
 """
 
 from shmstream.asgi.answering import Permit

@@ -20,7 +20,7 @@ there is one. From the moment the answer begins, the watcher drops that body, be
 
 To cut a response is to close the connection without the closing chunk. ASGI has no
 message for that, but every server cuts a response when the application fails with
-``CancelledError``. For uvicorn there is a way that logs no error (``_cut_quietly``).
+``CancelledError``. Where there is a way that logs no error (``quiet_cut``), it is used.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shmstream.asgi.quiet_cut import cut_quietly
 from shmstream.asgi.servers_send import servers_send
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.deploy import gunicorn_insides
@@ -43,10 +44,6 @@ Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
 
 _SERVERS = frozenset({'uvicorn', 'hypercorn', 'granian', 'daphne'})
 """The packages of servers that cut a response which is cancelled."""
-
-_TURNS = 100
-"""Turns of the event loop in which uvicorn has to notice a closed connection. uvicorn
-needs two, as a rule."""
 
 
 class ResponseCut(ConnectionError):
@@ -225,7 +222,7 @@ async def cut(send: Any, receive: Any) -> None:
     """
     if gunicorn_insides.is_its_own(receive):
         raise asyncio.CancelledError
-    if await _cut_quietly(send):
+    if await cut_quietly(send):
         return
     if _is_of_server(receive):
         raise asyncio.CancelledError
@@ -233,30 +230,3 @@ async def cut(send: Any, receive: Any) -> None:
     # its own (starlette's ``BaseHTTPMiddleware``). It would take the cancellation of
     # that task for the clean end of the response.
     raise ResponseCut('a response was cut: its client has to resume')
-
-
-async def _cut_quietly(send: Any) -> bool:
-    """Cut a response of uvicorn without an error in its log.
-
-    uvicorn logs an error for a response that fails, unless its connection was lost
-    before. So this function closes the connection, and waits until uvicorn notices.
-
-    Returns:
-        False if the server is not uvicorn, or did not notice.
-    """
-    cycle: Any = getattr(send, '__self__', None)
-    transport: Any = getattr(cycle, 'transport', None)
-    # The attributes are checked, because uvloop's transports are not of asyncio's
-    # classes.
-    if not (hasattr(cycle, 'disconnected') and hasattr(transport, 'abort')):
-        return False
-    if transport.get_write_buffer_size():
-        # ``close`` would first wait until the client has read what is queued.
-        transport.abort()
-    else:
-        transport.close()
-    for _ in range(_TURNS):
-        if cycle.disconnected:
-            return True
-        await asyncio.sleep(0)
-    return False

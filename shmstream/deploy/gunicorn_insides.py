@@ -14,6 +14,9 @@ use that is off. Answers are correct all the same; the last column says what is 
                          makes; ``_response_buffer``,            replays are copied
                          ``_flow_control``, ``_closed``,
                          ``transport`` of an ``ASGIProtocol``
+    quiet cuts           the same cells; ``_closed``,            a response of Django
+                         ``transport`` of an ``ASGIProtocol``    that is cut is logged
+                                                                 as an error
     early headers        ``ASGIProtocol._send_response_start``,  a reader of a quiet
                          ``_response_buffer``, ``_safe_write``,  stream gets no headers
                          ``worker``                              before its first byte

@@ -183,8 +183,8 @@ class Core:
         if not ended:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
-            first = consumer.read(offset, WHOLE)
-            live = Live(consumer, offset + len(first), self._streams.leaving, first)
+            there = consumer.read(offset, WHOLE)
+            live = Live(consumer, offset + len(there), self._streams.leaving, there)
             return Reply(200, headers, live, consumer)
         views = consumer.views(offset)
         body: bytes | Ended = (

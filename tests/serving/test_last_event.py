@@ -132,7 +132,7 @@ def test_f93_a_replay_begins_there_and_says_where_that_is(
         producer.write(data)
         live = reply_to(streams, conv_id, headers=named(number))
         assert isinstance(live.body, Live)
-        assert live.body.offset == ends[number]
+        assert live.body.offset - len(live.body.first) == ends[number]
         assert dict(live.headers)[b'stream-offset'] == b'%d' % ends[number]
     for method in ('GET', 'HEAD'):
         reply = reply_to(streams, conv_id, method, headers=named(number))

@@ -1,0 +1,37 @@
+"""A request of Django as one for a stream; imports nothing of Django."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from shmstream.serving.request import Header, Request
+
+
+def is_asgi(asked: Any) -> bool:
+    """Whether a request of Django has come by ASGI, and not by WSGI."""
+    return hasattr(asked, 'scope')
+
+
+def request_of(asked: Any, conv_id: object) -> Request:
+    """Return the request for a stream.
+
+    Args:
+        asked: the request of Django.
+        conv_id: the id in the URL; empty if it has none.
+    """
+    headers: list[Header]
+    if is_asgi(asked):
+        environment, headers = asked.scope, asked.scope['headers']
+        query = asked.scope.get('query_string', b'')
+    else:
+        environment = asked.environ
+        query = environment.get('QUERY_STRING', '').encode('latin-1')
+        # Not from ``environ``, where Django has changed the path.
+        headers = [
+            (name.lower().encode('latin-1'), value.encode('latin-1'))
+            for name, value in asked.headers.items()
+        ]
+    # Bytes that are no UTF-8 stay so, and are refused.
+    path = quote(str(conv_id), safe='', errors='surrogatepass').encode()
+    return Request(asked.method, path, query, headers, environment=environment)

@@ -1,0 +1,228 @@
+"""Django's views begin, read, stop and look up answers, whatever server runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shmstream.client import follow
+from tests.answers.django_deployment import (
+    AFTER,
+    BEFORE,
+    CONFIG,
+    WHOLE,
+    WORKERS,
+    Deployment,
+)
+from tests.producing.scripted import whole
+from tests.support.cutting import Cutting
+from tests.support.leaks import wait_until
+from tests.support.service import Service
+
+
+@pytest.fixture(params=WORKERS)
+def there(
+    request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
+) -> Deployment:
+    """Two workers of each class."""
+    arguments, ready, path = WORKERS[request.param]
+    service = serve(
+        workers=2,
+        config=CONFIG,
+        arguments=arguments,
+        ready=ready,
+        environment={'ANSWERS_FOLDER': str(tmp_path)},
+    )
+    return Deployment(request.param, service, tmp_path, path)
+
+
+def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) -> None:
+    """Everything that a chat needs, in one deployment, because a start takes seconds.
+
+    1. POST begins an answer and streams it. 2. Another worker follows it. 3. A client
+    resumes it at an offset of a silent stream: its headers are there at once. 4. The
+    look-up knows it. 5. The source goes on, and all come to the same end. 6. What has
+    ended is read from any offset, and its HEAD says how long it is.
+    """
+    client = there.client
+    with there.begin('a') as post:
+        assert post.status == 200
+        assert post.headers['content-type'] == 'text/event-stream'
+        assert post.headers['content-location'] == there.address('a')
+        with (
+            there.elsewhere('a', post.worker) as other,
+            client.open('GET', there.address('a', len(whole(BEFORE)))) as resumed,
+        ):
+            assert resumed.status == 200
+            assert (
+                resumed.headers['stream-generation']
+                == (post.headers['stream-generation'])
+            )
+            body = json.dumps({'conversation_ids': ['a', 'b']}).encode()
+            (found,) = client.call('POST', '/chats/lookup', body).json()
+            assert found['conversation_id'] == 'a'
+            there.gate('a').open()
+            assert post.rest() == WHOLE
+            assert other.rest() == WHOLE
+            assert resumed.rest() == WHOLE[len(whole(BEFORE)) :]
+            assert post.whole
+            assert other.whole
+            assert resumed.whole
+    for offset in (0, 1, len(WHOLE) - 1, len(WHOLE)):
+        reply = client.get(there.address('a', offset))
+        assert reply.whole
+        assert reply.body == WHOLE[offset:]
+    head = client.call('HEAD', there.address('a'))
+    assert (head.status, head.body) == (200, b'')
+    assert head.headers['stream-total-bytes'] == str(len(WHOLE))
+    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+
+
+def test_delete_stops_a_silent_source_of_another_worker(there: Deployment) -> None:
+    with there.begin('a') as post, there.elsewhere('a', post.worker) as other:
+        assert there.client.delete(there.address('a')).status == 204
+        for live in (post, other):
+            assert live.rest() == whole(BEFORE)
+            assert live.whole
+    assert wait_until(lambda: there.gate('a').closed() in ('CancelledError', 'saw it'))
+    assert there.client.get(there.address('a')).status == 404
+
+
+def test_a_client_that_leaves_at_once_changes_nothing(there: Deployment) -> None:
+    there.post(there.address('a'), 'a').close()
+    there.gate('a').open()
+    assert there.read('a') == WHOLE
+    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+
+
+def test_who_may_is_asked_for_every_request(there: Deployment) -> None:
+    """Owners do not see each other's answers; refusals and exceptions are Django's."""
+    client = there.client
+    begun = json.dumps({'name': 'a', 'before': 0, 'after': 0}).encode()
+    path = 'owned' if there.path == 'chats' else 'owned-too'
+    with there.begin('a', path, **{'X-User': 'alice'}) as post:
+        assert post.status == 200
+        target = f'/{path}/a'
+        for user, status in (('bob', 404), ('mallory', 403)):
+            assert client.get(target, **{'X-User': user}).status == status
+        assert client.get(target).status == 401
+        assert client.get(target).error['message'] == 'Who are you?'
+        for method, body in (('DELETE', None), ('POST', begun)):
+            refused = client.call(method, target, body, {'X-User': 'mallory'})
+            assert refused.status == 403
+        # Nobody's, so that nothing of it is stopped.
+        assert client.call('DELETE', target, None, {'X-User': 'bob'}).status == 204
+        asked = json.dumps({'conversation_ids': ['a']}).encode()
+        for user, size in (('alice', 1), ('bob', 0)):
+            found = client.call('POST', '/owned/lookup', asked, {'X-User': user})
+            assert len(found.json()) == size
+        assert client.call('POST', '/owned/lookup', asked).status == 401
+        there.gate('a').open()
+        assert post.rest() == WHOLE
+    assert client.get(target, **{'X-User': 'alice'}).body == WHOLE
+
+
+def test_the_address_of_an_answer_is_the_one_that_it_is_found_at(
+    there: Deployment,
+) -> None:
+    """A client whose connection is cut resumes there.
+
+    Also for ids with a slash, and for those that only the body of the POST has.
+    """
+    asked = {'name': 'x', 'id': 'a/b c?', 'before': BEFORE, 'after': AFTER}
+    there.gate('x').open()
+    for target, address in (
+        ('/notes/a/b%20c%3F', '/notes/a/b%20c%3F'),
+        ('/questions', '/questions?conv_id=a%2Fb%20c%3F'),
+    ):
+        with Cutting(there.server.port, b'\n\n', 2) as relay:
+            url = f'http://127.0.0.1:{relay.port}{target}'
+            with follow(url, json=asked) as following:
+                assert b''.join(following.raw()) == WHOLE
+            requests = [head.split()[:2] for head in relay.requests]
+        assert requests[0] == [b'POST', target.encode()]
+        assert requests[1][0] == b'GET'
+        assert requests[1][1].startswith(address.encode())
+        assert there.client.get(address).body == WHOLE
+        assert there.client.delete(address).status == 204
+        assert there.client.get(address).status == 404
+
+
+def test_what_is_wrong_is_said(there: Deployment) -> None:
+    client = there.client
+    assert client.get(there.address('never')).status == 404
+    assert client.get(there.address('a') + '?from=x').status == 400
+    assert client.call('PUT', there.address('a'), b'x').status == 405
+    assert client.call('OPTIONS', there.address('a')).headers['allow'] == (
+        'DELETE, GET, HEAD, POST'
+    )
+    assert client.get('/questions').status == 400
+    assert client.get('/chats/lookup').status == 405
+    assert client.call('POST', '/chats/lookup', b'[]').status == 400
+    assert client.call('POST', '/chats/lookup', b'x' * (1 << 20) + b'x').status == 413
+
+
+def test_start_in_an_async_view_is_refused(there: Deployment) -> None:
+    there.gate('a').open()
+    with there.post('/wrongly/a', 'a') as post:
+        assert post.status == 500
+    assert there.client.get('/wrongly/a').status == 404
+
+
+@pytest.mark.parametrize(
+    'there', [kind for kind in WORKERS if kind != 'gevent'], indirect=True
+)
+def test_an_async_source_outlives_a_view_that_is_no_coroutine(
+    there: Deployment,
+) -> None:
+    there.begin('a', 'mixed').close()
+    there.gate('a').open()
+    assert there.read('a') == WHOLE
+    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+
+
+def test_a_stream_is_not_compressed(there: Deployment) -> None:
+    """``GZipMiddleware`` would keep its events back, and nobody could resume it."""
+    accept = {'Accept-Encoding': 'gzip'}
+    with there.begin('a', **accept) as post:
+        target = there.address('a')
+        with there.client.open('GET', target, headers=accept) as live:
+            assert live.until(len(whole(BEFORE))) == whole(BEFORE)
+            for each in (post, live):
+                assert 'content-encoding' not in each.headers
+        there.gate('a').open()
+        assert post.rest() == WHOLE
+
+
+def test_csrf_is_checked_as_for_all_views(there: Deployment) -> None:
+    """But for look-ups, which change nothing."""
+    token = 'a' * 32
+    headers = {'Cookie': f'csrftoken={token}', 'X-CSRFToken': token}
+    client, target = there.client, f'/guarded-{there.path}/a'
+    body = json.dumps({'name': 'a', 'before': 1, 'after': 0}).encode()
+    there.gate('a').open()
+    assert client.call('POST', target, body).status == 403
+    assert client.call('POST', target, body, headers).body == whole(1)
+    assert client.get(target).body == whole(1)
+    assert client.delete(target).status == 403
+    assert client.call('DELETE', target, None, headers).status == 204
+    assert client.get(target).status == 404
+
+
+@pytest.mark.parametrize('kind', ['asgi', 'gthread'])
+def test_the_example_runs_as_it_says(kind: str, serve: Callable[..., Service]) -> None:
+    arguments, ready, path = WORKERS[kind]
+    app = f'examples.django_app:{arguments[-1].rpartition(":")[2]}'
+    service = serve(
+        workers=2, config=CONFIG, arguments=(*arguments[:-1], app), ready=ready
+    )
+    client, target = service.client(), f'/{path}/a'
+    answer = b'data: one\n\ndata: two\n\n'
+    assert client.call('POST', target, b'{"text": "one two"}').body == answer
+    for _ in range(4):
+        assert client.get(f'{target}?from=5').body == answer[5:]
+    assert client.delete(target).status == 204
+    assert client.get(target).status == 404
