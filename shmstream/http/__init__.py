@@ -17,7 +17,6 @@
     passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
-    own_client.py         the client of a POST, which the source of the answer waits for
     answer_task.py        the task that puts an upstream's answer into a stream
     answer_tasks.py       the answer tasks of a worker
     answer_writer.py      writes the answer's events into the ring, at the readers' pace

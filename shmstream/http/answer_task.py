@@ -27,10 +27,10 @@ from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import AnswerWriter
-from shmstream.http.own_client import OwnClient
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
+from shmstream.producing.pace import Pace
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
@@ -105,7 +105,7 @@ class AnswerTask:
         stream_types: media types that become streams, beside the usual ones.
 
     Attributes:
-        client: the client of the POST.
+        pace: waits for the client of the POST.
     """
 
     def __init__(
@@ -123,12 +123,12 @@ class AnswerTask:
         self._conv_id = conv_id
         self._owner = owner
         self._answered = answered
-        self.client = OwnClient()
+        self.pace = Pace()
         self._grace_s = on_disconnect.grace_s
         self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._writer = AnswerWriter(streams, self.client)
+        self._writer = AnswerWriter(streams, self.pace)
         self._producer: Producer | None = None
         self._request: UpstreamRequest | None = None
         self._asked: asyncio.Future[None] = self._loop.create_future()
@@ -156,7 +156,7 @@ class AnswerTask:
 
         Called instead of ``ask``.
         """
-        self.client.left()
+        self.pace.left()
         self._attended = False
         if not self._asked.done():
             self._asked.set_result(None)
@@ -182,7 +182,7 @@ class AnswerTask:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
-            self.client.left()
+            self.pace.left()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):

@@ -27,8 +27,8 @@ from collections.abc import Callable
 
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
-from shmstream.http.own_client import OwnClient
 from shmstream.producer import Producer
+from shmstream.producing.pace import Pace
 from shmstream.producing.portions import Portions
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken, header
@@ -44,12 +44,12 @@ class AnswerWriter:
 
     Args:
         streams: the deployment. Its readers in this process are given turns.
-        client: the client of the POST, which the writer waits for.
+        pace: waits for the client of the POST.
     """
 
-    def __init__(self, streams: Streams, client: OwnClient) -> None:
+    def __init__(self, streams: Streams, pace: Pace) -> None:
         self._streams = streams
-        self._client = client
+        self._pace = pace
 
     async def write(self, producer: Producer, answer: Answer) -> None:
         """Write the answer into the producer's ring, and end the stream with it.
@@ -58,7 +58,7 @@ class AnswerWriter:
         stream, unless it has said before that it is over.
         """
         let_read = await self._streams.reader_turn()
-        writing = _Writing(producer, answer, self._client, let_read)
+        writing = _Writing(producer, answer, self._pace, let_read)
         incoming = writing.incoming
         try:
             ended = await writing.run()
@@ -83,7 +83,7 @@ class _Writing:
     Args:
         producer: the producer of the stream, which is live.
         answer: the answer.
-        client: the client of the POST.
+        pace: waits for the client of the POST.
         let_read: delivers what has been written to the readers of this event loop.
 
     Attributes:
@@ -94,12 +94,12 @@ class _Writing:
         self,
         producer: Producer,
         answer: Answer,
-        client: OwnClient,
+        pace: Pace,
         let_read: Callable[[], None],
     ) -> None:
         self._producer = producer
         self._answer = answer
-        self._client = client
+        self._pace = pace
         self._let_read = let_read
         self._portions = Portions(producer.capacity)
         self._most = self._portions.most
@@ -183,4 +183,4 @@ class _Writing:
         """
         self._let_read()
         await asyncio.sleep(0)
-        await self._client.room(self._producer, size + self._portions.last_event)
+        await self._pace.room(self._producer, size + self._portions.last_event)

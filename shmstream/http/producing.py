@@ -19,12 +19,12 @@ from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
-from shmstream.http.own_client import OwnClient
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
+from shmstream.producing.pace import Pace
 from shmstream.serving.get_head_delete import from_the_beginning
 from shmstream.serving.headers import addresses
 from shmstream.serving.problems import Problem
@@ -185,9 +185,9 @@ class Gateway:
             hand_on(req, resp, answered)
             return
         try:
-            self._hand_on_stream(req, resp, answered, task.client)
+            self._hand_on_stream(req, resp, answered, task.pace)
         except BaseException:
-            task.client.left()
+            task.pace.left()
             raise
 
     async def _send_announcing_nothing(
@@ -205,7 +205,7 @@ class Gateway:
         req: falcon.asgi.Request,
         resp: falcon.asgi.Response,
         answer: Streamed,
-        client: OwnClient,
+        pace: Pace,
     ) -> None:
         owner: bytes = req.context.owner
         resp.status = answer.status
@@ -223,8 +223,8 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         falcon_request.reads(req, consumer)
         follower, reader = reply.body.follow(), falcon_request.reader_of(req)
-        client.reads(follower, reader)
-        resp.stream = _own_response(reader, follower, client)
+        pace.reads(follower, reader)
+        resp.stream = _own_response(reader, follower, pace)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         # Latin-1 makes one character of each byte, so the values stay as they are.
@@ -247,22 +247,20 @@ class Gateway:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
 
 
-def _own_response(
-    reader: Reader, follower: Follower, client: OwnClient
-) -> StreamedResponse:
+def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedResponse:
     """Return the body of the response to a POST.
 
     Args:
         reader: the response under way.
         follower: reads the stream that is sent.
-        client: the client of the POST, which notes what has been taken.
+        pace: is told what the client takes.
     """
 
     def sending() -> Awaitable[None]:
-        return send_live(reader.send, follower, client.took)
+        return send_live(reader.send, follower, pace.took)
 
     def close() -> None:
-        client.left()
+        pace.left()
         follower.close()
 
     return StreamedResponse(sending, close)

@@ -139,7 +139,7 @@ class AsyncSource:
             self._let_read()
             await asyncio.sleep(0)
             last = self._writing.portions.last_event
-            await self._pace.room(max(size, most) + last)
+            await self._pace.room(self._producer, max(size, most) + last)
         elif self._items >= _ITEMS:
             self._items = 0
             await asyncio.sleep(0)

@@ -86,7 +86,7 @@ class BlockingSource:
         if self._unread + len(portion) > portions.most:
             self._unread = 0
             size = max(len(portion), portions.most) + portions.last_event
-            self._pace.wait_for_room(size)
+            self._pace.wait_for_room(self._producer, size)
         if not self._producer.write(portion):
             return False
         self._unread += len(portion)

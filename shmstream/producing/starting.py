@@ -98,7 +98,7 @@ class Starter:
             await close_async(self._source)
             raise
         production = ProducingTask(producer)
-        pace = Pace(producer)
+        pace = Pace()
         source = AsyncSource(
             producer,
             self._source,
@@ -111,7 +111,7 @@ class Starter:
         return self._started(production, pace, begin)
 
     def _begin_thread(self, producer: Producer) -> Started:
-        pace = Pace(producer)
+        pace = Pace()
         production = ProducingThread(
             producer,
             self._source,
