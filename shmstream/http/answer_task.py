@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
-from shmstream.http.answer_writer import AnswerWriter
+from shmstream.http.answer_writer import write_answer
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
@@ -128,7 +128,6 @@ class AnswerTask:
         self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._writer = AnswerWriter(streams, self.pace)
         self._producer: Producer | None = None
         self._request: UpstreamRequest | None = None
         self._asked: asyncio.Future[None] = self._loop.create_future()
@@ -247,7 +246,7 @@ class AnswerTask:
             kept = to_keep(answer.headers)
             producer.begin(header(answer.headers, 'content-type'), kept)
             self._answer.set_result(Streamed(producer, answer.status, answer.headers))
-            await self._writer.write(producer, answer)
+            await write_answer(self._streams, self.pace, producer, answer)
 
     async def _ask_upstream(self, producer: Producer) -> Answer:
         await self._asked

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterable, Callable
 
 from shmstream.errors import LocalError
 from shmstream.producer import Producer
-from shmstream.producing.async_source import AsyncSource, Turn
+from shmstream.producing.async_source import AsyncSource
 from shmstream.producing.blocking_source import BlockingSource
 from shmstream.producing.failures import fail
+from shmstream.producing.loop_writer import Turn
 from shmstream.producing.pace import Pace
 from shmstream.producing.production import Production
 from shmstream.producing.sources import Source, called

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from shmstream import State, Streams
-from shmstream.http.answer_writer import AnswerWriter
+from shmstream.http.answer_writer import write_answer
 from shmstream.producing.pace import Pace
 
 EVENT = b'data: ' + b'x' * 992 + b'\n\n'
@@ -46,7 +46,7 @@ def test_readers_have_a_turn_after_each_part_of_the_ring(
     async def write() -> None:
         client = Pace()
         client.left()
-        await AnswerWriter(streams, client).write(producer, AtOnce())
+        await write_answer(streams, client, producer, AtOnce())
 
     asyncio.run(write())
     assert producer.state is State.COMPLETE

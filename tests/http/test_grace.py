@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shmstream.http import answer_writer
-from shmstream.http.answer_writer import AnswerWriter
+from shmstream.http.answer_writer import write_answer
 from shmstream.producing.pace import Pace
 from shmstream.upstream.source import Headers
 
@@ -84,7 +84,7 @@ def written(answer: Said, wait_s: float) -> Slow:
         client = Pace()
         client.left()
         async with asyncio.timeout(20):
-            await AnswerWriter(streams, client).write(producer, answer)
+            await write_answer(streams, client, producer, answer)
         assert isinstance(producer, Slow)
         return producer
 
