@@ -18,11 +18,10 @@
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
     answer_task.py        the task that puts an upstream's answer into a stream
-    answer_tasks.py       the answer tasks of a worker
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
-    drain.py              ends a worker's answer tasks when the worker leaves
+    drain.py              what a worker lets go of when it leaves, and what it waits for
     health.py             GET /healthz
     page.py               the demonstration page
     openapi.py            the OpenAPI description of the service

@@ -1,8 +1,9 @@
 """An answer task: it puts an upstream's answer into a stream.
 
-The task does not belong to the request that began it: if the client leaves, the task
-goes on. It ends when the upstream's answer or the process ends, when the stream
-is cancelled or replaced, and, if its policy says so, when nobody listens.
+It is what a production runs (``producing.task``), so it does not belong to the request
+that began it: if the client leaves, the task goes on. It ends when the upstream's
+answer or the process ends, when the stream is cancelled or replaced, and, if its policy
+says so, when nobody listens.
 
 ::
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection
 
@@ -31,6 +33,8 @@ from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
 from shmstream.producing.pace import Pace
+from shmstream.producing.running import here
+from shmstream.producing.task import ProducingTask
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
@@ -129,10 +133,13 @@ class AnswerTask:
         self._loop = asyncio.get_running_loop()
         self._attended = True
         self._producer: Producer | None = None
+        self._production = ProducingTask()
         self._request: UpstreamRequest | None = None
         self._asked: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
-        self.task = self._loop.create_task(self._run())
+        here.add(self._production)
+        on_end = functools.partial(here.remove, self._production)
+        self.task = self._production.begin(self, on_end)
         # A task that is cancelled before its first step runs none of its code, so the
         # failure is set here.
         self.task.add_done_callback(lambda _: self._end())
@@ -190,23 +197,15 @@ class AnswerTask:
         finally:
             self._attended = False
 
-    async def abort(self, why: str) -> None:
-        """Abort the stream, for a worker that cannot wait any longer."""
-        # The error is not "request cancelled": nobody has cancelled the request, and
-        # the client may ask again.
-        self._fail(Problem(503, _LEAVING, 2))
-        if self._producer is not None:
-            self._producer.abort(why)
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Put the answer into the stream; called by the production."""
         try:
             await self._generate()
         except asyncio.CancelledError:
-            # The stream was cancelled, or the worker ends.
             self._let_go_of_body()
-            self._fail(Problem(400, 'request cancelled'))
+            if self._producer is not None and self._producer.is_cancelled:
+                self._fail(Problem(400, 'request cancelled'))
+            # Otherwise the worker leaves: see ``_end``.
         except Exception as ex:
             self._let_go_of_body()
             self._fail(ex)
@@ -227,6 +226,14 @@ class AnswerTask:
         elif not isinstance(error, Problem):
             log.error('answer task failed', exc_info=error)
 
+    def stop(self) -> None:
+        """Stop the answer, from any thread; called by the production."""
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self.task.cancel()
+
     async def _generate(self) -> None:
         producer = await asyncio.to_thread(
             self._streams.create, self._conv_id, pending=True, owner=self._owner
@@ -234,7 +241,7 @@ class AnswerTask:
         self._producer = producer
         with contextlib.ExitStack() as stack:
             stack.callback(producer.abort, 'the answer task was interrupted')
-            producer.on_cancel(self._stop_threadsafe)
+            self._production.writes(producer)
             if self._grace_s is not None:
                 watcher = self._loop.create_task(self._watch_listeners(producer))
                 stack.callback(watcher.cancel)
@@ -301,17 +308,6 @@ class AnswerTask:
             log.warning('stream %s is not removed: %s', producer.generation, ex)
         finally:
             producer.cancel()
-
-    def _stop_threadsafe(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def _stop(self) -> None:
-        # The stream ends here and not when the task has ended, because followers wait
-        # for the final state.
-        if self._producer is not None:
-            self._producer.finish()
-        self.task.cancel()
 
     async def _watch_listeners(self, producer: Producer) -> None:
         assert self._grace_s is not None

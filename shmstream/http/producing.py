@@ -15,7 +15,6 @@ from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
 from shmstream.http.answer_task import AnswerTask, Streamed, becomes_stream
-from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
@@ -61,7 +60,6 @@ class Gateway:
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to, where the ids of
             conversations are, and which content types become streams.
-        answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
     """
@@ -71,7 +69,6 @@ class Gateway:
         streams: Streams,
         source: Source,
         settings: Settings,
-        answer_tasks: AnswerTasks,
         keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
@@ -83,7 +80,6 @@ class Gateway:
         self._small_s = settings.send_timeout
         self._id_from = settings.id_from
         self._stream_types = settings.stream_types
-        self._answer_tasks = answer_tasks
 
     async def __call__(
         self,
@@ -149,16 +145,14 @@ class Gateway:
         owner: bytes = req.context.owner
 
         def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
-            return self._answer_tasks.add(
-                AnswerTask(
-                    self._streams,
-                    self._source,
-                    conv_id,
-                    owner,
-                    policy,
-                    answered,
-                    self._stream_types,
-                )
+            return AnswerTask(
+                self._streams,
+                self._source,
+                conv_id,
+                owner,
+                policy,
+                answered,
+                self._stream_types,
             )
 
         announcing = Announcing(self._uploads, conversation, begin)
