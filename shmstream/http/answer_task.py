@@ -29,6 +29,8 @@ from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import write_answer
+from shmstream.http.asking import ask, becomes_stream
+from shmstream.http.listeners import cancel_unheard
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
@@ -38,26 +40,9 @@ from shmstream.producing.task import ProducingTask
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
-from shmstream.upstream.source import (
-    Answer,
-    Headers,
-    Source,
-    TargetRefused,
-    UpstreamRequest,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-    header,
-    why_no_stream,
-)
+from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest, header
 
 log = logging.getLogger('shmstream.http')
-
-_LOOK_S = 0.25
-"""How often an answer task looks for listeners, if it has to end without listeners."""
-
-_HANDOVER_S = 1.0
-"""The shortest time without a listener after which an answer task ends. There is no
-listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
 
@@ -76,23 +61,6 @@ class Streamed:
         self.producer = producer
         self.status = status
         self.headers = headers
-
-
-def becomes_stream(
-    asked: UpstreamRequest, answer: Answer, stream_types: Collection[str]
-) -> bool:
-    """Return whether the answer becomes a stream. If it does not, log why.
-
-    Args:
-        asked: the request.
-        answer: the answer to the request.
-        stream_types: media types that become streams, beside the usual ones.
-    """
-    why = why_no_stream(answer, stream_types)
-    if why:
-        path = asked.target.partition('?')[0]
-        log.info('no session for %s %s: %s', asked.method, path, why)
-    return not why
 
 
 class AnswerTask:
@@ -243,8 +211,8 @@ class AnswerTask:
             stack.callback(producer.abort, 'the answer task was interrupted')
             self._production.writes(producer)
             if self._grace_s is not None:
-                watcher = self._loop.create_task(self._watch_listeners(producer))
-                stack.callback(watcher.cancel)
+                watch = self._end_unheard(producer, self._grace_s)
+                stack.callback(self._loop.create_task(watch).cancel)
             answer = self._answered or await self._ask_upstream(producer)
             if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
@@ -260,19 +228,10 @@ class AnswerTask:
         try:
             if self._request is None:
                 raise Problem(400, 'The body ended early')
-            return await self._source.send(self._request)
+            return await ask(self._source, self._request)
         except Problem:
             await self._discard(producer)
             raise
-        except TargetRefused as ex:
-            await self._discard(producer)
-            raise Problem(400, str(ex)) from None
-        except UpstreamTimeout as ex:
-            await self._discard(producer)
-            raise Problem(504, str(ex)) from ex
-        except UpstreamUnreachable as ex:
-            await self._discard(producer)
-            raise Problem(502, str(ex)) from ex
 
     def _is_stream(self, answer: Answer) -> bool:
         assert self._request is not None
@@ -309,25 +268,6 @@ class AnswerTask:
         finally:
             producer.cancel()
 
-    async def _watch_listeners(self, producer: Producer) -> None:
-        assert self._grace_s is not None
-        grace_s = max(self._grace_s, _HANDOVER_S)
-        last_heard, told = self._loop.time(), False
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            now = self._loop.time()
-            try:
-                heard = self._attended or producer.followers > 0
-            except Exception:
-                # A failed look must not end the watch. Somebody may be listening.
-                heard = True
-                if not told:
-                    told = True
-                    log.exception('stream %s: unknown who listens', producer.generation)
-            if heard:
-                last_heard = now
-            elif now - last_heard >= grace_s:
-                log.info('stream %s: nobody listens, cancelled', producer.generation)
-                producer.cancel()
-                self.task.cancel()
-                return
+    async def _end_unheard(self, producer: Producer, grace_s: float) -> None:
+        await cancel_unheard(producer, lambda: self._attended, grace_s)
+        self.task.cancel()

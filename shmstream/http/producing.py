@@ -14,8 +14,9 @@ from shmstream.asgi.writer import send_live
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
-from shmstream.http.answer_task import AnswerTask, Streamed, becomes_stream
+from shmstream.http.answer_task import AnswerTask, Streamed
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.asking import ask, becomes_stream
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
@@ -31,15 +32,7 @@ from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
-from shmstream.upstream.source import (
-    Answer,
-    Headers,
-    Source,
-    TargetRefused,
-    UpstreamRequest,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest
 
 OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
@@ -99,17 +92,7 @@ class Gateway:
                 await self._produce(req, resp, conversation)
                 return
         body = await body_of(req, self._small_s)
-        hand_on(req, resp, await self._send(self._asked(req, body)))
-
-    async def _send(self, asked: UpstreamRequest) -> Answer:
-        try:
-            return await self._source.send(asked)
-        except TargetRefused as ex:
-            raise Problem(400, str(ex)) from None
-        except UpstreamTimeout as ex:
-            raise Problem(504, str(ex)) from ex
-        except UpstreamUnreachable as ex:
-            raise Problem(502, str(ex)) from ex
+        hand_on(req, resp, await ask(self._source, self._asked(req, body)))
 
     def _asked(
         self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
@@ -188,7 +171,7 @@ class Gateway:
         self, asked: UpstreamRequest, body: Upload
     ) -> Answer:
         try:
-            return await self._send(asked)
+            return await ask(self._source, asked)
         except BaseException:
             # The traceback would keep the part that the upstream has not taken.
             body.close()
