@@ -17,13 +17,13 @@
     passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
-    own_client.py         the client of a POST, which the source of the answer waits for
+    asking.py             asks the upstream; which answers become streams
     answer_task.py        the task that puts an upstream's answer into a stream
-    answer_tasks.py       the answer tasks of a worker
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
+    listeners.py          ends a stream that nobody listens to, if its POST says so
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
-    drain.py              ends a worker's answer tasks when the worker leaves
+    drain.py              what a worker lets go of when it leaves, and what it waits for
     health.py             GET /healthz
     page.py               the demonstration page
     openapi.py            the OpenAPI description of the service

@@ -1,8 +1,9 @@
 """An answer task: it puts an upstream's answer into a stream.
 
-The task does not belong to the request that began it: if the client leaves, the task
-goes on. It ends when the upstream's answer or the process ends, when the stream
-is cancelled or replaced, and, if its policy says so, when nobody listens.
+It is what a production runs (``producing.task``), so it does not belong to the request
+that began it: if the client leaves, the task goes on. It ends when the upstream's
+answer or the process ends, when the stream is cancelled or replaced, and, if its policy
+says so, when nobody listens.
 
 ::
 
@@ -22,38 +23,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
-from shmstream.http.answer_writer import AnswerWriter
-from shmstream.http.own_client import OwnClient
+from shmstream.http.answer_writer import write_answer
+from shmstream.http.asking import ask, becomes_stream
+from shmstream.http.listeners import cancel_unheard
 from shmstream.http.uploads import Upload
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
+from shmstream.producing.pace import Pace
+from shmstream.producing.running import here
+from shmstream.producing.task import ProducingTask
 from shmstream.serving.problems import Problem
 from shmstream.settings import OnDisconnect
 from shmstream.streams import Streams
-from shmstream.upstream.source import (
-    Answer,
-    Headers,
-    Source,
-    TargetRefused,
-    UpstreamRequest,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-    header,
-    why_no_stream,
-)
+from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest, header
 
 log = logging.getLogger('shmstream.http')
-
-_LOOK_S = 0.25
-"""How often an answer task looks for listeners, if it has to end without listeners."""
-
-_HANDOVER_S = 1.0
-"""The shortest time without a listener after which an answer task ends. There is no
-listener between the headers of a POST's response and its first read."""
 
 _LEAVING = 'This worker is leaving, ask again'
 
@@ -74,23 +63,6 @@ class Streamed:
         self.headers = headers
 
 
-def becomes_stream(
-    asked: UpstreamRequest, answer: Answer, stream_types: Collection[str]
-) -> bool:
-    """Return whether the answer becomes a stream. If it does not, log why.
-
-    Args:
-        asked: the request.
-        answer: the answer to the request.
-        stream_types: media types that become streams, beside the usual ones.
-    """
-    why = why_no_stream(answer, stream_types)
-    if why:
-        path = asked.target.partition('?')[0]
-        log.info('no session for %s %s: %s', asked.method, path, why)
-    return not why
-
-
 class AnswerTask:
     """The task of one POST with a conversation id.
 
@@ -105,7 +77,7 @@ class AnswerTask:
         stream_types: media types that become streams, beside the usual ones.
 
     Attributes:
-        client: the client of the POST.
+        pace: waits for the client of the POST.
     """
 
     def __init__(
@@ -123,17 +95,19 @@ class AnswerTask:
         self._conv_id = conv_id
         self._owner = owner
         self._answered = answered
-        self.client = OwnClient()
+        self.pace = Pace()
         self._grace_s = on_disconnect.grace_s
         self._stream_types = stream_types
         self._loop = asyncio.get_running_loop()
         self._attended = True
-        self._writer = AnswerWriter(streams, self.client)
         self._producer: Producer | None = None
+        self._production = ProducingTask()
         self._request: UpstreamRequest | None = None
         self._asked: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[Streamed | Answer] = self._loop.create_future()
-        self.task = self._loop.create_task(self._run())
+        here.add(self._production)
+        on_end = functools.partial(here.remove, self._production)
+        self.task = self._production.begin(self, on_end)
         # A task that is cancelled before its first step runs none of its code, so the
         # failure is set here.
         self.task.add_done_callback(lambda _: self._end())
@@ -156,7 +130,7 @@ class AnswerTask:
 
         Called instead of ``ask``.
         """
-        self.client.left()
+        self.pace.left()
         self._attended = False
         if not self._asked.done():
             self._asked.set_result(None)
@@ -182,7 +156,7 @@ class AnswerTask:
         try:
             return await asyncio.shield(self._answer)
         except asyncio.CancelledError:
-            self.client.left()
+            self.pace.left()
             if self._answer.done() and not self._answer.exception():
                 answer = self._answer.result()
                 if not isinstance(answer, Streamed):
@@ -191,23 +165,15 @@ class AnswerTask:
         finally:
             self._attended = False
 
-    async def abort(self, why: str) -> None:
-        """Abort the stream, for a worker that cannot wait any longer."""
-        # The error is not "request cancelled": nobody has cancelled the request, and
-        # the client may ask again.
-        self._fail(Problem(503, _LEAVING, 2))
-        if self._producer is not None:
-            self._producer.abort(why)
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Put the answer into the stream; called by the production."""
         try:
             await self._generate()
         except asyncio.CancelledError:
-            # The stream was cancelled, or the worker ends.
             self._let_go_of_body()
-            self._fail(Problem(400, 'request cancelled'))
+            if self._producer is not None and self._producer.is_cancelled:
+                self._fail(Problem(400, 'request cancelled'))
+            # Otherwise the worker leaves: see ``_end``.
         except Exception as ex:
             self._let_go_of_body()
             self._fail(ex)
@@ -228,6 +194,14 @@ class AnswerTask:
         elif not isinstance(error, Problem):
             log.error('answer task failed', exc_info=error)
 
+    def stop(self) -> None:
+        """Stop the answer, from any thread; called by the production."""
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self.task.cancel()
+
     async def _generate(self) -> None:
         producer = await asyncio.to_thread(
             self._streams.create, self._conv_id, pending=True, owner=self._owner
@@ -235,10 +209,10 @@ class AnswerTask:
         self._producer = producer
         with contextlib.ExitStack() as stack:
             stack.callback(producer.abort, 'the answer task was interrupted')
-            producer.on_cancel(self._stop_threadsafe)
+            self._production.writes(producer)
             if self._grace_s is not None:
-                watcher = self._loop.create_task(self._watch_listeners(producer))
-                stack.callback(watcher.cancel)
+                watch = self._end_unheard(producer, self._grace_s)
+                stack.callback(self._loop.create_task(watch).cancel)
             answer = self._answered or await self._ask_upstream(producer)
             if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
@@ -247,26 +221,17 @@ class AnswerTask:
             kept = to_keep(answer.headers)
             producer.begin(header(answer.headers, 'content-type'), kept)
             self._answer.set_result(Streamed(producer, answer.status, answer.headers))
-            await self._writer.write(producer, answer)
+            await write_answer(self._streams, self.pace, producer, answer)
 
     async def _ask_upstream(self, producer: Producer) -> Answer:
         await self._asked
         try:
             if self._request is None:
                 raise Problem(400, 'The body ended early')
-            return await self._source.send(self._request)
+            return await ask(self._source, self._request)
         except Problem:
             await self._discard(producer)
             raise
-        except TargetRefused as ex:
-            await self._discard(producer)
-            raise Problem(400, str(ex)) from None
-        except UpstreamTimeout as ex:
-            await self._discard(producer)
-            raise Problem(504, str(ex)) from ex
-        except UpstreamUnreachable as ex:
-            await self._discard(producer)
-            raise Problem(502, str(ex)) from ex
 
     def _is_stream(self, answer: Answer) -> bool:
         assert self._request is not None
@@ -303,36 +268,6 @@ class AnswerTask:
         finally:
             producer.cancel()
 
-    def _stop_threadsafe(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def _stop(self) -> None:
-        # The stream ends here and not when the task has ended, because followers wait
-        # for the final state.
-        if self._producer is not None:
-            self._producer.finish()
+    async def _end_unheard(self, producer: Producer, grace_s: float) -> None:
+        await cancel_unheard(producer, lambda: self._attended, grace_s)
         self.task.cancel()
-
-    async def _watch_listeners(self, producer: Producer) -> None:
-        assert self._grace_s is not None
-        grace_s = max(self._grace_s, _HANDOVER_S)
-        last_heard, told = self._loop.time(), False
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            now = self._loop.time()
-            try:
-                heard = self._attended or producer.followers > 0
-            except Exception:
-                # A failed look must not end the watch. Somebody may be listening.
-                heard = True
-                if not told:
-                    told = True
-                    log.exception('stream %s: unknown who listens', producer.generation)
-            if heard:
-                last_heard = now
-            elif now - last_heard >= grace_s:
-                log.info('stream %s: nobody listens, cancelled', producer.generation)
-                producer.cancel()
-                self.task.cancel()
-                return

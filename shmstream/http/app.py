@@ -15,7 +15,6 @@ from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
-from shmstream.http.answer_tasks import AnswerTasks
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
@@ -101,13 +100,11 @@ def create_app(
     life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
     source = _source(settings)
-    answer_tasks = AnswerTasks()
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     readers = Readers(settings.send_timeout)
     web_sockets = WebSockets(source, keys, readers, settings.send_timeout, OWN_HEADERS)
     drain = Drain(
-        answer_tasks,
         life,
         settings.drain,
         lambda: streams.followers,
@@ -136,7 +133,7 @@ def create_app(
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    gateway = Gateway(streams, source, settings, answer_tasks, keys, uploads)
+    gateway = Gateway(streams, source, settings, keys, uploads)
     app.add_sink(gateway, '/')
     gate = Gate(HostNames(settings.hosts), origins)
     return Service(

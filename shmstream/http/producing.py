@@ -14,17 +14,17 @@ from shmstream.asgi.writer import send_live
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
-from shmstream.http.answer_task import AnswerTask, Streamed, becomes_stream
-from shmstream.http.answer_tasks import AnswerTasks
+from shmstream.http.answer_task import AnswerTask, Streamed
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.asking import ask, becomes_stream
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
-from shmstream.http.own_client import OwnClient
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
+from shmstream.producing.pace import Pace
 from shmstream.serving.get_head_delete import from_the_beginning
 from shmstream.serving.headers import addresses
 from shmstream.serving.problems import Problem
@@ -32,15 +32,7 @@ from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
-from shmstream.upstream.source import (
-    Answer,
-    Headers,
-    Source,
-    TargetRefused,
-    UpstreamRequest,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest
 
 OWN_HEADERS = frozenset({'x-conversation-id', 'stream-on-disconnect'})
 """Headers that are not sent upstream. If llama.cpp got them, it would keep a session of
@@ -61,7 +53,6 @@ class Gateway:
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to, where the ids of
             conversations are, and which content types become streams.
-        answer_tasks: the worker's answer tasks, to which new ones are added.
         keys: make the tokens for new streams.
         uploads: bounds the request bodies that are held in memory.
     """
@@ -71,7 +62,6 @@ class Gateway:
         streams: Streams,
         source: Source,
         settings: Settings,
-        answer_tasks: AnswerTasks,
         keys: ApiKeys,
         uploads: Uploads,
     ) -> None:
@@ -83,7 +73,6 @@ class Gateway:
         self._small_s = settings.send_timeout
         self._id_from = settings.id_from
         self._stream_types = settings.stream_types
-        self._answer_tasks = answer_tasks
 
     async def __call__(
         self,
@@ -103,17 +92,7 @@ class Gateway:
                 await self._produce(req, resp, conversation)
                 return
         body = await body_of(req, self._small_s)
-        hand_on(req, resp, await self._send(self._asked(req, body)))
-
-    async def _send(self, asked: UpstreamRequest) -> Answer:
-        try:
-            return await self._source.send(asked)
-        except TargetRefused as ex:
-            raise Problem(400, str(ex)) from None
-        except UpstreamTimeout as ex:
-            raise Problem(504, str(ex)) from ex
-        except UpstreamUnreachable as ex:
-            raise Problem(502, str(ex)) from ex
+        hand_on(req, resp, await ask(self._source, self._asked(req, body)))
 
     def _asked(
         self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
@@ -149,16 +128,14 @@ class Gateway:
         owner: bytes = req.context.owner
 
         def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
-            return self._answer_tasks.add(
-                AnswerTask(
-                    self._streams,
-                    self._source,
-                    conv_id,
-                    owner,
-                    policy,
-                    answered,
-                    self._stream_types,
-                )
+            return AnswerTask(
+                self._streams,
+                self._source,
+                conv_id,
+                owner,
+                policy,
+                answered,
+                self._stream_types,
             )
 
         announcing = Announcing(self._uploads, conversation, begin)
@@ -185,16 +162,16 @@ class Gateway:
             hand_on(req, resp, answered)
             return
         try:
-            self._hand_on_stream(req, resp, answered, task.client)
+            self._hand_on_stream(req, resp, answered, task.pace)
         except BaseException:
-            task.client.left()
+            task.pace.left()
             raise
 
     async def _send_announcing_nothing(
         self, asked: UpstreamRequest, body: Upload
     ) -> Answer:
         try:
-            return await self._send(asked)
+            return await ask(self._source, asked)
         except BaseException:
             # The traceback would keep the part that the upstream has not taken.
             body.close()
@@ -205,7 +182,7 @@ class Gateway:
         req: falcon.asgi.Request,
         resp: falcon.asgi.Response,
         answer: Streamed,
-        client: OwnClient,
+        pace: Pace,
     ) -> None:
         owner: bytes = req.context.owner
         resp.status = answer.status
@@ -223,8 +200,8 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         falcon_request.reads(req, consumer)
         follower, reader = reply.body.follow(), falcon_request.reader_of(req)
-        client.reads(follower, reader)
-        resp.stream = _own_response(reader, follower, client)
+        pace.reads(follower, reader)
+        resp.stream = _own_response(reader, follower, pace)
 
     def _headers(self, req: falcon.asgi.Request) -> Headers:
         # Latin-1 makes one character of each byte, so the values stay as they are.
@@ -247,22 +224,20 @@ class Gateway:
             raise Problem(400, f'Stream-On-Disconnect {ex}') from None
 
 
-def _own_response(
-    reader: Reader, follower: Follower, client: OwnClient
-) -> StreamedResponse:
+def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedResponse:
     """Return the body of the response to a POST.
 
     Args:
         reader: the response under way.
         follower: reads the stream that is sent.
-        client: the client of the POST, which notes what has been taken.
+        pace: is told what the client takes.
     """
 
     def sending() -> Awaitable[None]:
-        return send_live(reader.send, follower, client.took)
+        return send_live(reader.send, follower, pace.took)
 
     def close() -> None:
-        client.left()
+        pace.left()
         follower.close()
 
     return StreamedResponse(sending, close)

@@ -13,8 +13,9 @@ a task or a thread of its own, which goes on to the end whoever leaves::
     ui_messages      the AI SDK's UI message stream
     sse_event        a server-sent event with a name or an id
 
-    writing          items of a source to whole events, in portions that fit the ring
+    writing          items of a source to whole events
     portions         how much is written without giving the readers a turn
+    loop_writer      writes whole events from an event loop, at the readers' pace
     pace             waits for the reader of the response that began the stream
     async_source     the loop over an async iterator
     blocking_source  the loop over an iterator

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable
 from typing import Any
 
 from shmstream.producer import Producer
 from shmstream.producing.failures import fail
+from shmstream.producing.loop_writer import LoopWriter, Turn
 from shmstream.producing.pace import Pace
 from shmstream.producing.sources import close_async
 from shmstream.producing.writing import Writing
@@ -20,9 +21,6 @@ log = logging.getLogger('shmstream')
 
 _ITEMS = 64
 """Items that a source may yield without waiting before the event loop gets a turn."""
-
-Turn = Callable[[], Awaitable[Callable[[], None]]]
-"""Returns a function that gives the running loop's followers the new bytes."""
 
 
 class AsyncSource:
@@ -52,11 +50,9 @@ class AsyncSource:
         self._writing = writing
         self._pace = pace
         self._reader_turn = reader_turn
-        self._let_read: Callable[[], None] = _nobody
         self._cancelled = cancelled
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._unread = self._items = 0
 
     async def run(self) -> None:
         """Write the source to its end, and close it.
@@ -99,51 +95,27 @@ class AsyncSource:
             self._task.cancel()
 
     async def _iterate(self) -> None:
-        self._let_read = await self._reader_turn()
-        iterator = aiter(self._source)
-        self._iterator = iterator
+        producer, writing, items = self._producer, self._writing, 0
+        let_read = await self._reader_turn()
+        writer = LoopWriter(producer, writing.incoming, self._pace, let_read)
+        self._iterator = iterator = aiter(self._source)
         async for item in iterator:
             if self._cancelled.is_set():
                 # The source has caught the cancellation.
                 return
-            if self._writing.over:
+            items += 1
+            if items % _ITEMS == 0:
+                await asyncio.sleep(0)
+            if writing.over:
                 # Its readers have had their end. What the source has to do after its
                 # last event (to store the answer) is not cut off.
-                await self._turn(0)
                 continue
-            for portion in self._writing.take(item):
-                if not await self._write(portion):
-                    return
-            if self._writing.over:
-                self._producer.finish()
-        if not self._producer.state.final:
-            for portion in self._writing.rest():
-                if not await self._write(portion):
-                    return
-            self._producer.finish()
-
-    async def _write(self, portion: bytes) -> bool:
-        await self._turn(len(portion))
-        await self._producer.drain()
-        if not self._producer.write(portion):
-            return False
-        self._unread += len(portion)
-        return True
-
-    async def _turn(self, size: int) -> None:
-        """Give the loop a turn if it is due before ``size`` bytes are written."""
-        most = self._writing.portions.most
-        self._items += 1
-        if self._unread + size > most:
-            self._unread = 0
-            self._let_read()
-            await asyncio.sleep(0)
-            last = self._writing.portions.last_event
-            await self._pace.room(max(size, most) + last)
-        elif self._items >= _ITEMS:
-            self._items = 0
-            await asyncio.sleep(0)
-
-
-def _nobody() -> None:
-    """Nobody reads yet."""
+            events = writing.take(item)
+            if events and not await writer.write(events):
+                return
+            if writing.over:
+                producer.finish()
+        if not producer.state.final:
+            rest = writing.rest()
+            if not rest or await writer.write(rest):
+                producer.finish()

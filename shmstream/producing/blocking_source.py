@@ -9,6 +9,7 @@ from typing import Any
 from shmstream.producer import Producer
 from shmstream.producing.failures import fail
 from shmstream.producing.pace import Pace
+from shmstream.producing.portions import Portions
 from shmstream.producing.sources import close_blocking
 from shmstream.producing.writing import Writing
 from shmstream.stream_end import SHUTTING_DOWN
@@ -40,6 +41,7 @@ class BlockingSource:
         self._writing = writing
         self._pace = pace
         self._cancelled = cancelled
+        self._portions = Portions(producer.capacity)
         self._unread = 0
 
     def run(self) -> None:
@@ -70,24 +72,21 @@ class BlockingSource:
                 # Its readers have had their end. What the source has to do after its
                 # last event (to store the answer) is not cut off.
                 continue
-            for portion in self._writing.take(item):
-                if not self._write(portion):
-                    return
+            if not self._write(self._writing.take(item)):
+                return
             if self._writing.over:
                 self._producer.finish()
-        if not self._producer.state.final:
-            for portion in self._writing.rest():
-                if not self._write(portion):
-                    return
+        if not self._producer.state.final and self._write(self._writing.rest()):
             self._producer.finish()
 
-    def _write(self, portion: bytes) -> bool:
-        portions = self._writing.portions
-        if self._unread + len(portion) > portions.most:
-            self._unread = 0
-            size = max(len(portion), portions.most) + portions.last_event
-            self._pace.wait_for_room(size)
-        if not self._producer.write(portion):
-            return False
-        self._unread += len(portion)
+    def _write(self, events: bytes) -> bool:
+        portions = self._portions
+        for portion in portions.of(events, self._writing.incoming.framing):
+            if self._unread + len(portion) > portions.most:
+                self._unread = 0
+                size = max(len(portion), portions.most) + portions.last_event
+                self._pace.wait_for_room(self._producer, size)
+            if not self._producer.write(portion):
+                return False
+            self._unread += len(portion)
         return True

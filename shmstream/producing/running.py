@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from shmstream.errors import NoRoom
-from shmstream.producing.drain import Drain, Life
+from shmstream.producing.drain import LOOK_S, Drain, Life
 from shmstream.producing.production import Production
 
 MAX_RUNNING = 4096
@@ -87,7 +88,9 @@ class Running:
                     self._watching = False
                     return
             drain.look()
-            drain.pause()
+            # A fixed time, however soon a production ends: many short ones, one after
+            # the other, need no thread each.
+            time.sleep(LOOK_S)
 
 
 here = Running()

@@ -97,8 +97,8 @@ class Starter:
         except BaseException:
             await close_async(self._source)
             raise
-        production = ProducingTask(producer)
-        pace = Pace(producer)
+        production = ProducingTask()
+        pace = Pace()
         source = AsyncSource(
             producer,
             self._source,
@@ -108,10 +108,10 @@ class Starter:
             production.cancelled,
         )
         begin = functools.partial(production.begin, source)
-        return self._started(production, pace, begin)
+        return self._started(producer, production, pace, begin)
 
     def _begin_thread(self, producer: Producer) -> Started:
-        pace = Pace(producer)
+        pace = Pace()
         production = ProducingThread(
             producer,
             self._source,
@@ -119,19 +119,19 @@ class Starter:
             pace,
             self._reader_turn,
         )
-        return self._started(production, pace, production.begin)
+        return self._started(producer, production, pace, production.begin)
 
     def _started(
         self,
+        producer: Producer,
         production: Production,
         pace: Pace,
-        begin: Callable[[Callable[[], object]], None],
+        begin: Callable[[Callable[[], object]], object],
     ) -> Started:
-        producer = production.producer
         here.add(production)
         try:
             # Before it begins: a stream that is cancelled by now stops it at once.
-            producer.on_cancel(production.stop)
+            production.writes(producer)
             begin(functools.partial(here.remove, production))
         except BaseException:
             here.remove(production)

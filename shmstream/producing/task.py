@@ -4,45 +4,50 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
-from shmstream.producer import Producer
-from shmstream.producing.async_source import AsyncSource
 from shmstream.producing.production import Production
-from shmstream.stream_end import SHUTTING_DOWN
+
+
+class Runs(Protocol):
+    """What the task runs: it writes one source into the stream."""
+
+    async def run(self) -> None:
+        """Write until the source, or the stream, ends."""
+
+    def stop(self) -> None:
+        """Have ``run`` end soon, if it has begun; from any thread."""
 
 
 class ProducingTask(Production):
-    """Runs an async source. Make it on the event loop that the source belongs to.
+    """Runs a source. Make it on the event loop that the source belongs to."""
 
-    Args:
-        producer: the producer of the stream.
-    """
+    _runs: Runs | None = None
 
-    def __init__(self, producer: Producer) -> None:
-        super().__init__(producer)
-        self._source: AsyncSource | None = None
-
-    def begin(self, source: AsyncSource, on_end: Callable[[], object]) -> None:
-        """Begin to run the source.
+    def begin(self, runs: Runs, on_end: Callable[[], object]) -> asyncio.Task[None]:
+        """Begin to run, and return the task.
 
         Args:
-            source: the source.
+            runs: writes the source into the stream.
             on_end: is called when the task has ended.
         """
-        self._source = source
-        name = f'shmstream {self.producer.generation}'
-        task = asyncio.get_running_loop().create_task(source.run(), name=name)
+        self._runs = runs
+        task = asyncio.get_running_loop().create_task(runs.run())
+        if self._producer is not None:
+            task.set_name(f'shmstream {self._producer.generation}')
 
         def end(task: asyncio.Task[None]) -> None:
             # A task that is cancelled before its first step runs none of its code.
-            self.producer.abort(SHUTTING_DOWN)
-            self.ended.set()
+            self._end()
+            # What runs may refer to its production.
+            self._runs = None
             on_end()
 
         task.add_done_callback(end)
+        return task
 
     def stop(self) -> None:
         """Stop the source, by cancelling its task."""
         super().stop()
-        if self._source is not None:
-            self._source.stop()
+        if self._runs is not None:
+            self._runs.stop()

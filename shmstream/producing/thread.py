@@ -9,14 +9,14 @@ from collections.abc import AsyncIterable, Callable
 
 from shmstream.errors import LocalError
 from shmstream.producer import Producer
-from shmstream.producing.async_source import AsyncSource, Turn
+from shmstream.producing.async_source import AsyncSource
 from shmstream.producing.blocking_source import BlockingSource
 from shmstream.producing.failures import fail
+from shmstream.producing.loop_writer import Turn
 from shmstream.producing.pace import Pace
 from shmstream.producing.production import Production
 from shmstream.producing.sources import Source, called
 from shmstream.producing.writing import Writing
-from shmstream.stream_end import SHUTTING_DOWN
 from shmstream.wakeups.doorbell_greenlet import patched
 
 
@@ -42,7 +42,8 @@ class ProducingThread(Production):
         pace: Pace,
         reader_turn: Turn,
     ) -> None:
-        super().__init__(producer)
+        super().__init__()
+        self._producer: Producer = producer
         self._source = source
         self._writing = writing
         self._pace = pace
@@ -64,11 +65,10 @@ class ProducingThread(Production):
             try:
                 context.run(self._run)
             finally:
-                self.producer.abort(SHUTTING_DOWN)
-                self.ended.set()
+                self._end()
                 on_end()
 
-        name = f'shmstream {self.producer.generation}'
+        name = f'shmstream {self._producer.generation}'
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def _run(self) -> None:
@@ -77,11 +77,11 @@ class ProducingThread(Production):
             if isinstance(items, AsyncIterable) and patched():
                 raise LocalError('greenlets cannot run an async source')
         except Exception as ex:
-            fail(self.producer, ex)
+            fail(self._producer, ex)
             return
         if isinstance(items, AsyncIterable):
             self._on_loop = AsyncSource(
-                self.producer,
+                self._producer,
                 items,
                 self._writing,
                 self._pace,
@@ -91,7 +91,7 @@ class ProducingThread(Production):
             asyncio.run(self._on_loop.run())
         else:
             BlockingSource(
-                self.producer, items, self._writing, self._pace, self.cancelled
+                self._producer, items, self._writing, self._pace, self.cancelled
             ).run()
 
     def stop(self) -> None:

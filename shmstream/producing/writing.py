@@ -1,8 +1,6 @@
-"""From the items of a source to the portions that are written into the ring."""
+"""From the items of a source to the events that are written into the ring."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.incoming import Incoming
@@ -21,25 +19,24 @@ class Writing:
         format: the format of the stream.
 
     Attributes:
-        portions: cuts what is written.
+        incoming: knows how the events end, and whether the source is over.
     """
 
     def __init__(self, producer: Producer, format: Format) -> None:
         self._producer = producer
         self._encoder = format.encoder()
-        self._incoming = Incoming(format.content_type, format.headers)
+        self.incoming = Incoming(format.content_type, format.headers)
         self._dialect = default_dialect(format.content_type)
-        self._most = producer.capacity
-        self.portions = Portions(producer.capacity)
+        self._most = producer.capacity - Portions(producer.capacity).last_event
         self._see_dialect()
 
     @property
     def over(self) -> bool:
         """Whether the source has said that its stream is over."""
-        return self._incoming.over
+        return self.incoming.over
 
-    def take(self, item: object) -> Iterator[bytes]:
-        """Return the portions that can be written now that the source yielded an item.
+    def take(self, item: object) -> bytes:
+        """Return the events that are whole now that the source yielded an item.
 
         Raises:
             NotEncodable: the format cannot say the item, or the item as one event is
@@ -50,26 +47,26 @@ class Writing:
             chunk = bytes(item)
         else:
             chunk = self._encoder.encode(item)
-            framed = self._incoming.framing is not Framing.OPAQUE
-            if framed and len(chunk) > self._most - self.portions.last_event:
+            framed = self.incoming.framing is not Framing.OPAQUE
+            if framed and len(chunk) > self._most:
                 raise NotEncodable(
                     f'the source yielded an event of {len(chunk)} bytes; the ring of'
-                    f' this stream holds {self._most} (SHMSTREAM_SESSION_BYTES)'
+                    f' this stream holds {self._producer.capacity}'
+                    ' (SHMSTREAM_SESSION_BYTES)'
                 )
-        events = self._incoming.feed(chunk)
+        events = self.incoming.feed(chunk)
         self._see_dialect()
-        return self.portions.of(events, self._incoming.framing)
+        return events
 
-    def rest(self) -> Iterator[bytes]:
-        """Return the portions that the stream lacks at its source's end."""
-        held = self._incoming.rest(clean=True)
-        if held and self._incoming.framing is Framing.EVENTS:
+    def rest(self) -> bytes:
+        """Return what the stream lacks at its source's end."""
+        held = self.incoming.rest(clean=True)
+        if held and self.incoming.framing is Framing.EVENTS:
             # An event that lacks its blank line would swallow what follows it.
             held = held.rstrip(b'\r\n') + b'\n\n'
-        end = self._encoder.end(self._incoming)
-        return self.portions.of(held + end, self._incoming.framing)
+        return held + self._encoder.end(self.incoming)
 
     def _see_dialect(self) -> None:
-        if self._dialect is not self._incoming.dialect:
-            self._dialect = self._incoming.dialect
+        if self._dialect is not self.incoming.dialect:
+            self._dialect = self.incoming.dialect
             self._producer.speaks(self._dialect.number)

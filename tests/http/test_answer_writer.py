@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from shmstream import State, Streams
-from shmstream.http.answer_writer import AnswerWriter
-from shmstream.http.own_client import OwnClient
+from shmstream.http.answer_writer import write_answer
+from shmstream.producing.pace import Pace
 
 EVENT = b'data: ' + b'x' * 992 + b'\n\n'
 EVENTS = 500
@@ -44,9 +44,9 @@ def test_readers_have_a_turn_after_each_part_of_the_ring(
     monkeypatch.setattr(streams, 'reader_turn', reader_turn)
 
     async def write() -> None:
-        client = OwnClient()
+        client = Pace()
         client.left()
-        await AnswerWriter(streams, client).write(producer, AtOnce())
+        await write_answer(streams, client, producer, AtOnce())
 
     asyncio.run(write())
     assert producer.state is State.COMPLETE

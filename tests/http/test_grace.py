@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from shmstream.http import answer_writer
-from shmstream.http.answer_writer import AnswerWriter
-from shmstream.http.own_client import OwnClient
+from shmstream.http.answer_writer import write_answer
+from shmstream.producing.pace import Pace
 from shmstream.upstream.source import Headers
 
 LINES = 'application/x-ndjson'
@@ -81,10 +81,10 @@ def written(answer: Said, wait_s: float) -> Slow:
     async def run() -> Slow:
         producer: Any = Slow(wait_s)
         streams: Any = SimpleNamespace(reader_turn=turn)
-        client = OwnClient()
+        client = Pace()
         client.left()
         async with asyncio.timeout(20):
-            await AnswerWriter(streams, client).write(producer, answer)
+            await write_answer(streams, client, producer, answer)
         assert isinstance(producer, Slow)
         return producer
 

@@ -15,9 +15,9 @@ import pytest
 from shmstream.asgi.stalled import Reader
 from shmstream.clock import Moment
 from shmstream.follower import Follower
-from shmstream.http.own_client import OwnClient
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.segment import Segment
+from shmstream.producing.pace import Pace
 from shmstream.ring.ring import RingWriter
 from tests.http.proxied import Feed, Proxied
 from tests.http.wire import connect, numbered, parse, read_to_end, unchunk
@@ -166,8 +166,8 @@ def ring(tmp_path: Path) -> tuple[Segment, RingWriter]:
     return segment, RingWriter(segment.view)
 
 
-def listening(patience_s: float = 30.0) -> tuple[OwnClient, Client]:
-    own, client = OwnClient(patience_s), Client()
+def listening(patience_s: float = 30.0) -> tuple[Pace, Client]:
+    own, client = Pace(patience_s), Client()
     own.reads(cast('Follower', client), cast('Reader', client))
     return own, client
 
@@ -228,7 +228,7 @@ async def test_it_waits_until_the_client_has_taken_what_is_overwritten(
 @on_a_loop
 async def test_who_leaves_is_not_waited_for(ring: Ring, reads: bool) -> None:
     segment, writer = ring
-    own = listening()[0] if reads else OwnClient()
+    own = listening()[0] if reads else Pace()
     writer.append(bytes(4000))
     task = await waits(own.room(segment.reader, 1000))
     own.left()
@@ -243,7 +243,7 @@ async def test_who_takes_nothing_is_waited_for_so_long_and_no_longer(
     ring: Ring, reads: bool
 ) -> None:
     segment, writer = ring
-    own = listening(0.4)[0] if reads else OwnClient(0.4)
+    own = listening(0.4)[0] if reads else Pace(0.4)
     writer.append(bytes(4000))
     await asyncio.wait_for(own.room(segment.reader, 1000), 30)
     # And never again.

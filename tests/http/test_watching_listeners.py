@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from shmstream.http import answer_task
-from shmstream.http.answer_task import AnswerTask
-from shmstream.settings import OnDisconnect
+from shmstream.http import listeners
+from shmstream.http.listeners import cancel_unheard
 
 FAILS = 3
 
@@ -42,18 +40,14 @@ class Unsure:
 def test_an_error_does_not_end_the_look_for_listeners(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(answer_task, '_LOOK_S', 0.01)
-    monkeypatch.setattr(answer_task, '_HANDOVER_S', 0.05)
+    monkeypatch.setattr(listeners, '_LOOK_S', 0.01)
+    monkeypatch.setattr(listeners, '_HANDOVER_S', 0.05)
     producer = Unsure()
 
     async def run() -> None:
-        nothing: Any = SimpleNamespace()
-        task = AnswerTask(nothing, nothing, 'c', bytes(32), OnDisconnect(0.0))
-        task._attended = False
         watched: Any = producer
         async with asyncio.timeout(20):
-            await task._watch_listeners(watched)
-        await asyncio.wait([task.task])
+            await cancel_unheard(watched, lambda: False, 0.0)
 
     asyncio.run(run())
     assert producer.cancelled

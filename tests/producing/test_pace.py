@@ -91,14 +91,14 @@ def test_a_stop_ends_the_wait(streams: Streams, conv_id: str) -> None:
 
 def test_patience_has_an_end(streams: Streams, conv_id: str) -> None:
     with streams.create(conv_id, capacity=65536) as producer:
-        pace = Pace(producer, patience_s=0.1)
+        pace = Pace(patience_s=0.1)
         follower = streams.open(conv_id).follow()
         pace.reads(follower)
         fill(producer)
-        pace.wait_for_room(65536)
+        pace.wait_for_room(producer, 65536)
         fill(producer)
         # It has been given up: this does not wait.
-        pace.wait_for_room(65536)
+        pace.wait_for_room(producer, 65536)
         with pytest.raises(OffsetLost):
             next(follower)
 
