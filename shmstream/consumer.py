@@ -103,7 +103,7 @@ class Consumer:
         return self._segment.evicted
 
     @property
-    def host(self) -> Host:
+    def _host(self) -> Host:
         """The server that runs this process, as ``Streams.attach`` was told."""
         return self._attachment.process.host
 

@@ -48,7 +48,7 @@ class Producer:
 
     def __init__(self, attachment: Attached, segment: Segment, lock: io.FileIO) -> None:
         try:
-            self.attachment = attachment
+            self._attachment = attachment
             self._process = process = attachment.process
             self._segment = segment
             # A file object, so that the last reference closes it if nothing else does.
@@ -85,9 +85,9 @@ class Producer:
         return self._segment.generation
 
     @property
-    def segment(self) -> Segment:
-        """The mapped segment, for consumers in the same process."""
-        return self._segment
+    def content_type(self) -> str:
+        """The media type of the stream's bytes; empty while pending."""
+        return self._segment.content_type
 
     @property
     def capacity(self) -> int:
@@ -135,7 +135,7 @@ class Producer:
             self._ring.go_live()
             self._marker.mark_state(State.LIVE)
 
-    def speaks(self, dialect: int) -> None:
+    def _speaks(self, dialect: int) -> None:
         """Note the dialect of the stream, which its bytes alone may not tell.
 
         Args:
@@ -234,12 +234,12 @@ class Producer:
         """
         self._on_cancel.add(hook)
 
-    def ignore_cancel(self) -> None:
+    def _ignore_cancel(self) -> None:
         """Call no stop hook from now on, and do not end the stream at a cancel."""
         self._ignores_cancel = True
         self._on_cancel.clear()
 
-    def look_for_cancel(self) -> None:
+    def _look_for_cancel(self) -> None:
         """If the stream is cancelled, call its stop hooks and end it.
 
         The doorbell's thread calls this. A silent producer must not keep the readers of
@@ -273,7 +273,7 @@ class Producer:
         """End the stream as cancelled, from the producer's own side. Idempotent."""
         self._end(State.CANCELLED)
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Forget the stream after a fork: stream and file lock are the parent's."""
         # Another thread of the parent may have held the lock.
         self._make_lock()

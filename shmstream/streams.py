@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-import weakref
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
+from shmstream import internals
+from shmstream.asking import Asking
 from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import StreamReplaced
-from shmstream.ids import NOBODY, digest, validate_id
-from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
+from shmstream.ids import NOBODY, digest
 from shmstream.new_stream import new_stream
-from shmstream.process.attachment import Attachment, attach
-from shmstream.process.host import Host, Named
-from shmstream.process.this_process import ThisProcess
+from shmstream.process.attachment import Attachment
 from shmstream.producer import Producer
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source
 from shmstream.producing.started import Started
 from shmstream.producing.starting import Starter
-from shmstream.supervisor.config import SupervisorConfig
-
-_attached: weakref.WeakSet[Streams] = weakref.WeakSet()
 
 
-class Streams:
+class Streams(Asking):
     """The streams of one deployment. Make it with ``attach``.
 
     All methods may be called from any thread. The methods that ask the supervisor
@@ -42,95 +31,6 @@ class Streams:
     An ``owner`` is a name space: 32 bytes, all of them 0 by default. The same id under
     two owners names two streams.
     """
-
-    def __init__(self, attach: Callable[[], Attachment]) -> None:
-        self._attach = attach
-        self._attached_now: Attachment | None = None
-        # Reentrant, because a signal handler may use the streams while the code that it
-        # interrupts uses them for the first time.
-        self._lock = threading.RLock()
-        _attached.add(self)
-
-    @classmethod
-    def attach(
-        cls,
-        directory: Path | str | None = None,
-        *,
-        supervise: SupervisorConfig | bool = False,
-        host: Host | None = None,
-    ) -> Streams:
-        """Join the deployment of a runtime directory. Starts and opens nothing yet.
-
-        However often a process attaches to a directory, it takes one slot, one thread
-        and one connection. It keeps them while any ``Streams`` of that directory is in
-        use, or any producer, consumer or follower that such a ``Streams`` has made.
-
-        Args:
-            directory: the runtime directory, default ``$SHMSTREAM_DIR``, or else
-                ``/dev/shm/shmstream-<uid>``.
-            supervise: start a supervisor with these settings if there is none; the
-                supervisor stops when this process ends. If a process attaches several
-                times, the first settings count. Under gunicorn the hooks have started a
-                supervisor, which stops with the master.
-            host: the server that runs this process; by default the one that
-                ``process.host.run_by`` has named. gunicorn's hooks name gunicorn. If a
-                process attaches several times, the first host counts.
-
-        Raises:
-            SettingsError: ``$SHMSTREAM_DIR`` is used and is not an absolute path.
-        """
-        path = directory_from_environment() if directory is None else Path(directory)
-        where = RuntimeDirectory(path.absolute())
-        config = SupervisorConfig() if supervise is True else supervise or None
-        run_by = Named() if host is None else host
-
-        def masters() -> list[int]:
-            found = run_by.masters()
-            if found is not None:
-                return found
-            return [os.getpid()] if supervise else []
-
-        return cls(lambda: attach(where, config, masters, run_by))
-
-    @property
-    def attachment(self) -> Attachment:
-        """The attachment to this process's part; a fork makes its own at first use."""
-        now = self._attached_now
-        if now is not None:
-            # This is nearly always so, and needs no lock.
-            return now
-        with self._lock:
-            if self._attached_now is None:
-                attachment = self._attach()
-                # A signal handler may have attached meanwhile; its attachment stays.
-                if self._attached_now is None:
-                    self._attached_now = attachment
-            return self._attached_now
-
-    def _here(self) -> Attachment:
-        return self.attachment
-
-    @property
-    def process(self) -> ThisProcess:
-        """This process's part in the deployment."""
-        return self.attachment.process
-
-    @property
-    def followers(self) -> int:
-        """The number of followers in this process, of all streams."""
-        return self.process.followers.number
-
-    def leaving(self) -> bool:
-        """Whether this process has been told to stop; for ``follow(leave=...)``."""
-        return self.process.host.leaving()
-
-    def connect(self) -> None:
-        """Connect to the supervisor now rather than at the first request.
-
-        Raises:
-            SupervisorUnavailable: there is no supervisor.
-        """
-        self.process.connect()
 
     def create(
         self,
@@ -164,7 +64,7 @@ class Streams:
                 ``Streams`` was closed during the call.
         """
         kind = None if pending else content_type
-        return new_stream(self.attachment, conv_id, kind, capacity, owner)
+        return new_stream(self._attachment, conv_id, kind, capacity, owner)
 
     async def start(
         self,
@@ -262,7 +162,7 @@ class Streams:
             StreamNotFound: there is no such stream.
             StreamReplaced: the stream with this id is of another generation.
         """
-        attachment = self.attachment
+        attachment = self._attachment
         segment = attachment.process.mappings.attach(digest(owner, conv_id))
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
@@ -273,7 +173,7 @@ class Streams:
 
         It is of that very stream, also when a newer stream takes over the id.
         """
-        return Consumer(self.attachment, producer.segment)
+        return internals.consumer_of(self._attachment, producer)
 
     async def reader_turn(self) -> Callable[[], None]:
         """Return a function that gives this event loop's followers the new bytes.
@@ -285,169 +185,7 @@ class Streams:
         Raises:
             SupervisorUnavailable: there is no supervisor.
         """
-        return (await self.process.followers.loop_hub()).look
+        return (await self._process.followers.loop_hub()).look
 
-    def stop(
-        self,
-        conv_id: str,
-        *,
-        generation: str | None = None,
-        owner: bytes = NOBODY,
-        evict: bool = False,
-    ) -> bool:
-        """Stop a stream: its producer in whatever process, and its readers for good.
-
-        The readers get a clean end, which tells the stop in the stream's dialect, at
-        once, also while the source is silent. What was written stays readable, in the
-        state ``cancelled``, until the stream expires. ``stop`` does not wait for any of
-        that: it blocks until the supervisor has answered, some seconds at the most.
-
-        Args:
-            conv_id: the conversation id.
-            generation: stop no stream of any other generation.
-            owner: the name space.
-            evict: remove the stream as well: nobody finds it any more.
-
-        Returns:
-            Whether there was such a stream.
-
-        Raises:
-            InvalidConversationId: the id is not of the form that ``create`` takes.
-            SupervisorUnavailable: no supervisor answered within some seconds.
-
-        Example::
-
-            streams.stop('chat-1', generation=started.generation)
-        """
-        return self._stop('evict' if evict else 'cancel', conv_id, generation, owner)
-
-    async def astop(
-        self,
-        conv_id: str,
-        *,
-        generation: str | None = None,
-        owner: bytes = NOBODY,
-        evict: bool = False,
-    ) -> bool:
-        """As ``stop``, on an event loop: blocks nothing.
-
-        Example::
-
-            await streams.astop('chat-1')
-        """
-        return await asyncio.to_thread(
-            self.stop, conv_id, generation=generation, owner=owner, evict=evict
-        )
-
-    def cancel(
-        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
-    ) -> bool:
-        """Tell the producer to stop, in whatever process it runs.
-
-        The bytes that it has written so far stay readable.
-
-        Returns:
-            Whether there was such a stream (of that generation, if one is given).
-
-        Raises:
-            InvalidConversationId: the id is not of the form that ``create`` takes.
-            SupervisorUnavailable: no supervisor answered within some seconds.
-        """
-        return self._stop('cancel', conv_id, generation, owner)
-
-    def evict(
-        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
-    ) -> bool:
-        """Cancel the stream and remove it; returns and raises as ``cancel``."""
-        return self._stop('evict', conv_id, generation, owner)
-
-    def withdraw(
-        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
-    ) -> bool:
-        """Take back a pending stream: the stream that it replaced is found again.
-
-        Returns and raises as ``cancel``.
-        """
-        return self._stop('withdraw', conv_id, generation, owner)
-
-    def _stop(
-        self, op: str, conv_id: str, generation: str | None, owner: bytes
-    ) -> bool:
-        validate_id(conv_id)
-        reply, _ = self.process.link.client.request(
-            op, owner=owner.hex(), id=conv_id, generation=generation
-        )
-        return bool(reply['found'])
-
-    def lookup(
-        self, conv_ids: list[str], *, owner: bytes = NOBODY
-    ) -> list[dict[str, Any]]:
-        """Describe each stream whose id is one of these or begins with one and ``::``.
-
-        Returns:
-            For each stream: conversation_id, is_done, total_bytes, started_at and
-            completed_at (unix seconds, 0 until the end), dropped_prefix, state,
-            generation. The order is that of ``conv_ids``; no stream comes twice.
-
-        Raises:
-            SupervisorUnavailable: no supervisor answered within some seconds.
-        """
-        reply, _ = self.process.link.client.request(
-            'lookup', owner=owner.hex(), ids=conv_ids
-        )
-        sessions: list[dict[str, Any]] = reply['sessions']
-        return sessions
-
-    def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools: no client may see this list.
-
-        Raises:
-            SupervisorUnavailable: no supervisor answered within some seconds.
-        """
-        sessions: list[dict[str, Any]] = self.process.link.client.request('list')[0][
-            'sessions'
-        ]
-        return sessions
-
-    def status(self) -> dict[str, Any]:
-        """Return what the supervisor reports: its pid, masters, sessions and memory.
-
-        Raises:
-            SupervisorUnavailable: no supervisor answered within some seconds.
-        """
-        return self.process.link.client.request('status')[0]
-
-    def close(self) -> None:
-        """Abort the producers that this ``Streams`` has made, and let its followers go.
-
-        The process also ends its threads and leaves the deployment, unless another
-        ``Streams`` in it is attached to the same directory.
-        """
-        with self._lock:
-            attachment, self._attached_now = self._attached_now, None
-        if attachment is not None:
-            attachment.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _after_fork(self) -> None:
-        # Another thread of the parent may have held the lock during the fork.
-        self._lock = threading.RLock()
-        self._attached_now = None
-
-
-def _forget_parents() -> None:
-    for streams in list(_attached):
-        streams._after_fork()
-
-
-os.register_at_fork(after_in_child=_forget_parents)
+    def _here(self) -> Attachment:
+        return self._attachment

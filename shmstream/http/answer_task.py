@@ -32,6 +32,7 @@ from shmstream.http.answer_writer import write_answer
 from shmstream.http.asking import ask, becomes_stream
 from shmstream.http.listeners import cancel_unheard
 from shmstream.http.uploads import Upload
+from shmstream.internals import ignore_cancel
 from shmstream.kept_headers import to_keep
 from shmstream.producer import Producer
 from shmstream.producing.pace import Pace
@@ -253,7 +254,7 @@ class AnswerTask:
 
         If a stream had the id before, and has ended, readers find that stream again.
         """
-        producer.ignore_cancel()
+        ignore_cancel(producer)
         try:
             # The stream is evicted before it ends: otherwise a reader that waits for
             # the stream to begin would take the stream's end for an answer.

@@ -22,6 +22,7 @@ import logging
 
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
+from shmstream.internals import note_dialect
 from shmstream.producer import Producer
 from shmstream.producing.loop_writer import LoopWriter
 from shmstream.producing.pace import Pace
@@ -81,7 +82,7 @@ async def _write_body(
         UpstreamBroken: the body broke off.
     """
     loop, left_s = asyncio.get_running_loop(), AFTER_END_S
-    dialect = default_dialect(producer.segment.content_type)
+    dialect = default_dialect(producer.content_type)
     try:
         async with asyncio.timeout(None) as limit:
             async for chunk in answer.chunks():
@@ -96,7 +97,7 @@ async def _write_body(
                     left_s = AFTER_END_S
                 if dialect is not incoming.dialect:
                     dialect = incoming.dialect
-                    producer.speaks(dialect.number)
+                    note_dialect(producer, dialect.number)
                 if events and not await writer.write(events):
                     return False
                 if incoming.over:

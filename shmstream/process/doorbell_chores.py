@@ -137,7 +137,7 @@ class DoorbellChores:
 
     def _look_for_cancels(self, wake: Wake) -> None:
         for producer in self._producers.all():
-            self._guard.do('a stop hook', producer.look_for_cancel, None)
+            self._guard.do('a stop hook', producer._look_for_cancel, None)
 
     def _look_on_loops(self, wake: Wake) -> None:
         if wake.look_at_all or wake.everybody:

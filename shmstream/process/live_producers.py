@@ -23,19 +23,22 @@ class Attached(Protocol):
 
 
 class Producing(Protocol):
-    """What ``LiveProducers`` needs of a producer."""
+    """What ``LiveProducers`` needs of a producer.
+
+    The names begin with ``_``, because an application has the producers, too.
+    """
 
     @property
-    def attachment(self) -> Attached:
+    def _attachment(self) -> Attached:
         """The attachment that its stream belongs to."""
 
-    def look_for_cancel(self) -> None:
+    def _look_for_cancel(self) -> None:
         """Call the stop hooks if the stream has been cancelled."""
 
     def abort(self, error: str) -> None:
         """End the stream as aborted."""
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Forget the stream after a fork."""
 
 
@@ -58,7 +61,7 @@ class LiveProducers:
             SupervisorUnavailable: the producer's attachment has been closed.
         """
         with self._lock:
-            if producer.attachment.closed:
+            if producer._attachment.closed:
                 raise SupervisorUnavailable(CLOSED)
             self._all.add(producer)
 
@@ -75,7 +78,7 @@ class LiveProducers:
     def abort(self, attachment: object = None) -> None:
         """Abort the producers of an attachment that has been closed; None: of all."""
         for producer in self.all():
-            if attachment in (None, producer.attachment):
+            if attachment in (None, producer._attachment):
                 self._chores.do(
                     'aborting a stream',
                     functools.partial(producer.abort, SHUTTING_DOWN),
@@ -87,4 +90,4 @@ class LiveProducers:
         # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         for producer in list(self._all):
-            producer.abandon()
+            producer._abandon()

@@ -66,13 +66,12 @@ class Format:
     Attributes:
         name: the format's name.
         content_type: the media type of the stream.
-        encoder: makes the encoder of one stream.
         headers: headers by which clients know the format; replays have them, too.
     """
 
     name: str
     content_type: str
-    encoder: Callable[[], Encoder]
+    _encoder: Callable[[], Encoder]
     headers: tuple[tuple[str, str], ...] = ()
 
 

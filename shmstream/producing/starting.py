@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterable, Callable
 
-from shmstream.consumer import Consumer
+from shmstream.internals import consumer_of
 from shmstream.kept_headers import to_keep
 from shmstream.new_stream import new_stream
 from shmstream.process.attachment import Attachment
@@ -137,7 +137,7 @@ class Starter:
             here.remove(production)
             producer.abort('the source could not be started')
             raise
-        consumer = Consumer(self._attach(), producer.segment)
+        consumer = consumer_of(self._attach(), producer)
         return Started(production, consumer, pace)
 
     async def _reader_turn(self) -> Callable[[], None]:

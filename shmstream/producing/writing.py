@@ -5,6 +5,7 @@ from __future__ import annotations
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
+from shmstream.internals import note_dialect
 from shmstream.producer import Producer
 from shmstream.producing.failures import NotEncodable
 from shmstream.producing.formats import Format
@@ -24,7 +25,7 @@ class Writing:
 
     def __init__(self, producer: Producer, format: Format) -> None:
         self._producer = producer
-        self._encoder = format.encoder()
+        self._encoder = format._encoder()
         self.incoming = Incoming(format.content_type, format.headers)
         self._dialect = default_dialect(format.content_type)
         self._most = producer.capacity - Portions(producer.capacity).last_event
@@ -69,4 +70,4 @@ class Writing:
     def _see_dialect(self) -> None:
         if self._dialect is not self.incoming.dialect:
             self._dialect = self.incoming.dialect
-            self._producer.speaks(self._dialect.number)
+            note_dialect(self._producer, self._dialect.number)

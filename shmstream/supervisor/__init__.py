@@ -29,7 +29,8 @@
     leftovers.py        removes what a deployment leaves
     workers.py          slots and doorbells
     master_watch.py     the processes that the supervisor works for
-    config.py           limits and times, handed on to a successor
+    config.py           limits and times
+    saved_config.py     keeps them in a file, for a successor
     process_limits.py   what the kernel allows the supervisor's process
 
 No byte of a stream passes through the supervisor: without one, streams go on, but no

@@ -34,6 +34,7 @@ from shmstream.memory.worker_table import TableHead, WorkerTable, read_head
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.leftovers import Leftovers
+from shmstream.supervisor.saved_config import load, save
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -59,9 +60,9 @@ def begin(
     if isinstance(found, WorkerTable):
         # The settings that this life began with stay valid, even if the process that
         # started this successor has given others.
-        config = SupervisorConfig.load(directory.settings, given)
+        config = load(directory.settings, given)
         try:
-            config.save(directory.settings)
+            save(config, directory.settings)
         except OSError as ex:
             # A full file system is no reason not to serve.
             log.warning('%s is left as it is: %s', directory.settings, ex.strerror)
@@ -69,8 +70,8 @@ def begin(
     # The old table stays until the new one replaces it: if this supervisor dies in
     # between, the next one reads there which bells to remove.
     _sweep(directory, found)
-    config = given or SupervisorConfig.load(directory.settings)
-    config.save(directory.settings)
+    config = given or load(directory.settings)
+    save(config, directory.settings)
     limit = config.max_memory or _half_of_what_is_free(directory)
     table = WorkerTable.create(directory.table, directory.made, limit)
     return table, replace(config, max_memory=limit)

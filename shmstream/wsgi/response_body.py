@@ -38,6 +38,7 @@ from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
+from shmstream.internals import host_of
 from shmstream.serving.reply import Place
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
@@ -106,7 +107,7 @@ class Body:
     ) -> None:
         self._place = place
         self._environ = environ
-        self._host = consumer.host
+        self._host = host_of(consumer)
         self._leave = self._host.leaving if leave is None else leave
         self._consumer: Consumer | None = consumer
         self._looks = math.ceil(

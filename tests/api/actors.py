@@ -46,7 +46,7 @@ def fork_and_go_on(directory: str) -> None:
     producer.write(b'one ')
     follower = streams.open('parent').follow()
     assert next(follower) == b'one '
-    ours, had = streams.process, streams.process.holder.require().slot
+    ours, had = streams._process, streams._process.holder.require().slot
     found: dict[str, Any] = {'listeners before': producer.followers}
     pid = os.fork()
     if not pid:
@@ -54,8 +54,8 @@ def fork_and_go_on(directory: str) -> None:
         assert threading.active_count() == 1
         with streams.create('child') as own:
             own.write(b'child')
-        assert streams.process is not ours
-        assert streams.process.holder.require().slot != had
+        assert streams._process is not ours
+        assert streams._process.holder.require().slot != had
         assert b''.join(streams.open('child').follow()) == b'child'
         assert streams.open('parent').read() == b'one '
         # What it inherited is the parent's: dropping it must change nothing.
@@ -66,7 +66,7 @@ def fork_and_go_on(directory: str) -> None:
     found['listeners after'] = producer.followers
     found['wrote'] = producer.write(b'two')
     found['next'] = next(follower).decode()
-    found['same'] = streams.process is ours
+    found['same'] = streams._process is ours
     found['child read'] = streams.open('child').read().decode()
     found['state'] = streams.open('parent').state.label
     producer.finish()
@@ -154,7 +154,7 @@ def fork_while_a_thread_looks(directory: str) -> None:
         looking, forked = threading.Event(), threading.Event()
 
         def look() -> None:
-            with streams.process.producers._lock:
+            with streams._process.producers._lock:
                 looking.set()
                 forked.wait()
 

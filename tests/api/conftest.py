@@ -49,7 +49,7 @@ def producer(streams: Streams, conv_id: str) -> Iterator[Producer]:
 def hire(streams: Streams) -> Iterator[Callable[[], Worker]]:
     """Start other processes of the deployment."""
     with ExitStack() as stack:
-        directory = streams.process.directory.path
+        directory = streams._process.directory.path
         yield lambda: stack.enter_context(Worker(directory, deployed=False))
 
 

@@ -49,18 +49,18 @@ def _join(directory: str) -> int:
     streams = Streams.attach(directory)
 
     def use() -> None:
-        made.append(streams.process)
+        made.append(streams._process)
 
     def begin() -> None:
         made.clear()
         streams.connect()
         # The handler's is the one that there is.
-        assert made in ([], [streams.process])
+        assert made in ([], [streams._process])
         known = [entry() for entry in attachment._processes.values()]
-        assert known == [streams.process]
+        assert known == [streams._process]
         streams.close()
 
-    first_use = inspect.getattr_static(Streams, 'attachment').fget
+    first_use = inspect.getattr_static(Streams, '_attachment').fget
     attaching = (attachment.attach, attachment._process_of, attachment._known)
     return at_every_point(
         use,
@@ -75,7 +75,7 @@ def _join(directory: str) -> int:
 def _take_room(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        room = streams.process.room
+        room = streams._process.room
         functions = (
             RoomShare.take,
             RoomShare._purses,
@@ -93,7 +93,7 @@ def _take_room(directory: str) -> int:
 def _ring(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        membership = streams.process.holder.require()
+        membership = streams._process.holder.require()
         slot = membership.slot
 
         def ring() -> None:
@@ -106,7 +106,7 @@ def _ring(directory: str) -> int:
 def _find_hub(directory: str) -> int:
     with Streams.attach(directory) as streams:
         streams.connect()
-        hubs = streams.process.holder.require().hubs.loops
+        hubs = streams._process.holder.require().hubs.loops
         found: list[object] = []
 
         def use() -> None:

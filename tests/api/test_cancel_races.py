@@ -159,7 +159,7 @@ class Races(RuleBasedStateMachine):
     def create(self, name: str, pending: bool, hooked: bool) -> None:
         producer = self.streams.create(self.conv_id(name), pending=pending)
         word = State.PENDING if pending else State.LIVE
-        consumer = Consumer(self.streams.attachment, producer.segment)
+        consumer = Consumer(self.streams._attachment, producer._segment)
         new = Expected(producer.generation, word, consumer, producer, hooked=hooked)
         new.went_live = not pending
         if hooked:

@@ -98,7 +98,7 @@ def test_who_leaves_lets_its_deliveries_go(
         task = await begun(follower, sink)
         producer.write(b'abc')
         await until(lambda: sink.got == b'abc')
-        monkeypatch.setattr(streams.process._chores, '_leaving', lambda: bool(told))
+        monkeypatch.setattr(streams._process._chores, '_leaving', lambda: bool(told))
         told.append(True)
         with pytest.raises(FollowCut) as cut:
             await task

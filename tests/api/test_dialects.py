@@ -53,7 +53,7 @@ def test_f70_a_producer_that_is_dropped(
 def test_f70_a_producer_whose_process_leaves(
     streams: Streams, conv_id: str, sample: Sample
 ) -> None:
-    with Streams.attach(streams.process.directory.path) as other:
+    with Streams.attach(streams._process.directory.path) as other:
         producer = begun(other, conv_id, sample)
     assert not producer.write(b'')
     consumer = streams.open(conv_id)
@@ -81,7 +81,7 @@ def test_f73_a_stop_is_told_when_the_beginning_has_been_dropped(
     """What was said of the dialect is kept with the stream."""
     producer = streams.create(conv_id, capacity=4096)
     producer.write(LANGGRAPH.events[0])
-    producer.speaks(LANGGRAPH.dialect.number)
+    producer._speaks(LANGGRAPH.dialect.number)
     for _ in range(200):
         producer.write(LANGGRAPH.events[1])
     streams.cancel(conv_id)

@@ -20,7 +20,7 @@ END = 1 << 63
 
 def put_at(producer: Producer, head: int) -> None:
     """Have the stream go on as if so many bytes had entered it already."""
-    segment = producer.segment
+    segment = producer._segment
     os.posix_fallocate(producer._file.fileno(), 0, 4096 + segment.capacity)
     segment.words[W_RESERVED] = segment.capacity
     segment.words[W_HEAD] = segment.words[W_DROPPED] = head

@@ -13,5 +13,5 @@ from tests.support.child import Child
 def test_a_handler_may_use_what_it_interrupts_at_any_point(
     streams: Streams, what: str
 ) -> None:
-    with Child(handling.handle, streams.process.directory.path, what) as child:
+    with Child(handling.handle, streams._process.directory.path, what) as child:
         assert child.hear() > 5

@@ -247,7 +247,7 @@ def test_a_loop_that_ended_with_followers_does_not_keep_the_process_awake(
     """Nobody ticks for its hub any more: others must be rung for again."""
     producer = streams.create(conv_id)
     consumer = streams.open(conv_id)
-    process = streams.process
+    process = streams._process
     membership = process.holder.require()
     left: list[Follower] = []
 
@@ -322,7 +322,7 @@ def test_who_follows_in_a_process_that_leaves_is_let_go(
         producer.write(b'abc')
 
         async def follow() -> int:
-            with stranger(streams.process.directory.path) as own:
+            with stranger(streams._process.directory.path) as own:
                 follower = own.open(conv_id).follow()
                 assert await anext(follower) == b'abc'
                 waiting = asyncio.ensure_future(anext(follower))

@@ -162,7 +162,7 @@ def test_a_producer_that_is_dropped_aborts_its_stream(
 
 
 def test_closing_aborts_what_is_still_produced(streams: Streams, conv_id: str) -> None:
-    with Streams.attach(streams.process.directory.path) as other:
+    with Streams.attach(streams._process.directory.path) as other:
         producer = other.create(conv_id)
         producer.write(b'data: x\n\n')
     assert not producer.write(b'y')

@@ -101,7 +101,7 @@ def test_a_hook_is_called_too_when_a_write_notices_first(
     calls: list[int] = []
     producer.on_cancel(lambda: calls.append(1))
     # As the supervisor does it, but without a ring.
-    producer.segment.words[W_CANCELLED] = 1
+    producer._segment.words[W_CANCELLED] = 1
     assert not producer.write(b'x')
     assert calls == [1]
 

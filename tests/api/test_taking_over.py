@@ -32,7 +32,7 @@ def test_the_successor_of_what_is_replaced_meanwhile_is_found(
     new = []
     after_the_look(monkeypatch, lambda: new.append(streams.create(conv_id)))
     found = streams.open(conv_id)
-    assert old.segment.evicted
+    assert old._segment.evicted
     assert [found.generation] == [each.generation for each in new]
 
 
@@ -45,7 +45,7 @@ def test_what_was_kept_and_comes_back_meanwhile_is_found(
 
     def end_without_beginning() -> None:
         pending.cancel()
-        assert wait_until(lambda: pending.segment.evicted)
+        assert wait_until(lambda: pending._segment.evicted)
 
     after_the_look(monkeypatch, end_without_beginning)
     assert streams.open(conv_id).generation == kept.generation

@@ -42,7 +42,7 @@ def app(
     monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
     origins = (PAGE,) if 'origins' in request.param else ()
     service = create_app(
-        Settings(dir=streams.process.directory.path, cors_origins=origins)
+        Settings(dir=streams._process.directory.path, cors_origins=origins)
     )
 
     async def not_asked(*_: Any) -> None:
@@ -111,7 +111,7 @@ def test_what_goes_on(streams: Streams, app: Any, conv_id: str) -> None:
     assert not bodies[-1]['more_body']
     assert b'content-length' not in headers
     assert headers[b'stream-state'] == b'live'
-    assert streams.process.followers.number == 0
+    assert streams._process.followers.number == 0
 
 
 def test_who_is_overtaken_is_cut_off(streams: Streams, app: Any, conv_id: str) -> None:
@@ -291,7 +291,7 @@ def test_keys_and_origins_go_the_same_way(
     """With both of them set, no request for a stream gets as far as Falcon."""
     monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
     settings = Settings(
-        dir=streams.process.directory.path, api_keys=('k',), cors_origins=(PAGE,)
+        dir=streams._process.directory.path, api_keys=('k',), cors_origins=(PAGE,)
     )
     service = create_app(settings)
     monkeypatch.setattr(service, 'falcon', None)
@@ -331,7 +331,7 @@ def test_keys_protect_and_origins_see_each_without_the_other(
     origins: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(Streams, 'attach', lambda *_, **__: streams)
-    where = streams.process.directory.path
+    where = streams._process.directory.path
     service = create_app(Settings(dir=where, api_keys=keys, cors_origins=origins))
     monkeypatch.setattr(service, 'falcon', None)
     owner = ApiKeys(keys).owner_of_key(b'k') or NOBODY

@@ -195,7 +195,7 @@ def test_a_stream_is_described_anew_until_its_producer_has_ended(
 ) -> None:
     """For its readers it is done once it is cancelled; its producer may still write."""
     # The doorbell's thread of its process has not had its turn.
-    monkeypatch.setattr(Producer, 'look_for_cancel', lambda _: None)
+    monkeypatch.setattr(Producer, '_look_for_cancel', lambda _: None)
     producer = streams.create('c')
     producer.write(b'some')
     streams.cancel('c')

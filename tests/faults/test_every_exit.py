@@ -92,7 +92,7 @@ def test_f49_wherever_ending_is_interrupted_the_stream_ends(
             assert producer.write(b'')
             end(producer)
         assert not producer.write(b'data: y\n\n')
-        assert producer not in streams.process.producers.all()
+        assert producer not in streams._process.producers.all()
         assert not producer._on_cancel
         assert producer._file.closed
         end(producer)
@@ -156,7 +156,7 @@ def test_f49_wherever_asking_is_interrupted_others_may_ask(
     streams: Streams, again: bool
 ) -> None:
     """While what was raised is kept, with all that its frames hold."""
-    asks = streams.process.link.client
+    asks = streams._process.link.client
     errors: list[BaseException] = []
 
     def ask() -> None:
@@ -229,14 +229,14 @@ def test_f49_wherever_a_slot_s_taking_is_interrupted_it_is_taken_in_the_end(
     """With a thread that drives the hubs, and no other thread or descriptor."""
     before, threads = descriptors(), threading.active_count()
     for number in itertools.count():
-        own = stranger(streams.process.directory.path)
+        own = stranger(streams._process.directory.path)
         interrupt_at(
             number, MembershipHolder.take, MembershipHolder._open_hubs, every=every
         )
         hit = interrupted(own.connect)
         if hit:
             own.connect()
-        assert own.process.holder.there
+        assert own._process.holder.there
         assert threading.active_count() == threads + 1
         with own.create('c') as producer:
             follower = own.open('c').follow()
@@ -261,7 +261,7 @@ def test_f49_wherever_a_follower_s_first_step_is_interrupted_it_counts_once(
     with streams.create('c') as producer:
         assert producer.write(b'x')
         consumer = streams.open('c')
-        hubs = streams.process.holder.require().hubs
+        hubs = streams._process.holder.require().hubs
         for number in itertools.count():
             follower = consumer.follow()
             interrupt_at(number, Follower._enter, every=every)

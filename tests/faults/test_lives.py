@@ -21,6 +21,7 @@ from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.slot_locks import SlotLock
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.supervisor.saved_config import load
 from tests.faults import lives
 from tests.faults.lives import taken
 from tests.supervisor.conftest import serving, supervised
@@ -281,7 +282,7 @@ def test_f54_settings_and_other_leftovers_that_are_of_no_use_keep_nobody_out(
     assert status['max_sessions'] == (3 if known else SupervisorConfig().max_sessions)
     # It is whole again, for whoever comes next.
     saved = json.loads((directory / 'supervisor.json').read_text())
-    assert saved == SupervisorConfig.load(directory / 'supervisor.json').__dict__
+    assert saved == load(directory / 'supervisor.json').__dict__
     stop(process.pid)
     _, told = process.communicate(timeout=20)
     assert b'Traceback' not in told

@@ -175,7 +175,7 @@ def test_f26_readers_that_leave_are_counted_no_more(
 
 def listening(streams: Streams, consumer: Consumer) -> int:
     """Followers of a stream in all processes."""
-    return streams.process.followers.everywhere(consumer._segment)
+    return streams._process.followers.everywhere(consumer._segment)
 
 
 def test_f28_a_hundred_streams_are_told_that_the_service_stops(

@@ -23,7 +23,7 @@ from tests.support.service import fresh_directory
 @pytest.fixture
 def directory(streams: Streams) -> Path:
     """The runtime directory of the module's deployment."""
-    return streams.process.directory.path
+    return streams._process.directory.path
 
 
 def test_the_reader_and_the_producer_are_different_processes(
@@ -109,7 +109,7 @@ def test_one_process_may_attach_twice_and_takes_part_once(
 ) -> None:
     with Streams.attach(directory) as again:
         again.connect()
-        assert again.process is streams.process
+        assert again._process is streams._process
         producer = again.create(conv_id)
         producer.write(b'x')
         ours, theirs = (s.open(conv_id).follow() for s in (streams, again))

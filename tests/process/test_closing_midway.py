@@ -70,7 +70,7 @@ def test_a_stream_that_is_made_while_its_streams_close_is_aborted(
     before: bool,
 ) -> None:
     """Neither is it written on, nor does it write into a descriptor that is closed."""
-    other = Streams.attach(streams.process.directory.path)
+    other = Streams.attach(streams._process.directory.path)
     other.connect()
     in_between(monkeypatch, where, other.close, before)
     producer: Producer | None = None
@@ -86,7 +86,7 @@ def test_a_stream_that_is_made_while_its_streams_close_is_aborted(
         assert not producer.write(b'x' * 100_000)
     assert wait_until(lambda: streams.open(conv_id).finished)
     assert streams.open(conv_id).state is State.ABORTED
-    assert not streams.process.producers.all()
+    assert not streams._process.producers.all()
 
 
 def doorbells() -> int:
@@ -97,8 +97,8 @@ def doorbells() -> int:
 def test_a_process_that_leaves_while_it_is_greeted_has_left(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = stranger(streams.process.directory.path)
-    process = own.process
+    own = stranger(streams._process.directory.path)
+    process = own._process
     closing = threading.Thread(target=process.close)
     at_last = threading.Event()
     close, make_doorbell = process.link.client.close, doorbell_greenlet.make_doorbell
@@ -129,8 +129,8 @@ def test_of_two_that_close_at_once_one_has_the_process_leave(
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(100):
-            one = stranger(streams.process.directory.path)
-            process = one.process
+            one = stranger(streams._process.directory.path)
+            process = one._process
             two = Streams(functools.partial(Attachment, process))
             two.connect()
             both = threading.Barrier(2)
@@ -156,9 +156,9 @@ def test_who_stays_is_looked_after_by_the_doorbell_alone(
     streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a step says of the next one is for the thread that steps."""
-    one = Streams.attach(streams.process.directory.path)
+    one = Streams.attach(streams._process.directory.path)
     one.connect()
-    hub = streams.process.holder.require().hubs.threads
+    hub = streams._process.holder.require().hubs.threads
     look, looked = hub.look, set()
     everybody = threading.Event()
 

@@ -30,7 +30,7 @@ class Server:
 
 def masters(streams: Streams) -> list[int]:
     """Whom a supervisor that these start works for."""
-    return streams.process.link._masters()
+    return streams._process.link._masters()
 
 
 @pytest.mark.parametrize('supervise', [False, SupervisorConfig()])

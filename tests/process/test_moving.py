@@ -28,7 +28,7 @@ Fail = Callable[[Any, str], None]
 @pytest.fixture(scope='module')
 def worker(streams: Streams) -> Iterator[Worker]:
     """Another process of the deployment."""
-    with Worker(streams.process.directory.path, deployed=False) as started:
+    with Worker(streams._process.directory.path, deployed=False) as started:
         yield started
 
 
@@ -51,7 +51,7 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
 
 def take_another_slot(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the supervisor give this process another slot."""
-    link, holder = streams.process.link, streams.process.holder
+    link, holder = streams._process.link, streams._process.holder
     real, before = link.client._hello, holder.require()
 
     def hello() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_fault_while_a_process_moves_to_another_slot_leaves_it_whole(
     where: tuple[Any, str] | None,
 ) -> None:
     """Its followers are rung, its producers stopped, and its old slot is given back."""
-    process = streams.process
+    process = streams._process
     worker.create(conv_id)
     consumer = streams.open(conv_id)
     side = Aside(in_a_thread, consumer.follow())
@@ -137,9 +137,9 @@ def test_the_old_doorbell_does_not_take_the_turns_of_the_new_one(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it wakes up: only the new one can move what is left."""
-    own = stranger(streams.process.directory.path)
+    own = stranger(streams._process.directory.path)
     own.connect()
-    process = own.process
+    process = own._process
     before = process.holder.require()
     real, may_move = Board.move, threading.Event()
 
@@ -180,9 +180,9 @@ def test_who_leaves_before_all_is_moved_gives_both_slots_back(
     streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = doorbells()
-    own = stranger(streams.process.directory.path)
+    own = stranger(streams._process.directory.path)
     own.connect()
-    process = own.process
+    process = own._process
     before = process.holder.require()
 
     def fail(*_: object) -> None:

@@ -196,12 +196,12 @@ def test_a_source_may_encode_its_stream_itself(streams: Streams, conv_id: str) -
 )
 def test_what_a_format_cannot_say_is_refused(format: str, item: object) -> None:
     with pytest.raises(NotEncodable, match='the source yielded'):
-        FORMATS[format].encoder().encode(item)
+        FORMATS[format]._encoder().encode(item)
 
 
 def test_texts_only_are_encoded_already() -> None:
     with pytest.raises(NotEncodable, match='a dict, not text or bytes'):
-        encoded('text/plain').encoder().encode({})
+        encoded('text/plain')._encoder().encode({})
 
 
 @pytest.mark.parametrize(

@@ -164,14 +164,14 @@ def test_a_caller_that_is_cancelled_changes_nothing(
 ) -> None:
     """Its client has left while the supervisor made the stream."""
     asked, go = threading.Event(), threading.Event()
-    request = streams.process.link.client.request
+    request = streams._process.link.client.request
 
     def slow(op: str, **fields: Any) -> Any:
         asked.set()
         assert go.wait(20)
         return request(op, **fields)
 
-    monkeypatch.setattr(streams.process.link.client, 'request', slow)
+    monkeypatch.setattr(streams._process.link.client, 'request', slow)
 
     async def work() -> bytes:
         task = asyncio.create_task(streams.start(conv_id, on_a_loop()))
@@ -246,6 +246,6 @@ def test_the_end_of_the_loop_ends_its_productions(
 
 
 def test_no_call_blocks_an_event_loop(streams: Streams, tmp_path: Path) -> None:
-    directory = streams.process.directory.path
+    directory = streams._process.directory.path
     with Child(actors.guarded, directory, tmp_path) as child:
         assert child.hear() == ''

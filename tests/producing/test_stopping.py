@@ -38,7 +38,7 @@ def test_a_silent_source_is_stopped_from_another_process(
 
     The text stays, unless the stream is evicted as well.
     """
-    directory = streams.process.directory.path
+    directory = streams._process.directory.path
     with Child(start, directory, tmp_path, 'sse') as child:
         generation = child.hear()
         consumer = streams.open('a')
@@ -65,7 +65,7 @@ def test_a_silent_source_is_stopped_from_another_process(
 def test_a_silent_producer_of_one_s_own_is_stopped_too(
     streams: Streams, tmp_path: Path
 ) -> None:
-    directory = streams.process.directory.path
+    directory = streams._process.directory.path
     with Child(actors.by_hand, directory, tmp_path, '') as child:
         child.hear()
         consumer = streams.open('a')
@@ -84,7 +84,7 @@ def test_a_silent_producer_of_one_s_own_is_stopped_too(
 def test_a_stop_is_told_in_the_stream_s_language(
     streams: Streams, tmp_path: Path
 ) -> None:
-    directory = streams.process.directory.path
+    directory = streams._process.directory.path
     with Child(actors.on_a_loop, directory, tmp_path, 'ui') as child:
         child.hear()
         follower = streams.open('a').follow()

@@ -333,7 +333,7 @@ def test_a_cancel_that_the_producer_has_not_noticed_is_told_as_live(
 ) -> None:
     """The producer may still write: only its own end is final."""
     # The doorbell's thread of its process has not had its turn.
-    monkeypatch.setattr(Producer, 'look_for_cancel', lambda _: None)
+    monkeypatch.setattr(Producer, '_look_for_cancel', lambda _: None)
     with streams.create(conv_id) as producer:
         producer.write(b'one,')
         streams.cancel(conv_id)

@@ -240,7 +240,7 @@ def test_f50_a_stamp_that_is_still_to_come_is_of_an_earlier_boot(
 ) -> None:
     """Where no boot has an id: what is on the disk can be stopped as ever."""
     start()
-    segment = attach.create('a').segment
+    segment = attach.create('a')._segment
     session = Session((segment.owner, 'a'), segment.digest, segment)
     asked = segment.asked
     assert session.asked_for_after(asked.now_ns - 1)

@@ -75,7 +75,7 @@ def test_who_supervises_after_a_plain_attach_keeps_the_supervisor(
             assert wait_until(lambda: masters(directory) == [os.getpid()])
             assert supervisors(directory) == [supervisor]
             # Nothing is told twice.
-            assert not streams.process.link._unknown_masters()
+            assert not streams._process.link._unknown_masters()
 
 
 def test_who_supervises_while_hello_is_under_way_is_not_forgotten(
@@ -90,7 +90,7 @@ def test_who_supervises_while_hello_is_under_way_is_not_forgotten(
 
             def say_hello() -> Message:
                 message = hello()
-                later.add(Streams.attach(directory, supervise=True)).process  # noqa: B018
+                later.add(Streams.attach(directory, supervise=True))._process  # noqa: B018
                 return message
 
             client._hello = say_hello

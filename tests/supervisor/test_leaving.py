@@ -16,9 +16,10 @@ from pathlib import Path
 import posix_ipc
 import pytest
 
-from shmstream import Streams, SupervisorConfig
+from shmstream import Streams
 from shmstream.control.request import ask
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.supervisor.saved_config import load
 from tests.supervisor.conftest import Hire, Start, serving, status, supervised
 from tests.support.child import ROOT
 from tests.support.leaks import SHM, semaphores, wait_until
@@ -286,5 +287,5 @@ def test_a_successor_is_started_with_its_predecessor_s_settings(
         return False
 
     assert wait_until(attached)
-    assert SupervisorConfig.load(directory / 'supervisor.json').ttl_s == 12.5
+    assert load(directory / 'supervisor.json').ttl_s == 12.5
     assert ask(RuntimeDirectory(directory), 'status')['max_sessions'] == 3

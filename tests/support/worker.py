@@ -49,7 +49,7 @@ class _Orders:
 
     def attached(self) -> dict[str, Any]:
         self._streams.connect()
-        now = self._streams.process.holder.require()
+        now = self._streams._process.holder.require()
         return {'pid': os.getpid(), 'slot': now.slot, 'epoch': now.epoch}
 
     def create(self, conv_id: str, options: dict[str, Any]) -> str:

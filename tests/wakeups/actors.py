@@ -95,7 +95,7 @@ def break_it(what: str) -> None:
 
 def others_nap(producer: Producer, streams: Streams) -> bool:
     """Whether a process that follows this stream naps, so that it has to be rung."""
-    segment, table = producer._segment, streams.process.holder.require().table
+    segment, table = producer._segment, streams._process.holder.require().table
     slots = segment.places(segment.view[B_PLACES].tobytes(), table.epoch)
     return any(table.words[table.nap_at(slot)] for slot in slots)
 

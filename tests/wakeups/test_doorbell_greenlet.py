@@ -26,7 +26,7 @@ def test_f56_greenlets_are_rung_by_the_pipe(directory: Path, streams: Streams) -
         Child(greenlet_actors.follow, directory, 'a', 5) as child,
     ):
         assert child.hear() == 'following'
-        membership = streams.process.holder.require()
+        membership = streams._process.holder.require()
         table, own = membership.table, membership.slot
         (slot,) = (s for s in range(64) if table.epoch(s) and s != own)
         for number in range(100):

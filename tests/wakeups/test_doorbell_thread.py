@@ -315,7 +315,7 @@ def test_a_chore_that_fails_keeps_no_other_off(
     error: type[BaseException],
 ) -> None:
     """A stop hook, a deferred action, the mappings: the rest is done all the same."""
-    process = streams.process
+    process = streams._process
     link, membership = process.link, process.holder.require()
 
     def fail(*_: object) -> None:

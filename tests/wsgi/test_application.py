@@ -67,7 +67,7 @@ def test_what_has_ended(streams: Streams, size: int) -> None:
     status, headers, body = call(app, '/a/%C3%A4', 'HEAD')
     assert (status, body) == ('200 OK', b'')
     assert headers['content-length'] == headers['stream-total-bytes'] == str(size)
-    assert streams.process.followers.number == 0
+    assert streams._process.followers.number == 0
 
 
 def test_what_goes_on(streams: Streams) -> None:

@@ -1,0 +1,45 @@
+"""What shmstream itself needs of the public objects, and their users do not.
+
+The public classes (``Streams``, ``Producer``, ``Consumer``, ``Follower``, ``Started``)
+show what users need. Everything else in them begins with ``_``, and only the module of
+the class uses it. The functions below are the one way by which the other modules come
+to it, so this is the whole list; ``tests/test_public_face.py`` checks that. Nothing
+here promises to stay as it is.
+"""
+
+from __future__ import annotations
+
+from shmstream.consumer import Consumer
+from shmstream.process.attachment import Attachment
+from shmstream.process.host import Host
+from shmstream.producer import Producer
+
+
+def consumer_of(attachment: Attachment, producer: Producer) -> Consumer:
+    """Return a consumer of the very stream that a producer of this process writes.
+
+    Args:
+        attachment: the attachment that the consumer will hold.
+        producer: the producer.
+    """
+    return Consumer(attachment, producer._segment)
+
+
+def note_dialect(producer: Producer, dialect: int) -> None:
+    """Note the dialect of a stream, which its bytes alone may not tell.
+
+    Args:
+        producer: the stream's producer.
+        dialect: the number of a dialect (``shmstream.dialects.table``).
+    """
+    producer._speaks(dialect)
+
+
+def ignore_cancel(producer: Producer) -> None:
+    """Call no stop hook from now on, and do not end the stream at a cancel."""
+    producer._ignore_cancel()
+
+
+def host_of(consumer: Consumer) -> Host:
+    """Return the server that runs the process of a consumer."""
+    return consumer._host
