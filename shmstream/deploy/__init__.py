@@ -13,4 +13,5 @@
     idle_connections.py  closes idle connections when a worker leaves
     parser.py            which HTTP parser serves
     logger.py            gunicorn's log
+    service_needs.py     which versions the service needs, beyond those of the library
 """

@@ -3,7 +3,8 @@
 How a worker and the master end is in ``gunicorn_ends``, and which connections of a
 worker are idle in ``idle_connections``; this module has the rest, and the table of all.
 
-gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it.
+gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it,
+and each version from 23 on is known to work without what it has not.
 Announced stops are checked when the master starts (``before_stop``), all other uses
 when a worker starts (``missing``). If gunicorn differs, a line in the log names each
 use that is off. Answers are correct all the same; the last column says what is lost::
@@ -49,6 +50,9 @@ use that is off. Answers are correct all the same; the last column says what is 
                          (``gunicorn.sock`` of gevent's server)  that a client leaves
     bounded readers      ``ThreadWorker``, ``SyncWorker``,       all threads of a WSGI
                          ``cfg.threads``                         worker may be readers
+    chunked responses    ``use_chunked`` of the method that      a client takes a stream
+                         makes ``send`` (from gunicorn 25 on)    that is cut for a whole
+                                                                 one; use another worker
     empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
                          head for an empty part, too. PEP 3333   stream gets no headers
                          asks a server to wait for the first     before its first byte
@@ -119,6 +123,9 @@ def threads_of(worker: Any) -> int | None:
 
 def missing(worker: Any) -> list[str]:
     """Return a line for each fast way that is off in this worker."""
+    if is_uvicorn_worker(worker):
+        # It serves without gunicorn's code.
+        return []
     checks = _of_asgi(worker) if is_asgi_worker(worker) else _of_wsgi(worker)
     return [
         f'{name} are off: this gunicorn is not as version 27 is known'
@@ -134,6 +141,7 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
     receiver = getattr(protocol, 'BodyReceiver', None)
     return {
         'direct writes': _has_direct_writes(ASGIProtocol),
+        'chunked responses': _has_chunks(ASGIProtocol),
         'early headers': _has_early_headers(ASGIProtocol),
         'bare queries': _has_scopes(ASGIProtocol),
         'closed listeners': hasattr(worker, 'servers'),
@@ -214,6 +222,12 @@ def _has_direct_writes(protocol: Any) -> bool:
         and CELLS.issubset(code.co_freevars)
         for code in inner
     )
+
+
+def _has_chunks(protocol: Any) -> bool:
+    answering = getattr(protocol, '_handle_http_request', None)
+    code = getattr(answering, '__code__', None)
+    return 'use_chunked' in getattr(code, 'co_cellvars', ())
 
 
 def _has_early_headers(protocol: Any) -> bool:

@@ -44,6 +44,7 @@ from shmstream.deploy import (
 )
 from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
+from shmstream.deploy.service_needs import is_service, unmet
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
@@ -96,8 +97,18 @@ def _check_prefix(setting: str, text: str) -> None:
         _exit(f'{setting}: must be a path like /chat, not {text!r}')
 
 
+def _check_needs() -> None:
+    line = unmet()
+    if line is not None:
+        _exit(line)
+
+
 def on_starting(server: Any) -> None:
     """Start the supervisor, or join that of the master that this one replaces."""
+    if server.cfg.worker_class_str == 'asgi' and is_service(
+        getattr(server.app, 'app_uri', None)
+    ):
+        _check_needs()
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
@@ -254,7 +265,15 @@ def install(config: dict[str, Any]) -> None:
 
     Args:
         config: the ``globals()`` of a ``gunicorn.conf.py``.
+
+    Raises:
+        SystemExit: the configuration is that of the service, which needs a newer
+            gunicorn; a line on stderr says so.
     """
+    # Not later: gunicorn looks for the class of its workers before it calls a hook, and
+    # old versions have no ASGI worker.
+    if is_service(config.get('wsgi_app')):
+        _check_needs()
     hooks: tuple[Callable[..., None], ...] = (
         on_starting,
         post_fork,

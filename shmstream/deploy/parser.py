@@ -1,4 +1,4 @@
-"""Which HTTP parser gunicorn 27 uses: the one in C, if it is installed, or its own.
+"""Which HTTP parser gunicorn uses: the one in C, if it is installed, or its own.
 
 gunicorn decides for each connection, and does not log its decision. If the
 configuration demands a parser that is not installed, every request fails. So this
@@ -28,6 +28,9 @@ def parser_in_use(cfg: Any) -> str | None:
         SettingsError: ``http_parser`` asks for the parser in C, which cannot be used.
     """
     if cfg.worker_class_str not in _OWN_PARSER:
+        return None
+    if 'http_parser' not in cfg.settings:
+        # This version of gunicorn has no choice: it is older than the parser in C.
         return None
     if cfg.http_parser == 'python':
         return 'HTTP parser in Python'

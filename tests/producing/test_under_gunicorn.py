@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,21 @@ from tests.support.supervisor import gone
 CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
 ASGI, WSGI = 'tests.producing.asgi_app:app', 'tests.producing.wsgi_app:app'
 UVICORN = 'uvicorn.workers.UvicornWorker'
-WORKERS: dict[str, tuple[tuple[str, ...], str]] = {
+_ALL: dict[str, tuple[tuple[str, ...], str]] = {
     'asgi': ((ASGI,), 'ASGI server listening'),
     'uvicorn': (('-k', UVICORN, ASGI), 'Application startup complete'),
     'gthread': (('-k', 'gthread', '--threads', '8', WSGI), 'Booting worker'),
     'gevent': (('-k', 'gevent', WSGI), 'Booting worker'),
 }
+_NEEDS = {'asgi': 'gunicorn.asgi', 'gevent': 'gevent'}
+WORKERS = {
+    name: started
+    for name, started in _ALL.items()
+    if find_spec(_NEEDS.get(name, 'gunicorn')) is not None
+}
+"""``.ci/lowest`` runs these tests with versions of gunicorn that have no ASGI worker,
+and without gevent."""
+
 BEFORE, AFTER = 3, 4
 WHOLE = whole(BEFORE + AFTER)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gunicorn.config import Config
+
 from tests.support.client import Client
 from tests.support.leaks import LeakGuard, processes, wait_until
 
@@ -22,6 +24,10 @@ START_S = 60.0
 
 ACCIDENTS = ('Traceback', 'WORKER TIMEOUT', 'wake-up failed', 'internal error')
 """What no service may print, whatever is done to it."""
+
+
+HAS_CONTROL_SOCKET = 'control_socket_disable' in Config().settings
+"""Versions of gunicorn before 26 have none."""
 
 
 def fresh_directory() -> Path:
@@ -93,7 +99,7 @@ class Service:
         gunicorn = str(Path(sys.executable).parent / 'gunicorn')
         command = [*self._prefix, sys.executable, gunicorn, '-c', str(self._config)]
         command += ['--bind', self._bind, '--workers', str(self.workers)]
-        if not self._control_socket:
+        if not self._control_socket and HAS_CONTROL_SOCKET:
             command += ['--no-control-socket']
         command += self._arguments
         with self.log.open('wb') as log:

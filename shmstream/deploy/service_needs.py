@@ -1,0 +1,60 @@
+"""What the service needs of other packages, beyond what the library needs of them.
+
+``pyproject.toml`` asks for what the library needs, so that it installs beside the
+versions that an application pins. The service checks the rest when it starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from importlib import metadata
+
+APPLICATION = 'shmstream.http.app'
+"""The module of the service's application."""
+
+NEEDS = {
+    # The ASGI worker; that of older versions holds back the headers of a quiet stream
+    # (before 26), and an upstream does not get all requests as they were sent.
+    'gunicorn': '27.0.1',
+}
+"""The lowest versions with which the service is known to work."""
+
+
+def unmet(
+    packages: Iterable[str] = NEEDS,
+    installed: Callable[[str], str] = metadata.version,
+) -> str | None:
+    """Return the line that says what the service needs and has not; None: it has all.
+
+    Args:
+        packages: those that are looked at.
+        installed: returns the version of a package that is installed, or raises
+            ``PackageNotFoundError``.
+    """
+    lacking, found = [], []
+    for name in packages:
+        try:
+            version = installed(name)
+        except metadata.PackageNotFoundError:
+            lacking.append(f'{name}>={NEEDS[name]}')
+            found.append(f'no {name}')
+            continue
+        if _numbers(version) < _numbers(NEEDS[name]):
+            lacking.append(f'{name}>={NEEDS[name]}')
+            found.append(f'{name} {version}')
+    if not lacking:
+        return None
+    return (
+        f'the service needs {" and ".join(lacking)}, and {" and ".join(found)} is'
+        ' installed; the library works with it, in an application of your own'
+    )
+
+
+def is_service(app: object) -> bool:
+    """Whether this is the service, as gunicorn's setting ``wsgi_app`` names it."""
+    return isinstance(app, str) and app.partition(':')[0] == APPLICATION
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r'\d+', version)[:3]]
