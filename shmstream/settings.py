@@ -29,8 +29,6 @@ from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.origin_patterns import check_pattern
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.config import SupervisorConfig
-from shmstream.upstream.address import Address
-from shmstream.upstream.proxies import BadProxy, proxy_for
 
 PREFIX = 'SHMSTREAM_'
 
@@ -138,6 +136,10 @@ class Settings:
         from_file = values.pop('api_keys_file', ())
         values['api_keys'] = values.get('api_keys', ()) + from_file
         if 'upstream' in values:
+            # Here, because only the service has an upstream.
+            from shmstream.upstream.address import Address
+            from shmstream.upstream.proxies import BadProxy, proxy_for
+
             address = Address.parse(values['upstream'])
             try:
                 values['upstream_proxy'] = proxy_for(address, environ)
@@ -202,6 +204,8 @@ def _share(text: str) -> float:
 
 
 def _upstream(text: str) -> str:
+    from shmstream.upstream.address import Address
+
     Address.parse(text)
     return text
 

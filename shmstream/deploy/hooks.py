@@ -44,7 +44,7 @@ from shmstream.deploy import (
 )
 from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
-from shmstream.deploy.service_needs import is_service, unmet
+from shmstream.deploy.service_needs import is_service, needed, unmet
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
@@ -98,7 +98,7 @@ def _check_prefix(setting: str, text: str) -> None:
 
 
 def _check_needs() -> None:
-    line = unmet()
+    line = unmet(needed(os.environ))
     if line is not None:
         _exit(line)
 
@@ -256,6 +256,10 @@ def worker_tmp_dir() -> str | None:
     Returns:
         The directory of shared memory. None if it cannot be written to; then gunicorn
         uses the system's temporary directory, which may be on a slow disk.
+
+    Example::
+
+        worker_tmp_dir = hooks.worker_tmp_dir()
     """
     return _SHM if os.access(_SHM, os.W_OK | os.X_OK) else None
 
@@ -269,6 +273,12 @@ def install(config: dict[str, Any]) -> None:
     Raises:
         SystemExit: the configuration is that of the service, which needs a newer
             gunicorn; a line on stderr says so.
+
+    Example::
+
+        from shmstream.deploy import hooks
+
+        hooks.install(globals())
     """
     # Not later: gunicorn looks for the class of its workers before it calls a hook, and
     # old versions have no ASGI worker.

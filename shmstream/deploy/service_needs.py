@@ -7,7 +7,7 @@ versions that an application pins. The service checks the rest when it starts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 
 APPLICATION = 'shmstream.http.app'
@@ -17,18 +17,27 @@ NEEDS = {
     # The ASGI worker; that of older versions holds back the headers of a quiet stream
     # (before 26), and an upstream does not get all requests as they were sent.
     'gunicorn': '27.0.1',
+    # For an upstream: middlewares of a request (3.12), and a parser that refuses what
+    # is no HTTP (3.13.5). All tests have run with this version.
+    'aiohttp': '3.14.0',
 }
 """The lowest versions with which the service is known to work."""
 
 
+def needed(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the packages that the service uses under gunicorn, by its environment."""
+    upstream = environ.get('SHMSTREAM_UPSTREAM', '').strip()
+    return ('gunicorn', 'aiohttp') if upstream else ('gunicorn',)
+
+
 def unmet(
-    packages: Iterable[str] = NEEDS,
+    packages: Iterable[str],
     installed: Callable[[str], str] = metadata.version,
 ) -> str | None:
     """Return the line that says what the service needs and has not; None: it has all.
 
     Args:
-        packages: those that are looked at.
+        packages: those that it uses.
         installed: returns the version of a package that is installed, or raises
             ``PackageNotFoundError``.
     """

@@ -11,6 +11,7 @@ import falcon.asgi
 
 from shmstream.asgi.stalled import Readers
 from shmstream.deploy import worker_life
+from shmstream.deploy.service_needs import unmet
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.host_names import HostNames
@@ -93,6 +94,7 @@ def create_app(
 
     Raises:
         SettingsError: a variable has a value that cannot be used.
+        SystemExit: an upstream is configured, and aiohttp is too old for it.
     """
     settings = Settings.from_environment() if settings is None else settings
     # Under gunicorn the hooks have started a supervisor. Under other servers the first
@@ -144,6 +146,10 @@ def create_app(
 def _source(settings: Settings) -> Source:
     if settings.upstream is None:
         return DemoModel(settings.demo_rate)
+    line = unmet(('aiohttp',))
+    if line is not None:
+        # gunicorn's hooks have checked this before. Other servers end, and show it.
+        raise SystemExit(f'shmstream: {line}')
     # Imported here, because aiohttp takes long to import and the demo does not use it.
     from shmstream.upstream.connections import Upstream
 

@@ -56,6 +56,7 @@ def test_this_gunicorn_is_as_it_is_known() -> None:
         ('_send_response_start', 'early headers'),
         ('_safe_write', 'early headers'),
         ('_handle_http_request', 'direct writes'),
+        ('_handle_http_request', 'chunked responses'),
     ],
 )
 def test_what_is_off_is_named(
