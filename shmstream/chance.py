@@ -6,6 +6,11 @@ directory first on Python's path, so ``import secrets`` would find that file.
 
 from __future__ import annotations
 
-from random import SystemRandom
+import os
 
-random_bits = SystemRandom().getrandbits
+
+def random_bits(number: int) -> int:
+    """Return a number of this many bits, from the kernel."""
+    # ``random.SystemRandom`` does the same, and takes a millisecond to import.
+    size = (number + 7) // 8
+    return int.from_bytes(os.urandom(size)) >> (size * 8 - number)

@@ -24,11 +24,11 @@ If native code ever replaces a part of shmstream, it may replace only this modul
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Callable
 from threading import Lock
 
-_RELEASE_IS_FENCE = platform.machine() in ('x86_64', 'AMD64')
+_RELEASE_IS_FENCE = os.uname().machine == 'x86_64'
 
 
 def make_fence() -> Callable[[], None]:
