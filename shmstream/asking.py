@@ -69,7 +69,8 @@ class Asking(Attaching):
     ) -> bool:
         """Tell the producer to stop, in whatever process it runs.
 
-        The bytes that it has written so far stay readable.
+        The bytes that it has written so far stay readable. Blocks until the supervisor
+        has answered, some seconds at the most.
 
         Returns:
             Whether there was such a stream (of that generation, if one is given).
@@ -77,13 +78,23 @@ class Asking(Attaching):
         Raises:
             InvalidConversationId: the id is not of the form that ``create`` takes.
             SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            if not streams.cancel('chat-1'):
+                print('there is no such stream')
         """
         return self._stop('cancel', conv_id, generation, owner)
 
     def evict(
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> bool:
-        """Cancel the stream and remove it; returns and raises as ``cancel``."""
+        """Cancel the stream and remove it; blocks, returns and raises as ``cancel``.
+
+        Example::
+
+            streams.evict('chat-1')
+        """
         return self._stop('evict', conv_id, generation, owner)
 
     def withdraw(
@@ -91,7 +102,12 @@ class Asking(Attaching):
     ) -> bool:
         """Take back a pending stream: the stream that it replaced is found again.
 
-        Returns and raises as ``cancel``.
+        Blocks, returns and raises as ``cancel``.
+
+        Example::
+
+            pending = streams.create('chat-1', pending=True)
+            streams.withdraw('chat-1', generation=pending.generation)
         """
         return self._stop('withdraw', conv_id, generation, owner)
 
@@ -109,6 +125,8 @@ class Asking(Attaching):
     ) -> list[dict[str, Any]]:
         """Describe each stream whose id is one of these or begins with one and ``::``.
 
+        Blocks until the supervisor has answered, some seconds at the most.
+
         Returns:
             For each stream: conversation_id, is_done, total_bytes, started_at and
             completed_at (unix seconds, 0 until the end), dropped_prefix, state,
@@ -116,6 +134,11 @@ class Asking(Attaching):
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            for found in streams.lookup(['chat-1', 'chat-2']):
+                print(found['conversation_id'], found['total_bytes'], found['is_done'])
         """
         reply, _ = self._process.link.client.request(
             'lookup', owner=owner.hex(), ids=conv_ids
@@ -126,8 +149,14 @@ class Asking(Attaching):
     def list(self) -> list[dict[str, Any]]:
         """Describe all streams of all owners. For tools: no client may see this list.
 
+        Blocks as ``lookup``.
+
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            print(len(streams.list()), 'streams')
         """
         sessions: list[dict[str, Any]] = self._process.link.client.request('list')[0][
             'sessions'
@@ -137,7 +166,13 @@ class Asking(Attaching):
     def status(self) -> dict[str, Any]:
         """Return what the supervisor reports: its pid, masters, sessions and memory.
 
+        Blocks as ``lookup``.
+
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            print(streams.status()['sessions'], 'streams')
         """
         return self._process.link.client.request('status')[0]

@@ -57,6 +57,10 @@ class Attaching:
 
         Raises:
             SettingsError: ``$SHMSTREAM_DIR`` is used and is not an absolute path.
+
+        Example::
+
+            streams = shmstream.Streams.attach()
         """
         path = directory_from_environment() if directory is None else Path(directory)
         where = RuntimeDirectory(path.absolute())
@@ -97,22 +101,44 @@ class Attaching:
         return self._process.followers.number
 
     def leaving(self) -> bool:
-        """Whether this process has been told to stop; for ``follow(leave=...)``."""
+        """Whether this process has been told to stop; for ``follow(leave=...)``.
+
+        Blocks nothing.
+
+        Example::
+
+            follower = consumer.follow(leave=streams.leaving)
+        """
         return self._process.host.leaving()
 
     def connect(self) -> None:
         """Connect to the supervisor now rather than at the first request.
 
+        Blocks, some seconds at the most; a process that supervises waits for up to 20
+        seconds for the supervisor that it starts.
+
         Raises:
             SupervisorUnavailable: there is no supervisor.
+
+        Example::
+
+            try:
+                streams.connect()
+            except shmstream.SupervisorUnavailable as ex:
+                print(ex)
         """
         self._process.connect()
 
     def close(self) -> None:
         """Abort the producers that this ``Streams`` has made, and let its followers go.
 
-        The process also ends its threads and leaves the deployment, unless another
-        ``Streams`` in it is attached to the same directory.
+        Blocks for a moment. The process also ends its threads, and leaves the
+        deployment, unless another ``Streams`` in it is attached to the same directory.
+
+        Example::
+
+            streams = shmstream.Streams.attach()
+            streams.close()
         """
         with self._lock:
             attachment, self._attached_now = self._attached_now, None

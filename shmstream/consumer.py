@@ -25,7 +25,14 @@ def _checked(offset: int) -> int:
 class Consumer:
     """One stream as its readers see it. Made by ``Streams.open``; changes nothing.
 
-    A consumer stays with its stream, even when a newer stream takes over the id.
+    A consumer stays with its stream, even when a newer stream takes over the id. Its
+    methods may be called from any thread, and block nothing: ``started`` waits on an
+    event loop, and what ``follow`` returns waits when it is iterated.
+
+    Example::
+
+        consumer = streams.open('chat-1')
+        print(consumer.state.label, consumer.total_bytes, consumer.content_type)
     """
 
     def __init__(self, attachment: Attachment, segment: Segment) -> None:
@@ -111,7 +118,12 @@ class Consumer:
         """Return the bytes that are there now from ``offset`` on, at most ``limit``.
 
         Raises:
+            LocalError: the offset is negative, or above 2^63 - 1.
             OffsetLost: the ring has dropped the byte at ``offset``.
+
+        Example::
+
+            print(consumer.read(consumer.dropped_prefix))
         """
         return self._reader.read(_checked(offset), limit)
 
@@ -121,6 +133,12 @@ class Consumer:
         Raises:
             LocalError: the stream has not ended, so its bytes may still be overwritten.
             OffsetLost: the ring has dropped the byte at ``offset``.
+
+        Example::
+
+            if consumer.finished:
+                for view in consumer.views(consumer.dropped_prefix):
+                    print(len(view))
         """
         if not self.finished:
             raise LocalError('only a stream that has ended can be viewed')
@@ -138,6 +156,15 @@ class Consumer:
                 waits until it is longer.
             leave: is asked at every wake-up; when it returns True, the follower is let
                 go (``FollowCut``).
+
+        Raises:
+            LocalError: the offset is negative, or above 2^63 - 1. The iteration raises
+                what ``Follower`` lists.
+
+        Example::
+
+            for chunk in consumer.follow(consumer.dropped_prefix):
+                print(chunk)
         """
         return Follower(self._attachment, self._segment, _checked(offset), leave)
 
@@ -156,6 +183,11 @@ class Consumer:
 
         Raises:
             StreamNotFound: the stream was evicted or cancelled before it began.
+
+        Example::
+
+            if not await consumer.started(5.0):
+                print('ask again later')
         """
         if self._has_begun():
             return True

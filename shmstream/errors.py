@@ -11,23 +11,64 @@ from typing import Any
 
 
 class ShmstreamError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Example::
+
+        try:
+            streams.open('unknown')
+        except shmstream.ShmstreamError as ex:
+            print(ex)
+    """
 
 
 class LocalError(ShmstreamError, ValueError):
-    """The call itself is wrong: a bad argument, or an object used after its end."""
+    """The call itself is wrong: a bad argument, or an object used after its end.
+
+    Example::
+
+        try:
+            consumer.follow(-1)
+        except shmstream.LocalError as ex:
+            print(ex)
+    """
 
 
 class InvalidConversationId(LocalError):
-    """The id is empty, too long, not UTF-8, or holds a control character."""
+    """The id is empty, too long, not UTF-8, or holds a control character.
+
+    Example::
+
+        try:
+            streams.open('')
+        except shmstream.InvalidConversationId as ex:
+            print(ex)
+    """
 
 
 class SettingsError(LocalError):
-    """A setting has a value that cannot be used; the text says which, and why."""
+    """A setting has a value that cannot be used; the text says which, and why.
+
+    Example::
+
+        os.environ['SHMSTREAM_DIR'] = 'relative/place'
+        try:
+            shmstream.Streams.attach()
+        except shmstream.SettingsError as ex:
+            print(ex)
+    """
 
 
 class StreamNotFound(ShmstreamError):
-    """The owner has no stream with this id: it is unknown, evicted or expired."""
+    """The owner has no stream with this id: it is unknown, evicted or expired.
+
+    Example::
+
+        try:
+            streams.open('unknown')
+        except shmstream.StreamNotFound as ex:
+            print(ex)
+    """
 
 
 class StreamReplaced(ShmstreamError):
@@ -35,6 +76,13 @@ class StreamReplaced(ShmstreamError):
 
     Attributes:
         generation: the generation of the stream now (16 hexadecimal digits).
+
+    Example::
+
+        try:
+            streams.open('chat-1', generation='0123456789abcdef')
+        except shmstream.StreamReplaced as ex:
+            print('the stream is now', ex.generation)
     """
 
     def __init__(self, generation: str) -> None:
@@ -49,6 +97,13 @@ class OffsetLost(ShmstreamError):
         offset: the stream offset (bytes) that the caller asked for.
         dropped_prefix: the first stream offset that the ring still holds.
         total_bytes: bytes that have been written to the stream so far.
+
+    Example::
+
+        try:
+            chunk = consumer.read(0)
+        except shmstream.OffsetLost as ex:
+            chunk = consumer.read(ex.dropped_prefix)
     """
 
     def __init__(self, offset: int, dropped_prefix: int, total_bytes: int) -> None:
@@ -71,6 +126,13 @@ class FollowCut(ShmstreamError):
 
     Attributes:
         offset: the first stream offset (bytes) that was not delivered.
+
+    Example::
+
+        try:
+            chunks = list(consumer.follow())
+        except shmstream.FollowCut as ex:
+            print('resume at', ex.offset)
     """
 
     def __init__(self, offset: int, why: str) -> None:
@@ -88,6 +150,13 @@ class NoRoom(ShmstreamError):
     Attributes:
         retry_after: seconds after which a new attempt makes sense.
         soon: whether a stream that was just evicted may free its memory in a moment.
+
+    Example::
+
+        try:
+            producer = streams.create('chat-2')
+        except shmstream.NoRoom as ex:
+            print('ask again in', ex.retry_after, 'seconds')
     """
 
     retry_after = 2
@@ -95,11 +164,27 @@ class NoRoom(ShmstreamError):
 
 
 class LayoutMismatch(ShmstreamError):
-    """A file is not a segment, or a segment of another layout version or size."""
+    """A file is not a segment, or a segment of another layout version or size.
+
+    Example::
+
+        try:
+            consumer = streams.open('chat-1')
+        except shmstream.LayoutMismatch as ex:
+            print('made by another version:', ex)
+    """
 
 
 class DirectoryRefused(ShmstreamError):
-    """The runtime directory is not private to this user, or others use it."""
+    """The runtime directory is not private to this user, or others use it.
+
+    Example::
+
+        try:
+            streams.connect()
+        except shmstream.DirectoryRefused as ex:
+            print('set SHMSTREAM_DIR to another directory:', ex)
+    """
 
 
 class SupervisorUnavailable(ShmstreamError):
@@ -107,10 +192,25 @@ class SupervisorUnavailable(ShmstreamError):
 
     Attributes:
         retry_after: seconds after which a new attempt makes sense.
+
+    Example::
+
+        try:
+            producer = streams.create('chat-2')
+        except shmstream.SupervisorUnavailable as ex:
+            print('ask again in', ex.retry_after, 'seconds')
     """
 
     retry_after = 2
 
 
 class ControlError(ShmstreamError):
-    """The supervisor refused a request as malformed, or a frame was damaged."""
+    """The supervisor refused a request as malformed, or a frame was damaged.
+
+    Example::
+
+        try:
+            producer = streams.create('chat-2', capacity=1)
+        except shmstream.ControlError as ex:
+            print(ex)
+    """

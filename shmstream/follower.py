@@ -31,7 +31,8 @@ class _StreamEnded(Exception):
 class Follower:
     """Iterates over a stream's bytes, either in a thread or on an event loop.
 
-    On an event loop ``deliver`` does the same at a lower cost.
+    In a thread a step blocks until there are bytes, or the stream has ended. On an
+    event loop it waits without blocking, and ``deliver`` does the same at a lower cost.
 
     A follower that is never iterated holds nothing and needs no ``close``. It counts as
     a follower of the stream from its first step until the end or ``close``. The
@@ -47,6 +48,17 @@ class Follower:
         FollowCut: the follower was let go before the end.
         LocalError: the follower was closed before the end, or is iterated both in a
             thread and on an event loop.
+
+    Example::
+
+        follower = consumer.follow()
+        try:
+            async for chunk in follower:
+                print(chunk)
+        except shmstream.FollowCut as ex:
+            print('resume at', ex.offset)
+        except shmstream.OffsetLost as ex:
+            print('begin again at', ex.dropped_prefix)
     """
 
     def __init__(
@@ -147,8 +159,14 @@ class Follower:
     def close(self) -> None:
         """Let go of the stream. Idempotent.
 
-        The stream's end lets go of it, too. If the follower is closed before that,
-        further steps raise ``LocalError``.
+        Blocks nothing. The stream's end lets go of it, too. If the follower is closed
+        before that, further steps raise ``LocalError``.
+
+        Example::
+
+            follower = consumer.follow()
+            first = next(follower)
+            follower.close()
         """
         if self._over is None:
             self._stop(LocalError(f'this follower was closed at offset {self.offset}'))
@@ -271,6 +289,13 @@ class Follower:
 
         Raises:
             As the iteration, and whatever ``send`` raises.
+
+        Example::
+
+            async def send(chunk):
+                print(chunk)
+
+            await consumer.follow().deliver(send)
         """
         try:
             if self._over is not None:

@@ -22,7 +22,14 @@ _CONTROL = re.compile('[\x00-\x1f\x7f-\x9f]')
 
 
 def owner_of(name: str) -> bytes:
-    """Return the owner that stands for a user of this name."""
+    r"""Return the owner that stands for a user of this name.
+
+    Example::
+
+        alice = shmstream.owner_of('alice')
+        with streams.create('chat-1', owner=alice) as producer:
+            producer.write(b'data: Hello\n\n')
+    """
     return hashlib.sha256(b'shmstream user\0' + name.encode()).digest()
 
 

@@ -27,14 +27,15 @@ log = logging.getLogger('shmstream')
 
 
 class Producer:
-    """Writes one stream. Made by ``Streams.create``; use it as a context manager.
+    r"""Writes one stream. Made by ``Streams.create``; use it as a context manager.
 
     Leaving the ``with`` block finishes the stream, or aborts it if an exception leaves
     the block. A producer that is dropped before its end aborts its stream, and the
     supervisor aborts the streams of a process that died: no stream stays live without
     its producer.
 
-    All methods may be called from any thread. If a signal handler raises while the
+    All methods may be called from any thread. None of them blocks but ``write``, when
+    memory is short. If a signal handler raises while the
     stream is being ended, the exception is passed on, but the stream ends all the same:
     the supervisor publishes within a second what the producer could not.
 
@@ -42,6 +43,13 @@ class Producer:
         attachment: the attachment that the stream belongs to.
         segment: the segment.
         lock: the file that holds the segment's lock. The producer closes it.
+
+    Example::
+
+        with streams.create('chat-1') as producer:
+            for word in (b'Hello', b'world'):
+                if not producer.write(b'data: %b\n\n' % word):
+                    break  # stopped, or replaced
     """
 
     _ended = True  # until ``__init__`` is done
@@ -126,6 +134,11 @@ class Producer:
 
         Raises:
             LocalError: the stream is live already, or over.
+
+        Example::
+
+            producer = streams.create('log-1', pending=True)
+            producer.begin('text/plain')
         """
         with self._lock:
             if self._ended or self._ring.state is not State.PENDING:
@@ -144,7 +157,7 @@ class Producer:
         self._segment.set_dialect(dialect)
 
     def write(self, chunk: bytes) -> bool:
-        """Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
+        r"""Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
 
         Of a chunk larger than the ring only the tail stays, but all of it is counted.
         When memory is short, ``write`` waits up to 250 ms for the supervisor's answer,
@@ -154,6 +167,11 @@ class Producer:
             False if nothing was written because the stream is over: it was finished,
             cancelled or replaced, or memory ran out (then it is aborted, with an error
             event). An empty chunk returns True while the stream is not over.
+
+        Example::
+
+            if not producer.write(b'data: Hello\n\n'):
+                print('the stream is over')
         """
         short = False
         try:
@@ -213,11 +231,16 @@ class Producer:
         return False
 
     async def drain(self) -> None:
-        """Wait for the supervisor's answer about memory; await this between writes.
+        r"""Wait for the supervisor's answer about memory; await this between writes.
 
         On an event loop ``write`` never waits. When memory is short, the supervisor
         needs a moment to evict ended sessions, and a stream that is written faster than
         that runs out of memory. Waits 250 ms at most, and only if an answer is due.
+
+        Example::
+
+            while producer.write(b'data: Hello\n\n') and producer.total_bytes < 10_000:
+                await producer.drain()
         """
         if self._room.asked:
             await asyncio.to_thread(self._room.wait)
@@ -231,6 +254,11 @@ class Producer:
         The stream ends when its hooks have been called. So a hook has to stop only
         what makes the bytes, and a producer without a hook need not do anything: its
         next ``write`` returns False.
+
+        Example::
+
+            stopped = threading.Event()
+            producer.on_cancel(stopped.set)
         """
         self._on_cancel.add(hook)
 
@@ -250,9 +278,15 @@ class Producer:
             self._end(State.CANCELLED)
 
     def finish(self) -> None:
-        """End the stream as complete, or as cancelled if it was cancelled. Idempotent.
+        r"""End the stream as complete, or as cancelled if it was cancelled. Idempotent.
 
-        A cancelled stream ends with an event that tells the stop in its dialect.
+        A cancelled stream ends with an event that tells the stop in its dialect. Blocks
+        nothing, and raises nothing.
+
+        Example::
+
+            producer.write(b'data: [DONE]\n\n')
+            producer.finish()
         """
         self._end(State.COMPLETE)
 
@@ -262,15 +296,26 @@ class Producer:
         A stream that has been cancelled ends as cancelled. A stream that has said
         itself that it is over ends as complete. Neither gets this event.
         ``shmstream.dialects.table`` says how each dialect tells an end, a failure and a
-        stop.
+        stop. Blocks nothing, and raises nothing.
 
         Args:
             error: why the stream has failed.
+
+        Example::
+
+            producer.abort('the model is busy')
         """
         self._end(State.ABORTED, error)
 
     def cancel(self) -> None:
-        """End the stream as cancelled, from the producer's own side. Idempotent."""
+        """End the stream as cancelled, from the producer's own side. Idempotent.
+
+        Blocks nothing, and raises nothing.
+
+        Example::
+
+            producer.cancel()
+        """
         self._end(State.CANCELLED)
 
     def _abandon(self) -> None:

@@ -30,6 +30,13 @@ class Streams(Asking):
 
     An ``owner`` is a name space: 32 bytes, all of them 0 by default. The same id under
     two owners names two streams.
+
+    Example::
+
+        streams = shmstream.Streams.attach()
+        started = await streams.start('chat-1', model('Hello'))
+        async for chunk in streams.open('chat-1').follow():
+            print(chunk)
     """
 
     def create(
@@ -41,7 +48,9 @@ class Streams(Asking):
         capacity: int | None = None,
         owner: bytes = NOBODY,
     ) -> Producer:
-        """Make a stream. An older stream with this id is cancelled and evicted.
+        r"""Make a stream. An older stream with this id is cancelled and evicted.
+
+        Blocks until the supervisor has answered, some seconds at the most.
 
         If the new stream is pending and the older one has ended, the older one is kept
         until the new one begins, but is not found meanwhile. If the new stream ends
@@ -62,6 +71,11 @@ class Streams(Asking):
                 made a newer stream before this call asked the next supervisor.
             SupervisorUnavailable: no supervisor answered within some seconds, or this
                 ``Streams`` was closed during the call.
+
+        Example::
+
+            with streams.create('chat-1') as producer:
+                producer.write(b'data: Hello\n\n')
         """
         kind = None if pending else content_type
         return new_stream(self._attachment, conv_id, kind, capacity, owner)
@@ -108,12 +122,12 @@ class Streams(Asking):
         Example::
 
             async def model(prompt):
-                async for word in ...:
+                for word in prompt.split():
                     yield word
 
-            started = await streams.start('chat-1', model('Hello'))
+            started = await streams.start('chat-1', model('Hello world'))
             async for chunk in started.follow():
-                ...
+                print(chunk)
         """
         starter = Starter(self._here, conv_id, source, format, capacity, owner)
         return await starter.on_loop()
@@ -137,12 +151,12 @@ class Streams(Asking):
         Example::
 
             def model(cancelled):
-                for word in ...:
+                for word in ('Hello', 'world'):
                     yield word
 
             started = streams.start_in_thread('chat-1', model)
             for chunk in started.follow():
-                ...
+                print(chunk)
         """
         starter = Starter(self._here, conv_id, source, format, capacity, owner)
         return starter.in_thread()
@@ -151,6 +165,8 @@ class Streams(Asking):
         self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
     ) -> Consumer:
         """Return a consumer of the stream with this id.
+
+        Opens and maps a file, and waits for nothing.
 
         Args:
             conv_id: the conversation id.
@@ -161,6 +177,15 @@ class Streams(Asking):
             InvalidConversationId: the id is not of the form that ``create`` takes.
             StreamNotFound: there is no such stream.
             StreamReplaced: the stream with this id is of another generation.
+
+        Example::
+
+            try:
+                consumer = streams.open('chat-1')
+            except shmstream.StreamNotFound:
+                print('unknown, or expired')
+            else:
+                print(consumer.state.label, consumer.total_bytes)
         """
         attachment = self._attachment
         segment = attachment.process.mappings.attach(digest(owner, conv_id))
@@ -169,14 +194,21 @@ class Streams(Asking):
         return Consumer(attachment, segment)
 
     def consumer_of(self, producer: Producer) -> Consumer:
-        """Return a consumer of a stream that this process produces.
+        r"""Return a consumer of a stream that this process produces.
 
-        It is of that very stream, also when a newer stream takes over the id.
+        It is of that very stream, also when a newer stream takes over the id. Blocks
+        nothing.
+
+        Example::
+
+            with streams.create('chat-1') as producer:
+                producer.write(b'data: Hello\n\n')
+                print(streams.consumer_of(producer).read())
         """
         return internals.consumer_of(self._attachment, producer)
 
     async def reader_turn(self) -> Callable[[], None]:
-        """Return a function that gives this event loop's followers the new bytes.
+        r"""Return a function that gives this event loop's followers the new bytes.
 
         A producer on the same loop calls it between two writes, and gives the loop a
         turn (``await asyncio.sleep(0)``), so that the followers get the bytes before
@@ -184,6 +216,15 @@ class Streams(Asking):
 
         Raises:
             SupervisorUnavailable: there is no supervisor.
+
+        Example::
+
+            turn = await streams.reader_turn()
+            with await asyncio.to_thread(streams.create, 'chat-1') as producer:
+                for word in (b'Hello', b'world'):
+                    producer.write(b'data: %b\n\n' % word)
+                    turn()
+                    await asyncio.sleep(0)
         """
         return (await self._process.followers.loop_hub()).look
 

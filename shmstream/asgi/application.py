@@ -46,6 +46,14 @@ class Application:
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` or ``$SHMSTREAM_DRAIN`` has a value
             that cannot be used.
+
+    Example::
+
+        def permit(request):
+            user = request.header(b'x-user')
+            return owner_of(user.decode()) if user else refusal(403, 'Log in first')
+
+        app = Application(streams, permit, prefix='/chats', otherwise=app)
     """
 
     def __init__(

@@ -19,11 +19,10 @@ class SourceFailed(ShmstreamError):
     Example::
 
         async def model(prompt):
-            try:
-                async for token in provider(prompt):
-                    yield token
-            except provider.Overloaded:
-                raise SourceFailed('the model is busy, ask again in a minute')
+            yield 'Hello'
+            raise SourceFailed('the model is busy, ask again in a minute')
+
+        await streams.start('chat-1', model('Hello'))
     """
 
 

@@ -67,6 +67,11 @@ class Format:
         name: the format's name.
         content_type: the media type of the stream.
         headers: headers by which clients know the format; replays have them, too.
+
+    Example::
+
+        format = shmstream.encoded('text/plain')
+        print(format.name, format.content_type)
     """
 
     name: str
@@ -129,7 +134,7 @@ def encoded(content_type: str) -> Format:
 
     Example::
 
-        await streams.start('log-1', lines, format=encoded('text/plain'))
+        await streams.start('log-1', model('Hello'), format=encoded('text/plain'))
     """
     if len(content_type) > MAX_CONTENT_TYPE or not _CONTENT_TYPE.fullmatch(
         content_type

@@ -26,7 +26,10 @@ class SseEvent:
 
     Example::
 
-        yield SseEvent({'text': 'Hello'}, name='token', id='1')
+        async def model():
+            yield SseEvent({'text': 'Hello'}, name='token', id='1')
+
+        await streams.start('chat-1', model())
     """
 
     data: object = ''

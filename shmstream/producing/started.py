@@ -23,7 +23,7 @@ class Started:
     Example::
 
         started = await streams.start('chat-1', model('Hello'))
-        return StreamingResponse(started.follow(), headers=started.headers)
+        response = StreamingResponse(started.follow(), headers=started.headers)
     """
 
     def __init__(self, production: Production, consumer: Consumer, pace: Pace) -> None:
@@ -76,6 +76,11 @@ class Started:
 
         Raises:
             LocalError: the offset is negative, or above 2^63 - 1.
+
+        Example::
+
+            async for chunk in started.follow():
+                print(chunk)
         """
         follower = self.consumer.follow(offset)
         self.waits_for(follower)
@@ -85,6 +90,11 @@ class Started:
         """Have the source wait for a follower of your own; only the first one counts.
 
         ``follow`` does so for the followers that it returns.
+
+        Example::
+
+            follower = started.consumer.follow()
+            started.waits_for(follower)
         """
         self._pace.reads(follower)
 
@@ -96,11 +106,22 @@ class Started:
 
         Returns:
             False if the source is not closed yet.
+
+        Example::
+
+            if not started.join(10.0):
+                print('still running')
         """
         return self._production.ended.wait(timeout_s)
 
     async def ajoin(self, timeout_s: float) -> bool:
-        """As ``join``, on an event loop."""
+        """As ``join``, on an event loop.
+
+        Example::
+
+            if not await started.ajoin(10.0):
+                print('still running')
+        """
         ended = self._production.ended
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s

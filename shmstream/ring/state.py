@@ -21,7 +21,13 @@ from enum import IntEnum
 
 
 class State(IntEnum):
-    """What the producer says of its stream."""
+    """What the producer says of its stream.
+
+    Example::
+
+        if consumer.state is shmstream.State.CANCELLED:
+            print('somebody has stopped it')
+    """
 
     PENDING = 0
     LIVE = 1

@@ -22,6 +22,11 @@ class SupervisorConfig:
             may have while there are several owners, 0 to 1 (``supervisor.shares``).
         several_owners: whether the shares apply from the start; if not, they apply as
             soon as there are several owners.
+
+    Example::
+
+        config = shmstream.SupervisorConfig(capacity=1 << 20, ttl_s=60)
+        streams = shmstream.Streams.attach(supervise=config)
     """
 
     capacity: int = defaults.CAPACITY_BYTES

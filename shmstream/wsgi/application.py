@@ -64,6 +64,14 @@ class Application:
         LocalError: ``readers`` is below 1.
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` or ``$SHMSTREAM_READER_SHARE`` has a
             value that cannot be used.
+
+    Example::
+
+        def permit(request):
+            user = request.header(b'x-user')
+            return owner_of(user.decode()) if user else refusal(403, 'Log in first')
+
+        app = shmstream.wsgi.Application(streams, permit, prefix='/chats')
     """
 
     def __init__(

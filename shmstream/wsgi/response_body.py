@@ -56,6 +56,15 @@ def client_left(environ: dict[str, Any]) -> bool:
     """Return whether the client of this request has hung up. Does not wait.
 
     Needs a server that shows the connection's socket, as gunicorn's own workers do.
+
+    Example::
+
+        def app(environ, start_response):
+            start_response('200 OK', [('Content-Type', 'text/plain')])
+            for word in (b'Hello ', b'world'):
+                if shmstream.wsgi.client_left(environ):
+                    break
+                yield word
     """
     sock = socket_of(environ)
     if sock is None:
@@ -91,6 +100,13 @@ class Body:
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
+
+    Example::
+
+        def app(environ, start_response):
+            consumer = streams.open('chat-1')
+            start_response('200 OK', [('Content-Type', consumer.content_type)])
+            return shmstream.wsgi.Body(environ, consumer)
     """
 
     def __init__(
