@@ -135,7 +135,7 @@ def test_what_has_ended_is_sent_with_its_length(
     reply = client.simulate_get('/chat/a?from=3')
     assert reply.content == data[3:]
     assert reply.headers['content-length'] == str(len(data) - 3)
-    assert streams.process.followers.number == 0
+    assert streams._process.followers.number == 0
 
 
 @KINDS
