@@ -106,11 +106,12 @@ class AsgiServer:
         env |= {f'SHMSTREAM_{k}': v for k, v in self._settings.items()}
         env |= {'SHMSTREAM_DIR': str(self.directory), 'PYTHONUNBUFFERED': '1'}
         env |= self._environment
-        command = [part.format(port=self.port) for part in self._command]
+        parts = (*self._command, *self._arguments)
+        command = [part.format(port=self.port) for part in parts]
         script = str(Path(sys.executable).parent / command[0])
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
-                [sys.executable, script, *command[1:], *self._arguments],
+                [sys.executable, script, *command[1:]],
                 env=env,
                 cwd=ROOT,
                 stdout=log,

@@ -1,0 +1,63 @@
+"""The application that the README begins with, run by the command that it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+from tests.servers.asgi import AsgiServer
+from tests.support.service import ROOT
+
+README = (ROOT / 'README.md').read_text()
+
+
+def block(name: str) -> str:
+    """The code below a comment with this name."""
+    found = re.search(rf'<!-- {re.escape(name)} -->\n```\w+\n(.*?)```', README, re.S)
+    assert found
+    return found[1]
+
+
+class FastApi(AsgiServer):
+    def healthy_workers(self) -> set[str]:
+        with contextlib.suppress(OSError):
+            if self.client().get('/docs').status == 200:
+                return {'one of them'}
+        return set()
+
+
+def test_the_first_application_resumes_and_stops_across_workers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / 'app.py').write_text(block('app.py'))
+    # The part before it installs, which has been done.
+    _, command = block('run app.py').split(' && ')
+    # The next line waits for one worker; which of the two answers does not matter.
+    with FastApi(
+        'uvicorn',
+        tmp_path / 'log',
+        command=tuple(shlex.split(command)),
+        arguments=('--app-dir', str(tmp_path), '--port', '{port}'),
+        workers=1,
+    ) as server:
+        client = server.client()
+        asked = b'{"text": "hello"}'
+        json = {'Content-Type': 'application/json'}
+        with client.open('POST', '/chat/1', asked, json) as post:
+            begun = bytes(post.until(100))
+            assert begun.startswith(b'data: hello 0\n\ndata: hello 1\n\n')
+        # The client has hung up, and the answer goes on.
+        with (
+            client.open('GET', '/chat/1?from=100') as second,
+            client.open('GET', '/chat/1') as third,
+        ):
+            rest = bytes(second.until(100))
+            whole = bytes(third.until(200))
+            assert whole[:200] == begun[:100] + rest[:100]
+            assert client.delete('/chat/1').status == 204
+            for reader in (second, third):
+                reader.rest()
+                assert reader.whole
+        assert client.get('/chat/1').status == 404
