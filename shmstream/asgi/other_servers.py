@@ -31,8 +31,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shmstream.asgi.quiet_cut import cut_quietly
-from shmstream.asgi.servers_send import servers_send
+from shmstream.asgi.servers_send import is_servers_own, servers_send
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.task_middleware import cancel_servers_task, servers_side
 from shmstream.deploy import gunicorn_insides
 from shmstream.deploy.lifespan import listen_to_hypercorn
 
@@ -41,9 +42,6 @@ AsgiApp = Callable[[Any, Receive, Any], Awaitable[None]]
 Listen = Callable[[Callable[[], Awaitable[object]]], None]
 Handler = Callable[[Any, Receive, Reader], Awaitable[None]]
 """An application that sends with ``Reader.send`` and sets ``Reader.source``."""
-
-_SERVERS = frozenset({'uvicorn', 'hypercorn', 'granian', 'daphne'})
-"""The packages of servers that cut a response which is cancelled."""
 
 
 class ResponseCut(ConnectionError):
@@ -97,7 +95,7 @@ class _Exchange:
         if not self._task.cancelled():
             self._task.result()
         elif not self._left:
-            await cut(servers_send(self._send), self._receive)
+            await cut(self._send, self._receive)
 
     def _sending(self) -> Any:
         # The application gets the server's own ``send`` wherever possible, so that a
@@ -149,12 +147,6 @@ class _Exchange:
         self._task.cancel()
 
 
-def _is_of_server(receive: Any) -> bool:
-    """Whether nothing has wrapped this ``receive``, as far as can be seen."""
-    module = getattr(receive, '__module__', None)
-    return not isinstance(module, str) or module.partition('.')[0] in _SERVERS
-
-
 def _announces(headers: Any) -> bool:
     """Whether the headers announce a body."""
     return any(
@@ -194,7 +186,7 @@ def exchange(
         # more coroutine for each request would cost time.
         return _attended(handler, readers, scope, receive, send)
     if listen is not None:
-        listen_to_hypercorn(send, listen)
+        listen_to_hypercorn(servers_side(receive, send)[0], listen)
     application = functools.partial(_attended, handler, readers)
     return _Exchange(scope, receive, send, unread).run(application, scope)
 
@@ -213,7 +205,8 @@ async def cut(send: Any, receive: Any) -> None:
     """Have the server cut a response: without an error in its log, if possible.
 
     Args:
-        send: the server's ``send``, or another method of the same object.
+        send: what the application has got as ``send``, or another method of the same
+            object.
         receive: what the application has got as ``receive``.
 
     Raises:
@@ -222,11 +215,14 @@ async def cut(send: Any, receive: Any) -> None:
     """
     if gunicorn_insides.is_its_own(receive):
         raise asyncio.CancelledError
+    send, middleware = servers_side(receive, send)
     if await cut_quietly(send):
         return
-    if _is_of_server(receive):
+    if middleware:
+        await cancel_servers_task(middleware)
+    if is_servers_own(receive):
         raise asyncio.CancelledError
-    # Something between the server and the application runs the application in a task of
-    # its own (starlette's ``BaseHTTPMiddleware``). It would take the cancellation of
-    # that task for the clean end of the response.
+    # Something unknown between the server and the application may run the application
+    # in a task of its own, and would take its cancellation for the clean end of the
+    # response.
     raise ResponseCut('a response was cut: its client has to resume')

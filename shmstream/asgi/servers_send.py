@@ -32,6 +32,11 @@ _PASS_BODIES_ON = {
 _MOST = 16
 """Wrappers that are looked behind, at the most."""
 
+_SERVERS = frozenset(
+    {'gunicorn', 'uvicorn', 'hypercorn', 'granian', '_granian', 'daphne'}
+)
+"""The packages of servers, which may be called from any task, or from none."""
+
 
 def servers_send(send: Any) -> Any:
     """Return what takes the parts of a body, once the head has gone through ``send``.
@@ -64,3 +69,19 @@ def _behind(send: Any) -> Any:
     if 'send' not in code.co_freevars:
         return None
     return function.__closure__[code.co_freevars.index('send')].cell_contents
+
+
+def is_servers_own(function: Any) -> bool:
+    """Whether a ``send`` or ``receive`` is that of a known server, with no wrapper.
+
+    Only such a ``send`` may be called outside of the application's task. A wrapper may
+    depend on its task, as everything that is built on ``anyio`` does.
+    """
+    module = getattr(function, '__module__', None)
+    if not isinstance(module, str):
+        owner = getattr(function, '__self__', None)
+        if owner is None:
+            return True
+        # A method of a server that is not written in Python.
+        module = type(owner).__module__
+    return module.partition('.')[0] in _SERVERS

@@ -46,7 +46,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shmstream.asgi.keepalive import probe
-from shmstream.asgi.servers_send import servers_send
+from shmstream.asgi.servers_send import is_servers_own, servers_send
 from shmstream.consumer import Consumer
 from shmstream.deploy.gunicorn_insides import protocol_of
 
@@ -90,6 +90,7 @@ class Reader:
     Made in the task that sends the response.
 
     Attributes:
+        in_task: whether ``send`` has to be called in the task of the response.
         source: the stream that the response sends; None if it sends none.
         among: the responses of the same event loop; set by ``Readers``.
     """
@@ -108,6 +109,7 @@ class Reader:
         '_task',
         '_transport',
         'among',
+        'in_task',
         'source',
     )
 
@@ -121,6 +123,7 @@ class Reader:
         if self._transport is None and (body := servers_send(send)) is not send:
             self._head, self._send = send, body
             self._transport, self._own = transport_of(body)
+        self.in_task = not is_servers_own(self._send)
         # The task that sends the response is noted here, because ``send`` may be called
         # outside of it, in the hub's turn of the event loop. A response that has its
         # connection to itself is cut by its connection, and needs no task.

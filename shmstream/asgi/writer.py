@@ -70,14 +70,18 @@ async def write(
         if body.first:
             await send(_body(body.first))
         with body.follow() as follower:
-            await send_live(send, follower)
+            await send_live(send, follower, in_task=reader.in_task)
     else:
         await send_ended(send, body)
     await send(_END)
 
 
 async def send_live(
-    send: AsgiSend, follower: Follower, took: Callable[[], None] | None = None
+    send: AsgiSend,
+    follower: Follower,
+    took: Callable[[], None] | None = None,
+    *,
+    in_task: bool = False,
 ) -> None:
     """Send what a follower reads until the stream's end. Does not end the body.
 
@@ -88,6 +92,7 @@ async def send_live(
         follower: reads the stream that is sent.
         took: is called whenever ``send`` has returned, because then the client has
             taken enough for more to be sent.
+        in_task: ``send`` is not the server's own, so this task has to call it.
 
     Raises:
         CancelledError: the client has to resume at another worker. If the ring overtook
@@ -105,7 +110,12 @@ async def send_live(
     direct = DirectWriter.of(send)
     write = None if direct is None else direct.chunk_writer()
     try:
-        await follower.deliver(send_body if took is None else send_and_tell, write)
+        deliver = send_body if took is None else send_and_tell
+        if in_task:
+            async for data in follower:
+                await deliver(data)
+        else:
+            await follower.deliver(deliver, write)
         if follower.untold_failure:
             log.info('reader cut: %s', follower.untold_failure)
             raise asyncio.CancelledError
