@@ -12,7 +12,12 @@ Example::
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from fastapi import APIRouter
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from shmstream import starlette
 from shmstream.starlette import Permit
@@ -46,12 +51,49 @@ class Answers(starlette.Answers):
         )
         self.router = APIRouter(tags=['answers'], lifespan=self.lifespan)
         for path, endpoint, methods, name in self._endpoints(lookup):
+            by_query = path == '/'
             for method in methods:
                 self.router.add_api_route(
                     prefix + path,
                     endpoint,
                     methods=[method],
                     name=name,
+                    summary=_SUMMARIES[method],
+                    response_class=Response,
                     response_model=None,
                     include_in_schema=method != 'HEAD',
+                    openapi_extra=_described(method, by_query),
+                    generate_unique_id_function=_operation_id,
                 )
+
+
+_SUMMARIES = {
+    'GET': 'Read an answer',
+    'HEAD': 'Look at an answer',
+    'DELETE': 'Stop an answer',
+    'POST': 'Look up answers',
+}
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return FastAPI's own operation id, without the number in the route's name."""
+    name = route.name.rstrip('0123456789').rstrip('_')
+    (method,) = route.methods or ('',)
+    return f'{re.sub("[^0-9a-zA-Z]", "_", name + route.path_format)}_{method.lower()}'
+
+
+def _described(method: str, by_query: bool) -> dict[str, Any]:
+    """Return what the OpenAPI description of a route says of its request."""
+    if method == 'POST':
+        ids = {'type': 'array', 'items': {'type': 'string'}}
+        body = {'type': 'object', 'properties': {'conversation_ids': ids}}
+        content = {'application/json': {'schema': body}}
+        return {'requestBody': {'required': True, 'content': content}}
+    place = 'query' if by_query else 'path'
+    text = {'type': 'string'}
+    parameters = [{'name': 'conv_id', 'in': place, 'required': True, 'schema': text}]
+    if method == 'GET':
+        number = {'type': 'integer', 'minimum': 0}
+        parameters.append({'name': 'from', 'in': 'query', 'schema': number})
+    parameters.append({'name': 'generation', 'in': 'query', 'schema': text})
+    return {'parameters': parameters}

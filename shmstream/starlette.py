@@ -16,13 +16,14 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request as Asked
 from starlette.responses import Response
-from starlette.routing import NoMatchFound, Route
+from starlette.routing import Mount, NoMatchFound, Route
 
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
@@ -37,6 +38,8 @@ __all__ = ['Answers']
 
 Permit = Callable[[Asked], Verdict | Awaitable[Verdict]]
 Endpoint = Callable[[Asked], Awaitable[Response]]
+
+_numbers = itertools.count(1)
 
 
 class Answers:
@@ -81,7 +84,9 @@ class Answers:
         timeout_s: float | None = None,
     ) -> None:
         self._answers = AsgiAnswers(streams, permit, timeout_s)
-        self._name = f'read {prefix}'
+        # No other route may have this name: the address of a stream is found by it.
+        self._name = f'read_answer_{next(_numbers)}'
+        self._found: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
         self.streams = self._answers.streams
         self.lifespan = self._answers.lifespan
         self.routes = [
@@ -95,13 +100,13 @@ class Answers:
         """Return paths below the prefix, endpoints, methods, and names of routes."""
         reads = ['GET', 'HEAD']
         found: list[tuple[str, Endpoint, list[str], str]] = [
-            ('/', self._read, reads, 'read_by_query'),
-            ('/', self._stop, ['DELETE'], 'stop_by_query'),
+            ('/', self._read, reads, 'read_answer_by_query'),
+            ('/', self._stop, ['DELETE'], 'stop_answer_by_query'),
             ('/{conv_id}', self._read, reads, self._name),
-            ('/{conv_id}', self._stop, ['DELETE'], 'stop'),
+            ('/{conv_id}', self._stop, ['DELETE'], 'stop_answer'),
         ]
         if lookup is not None:
-            found.insert(0, (lookup, self._look_up, ['POST'], 'look_up'))
+            found.insert(0, (lookup, self._look_up, ['POST'], 'look_up_answers'))
         return found
 
     def _route(
@@ -147,19 +152,29 @@ class Answers:
         return _Sent(send_it)
 
     def _mount(self, asked: Asked) -> str | None:
-        """Return the path that streams have for the client of a request."""
-        try:
-            found = asked.url_for(self._name, **asked.path_params | {'conv_id': '-'})
-        except (NoMatchFound, KeyError, AssertionError):
-            pass
-        else:
+        """Return the path that streams have for the client of a request.
+
+        Returns:
+            None if the application has not included the routes, or if their path has
+            parameters that this request does not have.
+        """
+        known = {
+            name: quote(value, safe='') if isinstance(value, str) else value
+            for name, value in asked.path_params.items()
+        }
+        kind = tuple(known)
+        for name, chosen in [
+            *filter(None, [self._found.get(kind)]),
+            *_ways(asked, self._name, kind),
+        ]:
+            params = {each: known[each] for each in chosen} | {'conv_id': '-'}
+            try:
+                found = asked.url_for(name, **params)
+            except (NoMatchFound, AssertionError):
+                continue
+            self._found[kind] = name, chosen
             return found.path.removesuffix('/-')
-        try:
-            return asked.url_for(self._name, conv_id='-').path.removesuffix('/-')
-        except (NoMatchFound, KeyError, AssertionError):
-            # The application has not included the routes, or the path of their mount
-            # has parameters that this request does not have.
-            return None
+        return None
 
     async def _read(self, request: Asked) -> Response:
         """Read an answer from a byte offset (`from`), and follow it to its end."""
@@ -214,6 +229,31 @@ class _Sent(Response):
         await self._send_it(scope, receive, send, self.raw_headers)
         if self.background is not None:
             await self.background()
+
+
+def _ways(
+    asked: Asked, name: str, params: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names that a route may have, and which of a request's parameters it may have.
+
+    A router finds a route only if it is given exactly the route's parameters.
+    """
+    own = tuple(each for each in params if each != 'conv_id')
+    for full in _names(asked.scope.get('router'), name):
+        for count in range(len(own), -1, -1):
+            for chosen in itertools.combinations(own, count):
+                yield full, chosen
+
+
+def _names(router: Any, name: str, depth: int = 3) -> Iterator[str]:
+    """Yield the name itself, and its names within mounts that have a name."""
+    yield name
+    for route in getattr(router, 'routes', None) or ():
+        if isinstance(route, Mount) and depth:
+            before = f'{route.name}:' if route.name else ''
+            for each in _names(route, name, depth - 1):
+                if before or each != name:
+                    yield before + each
 
 
 def _request(asked: Asked, conv_id: str) -> Request:

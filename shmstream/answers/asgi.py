@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,6 +19,7 @@ from shmstream.deploy import worker_life
 from shmstream.deploy.lifespan import drained
 from shmstream.errors import ShmstreamError
 from shmstream.ids import NOBODY
+from shmstream.producing.running import here
 from shmstream.producing.sources import close_async
 from shmstream.serving.get_head_delete import Core, bodiless, failed
 from shmstream.serving.lookup import MAX_BYTES, look_up
@@ -203,6 +205,8 @@ class AsgiAnswers:
         if refusal is not None:
             await close_async(beginning.source)
             return refusal
+        if here.drain is None:
+            _warn_once()
         try:
             started = await self.streams.start(
                 beginning.conv_id,
@@ -238,3 +242,11 @@ class AsgiAnswers:
             return Problem(413, f'The body has more than {MAX_BYTES} bytes').reply()
         later = await asyncio.to_thread(look_up, self.streams, text, request.owner)
         return later if isinstance(later, Reply) else await settled(later)
+
+
+@functools.cache
+def _warn_once() -> None:
+    log.warning(
+        'answers end with this process: no lifespan of these routes has begun. Give the'
+        ' outermost application the lifespan of the Answers'
+    )

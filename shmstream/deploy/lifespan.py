@@ -21,6 +21,7 @@ from typing import Any
 
 from shmstream.deploy.worker_life import WorkerLife, current
 from shmstream.process.host import run_by
+from shmstream.producing.drain import Drain
 from shmstream.producing.running import here
 from shmstream.settings import drain_limit
 
@@ -50,6 +51,7 @@ class Drained:
         self._app = app
         self._life = life
         self._limit_s = drain_limit()
+        self._before: Drain | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass the request on; raises what the application raises."""
@@ -93,10 +95,10 @@ class Drained:
             await send({'type': f'{event["type"]}.complete'})
 
     def _begin(self) -> None:
-        _begin(self._life, self._limit_s)
+        self._before = _begin(self._life, self._limit_s)
 
     async def _finish(self) -> None:
-        await _finish()
+        await _finish(self._before)
 
 
 @contextlib.asynccontextmanager
@@ -112,24 +114,28 @@ async def drained(
     Raises:
         SettingsError: ``$SHMSTREAM_DRAIN`` has a value that cannot be used.
     """
-    _begin(life, drain_limit() if limit_s is None else limit_s)
+    before = _begin(life, drain_limit() if limit_s is None else limit_s)
     try:
         yield
     finally:
-        await _finish()
+        await _finish(before)
 
 
-def _begin(life: WorkerLife, limit_s: float) -> None:
+def _begin(life: WorkerLife, limit_s: float) -> Drain | None:
     run_by(life)
     life.hear_signals()
+    before = here.drain
     if life.worker is None:
         # Anew: some test clients start and end an application several times.
         here.drained_by(life, limit_s)
+    return before
 
 
-async def _finish() -> None:
+async def _finish(before: Drain | None) -> None:
     if here.drain is not None:
         await here.drain.finish_async()
+    # A process may live on, as that of tests: this drain would abort what begins later.
+    here.drain = before
 
 
 def listen_to_hypercorn(

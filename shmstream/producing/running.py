@@ -16,7 +16,11 @@ A source that does not stop when it is told to holds its place here."""
 
 
 class Running:
-    """Holds the productions until they end. Thread-safe."""
+    """Holds the productions until they end. Thread-safe.
+
+    Attributes:
+        drain: lets the productions run on; None: they end with the process.
+    """
 
     def __init__(self) -> None:
         self._forget()
@@ -27,7 +31,7 @@ class Running:
         self._lock = threading.RLock()
         self._all: dict[Production, None] = {}
         self._watching = False
-        self._drain: Drain | None = None
+        self.drain: Drain | None = None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -41,12 +45,7 @@ class Running:
             life: says when the process leaves, and how long it may take.
             limit_s: seconds for which they may run on, at most.
         """
-        self._drain = Drain(life, limit_s, self.all)
-
-    @property
-    def drain(self) -> Drain | None:
-        """Lets the productions run on; None if nobody has called ``drained_by``."""
-        return self._drain
+        self.drain = Drain(life, limit_s, self.all)
 
     def check_room(self) -> None:
         """Refuse a production more than ``MAX_RUNNING``.
@@ -61,7 +60,7 @@ class Running:
         """Hold a production that is about to begin."""
         with self._lock:
             self._all[production] = None
-            begin = self._drain is not None and not self._watching
+            begin = self.drain is not None and not self._watching
             self._watching = self._watching or begin
         if begin:
             # A thread, and no task: it looks even if a source blocks the event loop.
@@ -83,7 +82,7 @@ class Running:
         """Look whether the process leaves, while any production runs."""
         while True:
             with self._lock:
-                drain = self._drain
+                drain = self.drain
                 if not self._all or drain is None:
                     self._watching = False
                     return

@@ -8,6 +8,7 @@
     a text                     {"type": "text-delta"} with the text, within a part that
                                "text-start" opens; nothing for an empty text
     a chunk (dict or object)   the chunk, after the "text-end" of an open part of ours
+    a chunk of type "done"     nothing: it is how Pydantic AI says [DONE]
     bytes                      the bytes: whoever yields them has encoded the stream
     (its end)                  "text-end" of an open part of ours, {"type": "finish"},
                                [DONE]; of these what the source has not said itself
@@ -41,8 +42,11 @@ class UiMessages:
         """
         if isinstance(item, str):
             return self._text(item) if item else b''
+        kind = _type_of(item)
+        if kind == 'done':
+            return b''
         chunk = b'data: %s\n\n' % json_of(item, nulls=False)
-        begin = b'' if self._begun or _type_of(item) == 'start' else _START
+        begin = b'' if self._begun or kind == 'start' else _START
         self._begun = True
         return begin + self._close_part() + chunk
 

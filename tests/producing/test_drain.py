@@ -41,7 +41,7 @@ class Life:
 @pytest.fixture(autouse=True)
 def _undrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever another test has told this process of its life."""
-    monkeypatch.setattr(here, '_drain', None)
+    monkeypatch.setattr(here, 'drain', None)
 
 
 @pytest.fixture
