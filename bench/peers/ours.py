@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +17,8 @@ class Ours(Peer):
 
     name = 'ours'
     workers = WORKERS
+    app = 'shmstream.http.app:create_app()'
+    path = '/v1/stream'
 
     @property
     def directory(self) -> Path:
@@ -27,7 +30,7 @@ class Ours(Peer):
         command = [sys.executable, str(Path(sys.executable).parent / 'gunicorn')]
         command += ['-c', str(ROOT / 'gunicorn.conf.py'), '--no-control-socket']
         command += ['--bind', f'127.0.0.1:{self.port}']
-        command += ['--workers', str(self.workers)]
+        command += ['--workers', str(self.workers), self.app]
         env = {
             'SHMSTREAM_DIR': str(self.directory),
             'SHMSTREAM_MAX_SESSIONS': '20000',
@@ -55,5 +58,22 @@ class Ours(Peer):
         return found
 
     def streams(self, prefix: str, count: int) -> AbstractContextManager[Session]:
-        path = f'/v1/stream/{prefix}-%s?from=%o'
+        path = f'{self.path}/{prefix}-%s?from=%o'
         return self.written_by('ours', str(self.directory), prefix, count, path, '')
+
+
+class OursInFastapi(Ours):
+    """The same reader as a response of a FastAPI application."""
+
+    name = 'fastapi'
+    app = 'bench.peers.fastapi_app:app'
+    path = '/chat'
+
+    @property
+    def directory(self) -> Path:
+        return self.scratch / 'run-fastapi'
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured here, or None."""
+        found = importlib.util.find_spec('fastapi')
+        return None if found else 'FastAPI is not installed'

@@ -10,11 +10,18 @@ from bench.peers.base import Peer
 from bench.peers.floor import Floor
 from bench.peers.inproc import Inproc
 from bench.peers.nchan import Nchan
-from bench.peers.ours import Ours
+from bench.peers.ours import Ours, OursInFastapi
 from bench.peers.redis_shared import RedisShared
 from bench.report import Options
 
-LIVE: tuple[type[Peer], ...] = (Ours, Floor, Inproc, Nchan, RedisShared)
+LIVE: tuple[type[Peer], ...] = (
+    Ours,
+    OursInFastapi,
+    Floor,
+    Inproc,
+    Nchan,
+    RedisShared,
+)
 """The peers that carry live streams."""
 
 
