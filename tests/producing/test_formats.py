@@ -146,6 +146,16 @@ def test_chunks_of_a_ui_message_stream_between_texts(
     assert found[1]['id'] != found[5]['id']
 
 
+def test_the_end_of_pydantic_ai_is_said_as_the_ai_sdk_knows_it(
+    streams: Streams, conv_id: str
+) -> None:
+    """Its last chunk is no chunk of the protocol: readers of it would fail."""
+    items = [{'type': 'start'}, {'type': 'finish'}, Custom(type='done')]
+    data = streamed(streams, conv_id, items, 'ui')
+    assert chunks(data) == [{'type': 'start'}, {'type': 'finish'}]
+    assert data.count(DONE) == 1
+
+
 @pytest.mark.parametrize(
     ('last', 'more'),
     [

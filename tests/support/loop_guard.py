@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,27 @@ _MORE: tuple[tuple[str, Callable[..., bool]], ...] = (
 """Calls that ``blockbuster`` does not know, and when they are harmless."""
 
 
-def _guard() -> blockbuster.BlockBuster:
+def _guard(own: Mapping[str, list[tuple[str, str]]]) -> blockbuster.BlockBuster:
     guard = blockbuster.BlockBuster()
     for name, harmless in _MORE:
         guard.functions[name] = BlockBusterFunction(
             None, name, can_block_predicate=harmless
         )
-    for name, places in ALLOWED.items():
+    for name, places in [*ALLOWED.items(), *own.items()]:
         for file, function in places:
             guard.functions[name].can_block_in(file, function)
     return guard
 
 
-def activate(found: Path) -> None:
-    """Note every call that blocks a running loop of this process, from now on."""
+def activate(
+    found: Path, own: Mapping[str, list[tuple[str, str]]] | None = None
+) -> None:
+    """Note every call that blocks a running loop of this process, from now on.
+
+    Args:
+        found: the file in which they are noted.
+        own: as ``ALLOWED``, for what a test's own sources do.
+    """
 
     class Noted(blockbuster.BlockingError):
         def __init__(self, function: str) -> None:
@@ -95,4 +102,4 @@ def activate(found: Path) -> None:
 
     found.touch()
     internals.BlockingError = Noted  # type: ignore[misc, assignment]
-    _guard().activate()
+    _guard(own or {}).activate()

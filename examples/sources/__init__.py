@@ -1,0 +1,1 @@
+"""Sources that people have, each in a FastAPI application of its own."""
