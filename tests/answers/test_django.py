@@ -20,10 +20,11 @@ from tests.answers.django_deployment import (
 from tests.producing.scripted import whole
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 
 
-@pytest.fixture(params=WORKERS)
+@pytest.fixture(params=matrix(WORKERS, 'asgi', 'gthread'))
 def there(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Deployment:

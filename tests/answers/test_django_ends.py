@@ -23,6 +23,7 @@ from tests.answers.django_deployment import (
     Deployment,
 )
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 from tests.support.supervisor import gone
 
@@ -43,7 +44,7 @@ def errors(text: str) -> list[str]:
     ]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=matrix(KINDS, 'asgi', 'gthread'))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Iterator[Start]:

@@ -21,6 +21,7 @@ from tests.producing.scripted import Gate
 from tests.servers.asgi import AsgiServer
 from tests.support.client import TIMEOUT_S, Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 
 TEXT = b'data: a\n\ndata: b\n\n'
@@ -170,7 +171,7 @@ SERVERS: dict[str, tuple[tuple[str, ...], int]] = {
 }
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=matrix(SERVERS, 'uvicorn'))
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AsgiServer]:
     """ASGI servers that are not gunicorn."""
     command, workers = SERVERS[request.param]
@@ -288,7 +289,9 @@ def is_cut(sock: socket.socket) -> bool:
     return len(data) < 16 << 20 and not data.endswith(b'0\r\n\r\n')
 
 
-@pytest.mark.parametrize('kind', ['gunicorn', 'uvicorn', 'hypercorn'])
+@pytest.mark.parametrize(
+    'kind', matrix(('gunicorn', 'uvicorn', 'hypercorn'), 'gunicorn')
+)
 def test_a_reader_that_takes_nothing_is_cut(
     serve: Callable[..., Service], tmp_path: Path, kind: str
 ) -> None:

@@ -22,6 +22,7 @@ from tests.answers.asgi_deployments import (
 )
 from tests.support.client import Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 from tests.support.supervisor import gone
 
@@ -32,7 +33,7 @@ VARIANTS = ('plain', 'cors', 'gzip', 'base')
 Start = Callable[..., Deployment]
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=matrix(SERVERS, 'gunicorn', 'uvicorn'))
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Start each server."""
     with ExitStack() as stack:

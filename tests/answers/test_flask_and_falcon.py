@@ -16,11 +16,12 @@ from tests.answers.deployments import FIRST, KINDS, WHOLE, Start, starter
 from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 from tests.support.supervisor import gone
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=matrix(KINDS, 'flask-gthread', 'falcon-asgi'))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Start:

@@ -27,6 +27,7 @@ from shmstream.wsgi.reader_threads import ReaderThreads
 from tests.answers.deployments import FIRST, WHOLE, Start, starter
 from tests.support.client import Client, Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 
 THREADS, FOLLOWERS = 16, 18
@@ -209,7 +210,7 @@ def test_a_post_is_refused_before_its_source_begins(streams: Streams) -> None:
     assert not reader_threads._taken
 
 
-@pytest.fixture(params=['flask-gthread', 'falcon-gthread'])
+@pytest.fixture(params=matrix(('flask-gthread', 'falcon-gthread'), 'flask-gthread'))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Start:

@@ -20,6 +20,7 @@ from tests.answers.asgi_deployments import AFTER, BEFORE, Deployment, deployment
 from tests.producing.scripted import Gate, text
 from tests.support.client import Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import ROOT
 from tests.support.supervisor import gone
 from tests.support.upstream import Exchange, ScriptedUpstream
@@ -171,7 +172,9 @@ class Source:
                 raise
 
 
-@pytest.fixture(scope='module', params=SOURCES)
+@pytest.fixture(
+    scope='module', params=matrix(SOURCES, 'async_generator', 'celery_worker')
+)
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Source]:
