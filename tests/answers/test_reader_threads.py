@@ -184,7 +184,9 @@ class Source:
         self.closed = True
 
 
-def test_a_post_is_refused_before_its_source_begins(streams: Streams) -> None:
+def test_a_post_is_refused_before_its_source_begins(
+    streams: Streams, conv_id: str
+) -> None:
     sources: list[Source] = []
     app = flask.Flask(__name__)
     answers = Answers('/chats', streams=streams, readers=1)
@@ -197,16 +199,16 @@ def test_a_post_is_refused_before_its_source_begins(streams: Streams) -> None:
 
     client = app.test_client()
     place = ReaderThreads().take()
-    refused = client.post('/chats/a')
+    refused = client.post(f'/chats/{conv_id}')
     assert (refused.status_code, refused.headers['Retry-After']) == (503, '2')
     assert sources[0].closed
     assert not sources[0].begun
-    assert client.get('/chats/a').status_code == 404
+    assert client.get(f'/chats/{conv_id}').status_code == 404
     place.give_back()
-    with client.post('/chats/a') as whole:
+    with client.post(f'/chats/{conv_id}') as whole:
         assert whole.data == b'data: a\n\n'
     assert not reader_threads._taken
-    assert client.post('/chats/a' + 'a' * 600).status_code == 400
+    assert client.post(f'/chats/{conv_id}' + 'a' * 600).status_code == 400
     assert not reader_threads._taken
 
 

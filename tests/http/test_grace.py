@@ -25,14 +25,14 @@ class Slow:
     capacity = 65536
     total_bytes = 0
     generation = '0' * 16
-    segment = SimpleNamespace(content_type=LINES)
+    content_type = LINES
 
     def __init__(self, wait_s: float) -> None:
         self.data = b''
         self.state = 'live'
         self._wait_s = wait_s
 
-    def speaks(self, number: int) -> None:
+    def _speaks(self, number: int) -> None:
         """Nothing to note."""
 
     async def drain(self) -> None:
