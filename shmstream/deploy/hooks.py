@@ -97,18 +97,20 @@ def _check_prefix(setting: str, text: str) -> None:
         _exit(f'{setting}: must be a path like /chat, not {text!r}')
 
 
-def _check_needs() -> None:
-    line = unmet(needed(os.environ))
+def _check_needs(worker_class: object) -> None:
+    packages = needed(os.environ)
+    if worker_class != 'asgi':
+        # Another worker, such as uvicorn's, needs nothing of gunicorn's own.
+        packages = tuple(name for name in packages if name != 'gunicorn')
+    line = unmet(packages)
     if line is not None:
         _exit(line)
 
 
 def on_starting(server: Any) -> None:
     """Start the supervisor, or join that of the master that this one replaces."""
-    if server.cfg.worker_class_str == 'asgi' and is_service(
-        getattr(server.app, 'app_uri', None)
-    ):
-        _check_needs()
+    if is_service(getattr(server.app, 'app_uri', None)):
+        _check_needs(server.cfg.worker_class_str)
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
@@ -283,7 +285,7 @@ def install(config: dict[str, Any]) -> None:
     # Not later: gunicorn looks for the class of its workers before it calls a hook, and
     # old versions have no ASGI worker.
     if is_service(config.get('wsgi_app')):
-        _check_needs()
+        _check_needs(config.get('worker_class'))
     hooks: tuple[Callable[..., None], ...] = (
         on_starting,
         post_fork,

@@ -171,13 +171,21 @@ class AnswerTask:
         try:
             await self._generate()
         except asyncio.CancelledError:
-            self._let_go_of_body()
-            if self._producer is not None and self._producer.is_cancelled:
-                self._fail(Problem(400, 'request cancelled'))
-            # Otherwise the worker leaves: see ``_end``.
+            self._stopped()
         except Exception as ex:
-            self._let_go_of_body()
-            self._fail(ex)
+            if self._production.cancelled.is_set():
+                # The stream was ended by another thread just now, so that this task
+                # could not go on with it. It is cancelled in the loop's next turn.
+                self._stopped()
+            else:
+                self._let_go_of_body()
+                self._fail(ex)
+
+    def _stopped(self) -> None:
+        self._let_go_of_body()
+        if self._producer is not None and self._producer.is_cancelled:
+            self._fail(Problem(400, 'request cancelled'))
+        # Otherwise the worker leaves: see ``_end``.
 
     def _let_go_of_body(self) -> None:
         # The exception's traceback would keep the part of the request body that the

@@ -148,7 +148,7 @@ def _source(settings: Settings) -> Source:
         return DemoModel(settings.demo_rate)
     line = unmet(('aiohttp',))
     if line is not None:
-        # gunicorn's hooks have checked this before. Other servers end, and show it.
+        # gunicorn's hooks have checked this before. Other servers show this line.
         raise SystemExit(f'shmstream: {line}')
     # Imported here, because aiohttp takes long to import and the demo does not use it.
     from shmstream.upstream.connections import Upstream

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from shmstream.deploy import gunicorn_ends, idle_connections
 from shmstream.deploy.worker_life import WorkerLife
+from shmstream.producing import drain as producing
 from shmstream.producing.running import here
 
 _LOOK_S = 0.2
@@ -47,21 +48,24 @@ class Drain:
         self._let_go = let_go
         self._life = life
         self._limit_s = limit_s
+        self._drain: producing.Drain | None = None
+        self._before: producing.Drain | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch whether the worker leaves."""
+        self._before = here.drain
         if self._life.worker is None or here.drain is None:
             here.drained_by(self._life, self._limit_s)
+        self._drain = here.drain
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def finish(self) -> None:
         """Wait until no production runs any more; for the worker's shutdown."""
-        if self._task is None:
+        drain = self._drain
+        if self._task is None or drain is None:
             return
-        drain = here.drain
-        assert drain is not None
         if not self._life.leaving():
             # The server stops without having told the worker before.
             self._task.cancel()
@@ -75,6 +79,9 @@ class Drain:
             await asyncio.sleep(_LOOK_S)
         if self._closing is not None:
             self._closing.cancel()
+        # A process may live on, as that of tests: this drain would abort what begins
+        # later.
+        here.drain = self._before
 
     async def _watch(self) -> None:
         while not self._life.leaving():  # noqa: ASYNC110 - gunicorn has no event

@@ -156,7 +156,11 @@ class Gateway:
             if conv_id is None or not becomes_stream(asked, answer, types):
                 hand_on(req, resp, answer)
                 return
-            task = begin(conv_id, answer)
+            try:
+                task = begin(conv_id, answer)
+            except BaseException:
+                answer.close()
+                raise
         answered = await task.answer()
         if not isinstance(answered, Streamed):
             hand_on(req, resp, answered)

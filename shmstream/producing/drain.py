@@ -13,6 +13,7 @@ A thread looks (``running``), and whoever ends the process waits (``finish``).
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -81,9 +82,11 @@ class Drain:
         if not (self._told or self._life.leaving()):
             return
         with self._lock:
-            # gunicorn's workers do not notify their master themselves meanwhile.
-            self._chores.do('notifying the master', self._life.notify, None)
             now = time.monotonic()
+            if self._deadline is None or now <= self._deadline + _CLOSING_S:
+                # gunicorn's workers do not notify their master themselves meanwhile.
+                # After that the master may kill a worker whose sources never stop.
+                self._chores.do('notifying the master', self._life.notify, None)
             running = self._running()
             if self._deadline is None:
                 self._deadline = now + self._limit_s
@@ -107,8 +110,10 @@ class Drain:
             log.warning('aborted %d productions', len(running))
         self._aborted = True
         for production in running:
-            # Again at the next look: only the first time has an effect.
-            production.abort(_ENDED)
+            # A source that is being closed must not be interrupted a second time.
+            if not production.cancelled.is_set():
+                abort = functools.partial(production.abort, _ENDED)
+                self._chores.do('aborting a production', abort, None)
 
     def pause(self) -> None:
         """Wait until the next look, or until a production has ended."""

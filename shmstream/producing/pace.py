@@ -160,7 +160,7 @@ class Pace:
     def wait_for_room(self, ring: Ring, size: int) -> None:
         """As ``room``, in a thread. Returns early if the stream is ended."""
         while self._has_to_wait(ring, size):
-            time.sleep(_LOOK_S)
+            time.sleep(self._look_s)
             self._idle += 1
 
 

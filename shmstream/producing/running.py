@@ -11,8 +11,10 @@ from shmstream.producing.drain import LOOK_S, Drain, Life
 from shmstream.producing.production import Production
 
 MAX_RUNNING = 4096
-"""Productions of one process, at most: as many as a deployment has sessions by default.
-A source that does not stop when it is told to holds its place here."""
+"""If so many productions run in a process, ``Streams.start`` begins no further one: a
+source that does not stop when it is told to holds its place here. It is the number of
+sessions that a deployment has by default. The service's answers count, but only the
+number of sessions bounds them."""
 
 
 class Running:
@@ -57,16 +59,28 @@ class Running:
             raise NoRoom(f'{MAX_RUNNING} productions run in this process')
 
     def add(self, production: Production) -> None:
-        """Hold a production that is about to begin."""
+        """Hold a production that is about to begin.
+
+        Raises:
+            RuntimeError: the system has no more threads. The production is not held.
+        """
         with self._lock:
             self._all[production] = None
             begin = self.drain is not None and not self._watching
             self._watching = self._watching or begin
-        if begin:
-            # A thread, and no task: it looks even if a source blocks the event loop.
-            threading.Thread(
-                target=self._watch, name='shmstream-drain', daemon=True
-            ).start()
+        if not begin:
+            return
+        # A thread, and no task: it looks even if a source blocks the event loop.
+        watch = threading.Thread(
+            target=self._watch, name='shmstream-drain', daemon=True
+        )
+        try:
+            watch.start()
+        except BaseException:
+            with self._lock:
+                del self._all[production]
+                self._watching = False
+            raise
 
     def remove(self, production: Production) -> None:
         """Let go of a production that has ended."""

@@ -44,10 +44,15 @@ class ProducingTask(Production):
             on_end()
 
         task.add_done_callback(end)
+        if self.cancelled.is_set():
+            # It was stopped before there was anything to stop.
+            runs.stop()
         return task
 
     def stop(self) -> None:
         """Stop the source, by cancelling its task."""
         super().stop()
-        if self._runs is not None:
-            self._runs.stop()
+        # The event loop's thread may set it to None meanwhile.
+        runs = self._runs
+        if runs is not None:
+            runs.stop()

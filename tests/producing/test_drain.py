@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -184,6 +185,73 @@ def test_a_thread_looks_while_anything_runs(life: Life, silent: Started) -> None
 
 def test_without_a_drain_no_thread_looks(silent: Started) -> None:
     (production,) = here.all()
+    before = set(threading.enumerate())
     running = Running()
     running.add(production)
-    assert not any(t.name == 'shmstream-drain' for t in threading.enumerate())
+    assert not set(threading.enumerate()) - before
+
+
+def test_a_source_that_is_being_closed_is_not_interrupted_again(
+    life: Life, streams: Streams, conv_id: str
+) -> None:
+    """A drain looks again and again until the last source is closed."""
+    interrupted: list[str] = []
+
+    async def source() -> AsyncIterator[str]:
+        try:
+            yield 'a'
+            await asyncio.sleep(60)
+        finally:
+            try:
+                for _ in range(20):
+                    drain.look()
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                interrupted.append('again')
+                raise
+
+    async def run() -> None:
+        started = await streams.start(conv_id, source())
+        async for _ in started.follow():
+            break
+        drain.look()
+        assert await started.ajoin(20)
+
+    life.left = True
+    drain = Drain(life, 0.0, here.all)
+    asyncio.run(run())
+    assert not interrupted
+
+
+def test_a_production_is_not_held_if_no_thread_can_look(
+    life: Life, silent: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (production,) = here.all()
+    running = Running()
+    running.drained_by(life, 1.0)
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', no_thread)
+        with pytest.raises(RuntimeError):
+            running.add(production)
+    assert len(running) == 0
+    running.add(production)
+    assert len(running) == 1
+    running.remove(production)
+
+
+def test_the_master_hears_of_no_process_whose_sources_never_stop(
+    life: Life, silent: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a blocked worker would stay, with all its streams."""
+    life.left = True
+    drain = Drain(life, 0.0, here.all)
+    drain.look()
+    heard, now = life.notified, time.monotonic()
+    assert heard
+    monkeypatch.setattr('shmstream.producing.drain.time.monotonic', lambda: now + 60)
+    drain.look()
+    assert life.notified == heard
