@@ -93,12 +93,18 @@ class Request:
         return parameter(query, name)
 
     def conversation_id(self) -> str:
-        """Return the id from the path, or from ``?conv_id=``.
+        """Return the id from the path; if the path is empty, from ``?conv_id=``.
 
         Raises:
-            Problem: 400, there is no id, or it is not UTF-8.
+            Problem: 400, there is no id, it is not UTF-8, or ``conv_id`` comes twice:
+                frameworks take the last of several values, so a ``permit`` would have
+                looked at another id than this one.
         """
-        raw = decoded(self.path) or self.parameter(b'conv_id')
+        raw = decoded(self.path)
+        if not raw:
+            raw = self.parameter(b'conv_id') or b''
+            if times(self.query, b'conv_id') > 1:
+                raise Problem(400, "'conv_id' must come once in the query")
         if not raw:
             raise Problem(400, 'Missing conversation id in path')
         try:

@@ -27,7 +27,8 @@ def refused(call: object) -> str:
         (b'%2541', b'', '%41'),
         (b'..', b'', '..'),
         (b'', b'conv_id=a%2Fb', 'a/b'),
-        (b'', b'x=1&conv_id=a+b&conv_id=c', 'a b'),
+        (b'', b'x=1&conv_id=a+b&y=c', 'a b'),
+        (b'a', b'conv_id=b&conv_id=c', 'a'),
         (b'', b'conv%5Fid=c', 'c'),
     ],
 )
@@ -41,6 +42,17 @@ def test_the_id_is_the_rest_of_the_path_or_a_parameter(
 def test_without_an_id_there_is_nothing_to_do(query: bytes) -> None:
     request = Request('GET', b'', query)
     assert refused(request.conversation_id) == 'Missing conversation id in path'
+
+
+@pytest.mark.parametrize(
+    'query',
+    [b'conv_id=a&conv_id=b', b'conv_id=a&x&conv%5Fid=a', b'conv_id&conv_id=b'],
+    ids=['two', 'the same, encoded', 'empty'],
+)
+def test_two_ids_in_the_query_are_refused(query: bytes) -> None:
+    """Frameworks take the last: a ``permit`` would have looked at another id."""
+    request = Request('GET', b'', query)
+    assert refused(request.conversation_id) == "'conv_id' must come once in the query"
 
 
 def test_two_ids_that_are_not_utf_8_are_not_made_one() -> None:
