@@ -112,22 +112,32 @@ class WsgiAnswers:
                 place = self._readers.take()
             except Problem as ex:
                 refusal = ex.reply()
-        if refusal is not None:
+        if place is None:
             close_blocking(beginning.source)
+            assert refusal is not None
             return refusal
         try:
-            started = self.streams.start_in_thread(
-                beginning.conv_id,
-                beginning.source,
-                format=beginning.format,
-                capacity=beginning.capacity,
-                owner=request.owner,
-            )
-        except Exception as ex:
-            return failed(request, ex)
-        reply = begun(started, mount)
+            reply = self._started(beginning, request, mount)
+        except BaseException as ex:
+            # At once: whoever keeps the exception keeps the place, too.
+            place.give_back()
+            if isinstance(ex, Exception):
+                return failed(request, ex)
+            raise
         reply.place = place
         return reply
+
+    def _started(
+        self, beginning: Beginning, request: Request, mount: str | None
+    ) -> Reply:
+        started = self.streams.start_in_thread(
+            beginning.conv_id,
+            beginning.source,
+            format=beginning.format,
+            capacity=beginning.capacity,
+            owner=request.owner,
+        )
+        return begun(started, mount)
 
     def look_up(self, body: bytes, request: Request, asked: Any) -> Reply:
         """Return the reply to a look-up.
