@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from shmstream.answers.beginning import Beginning, begun, of_environment
 from shmstream.ids import NOBODY
+from shmstream.producing.running import here
 from shmstream.producing.sources import close_blocking
 from shmstream.serving.get_head_delete import Core, bodiless, failed
 from shmstream.serving.lookup import MAX_BYTES, look_up
@@ -18,6 +21,8 @@ from shmstream.settings import send_timeout
 from shmstream.streams import Streams
 from shmstream.wsgi.application import answered, body_of
 from shmstream.wsgi.reader_threads import ReaderThreads
+
+log = logging.getLogger('shmstream')
 
 
 class WsgiAnswers:
@@ -116,6 +121,8 @@ class WsgiAnswers:
             close_blocking(beginning.source)
             assert refusal is not None
             return refusal
+        if here.drain is None:
+            _warn_once()
         try:
             reply = self._started(beginning, request, mount)
         except BaseException as ex:
@@ -159,3 +166,13 @@ class WsgiAnswers:
             return Problem(413, f'The body has more than {MAX_BYTES} bytes').reply()
         later = look_up(self.streams, body, request.owner)
         return later if isinstance(later, Reply) else later.work()
+
+
+@functools.cache
+def _warn_once() -> None:
+    log.warning(
+        "this process has not shmstream's hooks for gunicorn: its answers end with it,"
+        ' and the number of its threads does not bound its readers. Put two lines at'
+        ' the end of your gunicorn.conf.py: "from shmstream.deploy import hooks" and'
+        ' "hooks.install(globals())"'
+    )

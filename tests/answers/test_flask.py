@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from werkzeug.test import TestResponse
 
 from shmstream import LocalError, Streams, owner_of
+from shmstream.answers import wsgi
+from shmstream.deploy.worker_life import WorkerLife
 from shmstream.flask import Answers
+from shmstream.producing.running import here
 from shmstream.serving import Grant, refusal
 from shmstream.wsgi import reader_threads
 
@@ -78,6 +82,28 @@ def test_an_answer_is_begun_read_looked_up_and_stopped(
     assert found['conversation_id'] == 'a'
     assert client.delete('/chat/a').status_code == 204
     assert client.get('/chat/a').status_code == 404
+
+
+@pytest.mark.parametrize('drained', [False, True], ids=['no hooks', 'hooks'])
+def test_who_forgets_the_hooks_is_warned_once(
+    app: flask.Flask,
+    answers: Answers,
+    drained: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The hooks name a life; without one a reload would end the answers."""
+    monkeypatch.setattr(here, 'drain', None)
+    if drained:
+        here.drained_by(WorkerLife(), 1)
+    wsgi._warn_once.cache_clear()
+    client = app.test_client()
+    with caplog.at_level(logging.WARNING, 'shmstream'):
+        for chat in ('a', 'b'):
+            assert whole(client.post(f'/chat/{chat}')) == TEXT
+    assert [each.levelname for each in caplog.records] == ['WARNING'] * (not drained)
+    for line in ('from shmstream.deploy import hooks', 'hooks.install(globals())'):
+        assert (line in caplog.text) is not drained
 
 
 def test_the_routes_of_the_application_stay_its_own(
