@@ -125,8 +125,10 @@ class Answers:
         """Return the response that begins an answer, and sends it.
 
         The answer is written to its end, whoever leaves; a reload of the workers waits
-        for it. The source begins when the response is sent, after the handler has
-        returned. You may set headers and cookies of the response.
+        for it. ``permit`` is asked, and the source begins, when the response is sent,
+        after the handler has returned: what the handler itself does, it does for a
+        client that is refused, too. The response's background tasks run only if the
+        answer has begun. You may set headers and cookies of the response.
 
         Args:
             conv_id: the id by which clients find the answer: 1 to 512 bytes of UTF-8
@@ -142,12 +144,13 @@ class Answers:
 
         async def send_it(
             scope: Any, receive: Any, send: Any, headers: list[tuple[bytes, bytes]]
-        ) -> None:
+        ) -> bool:
             asked = Asked(scope, receive)
             mount = self._mount(asked)
             request = _request(asked, '')
             reply = await self._answers.begin(beginning, request, asked, mount)
             await self._answers.send(reply, scope, receive, send, headers)
+            return reply.status < 400
 
         return _Sent(send_it)
 
@@ -189,8 +192,9 @@ class Answers:
 
         async def send_it(
             scope: Any, receive: Any, send: Any, _: list[tuple[bytes, bytes]]
-        ) -> None:
+        ) -> bool:
             await self._answers.read_or_stop(request, asked, scope, receive, send)
+            return True
 
         return _Sent(send_it)
 
@@ -217,17 +221,18 @@ class _Sent(Response):
 
     Args:
         send_it: takes ``scope``, ``receive``, ``send``, and the headers that have been
-            set meanwhile.
+            set meanwhile. Returns whether the background tasks of the handler are to
+            run: the handler has returned before anybody knew of a refusal.
     """
 
-    def __init__(self, send_it: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, send_it: Callable[..., Awaitable[bool]]) -> None:
         super().__init__()
         self.raw_headers = []
         self._send_it = send_it
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._send_it(scope, receive, send, self.raw_headers)
-        if self.background is not None:
+        begun = await self._send_it(scope, receive, send, self.raw_headers)
+        if begun and self.background is not None:
             await self.background()
 
 

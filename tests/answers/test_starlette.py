@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, BackgroundTasks, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +20,9 @@ import shmstream.fastapi
 import shmstream.starlette
 from shmstream import LocalError, Streams, SupervisorConfig
 from shmstream.answers import asgi
+from shmstream.ids import NOBODY
 from shmstream.producing.running import here
+from shmstream.serving import Verdict, refusal
 from tests.support.supervisor import stop
 
 WHOLE = b'data: one\n\ndata: two\n\n'
@@ -228,25 +230,54 @@ def test_a_mistake_of_the_application_is_raised_in_its_handler(
         answers.start('a', source, format=format)
 
 
+class Closing:
+    """A source that notes that it is closed."""
+
+    closed = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield 'one'
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
 def test_a_wrong_id_is_the_clients_mistake(streams: Streams) -> None:
     answers = shmstream.fastapi.Answers('/chat', streams=streams)
-    closed: list[str] = []
-
-    async def closing() -> AsyncIterator[str]:
-        try:
-            yield 'one'
-        finally:
-            closed.append('closed')
-
+    source = Closing()
     app = FastAPI()
 
     @app.post('/chat/{chat}')
     async def ask(chat: str) -> Response:
-        return answers.start(chat, closing())
+        return answers.start(chat, source)
 
     refused = TestClient(app).post('/chat/' + 'x' * 600)
     assert refused.status_code == 400
     assert refused.json()['error']['type'] == 'invalid_request_error'
+    assert source.closed
+
+
+@pytest.mark.parametrize('status', [200, 403, 400], ids=['begun', 'refused', 'id'])
+def test_background_tasks_run_only_if_the_answer_has_begun(
+    streams: Streams, conv_id: str, status: int
+) -> None:
+    """The handler has added them before ``permit`` is asked."""
+    done: list[str] = []
+
+    def permit(_: Request) -> Verdict:
+        return NOBODY if status != 403 else refusal(403, 'Log in first')
+
+    answers = shmstream.fastapi.Answers('/chat', permit, streams=streams)
+    app = FastAPI()
+
+    @app.post('/chat/{chat}')
+    async def ask(chat: str, tasks: BackgroundTasks) -> Response:
+        tasks.add_task(done.append, 'done')
+        return answers.start(chat, model())
+
+    long = 'x' * 600 if status == 400 else ''
+    assert TestClient(app).post(f'/chat/{conv_id}{long}').status_code == status
+    assert done == ['done'] * (status == 200)
 
 
 @pytest.fixture
