@@ -4,9 +4,12 @@
 gunicorn -c examples/gunicorn.conf.py examples.sources.openai_stream:app``
 """
 
+from collections.abc import AsyncIterator
+
 from fastapi import FastAPI
 from fastapi.responses import Response
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk
 
 from shmstream.fastapi import Answers
 
@@ -16,12 +19,22 @@ app.include_router(answers.router)
 client = AsyncOpenAI()
 
 
-@app.post('/chat/{chat_id}')
-async def ask(chat_id: str, prompt: str) -> Response:
-    """Begin an answer, and stream it. The stream's end closes the connection."""
+async def model(prompt: str) -> AsyncIterator[ChatCompletionChunk]:
+    """Ask, and yield the chunks. Its end closes the connection.
+
+    The stream is there, to be followed and stopped, before the model begins to answer.
+    """
     stream = await client.chat.completions.create(
         model='gpt-5-mini',
         messages=[{'role': 'user', 'content': prompt}],
         stream=True,
     )
-    return answers.start(chat_id, stream)
+    async with stream:
+        async for chunk in stream:
+            yield chunk
+
+
+@app.post('/chat/{chat_id}')
+async def ask(chat_id: str, prompt: str) -> Response:
+    """Begin an answer, and stream it."""
+    return answers.start(chat_id, model(prompt))

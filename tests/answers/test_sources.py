@@ -44,6 +44,10 @@ CHUNK = (
 )
 
 
+PREFILL = 'prefill'
+"""The name of a gate that holds back the head of the model's response, too."""
+
+
 def texts(data: bytes) -> list[str]:
     """What the model has said, in whatever format."""
     return [each.decode() for each in re.findall(rb'event \d', data)]
@@ -67,18 +71,28 @@ class Openai:
         """Answer a request, whose prompt is the name of a gate."""
         (message,) = json.loads(exchange.body)['messages']
         gate = Gate(self._folder, message['content'])
+        if message['content'] == PREFILL:
+            (self._folder / f'{PREFILL}.asked').touch()
+            if self._left(exchange, gate):
+                return
         exchange.start_stream()
         for number in range(BEFORE):
             exchange.chunk(self._event(number))
-        while not gate.is_open():
-            if exchange.wait_hang_up(0.01):
-                gate.note_closed('hung up')
-                return
+        if self._left(exchange, gate):
+            return
         for number in range(BEFORE, BEFORE + AFTER):
             exchange.chunk(self._event(number))
         exchange.chunk(b'data: [DONE]\n\n')
         exchange.end()
         gate.note_closed('ended')
+
+    def _left(self, exchange: Exchange, gate: Gate) -> bool:
+        """Wait for the gate; returns whether the client has left before."""
+        while not gate.is_open():
+            if exchange.wait_hang_up(0.01):
+                gate.note_closed('hung up')
+                return True
+        return False
 
     def _event(self, number: int) -> bytes:
         return f'data: {CHUNK % text(number)}\n\n'.encode()
@@ -239,6 +253,20 @@ def test_stop_ends_a_silent_source(source: Source) -> None:
     assert texts(data) == BEGUN
     assert wait_until(lambda: bool(source.gate('stop').closed()))
     assert source.gate('stop').closed() != 'ended'
+
+
+@pytest.mark.parametrize('running', matrix(['openai_stream']), indirect=True)
+def test_an_answer_is_there_while_the_model_reads_the_prompt(source: Source) -> None:
+    """It can be found and stopped, and the stop reaches the model."""
+    there, target = source.there, f'/chat/{PREFILL}'
+    with there.ask(f'{target}?prompt={PREFILL}', {}) as live:
+        assert live.status == 200
+        assert there.call('HEAD', target).headers['stream-state'] == 'live'
+        assert wait_until((there.folder / f'{PREFILL}.asked').exists)
+        assert there.call('DELETE', target).status == 204
+        assert live.rest() == b''
+        assert live.whole
+    assert wait_until(lambda: source.gate(PREFILL).closed() == 'hung up')
 
 
 def test_a_client_that_leaves_at_once_changes_nothing(source: Source) -> None:
