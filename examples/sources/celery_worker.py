@@ -8,6 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from celery import Celery
 from fastapi import FastAPI, HTTPException
@@ -59,6 +60,6 @@ async def ask(chat_id: str, prompt: str) -> RedirectResponse:
     await asyncio.to_thread(answer.delay, chat_id, prompt)
     for _ in range(600):
         if generation(chat_id) not in (before, None):
-            return RedirectResponse(f'/chat/{chat_id}', 303)
+            return RedirectResponse(f'/chat/{quote(chat_id, safe="")}', 303)
         await asyncio.sleep(0.05)
     raise HTTPException(503, 'no worker has begun within 30 seconds')
