@@ -67,8 +67,9 @@ class Answers:
     Attributes:
         streams: the deployment.
         routes: for ``Starlette(routes=...)``.
-        lifespan: for ``Starlette(lifespan=...)``: it lets answers run to their end when
-            the process is told to stop. Under gunicorn the hooks do so without it.
+        lifespan: for ``Starlette(lifespan=...)``: it lets answers go on when the process
+            is told to stop, for ``$SHMSTREAM_DRAIN`` seconds and 8 at the most. Under
+            gunicorn the hooks do so without it, and for longer at a reload.
 
     Raises:
         SettingsError: a setting of the environment cannot be used.

@@ -109,6 +109,8 @@ async def drained(
 
     Args:
         limit_s: seconds for which productions may run on; None: ``$SHMSTREAM_DRAIN``.
+            Without gunicorn they are 8 at the most: whoever stops such a process is
+            taken to kill it after 10.
         life: the life of this process.
 
     Raises:
