@@ -33,6 +33,12 @@ class Answers(starlette.Answers):
     (``app.include_router(answers.router, dependencies=[Depends(...)])``). The router
     has the lifespan.
 
+    Let a source open what it uses: a dependency with ``yield`` (``Depends(get_db)``) is
+    closed when the response ends at the latest, while the source may go on.
+
+    Declare ``POST {prefix}/{id}`` after the router is included: before it, that route
+    would take the POSTs to ``{prefix}/lookup``.
+
     Attributes:
         router: for ``app.include_router``.
     """

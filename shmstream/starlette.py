@@ -51,6 +51,9 @@ class Answers:
         GET, HEAD, DELETE   {prefix}/?conv_id=ID   the same, for ids with a slash
         POST                {prefix}/lookup        which of these ids have an answer
 
+    Put your ``POST {prefix}/{id}`` after these routes: before them, it would take the
+    POSTs to ``{prefix}/lookup``.
+
     Args:
         prefix: the path of the answers, such as ``/chat``.
         permit: takes the request (starlette's), and returns who is asking: an owner
@@ -67,7 +70,7 @@ class Answers:
     Attributes:
         streams: the deployment.
         routes: for ``Starlette(routes=...)``.
-        lifespan: for ``Starlette(lifespan=...)``: it lets answers go on when the process
+        lifespan: for ``Starlette(lifespan=...)``: answers go on when the process
             is told to stop, for ``$SHMSTREAM_DRAIN`` seconds and 8 at the most. Under
             gunicorn the hooks do so without it, and for longer at a reload.
 
