@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -133,7 +134,10 @@ class Answers:
             conv_id: the id by which clients find the answer: 1 to 512 bytes of UTF-8
                 without control characters. An older answer with this id is replaced.
             source: as for ``Streams.start_in_thread``; a generator, as a rule. It runs
-                in a thread of its own, without flask's ``request`` and ``g``.
+                in a thread of its own, which has the caller's context variables, but
+                neither ``request`` nor ``current_app`` and ``g``: the answer outlives
+                the request. A source that needs the application enters
+                ``app.app_context()`` itself.
             format: as for ``Streams.start_in_thread``.
             capacity: bytes of the ring; by default the deployment's setting.
 
@@ -144,7 +148,11 @@ class Answers:
         beginning = Beginning(conv_id, source, format, capacity)
         asked = _asked()
         reply = self._answers.begin(
-            beginning, request_for(asked.environ, b''), asked, self._mount(asked)
+            beginning,
+            request_for(asked.environ, b''),
+            asked,
+            self._mount(asked),
+            _without_request(),
         )
         return self._response(reply, asked)
 
@@ -194,3 +202,16 @@ def _asked() -> Asked:
     """Return this request itself, and not what stands for it in its context only."""
     found: Asked = request._get_current_object()  # type: ignore[attr-defined]
     return found
+
+
+def _without_request() -> Context:
+    """Return a copy of the caller's context in which flask knows of no request.
+
+    Flask keeps its request in context variables. A production that has copied them
+    would hold the request, its body and its ``g`` until its end.
+    """
+    context = Context()
+    for variable, value in copy_context().items():
+        if not any(each.__module__ == 'flask.ctx' for each in type(value).__mro__):
+            context.run(variable.set, value)
+    return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any
 
 from shmstream.answers.beginning import Beginning, begun, of_environment
@@ -89,7 +90,12 @@ class WsgiAnswers:
         return answered(self._core, request, self._readers)
 
     def begin(
-        self, beginning: Beginning, request: Request, asked: Any, mount: str | None
+        self,
+        beginning: Beginning,
+        request: Request,
+        asked: Any,
+        mount: str | None,
+        context: Context | None = None,
     ) -> Reply:
         """Begin an answer, and return the reply that sends it.
 
@@ -100,6 +106,7 @@ class WsgiAnswers:
             request: the request that asks for it.
             asked: the framework's request.
             mount: the path under which the client finds streams; None: nobody knows it.
+            context: the source runs in a copy of it; None: of the caller's.
 
         Raises:
             Whatever ``permit`` raises.
@@ -124,7 +131,8 @@ class WsgiAnswers:
         if here.drain is None:
             _warn_once()
         try:
-            reply = self._started(beginning, request, mount)
+            within = copy_context() if context is None else context
+            reply = within.run(self._started, beginning, request, mount)
         except BaseException as ex:
             # At once: whoever keeps the exception keeps the place, too.
             place.give_back()

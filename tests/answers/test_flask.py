@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import flask
@@ -104,6 +105,32 @@ def test_who_forgets_the_hooks_is_warned_once(
     assert [each.levelname for each in caplog.records] == ['WARNING'] * (not drained)
     for line in ('from shmstream.deploy import hooks', 'hooks.install(globals())'):
         assert (line in caplog.text) is not drained
+
+
+TRACE: ContextVar[str] = ContextVar('TRACE', default='none')
+
+
+def test_a_source_has_the_callers_context_but_not_its_request(
+    app: flask.Flask, streams: Streams
+) -> None:
+    """``permit`` has the request; a source would keep it until the answer's end."""
+
+    def permit(_: flask.Request) -> bytes:
+        return owner_of(flask.request.args['user'] + flask.current_app.name)
+
+    def seen() -> Iterator[str]:
+        yield f'{TRACE.get()} {flask.has_request_context()} {flask.has_app_context()}'
+
+    answers = Answers('/chat', permit, streams=streams)
+
+    @app.post('/chat/<chat>')
+    def ask(chat: str) -> Any:
+        TRACE.set('trace-7')
+        return answers.start(chat, seen())
+
+    got = whole(app.test_client().post('/chat/a?user=ann'))
+    assert got == b'data: trace-7 False False\n\n'
+    streams.stop('a', owner=owner_of('ann' + app.name))
 
 
 def test_the_routes_of_the_application_stay_its_own(
