@@ -48,9 +48,17 @@ def test_the_table_is_what_is_counted() -> None:
 def test_only_code_is_counted(tmp_path: Path) -> None:
     file = tmp_path / 'some.py'
     file.write_text(
-        '"""Words.\n\nMore."""\n\n# why\ndef f():\n    """It."""\n    g()  # x\n'
+        '"""Words.\n\nMore."""\n\n# why\n@b\ndef f():\n    """It."""\n    g()  # x\n'
+        'try:\n    1\nexcept E:\n    2\n'
     )
-    assert code(file) == ['def f():', 'g()']
+    assert code(file) == ['@b', 'def f():', 'g()', 'try:', '1', 'except E:', '2']
+
+
+def test_how_it_is_formatted_makes_no_difference(tmp_path: Path) -> None:
+    one, many = tmp_path / 'one.py', tmp_path / 'many.py'
+    one.write_text('from a import b, c\nf(b, c); g()\n')
+    many.write_text('from a import (\n    b,\n    c,\n)\nf(\n    b,\n    c,\n)\ng()\n')
+    assert code(one) == code(many) == ['from a import b, c', 'f(b, c)', 'g()']
 
 
 @pytest.mark.parametrize('framework', KINDS)
