@@ -12,7 +12,6 @@ Example::
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -98,7 +97,8 @@ class Answers:
             weakref.WeakKeyDictionary()
         )
         # An application may have several, each with a prefix of its own.
-        name = re.sub(r'\W+', '_', f'answers{prefix}')
+        # Its name may hold whatever a prefix holds, but no dot.
+        name = 'answers' + prefix.replace('%', '%25').replace('.', '%2E')
         self.blueprint = Blueprint(name, __name__, url_prefix=prefix or None)
         self.blueprint.record(self._registered)
         for path in ('/', '/<conv_id>'):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import quote
 
 import flask
 import pytest
@@ -197,6 +198,24 @@ def test_an_application_has_several_and_several_have_the_same(
     assert whole(app.test_client().get('/b/x')) == TEXT
     with app.test_client().post('/c/y') as post:
         assert 'Content-Location' not in post.headers
+
+
+def test_prefixes_that_look_alike_are_told_apart(
+    app: flask.Flask, streams: Streams
+) -> None:
+    prefixes = ['/a-b', '/a_b', '/a/b', '/a.b', '/a%2Eb']
+    for number, prefix in enumerate(prefixes):
+        answers = Answers(prefix, streams=streams)
+        app.register_blueprint(answers.blueprint)
+        view = asks(answers)
+        app.add_url_rule(f'/ask{number}/<chat>', f'{number}', view, methods=['POST'])
+    client = app.test_client()
+    for number, prefix in enumerate(prefixes):
+        with client.post(f'/ask{number}/x') as post:
+            told = post.headers['Content-Location']
+            assert post.data == TEXT
+        assert told == quote(f'{prefix}/x')
+        assert whole(client.get(told)) == TEXT
 
 
 def test_a_view_adds_to_its_response(app: flask.Flask, answers: Answers) -> None:
