@@ -82,12 +82,14 @@ def test_workers_that_leave_in_mid_answer_lose_nothing(start: Start) -> None:
     outlives(there, *(f'/{variant}/chat' for variant in VARIANTS))
 
 
+@pytest.mark.parametrize(
+    'start',
+    # The others kill the rest of their workers as soon as one has ended.
+    matrix([kind for kind in SERVERS if kind not in ALONE], 'gunicorn', 'uvicorn'),
+    indirect=True,
+)
 def test_two_workers_that_leave_lose_nothing(start: Start) -> None:
-    there = start()
-    if there.kind in ALONE:
-        # As soon as one of their workers has ended, they kill the others.
-        return
-    outlives(there, *(['/plain/chat'] * 3))
+    outlives(start(), *(['/plain/chat'] * 3))
 
 
 def test_a_mounted_application_is_drained_by_the_outermost_lifespan(
