@@ -122,6 +122,37 @@ def test_a_wrapped_receive_has_the_response_cut_by_an_error(streams: Streams) ->
     on_loop(work)
 
 
+@pytest.mark.parametrize('ended', [True, False])
+def test_a_receive_that_fails_cuts_the_response(streams: Streams, ended: bool) -> None:
+    """The client has not left, and would take a clean end for that of the stream."""
+    producer = streams.create('a', capacity=1 << 20)
+    producer.write(bytes(200_000))
+    if ended:
+        producer.finish()
+    consumer = streams.open('a')
+
+    async def work() -> None:
+        failing = asyncio.Event()
+
+        async def receive() -> Any:
+            await failing.wait()
+            raise OSError('the middleware is broken')
+
+        body: Live | Ended = live(consumer)
+        if ended:
+            body = Ended(consumer, 0, consumer.views(0), lambda: False)
+        iterated = IteratedBody(body, consumer, receive, Noted())
+        assert await anext(iterated)
+        failing.set()
+        with pytest.raises(ResponseCut):
+            async for _ in iterated:
+                await asyncio.sleep(0)
+        await iterated.close()
+
+    on_loop(work)
+    producer.finish()
+
+
 def test_the_transport_is_found_behind_gunicorns_receive() -> None:
     """So the kernel finds a client that has vanished, as for other responses."""
 
