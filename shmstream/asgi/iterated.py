@@ -59,7 +59,7 @@ class IteratedBody:
         readers: Readers,
         watched: bool = True,
     ) -> None:
-        self._body = body
+        self._body: Live | Ended | None = body
         self._first = body.first if isinstance(body, Live) else b''
         self._source = source
         self._receive = receive
@@ -137,6 +137,7 @@ class IteratedBody:
             self._follower = self._body.follow()
             self._parts = self._follower
         else:
+            assert self._body is not None
             self._parts = self._ended(self._body)
         if self._watched:
             self._watcher = asyncio.ensure_future(self._wait_until_left())
@@ -176,4 +177,5 @@ class IteratedBody:
             self._readers.leave(self._reader)
         # The server's objects for a request may live long, and must not hold the stream
         # mapped.
-        self._parts = self._follower = self._source = None
+        self._parts = self._follower = self._source = self._body = None
+        self._first = b''
