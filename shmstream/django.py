@@ -52,11 +52,11 @@ thread should that Django has not made.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from asgiref.sync import AsyncToSync, async_to_sync, iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.asyncio import async_unsafe
 from django.utils.encoding import escape_uri_path
@@ -70,7 +70,7 @@ from shmstream.answers.wsgi import WsgiAnswers
 from shmstream.asgi.answering import settled
 from shmstream.asgi.stalled import Readers
 from shmstream.producing.formats import Format
-from shmstream.producing.sources import Source
+from shmstream.producing.sources import Source, close_async
 from shmstream.serving.get_head_delete import METHODS, Core, bodiless
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict, apply
@@ -238,6 +238,8 @@ class Answers:
         if not is_asgi(request):
             start = sync_to_async(self.start)
             return await start(request, conv_id, source, format, capacity)
+        if isinstance(source, AsyncIterable):
+            source = _Outliving(source)
         beginning = Beginning(str(conv_id), source, format, capacity)
         asked = request_of(request, '')
         reply = await self._on_loop.begin(beginning, asked, request, None)
@@ -284,6 +286,34 @@ class Answers:
         body = request.read(MAX_BYTES + 1)
         reply = self._in_thread.look_up(body, request_of(request, ''), request)
         return self._response(request, reply)
+
+
+class _Outliving:
+    """An async source that uses no thread which waits for its view.
+
+    A view that is no coroutine function, or that is behind such a middleware, has
+    asgiref run each ``sync_to_async`` in the thread that waits for the view: also those
+    of the source, which fail once the view has returned. Without that thread asgiref
+    makes another one.
+
+    Args:
+        source: the source.
+    """
+
+    def __init__(self, source: AsyncIterable[Any]) -> None:
+        self._source = source
+        self._iterator: object = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        # In the context of the task that writes the answer, which does nothing else.
+        AsyncToSync.executors.current = None
+        self._iterator = iterator = aiter(self._source)
+        return iterator
+
+    async def aclose(self) -> None:
+        """Close the source, unless it is its own iterator, which is closed anyway."""
+        if self._iterator is not self._source:
+            await close_async(self._source)
 
 
 def _both(permit: Permit | None) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from shmstream.answers.beginning import Beginning, begun, of_environment
+from shmstream.answers.beginning import Beginning, begun, of_environment, refused
 from shmstream.asgi.answering import Answering, settled
 from shmstream.asgi.iterated import IteratedBody
 from shmstream.asgi.other_servers import Handler, exchange
@@ -121,7 +121,8 @@ class AsgiAnswers:
         """
         refusal = apply(await self.verdict(asked), request)
         if refusal is not None:
-            await self.send(refusal, scope, receive, send, [])
+            reply = bodiless(request, refusal)
+            await self.send(reply, scope, receive, send, [])
             return
 
         def handler(_scope: Any, _receive: Any, reader: Any) -> Awaitable[None]:
@@ -184,7 +185,8 @@ class AsgiAnswers:
     ) -> Reply:
         """Begin an answer, and return the reply that sends it.
 
-        The answer goes on to its end, even if this call is cancelled.
+        The answer goes on to its end, even if this call is cancelled, unless ``permit``
+        has not said yet that it may begin: then the source is closed.
 
         Args:
             beginning: the answer.
@@ -196,9 +198,7 @@ class AsgiAnswers:
             Whatever ``permit`` raises.
         """
         try:
-            refusal = apply(await self.verdict(asked), request)
-            if refusal is None and request.generation is not None:
-                refusal = Problem(403, 'This request may only read its stream').reply()
+            refusal = refused(await self.verdict(asked), request)
         except BaseException:
             await close_async(beginning.source)
             raise
@@ -232,11 +232,9 @@ class AsgiAnswers:
         Raises:
             Whatever ``permit`` or ``body`` raises.
         """
-        refusal = apply(await self.verdict(asked), request)
+        refusal = refused(await self.verdict(asked), request)
         if refusal is not None:
             return refusal
-        if request.generation is not None:
-            return Problem(403, 'This request may only read its stream').reply()
         text = await body()
         if len(text) > MAX_BYTES:
             return Problem(413, f'The body has more than {MAX_BYTES} bytes').reply()

@@ -8,8 +8,11 @@ from urllib.parse import quote
 from shmstream.producing.formats import Format, format_of
 from shmstream.producing.sources import Source, check
 from shmstream.producing.started import Started
-from shmstream.serving.get_head_delete import from_the_beginning
+from shmstream.serving.get_head_delete import checked, failed, from_the_beginning
+from shmstream.serving.permit import Verdict, apply
+from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Live, Reply
+from shmstream.serving.request import Request
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 
@@ -49,6 +52,25 @@ class Beginning:
         # At once: these two are the application's mistakes, and its handler is told.
         check(self.source)
         format_of(self.format)
+
+
+def refused(verdict: Verdict, request: Request) -> Reply | None:
+    """Return the reply to a request that may not begin or look up answers, or None.
+
+    Args:
+        verdict: what the client may do.
+        request: the request; its owner is set.
+    """
+    refusal = apply(verdict, request)
+    if refusal is not None:
+        return refusal
+    if request.generation is not None:
+        return Problem(403, 'This request may only read its stream').reply()
+    try:
+        checked(request.owner)
+    except TypeError as ex:
+        return failed(request, ex)
+    return None
 
 
 def begun(started: Started, mount: str | None) -> Reply:

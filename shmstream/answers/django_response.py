@@ -64,13 +64,18 @@ def response_of(
         in_thread: makes the bodies of responses under WSGI.
     """
     response: HttpResponseBase
-    if isinstance(reply.body, bytes):
+    has_length = any(name == b'content-length' for name, _ in reply.headers)
+    if isinstance(reply.body, bytes) and (asked.method != 'HEAD' or has_length):
         response = HttpResponse(reply.body, status=reply.status)
     else:
         # Django's GZipMiddleware does not heed ``no-transform``, and keeps events back,
         # but it leaves alone what the client did not ask for.
         asked.META.pop('HTTP_ACCEPT_ENCODING', None)
-        if is_asgi(asked):
+        if isinstance(reply.body, bytes):
+            # Django's CommonMiddleware would say that the stream has 0 bytes.
+            nothing = _nothing() if is_asgi(asked) else ()
+            response = StreamingHttpResponse(nothing, status=reply.status)
+        elif is_asgi(asked):
             response = FollowingResponse(reply.body, readers, reply.status)
         else:
             body = in_thread.body(reply, asked.environ)
@@ -135,6 +140,12 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
             raise asyncio.CancelledError
         await sync_to_async(self.close)()
         raise ResponseCut('a response was cut: its client has to resume')
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The body of a response to a HEAD."""
+    return
+    yield b''
 
 
 async def _parts(first: bytes, follower: Follower) -> AsyncIterator[bytes]:

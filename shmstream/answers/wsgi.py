@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-from shmstream.answers.beginning import Beginning, begun, of_environment
+from shmstream.answers.beginning import Beginning, begun, of_environment, refused
 from shmstream.ids import NOBODY
 from shmstream.producing.running import here
 from shmstream.producing.sources import close_blocking
@@ -112,9 +112,7 @@ class WsgiAnswers:
             Whatever ``permit`` raises.
         """
         try:
-            refusal = apply(self.verdict(asked), request)
-            if refusal is None and request.generation is not None:
-                refusal = Problem(403, 'This request may only read its stream').reply()
+            refusal = refused(self.verdict(asked), request)
         except BaseException:
             close_blocking(beginning.source)
             raise
@@ -165,11 +163,9 @@ class WsgiAnswers:
         Raises:
             Whatever ``permit`` raises.
         """
-        refusal = apply(self.verdict(asked), request)
+        refusal = refused(self.verdict(asked), request)
         if refusal is not None:
             return refusal
-        if request.generation is not None:
-            return Problem(403, 'This request may only read its stream').reply()
         if len(body) > MAX_BYTES:
             return Problem(413, f'The body has more than {MAX_BYTES} bytes').reply()
         later = look_up(self.streams, body, request.owner)

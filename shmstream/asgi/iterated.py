@@ -9,6 +9,7 @@ to themselves, and take an iterator instead, whose parts they send. The iterator
                                  watcher receives http.disconnect, and the iterator ends
     the client takes nothing     ``Readers`` looks at the transport behind ``receive``,
                                  or else at how long the framework sends a part
+    ``receive`` fails            the response is cut: the client may still be there
     the response has to be cut   ``other_servers.cut``; no step ends the iteration, so
                                  the framework sends no closing chunk
 
@@ -58,7 +59,7 @@ class IteratedBody:
         readers: Readers,
         watched: bool = True,
     ) -> None:
-        self._body = body
+        self._body: Live | Ended | None = body
         self._first = body.first if isinstance(body, Live) else b''
         self._source = source
         self._receive = receive
@@ -68,6 +69,7 @@ class IteratedBody:
         self._follower: Follower | None = None
         self._reader: Reader | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._left = False
 
     def __aiter__(self) -> Self:
         return self
@@ -120,12 +122,12 @@ class IteratedBody:
                 step.cancel()
                 await asyncio.wait([step])
         if step.cancelled():
-            raise FollowCut(0, 'the client has left')
+            raise FollowCut(0, 'the client has left, or receive has failed')
         return step.result()
 
     @property
-    def _left(self) -> bool:
-        """Whether the client has left, under a server that does not cancel the task."""
+    def _stopped(self) -> bool:
+        """Whether the client has left, or nobody can tell any more."""
         return self._watcher is not None and self._watcher.done()
 
     def _begin(self) -> None:
@@ -135,20 +137,27 @@ class IteratedBody:
             self._follower = self._body.follow()
             self._parts = self._follower
         else:
+            assert self._body is not None
             self._parts = self._ended(self._body)
         if self._watched:
             self._watcher = asyncio.ensure_future(self._wait_until_left())
 
     async def _wait_until_left(self) -> None:
-        while (await self._receive())['type'] != 'http.disconnect':
-            # A part of a body that nobody reads.
-            pass
+        try:
+            while (await self._receive())['type'] != 'http.disconnect':
+                # A part of a body that nobody reads.
+                pass
+        except Exception as ex:
+            # The client may be there: it must not take what it has got for the whole.
+            log.info('a response is cut: receive has failed: %r', ex)
+        else:
+            self._left = True
 
     async def _ended(self, body: Ended) -> AsyncIterator[bytes]:
         sent, turn = 0, _TURN
         for view in body.views:
             for at in range(0, len(view), _COPIED):
-                if self._left or (sent and body.leave()):
+                if self._stopped or (sent and body.leave()):
                     raise FollowCut(body.offset + sent, 'this worker is leaving')
                 part = bytes(view[at : at + _COPIED])
                 sent += len(part)
@@ -168,4 +177,5 @@ class IteratedBody:
             self._readers.leave(self._reader)
         # The server's objects for a request may live long, and must not hold the stream
         # mapped.
-        self._parts = self._follower = self._source = None
+        self._parts = self._follower = self._source = self._body = None
+        self._first = b''

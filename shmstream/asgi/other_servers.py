@@ -86,10 +86,13 @@ class _Exchange:
         finally:
             # The application's task is done by now, unless the server has cancelled
             # this call. The watcher may still wait.
-            for task in (self._task, self._watcher):
-                if task is not None and not task.done():
-                    task.cancel()
-                    await asyncio.wait([task])
+            tasks = (self._task, self._watcher)
+            left = [task for task in tasks if task is not None and not task.done()]
+            for task in left:
+                task.cancel()
+            if left:
+                # A cancel scope of anyio cancels this wait again.
+                await asyncio.wait(left)
         if self._watcher is not None and not self._watcher.cancelled():
             self._watcher.result()
         if not self._task.cancelled():

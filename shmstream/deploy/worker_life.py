@@ -12,6 +12,7 @@ import asyncio
 import mmap
 import os
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from types import FrameType
@@ -46,15 +47,22 @@ class WorkerLife:
         self.worker: Worker | None = None
         self._stop_flag: mmap.mmap | None = None
         self._told = False
+        self._recycled = False
+        self._hears_uvicorn = False
         self._graceful_s: float | None = None
         self._listening: asyncio.Task[None] | None = None
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
-        return self._told or (self.worker is not None and not self.worker.alive)
+        if self._told or self._recycled:
+            return True
+        return self.worker is not None and not self.worker.alive
 
     def hear_signals(self) -> None:
         """Learn from signals that a server other than gunicorn is to stop.
+
+        uvicorn also ends without a signal, as after ``max_requests``, and waits for its
+        responses then as well. So its ``shutdown`` tells this life, too.
 
         An ASGI server tells its application of its end only after all responses have
         ended, and a response that follows a stream does not end by itself. So this
@@ -64,6 +72,7 @@ class WorkerLife:
         """
         if self.worker is not None and not is_uvicorn_worker(self.worker):
             return
+        self._hear_uvicorn()
         if threading.current_thread() is threading.main_thread():
             # uvicorn's worker for gunicorn takes SIGQUIT as well.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -84,6 +93,28 @@ class WorkerLife:
         # asyncio sets this to False for its signals, and ``signal.signal`` has set it
         # to True again.
         signal.siginterrupt(number, False)
+
+    def _hear_uvicorn(self) -> None:
+        server: Any = getattr(sys.modules.get('uvicorn.server'), 'Server', None)
+        if self._hears_uvicorn or not hasattr(server, 'shutdown'):
+            return
+        self._hears_uvicorn = True
+        shut_down = server.shutdown
+
+        async def shutdown(server: Any, *args: Any, **options: Any) -> None:
+            before = self._told
+            if server.should_exit:
+                self._told = True
+            else:
+                # After its requests: nobody will kill it.
+                self._recycled = True
+            try:
+                await shut_down(server, *args, **options)
+            finally:
+                # The process may live on, as that of tests, and serve again.
+                self._told, self._recycled = before, False
+
+        server.shutdown = shutdown
 
     def hear_word(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Learn from a server's own event that it is to stop.

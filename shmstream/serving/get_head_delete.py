@@ -80,7 +80,7 @@ class Core:
         conv_id = request.conversation_id()
         validate_id(conv_id)
         generation = request.asked_generation()
-        owner = _checked(request.owner)
+        owner = checked(request.owner)
 
         def evict() -> Reply:
             try:
@@ -95,7 +95,7 @@ class Core:
         conv_id = request.conversation_id()
         start = request.start()
         asked, only = request.asked_generation(), request.generation
-        consumer = self._streams.open(conv_id, owner=_checked(request.owner))
+        consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
         # ``only`` is compared before ``asked``: ``StreamReplaced`` would tell the
         # generation of a stream that this request may not see.
@@ -234,7 +234,12 @@ def bodiless(request: Request, reply: Reply) -> Reply:
     return replace(reply, body=b'') if request.method == 'HEAD' else reply
 
 
-def _checked(owner: bytes) -> bytes:
+def checked(owner: bytes) -> bytes:
+    """Return the owner.
+
+    Raises:
+        TypeError: it has not ``OWNER_BYTES`` bytes.
+    """
     # A wrong owner is the application's mistake. A ``TypeError`` becomes 500, which
     # says so. ``digest`` would raise ``InvalidConversationId``, which becomes 400 and
     # blames the client.

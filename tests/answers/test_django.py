@@ -45,8 +45,8 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
 
     1. POST begins an answer and streams it. 2. Another worker follows it. 3. A client
     resumes it at an offset of a silent stream: its headers are there at once. 4. The
-    look-up knows it. 5. The source goes on, and all come to the same end. 6. What has
-    ended is read from any offset, and its HEAD says how long it is.
+    look-up knows it, and a HEAD. 5. The source goes on, and all come to the same end.
+    6. What has ended is read from any offset, and its HEAD says how long it is.
     """
     client = there.client
     with there.begin('a') as post:
@@ -65,6 +65,11 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
             body = json.dumps({'conversation_ids': ['a', 'b']}).encode()
             (found,) = client.call('POST', '/chats/lookup', body).json()
             assert found['conversation_id'] == 'a'
+            head = client.call('HEAD', there.address('a'))
+            assert (head.status, head.body) == (200, b'')
+            assert head.headers['stream-total-bytes'] == str(len(whole(BEFORE)))
+            # Nobody knows the length yet.
+            assert 'content-length' not in head.headers
             there.gate('a').open()
             assert post.rest() == WHOLE
             assert other.rest() == WHOLE
@@ -79,6 +84,7 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
     head = client.call('HEAD', there.address('a'))
     assert (head.status, head.body) == (200, b'')
     assert head.headers['stream-total-bytes'] == str(len(WHOLE))
+    assert head.headers['content-length'] == str(len(WHOLE))
     assert wait_until(lambda: there.gate('a').closed() == 'ended')
 
 

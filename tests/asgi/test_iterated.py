@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,11 @@ class Noted(Readers):
     def enter(self, send: Any) -> Reader:
         self.entered.append(super().enter(send))
         return self.entered[-1]
+
+
+async def to_the_end(iterated: IteratedBody) -> None:
+    async for _ in iterated:
+        await asyncio.sleep(0)
 
 
 def live(consumer: Consumer) -> Live:
@@ -120,6 +126,62 @@ def test_a_wrapped_receive_has_the_response_cut_by_an_error(streams: Streams) ->
         await iterated.close()
 
     on_loop(work)
+
+
+@pytest.mark.parametrize('begun', [True, False])
+def test_a_closed_response_does_not_hold_the_stream(
+    streams: Streams, begun: bool
+) -> None:
+    """A server's objects for a request, and this one with them, may live long."""
+    with streams.create('a', capacity=1 << 20) as producer:
+        producer.write(bytes(200_000))
+
+    async def work() -> None:
+        consumer = streams.open('a')
+        views = consumer.views(0)
+        mapped = weakref.ref(views[0])
+        body = Ended(consumer, 0, views, lambda: False)
+        iterated = IteratedBody(body, consumer, None, Noted(), watched=False)
+        del body, views
+        if begun:
+            await anext(iterated)
+        await iterated.close()
+        # An async generator that is dropped is closed by the event loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert mapped() is None
+
+    on_loop(work)
+
+
+@pytest.mark.parametrize('ended', [True, False])
+def test_a_receive_that_fails_cuts_the_response(streams: Streams, ended: bool) -> None:
+    """The client has not left, and would take a clean end for that of the stream."""
+    producer = streams.create('a', capacity=1 << 20)
+    producer.write(bytes(200_000))
+    if ended:
+        producer.finish()
+    consumer = streams.open('a')
+
+    async def work() -> None:
+        failing = asyncio.Event()
+
+        async def receive() -> Any:
+            await failing.wait()
+            raise OSError('the middleware is broken')
+
+        body: Live | Ended = live(consumer)
+        if ended:
+            body = Ended(consumer, 0, consumer.views(0), lambda: False)
+        iterated = IteratedBody(body, consumer, receive, Noted())
+        assert await anext(iterated)
+        failing.set()
+        with pytest.raises(ResponseCut):
+            await to_the_end(iterated)
+        await iterated.close()
+
+    on_loop(work)
+    producer.finish()
 
 
 def test_the_transport_is_found_behind_gunicorns_receive() -> None:

@@ -164,17 +164,13 @@ def test_a_reload_waits_for_a_generation_that_nobody_reads(start: Start) -> None
 
 def test_a_generation_goes_on_when_its_worker_is_recycled(start: Start) -> None:
     there = start('--max-requests', '5')
-    before = there.service.worker_pids()
     with there.begin('a') as live:
 
         def recycled() -> bool:
             """Ask until the worker has had its requests, and is told to leave."""
             with contextlib.suppress(OSError, http.client.HTTPException):
                 there.client.get('/which')
-            # uvicorn tells its application when the last response has ended.
-            return there.told() or (
-                there.kind == 'uvicorn' and there.newer_than(before) > 0
-            )
+            return there.told()
 
         assert wait_until(recycled)
         there.gate('a').open()
@@ -182,6 +178,38 @@ def test_a_generation_goes_on_when_its_worker_is_recycled(start: Start) -> None:
         assert live.whole
     assert there.read('a') == WHOLE
     assert there.gate('a').closed() == 'ended'
+
+
+@pytest.mark.parametrize('start', ['uvicorn'], indirect=True)
+def test_a_recycled_worker_of_uvicorn_is_alive_and_lets_readers_go(
+    start: Start,
+) -> None:
+    """The source is silent for longer than gunicorn waits for a sign of life."""
+    there = start('--max-requests', '40', '--timeout', '3')
+    with there.begin('a') as live, contextlib.ExitStack() as stack:
+
+        def reader() -> Live:
+            return stack.enter_context(there.client.open('GET', '/chats/a?from=0'))
+
+        readers = [reader()]
+        while readers[-1].worker != live.worker:
+            readers.append(reader())
+
+        def recycled() -> bool:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                there.client.get('/which')
+            return there.told()
+
+        assert wait_until(recycled)
+        assert readers[-1].rest() == whole(BEFORE)
+        assert not readers[-1].whole
+        assert not wait_until(lambda: gone(live.worker), 6.0)
+        there.gate('a').open()
+        assert live.rest() == WHOLE
+        assert live.whole
+    assert there.read('a') == WHOLE
+    assert there.gate('a').closed() == 'ended'
+    assert wait_until(lambda: gone(live.worker))
 
 
 def test_the_end_of_the_service_is_told_in_band(start: Start) -> None:
