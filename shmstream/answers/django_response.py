@@ -19,11 +19,10 @@ traceback, and a client that takes nothing is not cut.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, NoReturn
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import (
@@ -134,10 +133,13 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
             if reader is not None:
                 self._readers.leave(reader)
 
-    async def _cut(self, send: Any) -> NoReturn:
+    async def _cut(self, send: Any) -> None:
+        """Have the response cut; return if its connection is closed already.
+
+        Then the server drops what Django still sends, the end of the body as well.
+        """
         if send is not None and await cut_quietly(send):
-            # Django takes this for a client that has left, which is true by now.
-            raise asyncio.CancelledError
+            return
         await sync_to_async(self.close)()
         raise ResponseCut('a response was cut: its client has to resume')
 

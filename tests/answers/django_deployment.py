@@ -74,14 +74,25 @@ class Deployment:
         """Whether the worker of a production has been told to leave."""
         return 'leaving: 1 productions go on' in self.server.text()
 
+    def follow(self, chat: str, offset: int = 0) -> Live:
+        """Follow an answer, at whichever worker."""
+        deadline = time.monotonic() + 30
+        while True:
+            live = self.client.open('GET', self.address(chat, offset))
+            if live.status == 200:
+                return live
+            # As many readers as it may have: those of attempts before leave by and by.
+            assert live.status == 503
+            live.close()
+            assert time.monotonic() < deadline
+
     def elsewhere(self, chat: str, worker: int) -> Live:
         """Follow an answer from another worker than this one."""
         deadline = time.monotonic() + 30
         while True:
-            live = self.client.open('GET', self.address(chat, 0))
-            if live.status == 200 and live.worker != worker:
+            live = self.follow(chat)
+            if live.worker != worker:
                 return live
-            # A worker that has seen too many such attempts says 503 for a moment.
             live.close()
             assert time.monotonic() < deadline
 

@@ -55,7 +55,7 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
         assert post.headers['content-location'] == there.address('a')
         with (
             there.elsewhere('a', post.worker) as other,
-            client.open('GET', there.address('a', len(whole(BEFORE)))) as resumed,
+            there.follow('a', len(whole(BEFORE))) as resumed,
         ):
             assert resumed.status == 200
             assert (
