@@ -2,9 +2,9 @@
 
 The public classes (``Streams``, ``Producer``, ``Consumer``, ``Follower``, ``Started``)
 show what users need. Everything else in them begins with ``_``, and only the module of
-the class uses it. The functions below are the one way by which the other modules come
-to it, so this is the whole list; ``tests/test_public_face.py`` checks that. Nothing
-here promises to stay as it is.
+the class uses it, and the packages that the classes stand on (``process``, and
+``producing`` for the formats). The functions below are how all other modules come to
+it; ``tests/test_public_face.py`` checks that. Nothing here promises to stay as it is.
 """
 
 from __future__ import annotations

@@ -76,5 +76,5 @@ class Announcing:
             self.task = self._begin(conv_id)
             self.task.on_failure(self._reading.cancel)
         elif self.task is not None and self.task.failed:
-            # ``cancel`` may have been lost: see ``Pace.came``.
+            # ``cancel`` may have been lost: see ``uploads.Pace.came``.
             raise asyncio.CancelledError
