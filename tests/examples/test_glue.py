@@ -17,7 +17,7 @@ from docs.glue.__main__ import HERE, code, table
 from tests.servers.asgi import free_port
 from tests.support.client import Client
 from tests.support.leaks import wait_until
-from tests.support.service import ROOT, Service
+from tests.support.service import ROOT, START_S, Service
 
 CONFIG = HERE / 'gunicorn.conf.py'
 TEXT = ' '.join(str(number) for number in range(60))
@@ -132,7 +132,7 @@ def test_the_chat_with_redis_resumes_and_stops(
         ) as server,
     ):
         try:
-            assert wait_until(up)
+            assert wait_until(up, START_S), (tmp_path / 'log').read_text()
             assert ask(client, 'a') == WHOLE
             for _ in range(4):
                 assert (
