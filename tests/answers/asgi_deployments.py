@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.producing.scripted import Gate, whole
+from tests.producing.scripted import Gate
+from tests.producing.steered import AFTER, BEFORE, CONFIG, FIRST, read_whole
 from tests.servers.asgi import AsgiServer
 from tests.support.client import Client, Live, Reply
-from tests.support.service import ROOT, Service
+from tests.support.service import Service
 
-CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
 UVICORN_WORKER = 'uvicorn.workers.UvicornWorker'
 GUNICORNS: dict[str, tuple[tuple[str, ...], str]] = {
     'gunicorn': ((), 'ASGI server listening'),
@@ -37,9 +36,6 @@ SERVERS = (*GUNICORNS, *OTHERS)
 
 ALONE = ('hypercorn', 'granian')
 """As soon as one of their workers has ended, they end the others."""
-
-BEFORE, AFTER = 3, 4
-BEGUN, WHOLE = whole(BEFORE), whole(BEFORE + AFTER)
 
 
 class _Other(AsgiServer):
@@ -82,7 +78,7 @@ class Deployment:
         asked = {'name': name, 'before': BEFORE, 'after': after}
         live = self.ask(target, asked)
         assert live.status == 200
-        live.until(len(BEGUN))
+        live.until(len(FIRST))
         return live
 
     def gate(self, name: str) -> Gate:
@@ -102,19 +98,7 @@ class Deployment:
 
     def read(self, target: str) -> bytes:
         """Read to the end as a client that resumes does, at whichever worker."""
-        deadline = time.monotonic() + 60
-        data = b''
-        while True:
-            again = f'{target}?from={len(data)}'
-            with (
-                contextlib.suppress(OSError),
-                self.client.open('GET', again) as live,
-            ):
-                if live.status == 200:
-                    data += live.rest()
-                    if live.whole:
-                        return data
-            assert time.monotonic() < deadline
+        return read_whole(self.client, lambda at: f'{target}?from={at}', wait_s=60)
 
 
 @contextmanager

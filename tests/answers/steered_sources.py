@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.answers.asgi_deployments import AFTER, BEFORE
 from tests.producing.scripted import Gate, Script
+from tests.producing.steered import AFTER, BEFORE
 
 FOLDER = Path(os.environ.get('ANSWERS_FOLDER', '.'))
 SOURCE = os.environ.get('ANSWERS_SOURCE', 'async_generator')

@@ -10,14 +10,11 @@ import pytest
 
 from shmstream.client import follow
 from tests.answers.django_deployment import (
-    AFTER,
-    BEFORE,
-    CONFIG,
-    WHOLE,
     WORKERS,
     Deployment,
 )
 from tests.producing.scripted import whole
+from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
@@ -110,7 +107,7 @@ def test_who_may_is_asked_for_every_request(there: Deployment) -> None:
     client = there.client
     begun = json.dumps({'name': 'a', 'before': 0, 'after': 0}).encode()
     path = 'owned' if there.path == 'chats' else 'owned-too'
-    with there.begin('a', path, **{'X-User': 'alice'}) as post:
+    with there.begin('a', f'/{path}/a', **{'X-User': 'alice'}) as post:
         assert post.status == 200
         target = f'/{path}/a'
         for user, status in (('bob', 404), ('mallory', 403)):
@@ -185,7 +182,7 @@ def test_start_in_an_async_view_is_refused(there: Deployment) -> None:
 def test_an_async_source_outlives_a_view_that_is_no_coroutine(
     there: Deployment,
 ) -> None:
-    there.begin('a', 'mixed').close()
+    there.begin('a', '/mixed/a').close()
     there.gate('a').open()
     assert there.read('a') == WHOLE
     assert wait_until(lambda: there.gate('a').closed() == 'ended')

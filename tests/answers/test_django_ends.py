@@ -15,13 +15,12 @@ import pytest
 
 from shmstream import Producer, Streams
 from tests.answers.django_deployment import (
-    CONFIG,
     IN_THREADS,
-    WHOLE,
     WORKERS,
     WSGI,
     Deployment,
 )
+from tests.producing.steered import CONFIG, WHOLE
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.service import Service

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers.django_deployment import ASGI, ON_LOOP, WHOLE, Deployment
+from tests.answers.django_deployment import ASGI, ON_LOOP, Deployment
 from tests.producing.scripted import whole
+from tests.producing.steered import WHOLE
 from tests.servers.asgi import AsgiServer
 from tests.support.leaks import wait_until
 

@@ -16,8 +16,9 @@ import pytest
 
 from shmstream import LocalError, Producer, Streams, owner_of
 from shmstream.falcon import Answers, WsgiAnswers
-from tests.answers.deployments import AFTER, BEFORE, FIRST, WHOLE, starter
+from tests.answers.deployments import starter
 from tests.producing.scripted import Gate
+from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
 from tests.servers.asgi import AsgiServer
 from tests.support.client import TIMEOUT_S, Live
 from tests.support.leaks import wait_until
@@ -299,7 +300,7 @@ def test_a_reader_that_takes_nothing_is_cut(
     with ExitStack() as stack:
         server: Service | AsgiServer
         if kind == 'gunicorn':
-            server = starter('falcon-asgi', serve, tmp_path)(**settings).service
+            server = starter('falcon-asgi', serve, tmp_path)(**settings).server
         else:
             command, workers = SERVERS[kind]
             log = tmp_path / 'log'
@@ -318,8 +319,8 @@ def test_a_reader_that_takes_nothing_of_an_ended_stream_is_cut(
     serve: Callable[..., Service], tmp_path: Path
 ) -> None:
     there = starter('falcon-asgi', serve, tmp_path)(SEND_TIMEOUT='1')
-    with Streams.attach(there.service.directory) as streams:
+    with Streams.attach(there.server.directory) as streams:
         filled(streams).finish()
-        with take_nothing(there.service.port) as sock:
-            assert wait_until(lambda: 'a reader was cut' in there.service.text())
+        with take_nothing(there.server.port) as sock:
+            assert wait_until(lambda: 'a reader was cut' in there.server.text())
             assert is_cut(sock)

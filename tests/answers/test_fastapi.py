@@ -8,17 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.answers.asgi_deployments import (
-    AFTER,
-    ALONE,
-    BEFORE,
-    BEGUN,
-    SERVERS,
-    WHOLE,
-    Deployment,
-    deployment,
-)
+from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
 from tests.producing.scripted import whole
+from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 
@@ -63,7 +55,7 @@ def finished(there: Deployment, chat: str) -> bytes:
     with there.ask(f'/plain/chat/{chat}', asked) as live:
         data = live.rest()
         assert live.whole
-    assert data == BEGUN
+    assert data == FIRST
     return data
 
 
@@ -80,7 +72,7 @@ def test_an_answer_is_streamed_and_read_again(
         generation = live.headers['stream-generation']
         with there.client.open('GET', f'{target}?from=10') as second:
             assert second.headers['stream-generation'] == generation
-            second.until(len(BEGUN) - 10)
+            second.until(len(FIRST) - 10)
             there.gate(chat).open()
             assert second.rest() == WHOLE[10:]
             assert second.whole
@@ -98,7 +90,7 @@ def test_another_worker_resumes(there: Deployment, chat: str) -> None:
     def resumed() -> bool:
         """Read at whichever worker accepts; whether it was another one."""
         with there.client.open('GET', f'/base/chat/{chat}?from=10') as second:
-            assert second.until(len(BEGUN) - 10) == BEGUN[10:]
+            assert second.until(len(FIRST) - 10) == FIRST[10:]
             return second.worker != live.worker
 
     assert wait_until(resumed)
@@ -116,10 +108,10 @@ def test_stop_ends_a_silent_answer_at_once(
         there.begin(target, chat) as live,
         there.client.open('GET', target) as second,
     ):
-        second.until(len(BEGUN))
+        second.until(len(FIRST))
         stopped = there.call('DELETE', target)
         assert (stopped.status, stopped.body) == (204, b'')
-        assert live.rest() == second.rest() == BEGUN
+        assert live.rest() == second.rest() == FIRST
         assert live.whole
         assert second.whole
     assert wait_until(lambda: there.gate(chat).closed() == 'CancelledError')
@@ -148,7 +140,7 @@ def test_a_reader_that_the_ring_overtakes_is_cut(
         there.ask(f'/plain/chat/{chat}', asked) as live,
         there.client.open('GET', target) as slow,
     ):
-        slow.until(len(BEGUN))
+        slow.until(len(FIRST))
         there.gate(chat).open()
         live.rest()
         assert live.whole
@@ -212,7 +204,7 @@ def test_who_may_not_is_refused_everywhere(there: Deployment, chat: str) -> None
         looked = there.client.call('POST', '/plain/chat/lookup', body, named)
         assert looked.status == status
     assert there.client.get(target, Key='wrong').status == 403
-    assert there.client.get(target).body == BEGUN
+    assert there.client.get(target).body == FIRST
 
 
 def test_an_id_that_is_none_is_refused(there: Deployment) -> None:
@@ -246,7 +238,7 @@ def test_routes_of_the_application_are_its_own(there: Deployment) -> None:
 def test_cross_origin_requests_are_allowed(there: Deployment, chat: str) -> None:
     finished(there, chat)
     reply = there.client.get(f'/cors/chat/{chat}', Origin='https://example.org')
-    assert reply.body == BEGUN
+    assert reply.body == FIRST
     assert reply.headers['access-control-allow-origin'] == 'https://example.org'
     assert 'stream-generation' in reply.headers['access-control-expose-headers']
 

@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from tests.answers.asgi_deployments import (
-    ALONE,
-    BEGUN,
-    SERVERS,
-    WHOLE,
-    Deployment,
-    deployment,
-)
+from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
+from tests.producing.steered import FIRST, WHOLE
 from tests.support.client import Live
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
@@ -58,10 +52,10 @@ def outlives(there: Deployment, *targets: str) -> None:
             posts.append(stack.enter_context(there.begin(f'{target}/{chat}', chat)))
             reader = there.client.open('GET', f'{target}/{chat}')
             readers.append(stack.enter_context(reader))
-            reader.until(len(BEGUN))
+            reader.until(len(FIRST))
         there.leave()
         for target, reader in zip(targets, readers, strict=True):
-            assert reader.rest() == BEGUN
+            assert reader.rest() == FIRST
             assert reader.whole is False, target
         for number, (target, post) in enumerate(zip(targets, posts, strict=True)):
             gate = there.gate(f'c{number}')
@@ -113,9 +107,9 @@ def test_a_killed_worker_is_told_in_band(start: Start) -> None:
         os.kill(live.worker, signal.SIGKILL)
         assert wait_until(lambda: gone(live.worker))
         data = b''.join(consumer.follow())
-        assert data.startswith(BEGUN)
+        assert data.startswith(FIRST)
         assert b'event: error' in data
-        assert live.rest() == BEGUN
+        assert live.rest() == FIRST
         assert live.whole is False
         got = reader.rest()
         reader.close()

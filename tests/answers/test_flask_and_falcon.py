@@ -12,7 +12,8 @@ import pytest
 
 from shmstream import Streams, owner_of
 from shmstream import client as shm_client
-from tests.answers.deployments import FIRST, KINDS, WHOLE, Start, starter
+from tests.answers.deployments import KINDS, Start, starter
+from tests.producing.steered import FIRST, WHOLE
 from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
@@ -68,10 +69,10 @@ def test_a_silent_source_is_stopped_by_another_worker(start: Start) -> None:
 def test_a_reload_in_mid_answer_loses_nothing(start: Start) -> None:
     """The response of the POST goes on; a reader is cut, and resumes elsewhere."""
     there = start('--graceful-timeout', '2')
-    before = there.service.worker_pids()
+    before = there.server.worker_pids()
     with there.begin('a') as live, there.elsewhere('a', live.worker) as tab:
         tab.until(len(FIRST))
-        there.service.signal(signal.SIGHUP)
+        there.server.signal(signal.SIGHUP)
         read = tab.rest()
         assert tab.whole is False
         assert wait_until(there.told)
@@ -106,7 +107,7 @@ def test_an_answer_goes_on_when_its_client_leaves_at_once(start: Start) -> None:
         'POST /chats/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
         f'Content-Length: {len(body)}\r\n\r\n'
     )
-    with socket.create_connection(('127.0.0.1', there.service.port), TIMEOUT_S) as sock:
+    with socket.create_connection(('127.0.0.1', there.server.port), TIMEOUT_S) as sock:
         sock.sendall(head.encode() + body)
     with there.begin('b') as live:
         there.gate('b').open()
@@ -169,7 +170,7 @@ def test_ids_with_a_slash_and_routes_of_the_application(start: Start) -> None:
 def test_the_library_s_client_resumes_what_its_post_has_begun(start: Start) -> None:
     there = start()
     there.gate('a').open()
-    with Cutting(there.service.port, b'\n\n', 2, 1) as relay:
+    with Cutting(there.server.port, b'\n\n', 2, 1) as relay:
         url = f'http://127.0.0.1:{relay.port}/chats/a'
         with shm_client.follow(url, json=there.asked('a')) as stream:
             assert b''.join(stream.raw()) == WHOLE
@@ -179,7 +180,7 @@ def test_the_library_s_client_resumes_what_its_post_has_begun(start: Start) -> N
 def test_a_reader_that_is_overtaken_is_cut(start: Start) -> None:
     there = start(SESSION_BYTES='65536')
     with (
-        Streams.attach(there.service.directory) as streams,
+        Streams.attach(there.server.directory) as streams,
         streams.create('a', owner=owner_of('somebody')) as producer,
     ):
         producer.write(b'data: 1\n\n')

@@ -23,7 +23,8 @@ from shmstream.flask import Answers
 from shmstream.serving import Problem
 from shmstream.wsgi import Application, reader_threads
 from shmstream.wsgi.reader_threads import ReaderThreads
-from tests.answers.deployments import FIRST, WHOLE, Start, starter
+from tests.answers.deployments import Start, starter
+from tests.producing.steered import FIRST, WHOLE
 from tests.support.client import Client, Live
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
@@ -260,7 +261,7 @@ def test_readers_leave_threads_for_everything_else(start: Start) -> None:
     there = start('--threads', str(THREADS), workers=1)
     client = there.client
     with (
-        Streams.attach(there.service.directory) as streams,
+        Streams.attach(there.server.directory) as streams,
         streams.create('a', owner=owner_of('somebody')) as producer,
         ExitStack() as stack,
     ):
@@ -299,7 +300,7 @@ def test_readers_that_hang_up_give_their_places_back(start: Start) -> None:
     there = start('--threads', '4', workers=1, READER_SHARE='0.25')
     client = there.client
     with (
-        Streams.attach(there.service.directory) as streams,
+        Streams.attach(there.server.directory) as streams,
         streams.create('a', owner=owner_of('somebody')) as producer,
     ):
         producer.write(FIRST)
@@ -320,7 +321,7 @@ def test_greenlets_are_not_bounded(
 ) -> None:
     there = starter('flask-gevent', serve, tmp_path)(workers=1)
     with (
-        Streams.attach(there.service.directory) as streams,
+        Streams.attach(there.server.directory) as streams,
         streams.create('a', owner=owner_of('somebody')) as producer,
         ExitStack() as stack,
     ):

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.answers.asgi_deployments import AFTER, BEFORE, Deployment, deployment
+from tests.answers.asgi_deployments import Deployment, deployment
 from tests.producing.scripted import Gate, text
+from tests.producing.steered import AFTER, BEFORE
 from tests.support.client import Live
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
@@ -53,7 +54,7 @@ def texts(data: bytes) -> list[str]:
     return [each.decode() for each in re.findall(rb'event \d', data)]
 
 
-BEGUN = [text(number) for number in range(BEFORE)]
+FIRST = [text(number) for number in range(BEFORE)]
 WHOLE = [text(number) for number in range(BEFORE + AFTER)]
 
 
@@ -131,7 +132,7 @@ class Source:
     def until_begun(self, live: Live) -> None:
         """Read what there is until the source waits at its gate."""
         for _ in live.chunks():
-            if texts(bytes(live.body)) == BEGUN:
+            if texts(bytes(live.body)) == FIRST:
                 return
         raise AssertionError(bytes(live.body))
 
@@ -250,7 +251,7 @@ def test_stop_ends_a_silent_source(source: Source) -> None:
         assert live.whole
         assert second.rest() == data
         assert second.whole
-    assert texts(data) == BEGUN
+    assert texts(data) == FIRST
     assert wait_until(lambda: bool(source.gate('stop').closed()))
     assert source.gate('stop').closed() != 'ended'
 
@@ -302,11 +303,11 @@ def test_a_killed_producer_is_told_in_band(source: Source) -> None:
             assert wait_until(lambda: gone(producer))
             # It is cut, to resume, if the worker that has ended served it, too.
             got = second.rest()
-            assert texts(got) == BEGUN
+            assert texts(got) == FIRST
             assert second.whole == (b'event: error' in got)
             assert second.whole or source.name != 'celery_worker'
         with contextlib.suppress(ConnectionError):
             live.rest()
     data = source.there.read('/chat/killed')
-    assert texts(data) == BEGUN
+    assert texts(data) == FIRST
     assert b'event: error' in data

@@ -16,8 +16,9 @@ from starlette.responses import Response
 from shmstream.asgi.servers_send import is_servers_own, servers_send
 from shmstream.asgi.task_middleware import servers_side
 from shmstream.deploy.direct_writer import DirectWriter
-from tests.answers.asgi_deployments import BEGUN, deployment
+from tests.answers.asgi_deployments import deployment
 from tests.asgi.in_process import messages, scope
+from tests.producing.steered import FIRST
 
 ORIGIN = 'https://example.org'
 
@@ -157,7 +158,7 @@ def test_events_are_written_to_the_transport(
         headers = {'Origin': ORIGIN}
         with there.begin('/plain/chat/a', 'a') as post:
             with there.client.open('GET', target, None, headers) as live:
-                live.until(len(BEGUN))
+                live.until(len(FIRST))
                 there.gate('a').open()
                 live.rest()
                 post.rest()

@@ -13,7 +13,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers.gasgi import ASGIWorker
 from gunicorn.workers.gthread import ThreadWorker
 
-from shmstream.deploy import gunicorn_ends, gunicorn_insides, hooks
+from shmstream.deploy import gunicorn_ends, gunicorn_insides, gunicorn_workers, hooks
 from shmstream.deploy.worker_life import WorkerLife
 from tests.support.leaks import wait_until
 
@@ -181,7 +181,7 @@ def test_a_worker_whose_threads_are_not_known_is_named() -> None:
     worker = object.__new__(ThreadWorker)
     worker.cfg = SimpleNamespace(threads=4)
     assert gunicorn_insides.missing(worker) == []
-    assert gunicorn_insides.threads_of(worker) == 4
+    assert gunicorn_workers.threads_of(worker) == 4
     worker.cfg = SimpleNamespace()
     (line,) = gunicorn_insides.missing(worker)
     assert line.startswith('bounded readers are off')
@@ -208,8 +208,8 @@ def test_the_graceful_timeout_grows_while_answers_go_on() -> None:
 
 
 def test_other_workers_are_left_alone() -> None:
-    assert gunicorn_insides.is_asgi_worker(Worker())
-    assert not gunicorn_insides.is_asgi_worker(object())
+    assert gunicorn_workers.is_asgi_worker(Worker())
+    assert not gunicorn_workers.is_asgi_worker(object())
 
 
 def test_a_stop_is_announced_before_it_begins() -> None:

@@ -7,9 +7,7 @@ import http.client
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ from typing import Any
 import gunicorn
 import pytest
 
-from tests.producing.scripted import Gate, whole
-from tests.support.client import Client, Live
+from tests.producing.scripted import whole
+from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE, Deployment
+from tests.support.client import Live
 from tests.support.leaks import wait_until
-from tests.support.service import ROOT, Service
+from tests.support.service import Service
 from tests.support.supervisor import gone
 
-CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
 ASGI, WSGI = 'tests.producing.asgi_app:app', 'tests.producing.wsgi_app:app'
 UVICORN = 'uvicorn.workers.UvicornWorker'
 _ALL: dict[str, tuple[tuple[str, ...], str]] = {
@@ -40,58 +38,6 @@ WORKERS = {name: started for name, started in _ALL.items() if _THERE.get(name, T
 """``.ci/lowest`` runs these tests without gevent, and with older versions of gunicorn.
 23 has no ASGI worker, and that of 24 cannot end a response whose length is not known.
 """
-
-BEFORE, AFTER = 3, 4
-WHOLE = whole(BEFORE + AFTER)
-
-
-@dataclass
-class Deployment:
-    """A gunicorn of two workers, and the folder by which sources are steered."""
-
-    kind: str
-    service: Service
-    folder: Path
-
-    @property
-    def client(self) -> Client:
-        return self.service.client()
-
-    def begin(self, chat: str) -> Live:
-        """POST; returns once the source waits at its gate."""
-        asked = {'name': chat, 'before': BEFORE, 'after': AFTER}
-        live = self.client.open('POST', f'/chats/{chat}', json.dumps(asked).encode())
-        live.until(len(whole(BEFORE)))
-        return live
-
-    def gate(self, chat: str) -> Gate:
-        return Gate(self.folder, chat)
-
-    def told(self) -> bool:
-        """Whether the worker of a production has been told to leave."""
-        return 'leaving: 1 productions go on' in self.service.text()
-
-    def newer_than(self, workers: list[int]) -> int:
-        """The number of workers that are none of these."""
-        return len(set(self.service.worker_pids()) - set(workers))
-
-    def read(self, chat: str, offset: int = 0) -> bytes:
-        """Read to the end as a client that resumes does, at whichever worker."""
-        deadline = time.monotonic() + 30
-        data = b''
-        while True:
-            target = f'/chats/{chat}?from={offset + len(data)}'
-            try:
-                with self.client.open('GET', target) as live:
-                    if live.status == 200:
-                        data += live.rest()
-                        if live.whole:
-                            return data
-            except OSError:
-                # Nobody listens for a moment.
-                pass
-            assert time.monotonic() < deadline
-
 
 Start = Callable[..., Deployment]
 
@@ -131,11 +77,11 @@ def test_a_generation_goes_on_through_a_reload(start: Start) -> None:
     The response that began the stream is whole, too, and the old worker ends.
     """
     there = start()
-    before = there.service.worker_pids()
+    before = there.server.worker_pids()
     with there.begin('a') as live:
         worker = live.worker
         assert worker in before
-        there.service.signal(signal.SIGHUP)
+        there.server.signal(signal.SIGHUP)
         assert wait_until(there.told)
         assert wait_until(lambda: there.newer_than(before) > 1)
         there.gate('a').open()
@@ -152,7 +98,7 @@ def test_a_reload_waits_for_a_generation_that_nobody_reads(start: Start) -> None
     asked = {'name': 'a', 'before': BEFORE, 'after': AFTER, 'detached': True}
     reply = there.client.call('POST', '/chats/a', json.dumps(asked).encode())
     worker = int(reply.headers['stream-worker'])
-    there.service.signal(signal.SIGHUP)
+    there.server.signal(signal.SIGHUP)
     assert wait_until(there.told)
     # It would be gone within a second or two.
     assert not wait_until(lambda: gone(worker), 3.0)
@@ -216,10 +162,10 @@ def test_the_end_of_the_service_is_told_in_band(start: Start) -> None:
     """SIGTERM while the source is silent: it is stopped, and its readers are told."""
     there = start('--graceful-timeout', '3')
     with there.begin('a') as live:
-        there.service.signal(signal.SIGTERM)
+        there.server.signal(signal.SIGTERM)
         data = live.rest()
         assert live.whole
-        assert there.service.wait() == 0
+        assert there.server.wait() == 0
     assert data.startswith(whole(BEFORE))
     assert b'the producing worker has shut down' in data.split(b'\n\n')[-2]
     assert there.gate('a').closed() in ('CancelledError', 'saw it')
@@ -228,12 +174,12 @@ def test_the_end_of_the_service_is_told_in_band(start: Start) -> None:
 def test_what_ends_in_time_ends_whole_when_the_service_ends(start: Start) -> None:
     there = start('--graceful-timeout', '20')
     with there.begin('a') as live:
-        there.service.signal(signal.SIGTERM)
+        there.server.signal(signal.SIGTERM)
         assert wait_until(there.told)
         there.gate('a').open()
         assert live.rest() == WHOLE
         assert live.whole
-        assert there.service.wait() == 0
+        assert there.server.wait() == 0
     assert there.gate('a').closed() == 'ended'
 
 
@@ -242,7 +188,7 @@ def test_the_drain_has_a_limit(start: Start) -> None:
     there = start(DRAIN='1')
     with there.begin('a') as live:
         worker = live.worker
-        there.service.signal(signal.SIGHUP)
+        there.server.signal(signal.SIGHUP)
         data = live.rest()
         assert live.whole
     assert b'the producing worker has shut down' in data.split(b'\n\n')[-2]
