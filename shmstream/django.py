@@ -67,13 +67,12 @@ from shmstream.answers.beginning import Beginning
 from shmstream.answers.django_request import is_asgi, request_of
 from shmstream.answers.django_response import other_method, response_of
 from shmstream.answers.wsgi import WsgiAnswers
-from shmstream.asgi.answering import settled
 from shmstream.asgi.stalled import Readers
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source, close_async
-from shmstream.serving.get_head_delete import METHODS, Core, bodiless
+from shmstream.serving.get_head_delete import METHODS
 from shmstream.serving.lookup import MAX_BYTES
-from shmstream.serving.permit import Verdict, apply
+from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
@@ -129,7 +128,6 @@ class Answers:
         self._on_loop = AsgiAnswers(streams, awaited, timeout_s)
         self.streams = self._on_loop.streams
         self._in_thread = WsgiAnswers(self.streams, blocking, timeout_s)
-        self._core = Core(self.streams)
         self._response = functools.partial(
             response_of, readers=Readers(timeout_s), in_thread=self._in_thread
         )
@@ -272,13 +270,7 @@ class Answers:
         if asked.method not in METHODS:
             return other_method(asked)
         request = request_of(asked, kwargs.get('conv_id', ''))
-        refusal = apply(await self._on_loop.verdict(asked), request)
-        if refusal is not None:
-            return self._response(asked, bodiless(request, refusal))
-        reply = self._core.answer(request)
-        if not isinstance(reply, Reply):
-            reply = await settled(reply)
-        return self._response(asked, reply)
+        return self._response(asked, await self._on_loop.reply(request, asked))
 
     def _look_up(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != 'POST':

@@ -12,6 +12,7 @@ Example::
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -20,8 +21,6 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from shmstream import starlette
-from shmstream.starlette import Permit
-from shmstream.streams import Streams
 
 __all__ = ['Answers']
 
@@ -38,29 +37,17 @@ class Answers(starlette.Answers):
 
     Declare ``POST {prefix}/{id}`` after the router is included: before it, that route
     would take the POSTs to ``{prefix}/lookup``.
-
-    Attributes:
-        router: for ``app.include_router``.
     """
 
-    def __init__(
-        self,
-        prefix: str = '',
-        permit: Permit | None = None,
-        *,
-        streams: Streams | None = None,
-        lookup: str | None = '/lookup',
-        timeout_s: float | None = None,
-    ) -> None:
-        super().__init__(
-            prefix, permit, streams=streams, lookup=lookup, timeout_s=timeout_s
-        )
-        self.router = APIRouter(tags=['answers'], lifespan=self.lifespan)
-        for path, endpoint, methods, name in self._endpoints(lookup):
+    @functools.cached_property
+    def router(self) -> APIRouter:
+        """For ``app.include_router``."""
+        router = APIRouter(tags=['answers'], lifespan=self.lifespan)
+        for path, endpoint, methods, name in self._endpoints():
             by_query = path == '/'
             for method in methods:
-                self.router.add_api_route(
-                    prefix + path,
+                router.add_api_route(
+                    self._prefix + path,
                     endpoint,
                     methods=[method],
                     name=name,
@@ -71,6 +58,7 @@ class Answers(starlette.Answers):
                     openapi_extra=_described(method, by_query),
                     generate_unique_id_function=_operation_id,
                 )
+        return router
 
 
 _SUMMARIES = {

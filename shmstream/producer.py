@@ -35,9 +35,9 @@ class Producer:
     its producer.
 
     All methods may be called from any thread. None of them blocks but ``write``, when
-    memory is short. If a signal handler raises while the
-    stream is being ended, the exception is passed on, but the stream ends all the same:
-    the supervisor publishes within a second what the producer could not.
+    memory is short. If a signal handler raises while the stream is being ended, the
+    exception is passed on, but the stream ends all the same: the supervisor publishes
+    within a second what the producer could not.
 
     Args:
         attachment: the attachment that the stream belongs to.

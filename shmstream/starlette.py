@@ -90,17 +90,16 @@ class Answers:
         self._answers = AsgiAnswers(streams, permit, timeout_s)
         # No other route may have this name: the address of a stream is found by it.
         self._name = f'read_answer_{next(_numbers)}'
+        self._prefix, self._lookup = prefix, lookup
         self._found: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
         self.streams = self._answers.streams
         self.lifespan = self._answers.lifespan
         self.routes = [
-            self._route(prefix + path, endpoint, methods, name)
-            for path, endpoint, methods, name in self._endpoints(lookup)
+            Route(prefix + path, endpoint, methods=methods, name=name)
+            for path, endpoint, methods, name in self._endpoints()
         ]
 
-    def _endpoints(
-        self, lookup: str | None
-    ) -> list[tuple[str, Endpoint, list[str], str]]:
+    def _endpoints(self) -> list[tuple[str, Endpoint, list[str], str]]:
         """Return paths below the prefix, endpoints, methods, and names of routes."""
         reads = ['GET', 'HEAD']
         found: list[tuple[str, Endpoint, list[str], str]] = [
@@ -109,14 +108,9 @@ class Answers:
             ('/{conv_id}', self._read, reads, self._name),
             ('/{conv_id}', self._stop, ['DELETE'], 'stop_answer'),
         ]
-        if lookup is not None:
-            found.insert(0, (lookup, self._look_up, ['POST'], 'look_up_answers'))
+        if self._lookup is not None:
+            found.insert(0, (self._lookup, self._look_up, ['POST'], 'look_up_answers'))
         return found
-
-    def _route(
-        self, path: str, endpoint: Endpoint, methods: list[str], name: str
-    ) -> Route:
-        return Route(path, endpoint, methods=methods, name=name)
 
     def start(
         self,

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 from shmstream.asgi.other_servers import cut
 from shmstream.asgi.stalled import Reader, Readers
+from shmstream.asgi.writer import COPIED, TURN
 from shmstream.consumer import Consumer
 from shmstream.deploy import gunicorn_insides
 from shmstream.errors import FollowCut, OffsetLost
@@ -32,12 +33,6 @@ from shmstream.follower import Follower
 from shmstream.serving.reply import Ended, Live
 
 log = logging.getLogger('shmstream.asgi')
-
-_COPIED = 64 * 1024
-"""Bytes of an ended stream that are copied for one part."""
-
-_TURN = 1 << 20
-"""Bytes after which other tasks have a turn, however fast the client reads."""
 
 
 class IteratedBody:
@@ -154,16 +149,16 @@ class IteratedBody:
             self._left = True
 
     async def _ended(self, body: Ended) -> AsyncIterator[bytes]:
-        sent, turn = 0, _TURN
+        sent, turn = 0, TURN
         for view in body.views:
-            for at in range(0, len(view), _COPIED):
+            for at in range(0, len(view), COPIED):
                 if self._stopped or (sent and body.leave()):
                     raise FollowCut(body.offset + sent, 'this worker is leaving')
-                part = bytes(view[at : at + _COPIED])
+                part = bytes(view[at : at + COPIED])
                 sent += len(part)
                 yield part
                 if sent >= turn:
-                    turn = sent + _TURN
+                    turn = sent + TURN
                     await asyncio.sleep(0)
 
     async def close(self) -> None:

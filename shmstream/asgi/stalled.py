@@ -90,7 +90,6 @@ class Reader:
     Made in the task that sends the response.
 
     Attributes:
-        in_task: whether ``send`` has to be called in the task of the response.
         source: the stream that the response sends; None if it sends none.
         among: the responses of the same event loop; set by ``Readers``.
     """
@@ -109,7 +108,6 @@ class Reader:
         '_task',
         '_transport',
         'among',
-        'in_task',
         'source',
     )
 
@@ -123,7 +121,6 @@ class Reader:
         if self._transport is None and (body := servers_send(send)) is not send:
             self._head, self._send = send, body
             self._transport, self._own = transport_of(body)
-        self.in_task = not is_servers_own(self._send)
         # The task that sends the response is noted here, because ``send`` may be called
         # outside of it, in the hub's turn of the event loop. A response that has its
         # connection to itself is cut by its connection, and needs no task.
@@ -140,6 +137,11 @@ class Reader:
     def send(self) -> Any:
         """The ``send`` that the application has to use, but for the head."""
         return self._send if self._own else self._counted
+
+    @property
+    def in_task(self) -> bool:
+        """Whether ``send`` has to be called in the task of the response."""
+        return not is_servers_own(self._send)
 
     @property
     def send_head(self) -> Any:

@@ -30,10 +30,10 @@ AsgiSend = Callable[[Any], Awaitable[None]]
 _DIRECT = 256 * 1024
 """Bytes that the transport is given at once; it tries to write them immediately."""
 
-_TURN = 1 << 20
+TURN = 1 << 20
 """Bytes after which other tasks have a turn, however fast the client reads."""
 
-_COPIED = 64 * 1024
+COPIED = 64 * 1024
 """Bytes that are copied at once: few enough to stay in the processor's cache."""
 
 
@@ -141,7 +141,7 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
         CancelledError: the worker leaves, and the client has to resume at another one.
     """
     direct = DirectWriter.of(send)
-    sent, turn = 0, _TURN
+    sent, turn = 0, TURN
     for view in body.views:
         at = 0
         while at < len(view):
@@ -152,12 +152,12 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
             part = view[at : at + _DIRECT]
             if direct is None or not direct.write_view(part):
                 # ``send`` waits until the client has read enough of what is queued.
-                part = view[at : at + _COPIED]
+                part = view[at : at + COPIED]
                 await send(_body(bytes(part)))
             at += len(part)
             sent += len(part)
             if sent >= turn:
-                turn = sent + _TURN
+                turn = sent + TURN
                 await asyncio.sleep(0)
 
 

@@ -5,6 +5,7 @@
     hooks.py             gunicorn's hooks: what happens at a start, a reload and an end
     worker_life.py       whether this process has been told to stop, and by whom
     gunicorn_insides.py  uses of gunicorn that are not part of its interface
+    gunicorn_workers.py  which of gunicorn's workers this process is
     gunicorn_ends.py     the same, for how a worker and the master end
     direct_writer.py     the largest of these uses
     control_socket.py    where gunicorn's control socket is

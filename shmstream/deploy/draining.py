@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shmstream.deploy import gunicorn_ends, gunicorn_insides
+from shmstream.deploy import gunicorn_ends, gunicorn_workers
 from shmstream.deploy.lifespan import Drained
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.producing.running import here
@@ -35,13 +35,13 @@ def drain_before_end(worker: Any, life: WorkerLife) -> None:
     here.drained_by(life, drain_limit())
     drain = here.drain
     assert drain is not None
-    if gunicorn_insides.is_asgi_worker(worker):
+    if gunicorn_workers.is_asgi_worker(worker):
         gunicorn_ends.before_lifespan_ends(worker, drain.finish_async, drain.abort_all)
-    elif gunicorn_insides.is_uvicorn_worker(worker):
+    elif gunicorn_workers.is_uvicorn_worker(worker):
         worker.wsgi = Drained(worker.wsgi, life)
     else:
         gunicorn_ends.after_last_request(worker, drain.finish, drain.abort_all)
-    if gunicorn_insides.is_gevent_worker(worker):
+    if gunicorn_workers.is_gevent_worker(worker):
         life.keep_graceful_timeout()
         gunicorn_ends.wait_for_answers(
             worker, lambda: life.leaving() and bool(here.all())

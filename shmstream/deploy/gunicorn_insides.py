@@ -1,7 +1,8 @@
 """What is used of gunicorn's insides, which are not part of its interface.
 
-How a worker and the master end is in ``gunicorn_ends``, and which connections of a
-worker are idle in ``idle_connections``; this module has the rest, and the table of all.
+How a worker and the master end is in ``gunicorn_ends``, which connections of a worker
+are idle in ``idle_connections``, and which kind of worker it is in
+``gunicorn_workers``; this module has the rest, and the table of all.
 
 gunicorn promises none of this; 27.0.1 and later versions of 27 are known to have it,
 and each version from 23 on is known to work without what it has not.
@@ -62,12 +63,17 @@ use that is off. Answers are correct all the same; the last column says what is 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
 from shmstream.deploy import idle_connections
+from shmstream.deploy.gunicorn_workers import (
+    is_asgi_worker,
+    is_gevent_worker,
+    is_uvicorn_worker,
+    threads_of,
+)
 
 # What ``direct_writer`` uses of a ``send``, and of an ``ASGIProtocol``.
 CELLS = {'self', 'response_sent', 'use_chunked', 'omits_body', 'response_length'}
@@ -80,45 +86,6 @@ BARE_QUERY = 'shmstream.bare_query'
 
 
 # -- what is there -------------------------------------------------------------------
-
-
-def is_asgi_worker(worker: Any) -> bool:
-    """Whether this is gunicorn's own ASGI worker."""
-    # If there is a worker of this class, its module has been imported. So the module is
-    # not imported here.
-    module = sys.modules.get('gunicorn.workers.gasgi')
-    return module is not None and isinstance(worker, module.ASGIWorker)
-
-
-def is_uvicorn_worker(worker: Any) -> bool:
-    """Whether this is uvicorn's worker for gunicorn, of whichever package."""
-    return any(
-        cls.__name__ == 'UvicornWorker' and cls.__module__.startswith('uvicorn')
-        for cls in type(worker).__mro__
-    )
-
-
-def is_gevent_worker(worker: Any) -> bool:
-    """Whether this is one of gunicorn's workers of greenlets."""
-    module = sys.modules.get('gunicorn.workers.ggevent')
-    return module is not None and isinstance(worker, module.GeventWorker)
-
-
-def threads_of(worker: Any) -> int | None:
-    """Return how many requests a worker handles at once, each in a thread.
-
-    Returns:
-        None if the worker's requests are greenlets or tasks, or if nothing is known of
-        workers of its class.
-    """
-    for name, cls in (('gthread', 'ThreadWorker'), ('sync', 'SyncWorker')):
-        # If there is a worker of this class, its module has been imported.
-        module = sys.modules.get(f'gunicorn.workers.{name}')
-        of_class: Any = getattr(module, cls, None)
-        if of_class is not None and isinstance(worker, of_class):
-            threads = getattr(worker.cfg, 'threads', None)
-            return threads if name == 'gthread' else 1
-    return None
 
 
 def missing(worker: Any) -> list[str]:

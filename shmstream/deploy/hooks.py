@@ -40,6 +40,7 @@ from shmstream.deploy import (
     control_socket,
     gunicorn_ends,
     gunicorn_insides,
+    gunicorn_workers,
     worker_life,
 )
 from shmstream.deploy.draining import drain_before_end
@@ -216,7 +217,7 @@ def post_worker_init(worker: Any) -> None:
     drain_before_end(worker, worker_life.current)
     for line in gunicorn_insides.missing(worker):
         worker.log.warning('shmstream: %s', line)
-    if gunicorn_insides.is_asgi_worker(worker):
+    if gunicorn_workers.is_asgi_worker(worker):
         gunicorn_insides.send_headers_early()
         gunicorn_insides.note_connections()
         gunicorn_insides.note_bare_queries()

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from shmstream.deploy.gunicorn_insides import is_uvicorn_worker
+from shmstream.deploy.gunicorn_workers import is_uvicorn_worker
 
 _GRACEFUL_S = 10.0
 """How long the process may take to stop without gunicorn: Docker kills it after that.

@@ -17,7 +17,7 @@
     passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where
     websockets.py         relays WebSockets
-    asking.py             asks the upstream; which answers become streams
+    ask_upstream.py       asks the upstream; which answers become streams
     answer_task.py        the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
     listeners.py          ends a stream that nobody listens to, if its POST says so

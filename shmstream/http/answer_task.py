@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection
 
 from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import write_answer
-from shmstream.http.asking import ask, becomes_stream
+from shmstream.http.ask_upstream import ask, becomes_stream
 from shmstream.http.listeners import cancel_unheard
 from shmstream.http.uploads import Upload
 from shmstream.internals import ignore_cancel

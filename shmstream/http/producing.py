@@ -16,7 +16,7 @@ from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
 from shmstream.http.answer_task import AnswerTask, Streamed
 from shmstream.http.api_keys import ApiKeys
-from shmstream.http.asking import ask, becomes_stream
+from shmstream.http.ask_upstream import ask, becomes_stream
 from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
 from shmstream.http.passing_through import body_of, copy_headers, hand_on

@@ -28,7 +28,7 @@ import itertools
 import os
 import threading
 
-from shmstream.deploy.gunicorn_insides import threads_of
+from shmstream.deploy.gunicorn_workers import threads_of
 from shmstream.deploy.worker_life import WorkerLife, current
 from shmstream.errors import LocalError
 from shmstream.serving.problems import RETRY_S, Problem
