@@ -18,6 +18,7 @@ from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
+from tests.support.overtaken import cut_by_the_ring
 from tests.support.service import Service
 from tests.support.supervisor import gone
 
@@ -186,8 +187,5 @@ def test_a_reader_that_is_overtaken_is_cut(start: Start) -> None:
         producer.write(b'data: 1\n\n')
         with there.client.open('GET', '/chats/a') as live:
             live.until(1)
-            for _ in range(1024):
-                producer.write(bytes(32768))
-            live.rest()
-            assert live.whole is False
+            assert cut_by_the_ring(live, producer)
         assert wait_until(lambda: not producer.followers)

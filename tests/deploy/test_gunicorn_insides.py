@@ -156,7 +156,6 @@ def test_a_wsgi_worker_says_what_is_off(
 
 
 def test_gevents_own_server_shows_the_socket_under_another_name() -> None:
-    pytest.importorskip('gevent')
     from gunicorn.workers.ggevent import GeventPyWSGIWorker
 
     worker = GeventPyWSGIWorker.__new__(GeventPyWSGIWorker)
@@ -166,7 +165,6 @@ def test_gevents_own_server_shows_the_socket_under_another_name() -> None:
 
 
 def test_a_gevent_worker_that_waits_otherwise_is_named() -> None:
-    pytest.importorskip('gevent')
     from gunicorn.workers.ggevent import GeventWorker
 
     class Other(GeventWorker):  # type: ignore[misc]
