@@ -25,7 +25,7 @@ than gunicorn's ``timeout``, after which a worker that still waits is killed."""
 T = TypeVar('T')
 
 _FAIL_FAST_S = 0.5
-"""Seconds after a failed try to connect in which requests fail at once."""
+"""Seconds after a vain wait for a supervisor in which no request waits again."""
 
 
 class ControlClient:
@@ -54,6 +54,7 @@ class ControlClient:
         self._greeted = greeted
         self._sock: socket.socket | None = None
         self._failed_at = -_FAIL_FAST_S
+        self._absent = False
         # Reentrant, so that ``release`` raises in a thread that does not hold it, and
         # a signal handler does not wait for the request that it has interrupted.
         self._lock = threading.RLock()
@@ -117,7 +118,10 @@ class ControlClient:
             # that interrupts a request of its own thread (``_busy``) gives up at once.
             if not self._lock.acquire(timeout=left_s(deadline)) or self._busy:
                 raise SupervisorUnavailable('too many requests wait for the supervisor')
-            if time.monotonic() - self._failed_at < _FAIL_FAST_S:
+            if (
+                time.monotonic() - self._failed_at < _FAIL_FAST_S
+                and not self._is_back()
+            ):
                 raise SupervisorUnavailable('the supervisor is still not there')
             self._busy = mine = True
             found = act()
@@ -130,6 +134,19 @@ class ControlClient:
             except RuntimeError:
                 # This thread did not hold it.
                 pass
+
+    def _is_back(self) -> bool:
+        """Whether a supervisor has come since the wait that was vain.
+
+        One that was there and did not answer is not tried: that would be a wait again.
+        """
+        if not self._absent:
+            return False
+        try:
+            connect(self._directory, 0).close()
+        except OSError:
+            return False
+        return True
 
     def _connected(self, connect_by: float, deadline: float) -> socket.socket:
         while self._sock is None:
@@ -145,13 +162,14 @@ class ControlClient:
                 self._sock = sock
             except OSError as ex:
                 now = time.monotonic()
+                absent = isinstance(ex, FileNotFoundError | ConnectionError)
                 if now >= connect_by:
-                    self._failed_at = now
+                    self._failed_at, self._absent = now, absent
                     raise SupervisorUnavailable(
                         f'no supervisor in {self._directory.path}: {ex.strerror or ex}'
                     ) from ex
                 # Only if there is none: a second one could not replace one that hangs.
-                if isinstance(ex, FileNotFoundError | ConnectionError):
+                if absent:
                     self._respawn()
                 time.sleep(RETRY_S)
         return self._sock

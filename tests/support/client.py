@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -143,9 +144,20 @@ class Client:
         return self.call('DELETE', target)
 
     def lookup(self, *ids: str) -> Any:
-        """What ``/v1/streams/lookup`` says of these ids."""
+        """What ``/v1/streams/lookup`` says of these ids.
+
+        It is 503 while there is no supervisor; a busy machine takes longer to start one
+        than a worker waits for it, so this asks again, as a client would.
+        """
         body = json.dumps({'conversation_ids': ids}).encode()
-        return self.call('POST', '/v1/streams/lookup', body).json()
+        given_up = time.monotonic() + TIMEOUT_S
+        while True:
+            answer = self.call('POST', '/v1/streams/lookup', body)
+            if answer.status != 503 or time.monotonic() > given_up:
+                break
+            time.sleep(float(answer.headers['Retry-After']))
+        assert answer.status == 200, (answer.status, answer.body)
+        return answer.json()
 
     def post(self, conv_id: str | None, asked: dict[str, Any], **headers: str) -> Live:
         """POST a chat completion; returns once its headers are there."""
