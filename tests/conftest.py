@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +27,11 @@ __all__ = [
     'pytest_runtest_makereport',
     'pytest_terminal_summary',
 ]
+
+# Where Python is told to write no bytecode, each process of each server would compile
+# the whole package anew, and a run would take half as long again.
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+sys.dont_write_bytecode = False
 
 # No test may depend on how busy the machine is, so hypothesis takes no time either.
 settings.register_profile(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,23 +20,27 @@ from tests.support.matrix import matrix
 from tests.support.service import Service
 
 
-@pytest.fixture(params=matrix(WORKERS, 'asgi', 'gthread'))
+@pytest.fixture(scope='module', params=matrix(WORKERS, 'asgi', 'gthread'))
 def there(
-    request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
-) -> Deployment:
-    """Two workers of each class."""
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """Two workers of each class, shared by this module's tests."""
     arguments, ready, path = WORKERS[request.param]
-    service = serve(
+    folder = tmp_path_factory.mktemp(request.param)
+    with Service(
+        folder / 'service.log',
         workers=2,
         config=CONFIG,
         arguments=arguments,
         ready=ready,
-        environment={'ANSWERS_FOLDER': str(tmp_path)},
-    )
-    return Deployment(request.param, service, tmp_path, path)
+        environment={'ANSWERS_FOLDER': str(folder)},
+    ) as service:
+        yield Deployment(request.param, service, folder, path)
 
 
-def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) -> None:
+def test_an_answer_is_begun_followed_resumed_and_looked_up(
+    there: Deployment, conv_id: str
+) -> None:
     """Everything that a chat needs, in one deployment, because a start takes seconds.
 
     1. POST begins an answer and streams it. 2. Another worker follows it. 3. A client
@@ -46,28 +49,28 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
     6. What has ended is read from any offset, and its HEAD says how long it is.
     """
     client = there.client
-    with there.begin('a') as post:
+    with there.begin(conv_id) as post:
         assert post.status == 200
         assert post.headers['content-type'] == 'text/event-stream'
-        assert post.headers['content-location'] == there.address('a')
+        assert post.headers['content-location'] == there.address(conv_id)
         with (
-            there.elsewhere('a', post.worker) as other,
-            there.follow('a', len(whole(BEFORE))) as resumed,
+            there.elsewhere(conv_id, post.worker) as other,
+            there.follow(conv_id, len(whole(BEFORE))) as resumed,
         ):
             assert resumed.status == 200
             assert (
                 resumed.headers['stream-generation']
                 == (post.headers['stream-generation'])
             )
-            body = json.dumps({'conversation_ids': ['a', 'b']}).encode()
+            body = json.dumps({'conversation_ids': [conv_id, 'b']}).encode()
             (found,) = client.call('POST', '/chats/lookup', body).json()
-            assert found['conversation_id'] == 'a'
-            head = client.call('HEAD', there.address('a'))
+            assert found['conversation_id'] == conv_id
+            head = client.call('HEAD', there.address(conv_id))
             assert (head.status, head.body) == (200, b'')
             assert head.headers['stream-total-bytes'] == str(len(whole(BEFORE)))
             # Nobody knows the length yet.
             assert 'content-length' not in head.headers
-            there.gate('a').open()
+            there.gate(conv_id).open()
             assert post.rest() == WHOLE
             assert other.rest() == WHOLE
             assert resumed.rest() == WHOLE[len(whole(BEFORE)) :]
@@ -75,41 +78,47 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(there: Deployment) ->
             assert other.whole
             assert resumed.whole
     for offset in (0, 1, len(WHOLE) - 1, len(WHOLE)):
-        reply = client.get(there.address('a', offset))
+        reply = client.get(there.address(conv_id, offset))
         assert reply.whole
         assert reply.body == WHOLE[offset:]
-    head = client.call('HEAD', there.address('a'))
+    head = client.call('HEAD', there.address(conv_id))
     assert (head.status, head.body) == (200, b'')
     assert head.headers['stream-total-bytes'] == str(len(WHOLE))
     assert head.headers['content-length'] == str(len(WHOLE))
-    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+    assert wait_until(lambda: there.gate(conv_id).closed() == 'ended')
 
 
-def test_delete_stops_a_silent_source_of_another_worker(there: Deployment) -> None:
-    with there.begin('a') as post, there.elsewhere('a', post.worker) as other:
-        assert there.client.delete(there.address('a')).status == 204
+def test_delete_stops_a_silent_source_of_another_worker(
+    there: Deployment, conv_id: str
+) -> None:
+    with there.begin(conv_id) as post, there.elsewhere(conv_id, post.worker) as other:
+        assert there.client.delete(there.address(conv_id)).status == 204
         for live in (post, other):
             assert live.rest() == whole(BEFORE)
             assert live.whole
-    assert wait_until(lambda: there.gate('a').closed() in ('CancelledError', 'saw it'))
-    assert there.client.get(there.address('a')).status == 404
+    assert wait_until(
+        lambda: there.gate(conv_id).closed() in ('CancelledError', 'saw it')
+    )
+    assert there.client.get(there.address(conv_id)).status == 404
 
 
-def test_a_client_that_leaves_at_once_changes_nothing(there: Deployment) -> None:
-    there.post(there.address('a'), 'a').close()
-    there.gate('a').open()
-    assert there.read('a') == WHOLE
-    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+def test_a_client_that_leaves_at_once_changes_nothing(
+    there: Deployment, conv_id: str
+) -> None:
+    there.post(there.address(conv_id), conv_id).close()
+    there.gate(conv_id).open()
+    assert there.read(conv_id) == WHOLE
+    assert wait_until(lambda: there.gate(conv_id).closed() == 'ended')
 
 
-def test_who_may_is_asked_for_every_request(there: Deployment) -> None:
+def test_who_may_is_asked_for_every_request(there: Deployment, conv_id: str) -> None:
     """Owners do not see each other's answers; refusals and exceptions are Django's."""
     client = there.client
-    begun = json.dumps({'name': 'a', 'before': 0, 'after': 0}).encode()
+    begun = json.dumps({'name': conv_id, 'before': 0, 'after': 0}).encode()
     path = 'owned' if there.path == 'chats' else 'owned-too'
-    with there.begin('a', f'/{path}/a', **{'X-User': 'alice'}) as post:
+    with there.begin(conv_id, f'/{path}/{conv_id}', **{'X-User': 'alice'}) as post:
         assert post.status == 200
-        target = f'/{path}/a'
+        target = f'/{path}/{conv_id}'
         for user, status in (('bob', 404), ('mallory', 403)):
             assert client.get(target, **{'X-User': user}).status == status
         assert client.get(target).status == 401
@@ -119,18 +128,18 @@ def test_who_may_is_asked_for_every_request(there: Deployment) -> None:
             assert refused.status == 403
         # Nobody's, so that nothing of it is stopped.
         assert client.call('DELETE', target, None, {'X-User': 'bob'}).status == 204
-        asked = json.dumps({'conversation_ids': ['a']}).encode()
+        asked = json.dumps({'conversation_ids': [conv_id]}).encode()
         for user, size in (('alice', 1), ('bob', 0)):
             found = client.call('POST', '/owned/lookup', asked, {'X-User': user})
             assert len(found.json()) == size
         assert client.call('POST', '/owned/lookup', asked).status == 401
-        there.gate('a').open()
+        there.gate(conv_id).open()
         assert post.rest() == WHOLE
     assert client.get(target, **{'X-User': 'alice'}).body == WHOLE
 
 
 def test_the_address_of_an_answer_is_the_one_that_it_is_found_at(
-    there: Deployment,
+    there: Deployment, conv_id: str
 ) -> None:
     """A client whose connection is cut resumes there.
 
@@ -155,12 +164,12 @@ def test_the_address_of_an_answer_is_the_one_that_it_is_found_at(
         assert there.client.get(address).status == 404
 
 
-def test_what_is_wrong_is_said(there: Deployment) -> None:
+def test_what_is_wrong_is_said(there: Deployment, conv_id: str) -> None:
     client = there.client
     assert client.get(there.address('never')).status == 404
-    assert client.get(there.address('a') + '?from=x').status == 400
-    assert client.call('PUT', there.address('a'), b'x').status == 405
-    assert client.call('OPTIONS', there.address('a')).headers['allow'] == (
+    assert client.get(there.address(conv_id) + '?from=x').status == 400
+    assert client.call('PUT', there.address(conv_id), b'x').status == 405
+    assert client.call('OPTIONS', there.address(conv_id)).headers['allow'] == (
         'DELETE, GET, HEAD, POST'
     )
     assert client.get('/questions').status == 400
@@ -169,45 +178,47 @@ def test_what_is_wrong_is_said(there: Deployment) -> None:
     assert client.call('POST', '/chats/lookup', b'x' * (1 << 20) + b'x').status == 413
 
 
-def test_start_in_an_async_view_is_refused(there: Deployment) -> None:
-    there.gate('a').open()
-    with there.post('/wrongly/a', 'a') as post:
+def test_start_in_an_async_view_is_refused(there: Deployment, conv_id: str) -> None:
+    there.gate(conv_id).open()
+    with there.post(f'/wrongly/{conv_id}', conv_id) as post:
         assert post.status == 500
-    assert there.client.get('/wrongly/a').status == 404
+    assert there.client.get(f'/wrongly/{conv_id}').status == 404
 
 
 @pytest.mark.parametrize(
-    'there', [kind for kind in WORKERS if kind != 'gevent'], indirect=True
+    'there',
+    matrix([kind for kind in WORKERS if kind != 'gevent'], 'asgi', 'gthread'),
+    indirect=True,
 )
 def test_an_async_source_outlives_a_view_that_is_no_coroutine(
-    there: Deployment,
+    there: Deployment, conv_id: str
 ) -> None:
-    there.begin('a', '/mixed/a').close()
-    there.gate('a').open()
-    assert there.read('a') == WHOLE
-    assert wait_until(lambda: there.gate('a').closed() == 'ended')
+    there.begin(conv_id, f'/mixed/{conv_id}').close()
+    there.gate(conv_id).open()
+    assert there.read(conv_id) == WHOLE
+    assert wait_until(lambda: there.gate(conv_id).closed() == 'ended')
 
 
-def test_a_stream_is_not_compressed(there: Deployment) -> None:
+def test_a_stream_is_not_compressed(there: Deployment, conv_id: str) -> None:
     """``GZipMiddleware`` would keep its events back, and nobody could resume it."""
     accept = {'Accept-Encoding': 'gzip'}
-    with there.begin('a', **accept) as post:
-        target = there.address('a')
+    with there.begin(conv_id, **accept) as post:
+        target = there.address(conv_id)
         with there.client.open('GET', target, headers=accept) as live:
             assert live.until(len(whole(BEFORE))) == whole(BEFORE)
             for each in (post, live):
                 assert 'content-encoding' not in each.headers
-        there.gate('a').open()
+        there.gate(conv_id).open()
         assert post.rest() == WHOLE
 
 
-def test_csrf_is_checked_as_for_all_views(there: Deployment) -> None:
+def test_csrf_is_checked_as_for_all_views(there: Deployment, conv_id: str) -> None:
     """But for look-ups, which change nothing."""
     token = 'a' * 32
     headers = {'Cookie': f'csrftoken={token}', 'X-CSRFToken': token}
-    client, target = there.client, f'/guarded-{there.path}/a'
-    body = json.dumps({'name': 'a', 'before': 1, 'after': 0}).encode()
-    there.gate('a').open()
+    client, target = there.client, f'/guarded-{there.path}/{conv_id}'
+    body = json.dumps({'name': conv_id, 'before': 1, 'after': 0}).encode()
+    there.gate(conv_id).open()
     assert client.call('POST', target, body).status == 403
     assert client.call('POST', target, body, headers).body == whole(1)
     assert client.get(target).body == whole(1)

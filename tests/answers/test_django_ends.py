@@ -44,7 +44,7 @@ def errors(text: str) -> list[str]:
     ]
 
 
-@pytest.fixture(params=matrix(KINDS, 'asgi', 'gthread'))
+@pytest.fixture(params=matrix(KINDS, 'asgi'))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Iterator[Start]:

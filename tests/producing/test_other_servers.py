@@ -14,6 +14,7 @@ from tests.producing.scripted import Gate, whole
 from tests.servers.asgi import AsgiServer
 from tests.support.client import Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.supervisor import gone
 
 APP = 'tests.producing.asgi_app:app'
@@ -41,7 +42,7 @@ class Server(AsgiServer):
         return set()
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=matrix(COMMANDS, 'uvicorn'))
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Each server."""
     command, workers = COMMANDS[request.param]

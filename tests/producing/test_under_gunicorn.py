@@ -19,6 +19,7 @@ from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE, Deployment
 from tests.support.client import Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import Service
 from tests.support.supervisor import gone
 
@@ -42,7 +43,7 @@ WORKERS = {name: started for name, started in _ALL.items() if _THERE.get(name, T
 Start = Callable[..., Deployment]
 
 
-@pytest.fixture(params=WORKERS)
+@pytest.fixture(params=matrix(WORKERS, *WORKERS.keys() & {'asgi', 'gthread'}))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
 ) -> Start:

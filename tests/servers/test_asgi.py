@@ -13,6 +13,7 @@ from shmstream import Producer, Streams
 from tests.servers.asgi import COMMANDS, AsgiServer
 from tests.support.client import Live, path
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.overtaken import cut_by_the_ring
 
 Start = Callable[..., AsgiServer]
@@ -21,7 +22,7 @@ QUIETLY_CUT = ('uvicorn',)
 """The others log an error for a response that is cut: it takes one to cut it."""
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=matrix(COMMANDS, 'uvicorn'))
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Start each server with two workers, and with settings."""
     with ExitStack() as stack:

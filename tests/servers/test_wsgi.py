@@ -12,6 +12,7 @@ import pytest
 from shmstream import Streams
 from tests.support.client import Client, Live
 from tests.support.leaks import wait_until
+from tests.support.matrix import matrix
 from tests.support.service import ROOT, Service
 
 CONFIG = ROOT / 'examples' / 'gunicorn.conf.py'
@@ -35,7 +36,7 @@ SHORT, MIDDLE, LONG = 20, 150, 100_000
 """Words; the example says 50 a second."""
 
 
-@pytest.fixture(params=WORKERS)
+@pytest.fixture(params=matrix(WORKERS, 'gthread'))
 def service(request: pytest.FixtureRequest, serve: Callable[..., Service]) -> Service:
     """Two workers of each class."""
     arguments = (*WORKERS[request.param], APP)

@@ -155,7 +155,7 @@ class Client:
             answer = self.call('POST', '/v1/streams/lookup', body)
             if answer.status != 503 or time.monotonic() > given_up:
                 break
-            time.sleep(float(answer.headers['Retry-After']))
+            time.sleep(float(answer.headers['retry-after']))
         assert answer.status == 200, (answer.status, answer.body)
         return answer.json()
 

@@ -17,6 +17,7 @@ import pytest
 
 from shmstream import Streams
 from tests.support.child import Child
+from tests.support.matrix import matrix
 from tests.wakeups.actors import rally
 
 PAUSES = [0.0, 0.0001, 0.0004, 0.001]
@@ -97,7 +98,7 @@ def test_no_hand_off_needs_the_safety_net(
     assert leader['rung'] >= LEAST_RUNG
 
 
-@pytest.mark.parametrize('kind', PACE)
+@pytest.mark.parametrize('kind', matrix(PACE, 'loop'))
 def test_no_hand_off_to_who_naps_at_once_needs_the_safety_net(
     directory: Path, streams: Streams, kind: str
 ) -> None:
