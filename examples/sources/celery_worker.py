@@ -57,7 +57,8 @@ def generation(chat_id: str) -> str | None:
 async def ask(chat_id: str, prompt: str) -> RedirectResponse:
     """Have a worker begin an answer, and send the client there."""
     before = generation(chat_id)
-    await asyncio.to_thread(answer.delay, chat_id, prompt)
+    # In the thread from its first use on: that loads the configuration of Celery.
+    await asyncio.to_thread(lambda: answer.delay(chat_id, prompt))
     for _ in range(600):
         if generation(chat_id) not in (before, None):
             return RedirectResponse(f'/chat/{quote(chat_id, safe="")}', 303)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.answers.watched import asks
 from tests.producing.steered import CONFIG, Deployment
 from tests.support.service import Service
 
@@ -25,6 +26,8 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Arguments of gunicorn, and what each worker prints when it is up."""
 
+BLOCKED = 'blocked'
+"""The file, in the folder of a deployment, in which calls that block are noted."""
 
 Start = Callable[..., Deployment]
 
@@ -40,7 +43,7 @@ def starter(kind: str, serve: Callable[..., Service], folder: Path) -> Start:
             arguments=(*arguments[:-1], *more, arguments[-1]),
             ready=ready,
             settings=settings,
-            environment={'PRODUCING_FOLDER': str(folder)},
+            environment={'PRODUCING_FOLDER': str(folder), **asks(folder / BLOCKED)},
         )
         return Deployment(kind, service, folder)
 

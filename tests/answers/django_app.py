@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from shmstream import owner_of
 from shmstream.django import Answers
 from shmstream.serving import Verdict, refusal
+from tests.answers.watched import watch
 from tests.producing.scripted import script
 
 example: Any = importlib.import_module('examples.django_app')
@@ -115,6 +116,8 @@ example.urlpatterns += [
 ]
 
 asgi, wsgi = example.asgi, example.wsgi
+# Under WSGI an async view reads its request on the loop.
+watch({'socket.socket.recv': [('django/core/handlers/wsgi.py', 'read')]})
 
 
 async def wrapped(scope: Any, receive: Any, send: Any) -> None:

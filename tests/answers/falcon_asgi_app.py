@@ -10,6 +10,7 @@ import falcon.asgi
 
 from shmstream import owner_of
 from shmstream.falcon import Answers
+from tests.answers.watched import watch
 from tests.producing.scripted import script
 
 FOLDER = Path(os.environ.get('PRODUCING_FOLDER', '.'))
@@ -62,3 +63,4 @@ app.add_route('/chats/lookup', chat, suffix='lookup')
 app.add_route('/chats/{conv_id}/title', Title())
 app.add_route('/which', Title())
 app.add_route('/healthz', Healthy())
+watch({})

@@ -25,8 +25,8 @@ from shmstream import Streams, SupervisorConfig, owner_of
 from shmstream.fastapi import Answers
 from shmstream.ids import NOBODY
 from shmstream.serving import Verdict, refusal
+from tests.answers.watched import FASTAPI, watch
 from tests.producing.scripted import script
-from tests.support import loop_guard
 
 FOLDER = Path(os.environ.get('ANSWERS_FOLDER', '.'))
 EVENT = 'x' * 16_000
@@ -136,26 +136,4 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await APPS.get(name, APPS['plain'])(scope, receive, send)
 
 
-if blocked := os.environ.get('ANSWERS_BLOCKED'):
-    scripted = 'tests/producing/scripted.py'
-    # FastAPI looks once where the source of an endpoint is, a loop that ends joins the
-    # thread that ends its executor, and gates are files.
-    own = {
-        'os.stat': [
-            ('fastapi/routing.py', '_extract_endpoint_context'),
-            (scripted, 'is_open'),
-        ],
-        'threading.Thread.join': [
-            ('asyncio/base_events.py', 'shutdown_default_executor')
-        ],
-        **{
-            name: [(scripted, 'note_closed')]
-            for name in (
-                'builtins.open',
-                'os.open',
-                'io.TextIOWrapper.write',
-                'io.BufferedWriter.write',
-            )
-        },
-    }
-    loop_guard.activate(Path(blocked), own)
+watch(FASTAPI)

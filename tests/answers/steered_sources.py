@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.answers.watched import FASTAPI, watch
 from tests.producing.scripted import Gate, Script
 from tests.producing.steered import AFTER, BEFORE
 
@@ -92,3 +93,4 @@ if SOURCE == 'celery_worker':
         'control_folder': str(FOLDER / 'control'),
         'polling_interval': 0.05,
     }
+watch(FASTAPI)

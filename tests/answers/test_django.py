@@ -12,6 +12,7 @@ from tests.answers.django_deployment import (
     WORKERS,
     Deployment,
 )
+from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
 from tests.support.cutting import Cutting
@@ -24,18 +25,20 @@ from tests.support.service import Service
 def there(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """Two workers of each class, shared by this module's tests."""
+    """Two workers of each class, shared; nothing may block their event loops."""
     arguments, ready, path = WORKERS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    blocked = folder / 'blocked'
     with Service(
         folder / 'service.log',
         workers=2,
         config=CONFIG,
         arguments=arguments,
         ready=ready,
-        environment={'ANSWERS_FOLDER': str(folder)},
+        environment={'ANSWERS_FOLDER': str(folder), **asks(blocked)},
     ) as service:
         yield Deployment(request.param, service, folder, path)
+    nothing_in(blocked)
 
 
 def test_an_answer_is_begun_followed_resumed_and_looked_up(

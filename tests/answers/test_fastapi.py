@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
+from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
 from tests.support.leaks import wait_until
@@ -27,15 +29,16 @@ def there(
     """Each server, shared by these tests; nothing may block its event loops."""
     folder = tmp_path_factory.mktemp(request.param)
     blocked = folder / 'blocked'
+    watched: dict[str, Any] = asks(blocked)
     with deployment(
         # A source that fails is in the log.
         *(request.param, APP, folder),
         expected=('Traceback',),
-        ANSWERS_BLOCKED=str(blocked),
+        **watched,
     ) as found:
         yield found
         log = found.server.text()
-    assert blocked.read_text() == ''
+    nothing_in(blocked)
     # Only hypercorn and granian have no quieter way to cut a response.
     if request.param not in ALONE:
         # The test of it may run with another such server.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from shmstream import Streams, owner_of
 from shmstream import client as shm_client
-from tests.answers.deployments import KINDS, Start, starter
+from tests.answers.deployments import BLOCKED, KINDS, Start, starter
+from tests.answers.watched import nothing_in
 from tests.producing.steered import FIRST, WHOLE
 from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
@@ -26,9 +27,11 @@ from tests.support.supervisor import gone
 @pytest.fixture(params=matrix(KINDS, 'flask-gthread', 'falcon-asgi'))
 def start(
     request: pytest.FixtureRequest, serve: Callable[..., Service], tmp_path: Path
-) -> Start:
-    """Start two workers of each kind."""
-    return starter(request.param, serve, tmp_path)
+) -> Iterator[Start]:
+    """Start two workers of each kind; nothing may block an event loop of theirs."""
+    yield starter(request.param, serve, tmp_path)
+    if request.param == 'falcon-asgi':
+        nothing_in(tmp_path / BLOCKED)
 
 
 def test_an_answer_is_streamed_resumed_and_read_by_a_second_tab(start: Start) -> None:

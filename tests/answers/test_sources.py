@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.answers.asgi_deployments import Deployment, deployment
+from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import Gate, text
 from tests.producing.steered import AFTER, BEFORE
 from tests.support.client import Live
@@ -193,8 +194,9 @@ class Source:
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Source]:
-    """Each example."""
+    """Each example; nothing may block its event loops."""
     folder = tmp_path_factory.mktemp(request.param)
+    blocked = folder / 'blocked'
     for name in ('queue', 'control'):
         (folder / name).mkdir()
     with ExitStack() as stack:
@@ -204,12 +206,14 @@ def running(
             'OPENAI_BASE_URL': f'{upstream.url}/v1',
             'OPENAI_API_KEY': 'any',
         }
-        there = stack.enter_context(deployment('gunicorn', APP, folder, **environment))
+        watched = environment | asks(blocked)
+        there = stack.enter_context(deployment('gunicorn', APP, folder, **watched))
         environment |= {
             'ANSWERS_FOLDER': str(folder),
             'SHMSTREAM_DIR': str(there.server.directory),
         }
         yield Source(request.param, there, environment)
+    nothing_in(blocked)
 
 
 @pytest.fixture

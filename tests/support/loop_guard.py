@@ -29,6 +29,8 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
         # Once for each worker that is rung, and for both ends at once: nobody waits.
         ('shmstream/wakeups/pipe.py', 'open_pipe'),
     ],
+    # At the first use in a process: the names of its runtime directory are looked up.
+    'os.path.abspath': [('shmstream/process/attachment.py', 'attach')],
     # A ring grows some twenty times in its life, by pages of a memory file system: they
     # are zeroed now rather than at the first touch, which would be on the loop as well.
     'os.posix_fallocate': [('shmstream/memory/reservation.py', 'reserve_extent')],
