@@ -25,9 +25,8 @@ from starlette.testclient import TestClient
 import shmstream
 import shmstream.asgi
 import shmstream.wsgi
-from shmstream import Consumer, Follower, Producer, Started, Streams
+from shmstream import Consumer, Follower, Producer, Started, Streams, serving
 from shmstream.deploy import hooks
-from shmstream.serving import refusal
 from tests.support.leaks import LeakGuard
 from tests.support.service import ROOT, fresh_directory
 from tests.support.supervisor import stop
@@ -129,7 +128,10 @@ def test_only_the_door_leads_inside() -> None:
 
 # -- examples -------------------------------------------------------------------------
 
-PACKAGES = ('shmstream', 'shmstream.asgi', 'shmstream.wsgi', 'shmstream.deploy.hooks')
+PACKAGES = (
+    *('shmstream', 'shmstream.asgi', 'shmstream.wsgi', 'shmstream.serving'),
+    'shmstream.deploy.hooks',
+)
 """``tests/client/test_documented.py`` does the same for the client."""
 
 NO_EXAMPLE = {
@@ -224,7 +226,7 @@ def given(
                 **{'threading': threading, 'shmstream': shmstream, 'hooks': hooks},
                 **{'streams': streams, 'started': started, 'producer': producer},
                 **{'consumer': streams.open('chat-1'), 'model': model, 'app': app},
-                'refusal': refusal,
+                **{name: getattr(serving, name) for name in serving.__all__},
             }
 
 

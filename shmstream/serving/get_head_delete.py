@@ -52,13 +52,38 @@ class Core:
 
     Args:
         streams: the deployment: ``Streams``, or what has its methods.
+
+    Example::
+
+        # A writer for a server whose threads may wait; this one sends by ``print``.
+        core = Core(streams)
+        reply = core.answer(Request('GET', b'chat-1', b'from=13'))
+        while not isinstance(reply, Reply):
+            if isinstance(reply, Blocking):
+                reply = reply.work()
+            else:
+                asyncio.run(reply.consumer.started(reply.wait_s))
+                reply = reply.go_on(None)
+        print(reply.status, reply.headers)
+        match reply.body:
+            case Ended(views=views):
+                print(b''.join(views))
+            case Live() as live:
+                print(live.first, *live.follow())
+            case data:
+                print(data)
     """
 
     def __init__(self, streams: Deployment) -> None:
         self._streams = streams
 
     def answer(self, request: Request) -> Reply | Later:
-        """Return the reply, or what to wait for first. Does not wait itself."""
+        """Return the reply, or what to wait for first. Does not wait itself.
+
+        Example::
+
+            assert Core(streams).answer(Request('GET', b'unknown')).status == 404
+        """
         try:
             match request.method:
                 case 'GET' | 'HEAD':

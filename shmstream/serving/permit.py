@@ -19,6 +19,15 @@ class Grant:
     Attributes:
         owner: the owner of the stream.
         generation: the generation of the stream.
+
+    Example::
+
+        # By a link anybody may read one answer.
+        shares = {b'xyz': Grant(owner_of('alice'), consumer.generation)}
+
+        def permit(request):
+            shared = shares.get(request.parameter(b'share'))
+            return shared or refusal(403, 'This link is of no answer')
     """
 
     owner: bytes

@@ -62,6 +62,13 @@ class Problem(Exception):
         message: what is wrong, and what to change.
         retry_after: seconds for the ``Retry-After`` header.
         more: further members of the JSON error object.
+
+    Example::
+
+        def permit(request):
+            if request.header(b'x-user') is None:
+                raise Problem(401, 'Log in first')
+            return owner_of(request.header(b'x-user').decode())
     """
 
     def __init__(
@@ -78,7 +85,12 @@ class Problem(Exception):
         self.more = more
 
     def reply(self) -> Reply:
-        """Return the error as a reply."""
+        """Return the error as a reply.
+
+        Example::
+
+            assert Problem(503, 'Come again', retry_after=2).reply().status == 503
+        """
         status = self.status
         kind = _TYPES.get(status, 'server_error' if status >= 500 else _TYPES[400])
         error = {'code': status, 'message': self.message, 'type': kind, **self.more}
@@ -138,5 +150,11 @@ def problem_of(error: Exception, asked: str) -> Problem:
 
 
 def refusal(status: int, message: str) -> Reply:
-    """Return a reply by which an application's ``permit`` can refuse a request."""
+    """Return a reply by which an application's ``permit`` can refuse a request.
+
+    Example::
+
+        def permit(request):
+            return refusal(403, 'Nobody may')
+    """
     return Problem(status, message).reply()

@@ -23,6 +23,16 @@ class Ended:
         views: all bytes, in order. Each view keeps the stream mapped.
         leave: returns whether to cut the response, so that the client resumes at
             another worker.
+
+    Example::
+
+        # If it is not long, what has ended is simply bytes.
+        with streams.create('long') as producer:
+            producer.write(bytes(100_000))
+            producer.finish()
+        body = Core(streams).answer(Request('GET', b'long', b'from=7')).body
+        assert isinstance(body, Ended)
+        assert sum(map(len, body.views)) == 99_993
     """
 
     consumer: Consumer
@@ -51,6 +61,13 @@ class Live:
         leave: returns whether the follower is to be let go.
         first: the bytes before ``offset``, which are sent first; often empty.
         follows: is told the follower, if a source waits for this one reader.
+
+    Example::
+
+        body = Core(streams).answer(Request('GET', b'chat-2')).body
+        assert isinstance(body, Live)
+        producer.finish()
+        print(body.first, *body.follow())
     """
 
     consumer: Consumer
@@ -64,6 +81,13 @@ class Live:
 
         Args:
             leave: what is asked instead of ``leave`` of this body.
+
+        Example::
+
+            body = Core(streams).answer(Request('GET', b'chat-2')).body
+            producer.finish()
+            for piece in body.follow():
+                print(piece)
         """
         follower = self.consumer.follow(self.offset, leave or self.leave)
         if self.follows is not None:
@@ -89,6 +113,11 @@ class Reply:
         body: what to send. Empty for HEAD, whatever ``content-length`` says.
         source: the stream that the reply is about, for the code that sends the reply.
         place: is given back when the body has been sent; None if there is no bound.
+
+    Example::
+
+        reply = Core(streams).answer(Request('HEAD', b'chat-1'))
+        print(reply.status, dict(reply.headers)[b'stream-total-bytes'])
     """
 
     status: int
@@ -107,6 +136,14 @@ class Pending:
         wait_s: seconds to wait at the most.
         go_on: returns the reply, whether or not the stream has begun. It takes the
             exception that the wait has raised, or None.
+
+    Example::
+
+        with streams.create('chat-3', pending=True) as producer:
+            later = Core(streams).answer(Request('GET', b'chat-3'))
+            assert isinstance(later, Pending)
+            producer.begin('text/plain')
+            assert later.go_on(None).status == 200
     """
 
     consumer: Consumer
@@ -120,6 +157,12 @@ class Blocking:
 
     Attributes:
         work: returns the reply. Must not be called on an event loop.
+
+    Example::
+
+        later = Core(streams).answer(Request('DELETE', b'chat-1'))
+        assert isinstance(later, Blocking)
+        assert later.work().status == 204
     """
 
     work: Callable[[], Reply]

@@ -40,6 +40,11 @@ class Request:
             read it; None: the request sees streams of any generation.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
+
+    Example::
+
+        headers = [(b'last-event-id', b'7')]
+        request = Request('GET', b'chat-1', b'generation=00', headers)
     """
 
     __slots__ = (
@@ -78,6 +83,11 @@ class Request:
 
         If the client has sent the header several times, this is the first value under
         ASGI, and under WSGI all values, joined by commas.
+
+        Example::
+
+            asked = Request('GET', b'chat-1', headers=[(b'x-user', b'alice')])
+            assert asked.header(b'x-user') == b'alice'
         """
         for key, value in self.headers:
             if key == name:
@@ -85,7 +95,13 @@ class Request:
         return None
 
     def parameter(self, name: bytes) -> bytes | None:
-        """Return the first value of a query parameter; None if there is none."""
+        """Return the first value of a query parameter; None if there is none.
+
+        Example::
+
+            asked = Request('GET', b'chat-1', b'share=a%20b')
+            assert asked.parameter(b'share') == b'a b'
+        """
         query = self.query
         # Most requests have no parameter, or not the one that is asked for.
         if name not in query and b'%' not in query:
@@ -99,6 +115,10 @@ class Request:
             Problem: 400, there is no id, it is not UTF-8, or ``conv_id`` comes twice:
                 frameworks take the last of several values, so a ``permit`` would have
                 looked at another id than this one.
+
+        Example::
+
+            assert Request('GET', b'my%20chat').conversation_id() == 'my chat'
         """
         raw = decoded(self.path)
         if not raw:
@@ -117,6 +137,10 @@ class Request:
 
         An application that has streams at ``/chats/ID`` may have addresses of its own
         at ``/chats`` and ``/chats/ID/title``.
+
+        Example::
+
+            assert not Request('GET', b'chat-1/title').has_plain_id()
         """
         if self.path:
             return b'/' not in self.path
@@ -131,6 +155,10 @@ class Request:
 
         Raises:
             Problem: 400, the offset is not a plain decimal number below 2^63.
+
+        Example::
+
+            assert Request('GET', b'chat-1', b'from=7').start() == 7
         """
         raw = self.parameter(b'from')
         if raw is None:
@@ -147,6 +175,11 @@ class Request:
 
         Other ranges are ignored, as they may be. A range counts for nothing if ``from``
         is given, or ``If-Range``: replies have no validator that it could match.
+
+        Example::
+
+            asked = Request('GET', b'chat-1', headers=[(b'range', b'bytes=7-')])
+            assert asked.first_of_range() == 7
         """
         raw = self.header(b'range')
         if raw is None or self.header(b'if-range') is not None:
@@ -162,6 +195,10 @@ class Request:
 
         Raises:
             Problem: 400, the value is not a generation.
+
+        Example::
+
+            assert Request('GET', b'chat-1').asked_generation() is None
         """
         raw = self.parameter(b'generation')
         if raw is None:
