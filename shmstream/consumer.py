@@ -145,7 +145,11 @@ class Consumer:
         return self._reader.views(_checked(offset))
 
     def follow(
-        self, offset: int = 0, leave: Callable[[], bool] | None = None
+        self,
+        offset: int = 0,
+        leave: Callable[[], bool] | None = None,
+        *,
+        beat_s: float | None = None,
     ) -> Follower:
         """Return an iterator over the bytes from ``offset`` on, until the end.
 
@@ -156,6 +160,8 @@ class Consumer:
                 waits until it is longer.
             leave: is asked at every wake-up; when it returns True, the follower is let
                 go (``FollowCut``).
+            beat_s: after so many seconds of silence, and each time again, the follower
+                gives an empty chunk, for a keep-alive of the caller's own.
 
         Raises:
             LocalError: the offset is negative, or above 2^63 - 1. The iteration raises
@@ -166,7 +172,9 @@ class Consumer:
             for chunk in consumer.follow(consumer.dropped_prefix):
                 print(chunk)
         """
-        return Follower(self._attachment, self._segment, _checked(offset), leave)
+        return Follower(
+            self._attachment, self._segment, _checked(offset), leave, beat_s
+        )
 
     def _has_begun(self) -> bool:
         if self._reader.producer_state is State.PENDING:

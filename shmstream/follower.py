@@ -23,6 +23,9 @@ CANCEL_GRACE_S = 0.5
 _CANCEL_LOOK_S = 0.1
 """How often these followers look whether that time is over."""
 
+_LOOKS_PER_BEAT = 3
+"""How often a follower looks whether a beat is due; it is late by one look at most."""
+
 
 class _StreamEnded(Exception):
     """The follower has reached the stream's end. Callers never see this exception."""
@@ -37,7 +40,8 @@ class Follower:
     A follower that is never iterated holds nothing and needs no ``close``. It counts as
     a follower of the stream from its first step until the end or ``close``. The
     iteration ends only at the stream's end. A step that is cancelled, times out or is
-    interrupted has taken no byte, and the next step goes on at ``offset``.
+    interrupted has taken no byte, and the next step goes on at ``offset``. A step gives
+    no bytes only if ``beat_s`` was given to ``Consumer.follow``.
 
     Attributes:
         offset: the next byte that it will deliver. After an exception: where to resume.
@@ -67,6 +71,7 @@ class Follower:
         segment: Segment,
         offset: int,
         leave: Callable[[], bool] | None,
+        beat_s: float | None = None,
     ) -> None:
         self._attachment = attachment
         self._process = attachment.process
@@ -74,6 +79,8 @@ class Follower:
         self._segment = segment
         self.offset = offset
         self._leave = leave
+        self._beat_s = beat_s
+        self._silent_since = 0.0
         self.delivered = False
         self._watch: Watch | None = None
         self._hub: LoopHub | ThreadHub | None = None
@@ -134,7 +141,23 @@ class Follower:
 
     @property
     def _wait_s(self) -> float | None:
-        return None if self._cancel_seen_at is None else _CANCEL_LOOK_S
+        if self._cancel_seen_at is not None:
+            return _CANCEL_LOOK_S
+        return None if self._beat_s is None else self._beat_s / _LOOKS_PER_BEAT
+
+    def _begin_silence(self) -> None:
+        if self._beat_s is not None:
+            self._silent_since = time.monotonic()
+
+    def _beats(self, at: int) -> bool:
+        """Whether a beat is due after a wait that has begun at this offset."""
+        now = time.monotonic()
+        if self.offset != at:
+            self._silent_since = now
+        if self._beat_s is None or now - self._silent_since < self._beat_s:
+            return False
+        self._silent_since = now
+        return True
 
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
         # C code puts the results into the lists. So, wherever a signal handler raises,
@@ -211,8 +234,11 @@ class Follower:
             hub, watch = self._hub, self._watch
             if watch is None or not isinstance(hub, ThreadHub):
                 raise LocalError('this follower is iterated on an event loop')
+            self._begin_silence()
             while not (data := self._look(watch)):
                 hub.wait(watch, self._seen, self._wait_s)
+                if self._beat_s is not None and self._beats(self.offset):
+                    return b''
         except (OffsetLost, FollowCut) as ex:
             self._stop(ex)
             raise
@@ -253,8 +279,11 @@ class Follower:
             self._raise_again(StopAsyncIteration)
         try:
             hub, watch = await self._enter_loop()
+            self._begin_silence()
             while not (data := self._look(watch)):
                 await hub.wait(watch, self._seen, self._wait_s)
+                if self._beat_s is not None and self._beats(self.offset):
+                    return b''
         except (OffsetLost, FollowCut) as ex:
             self._stop(ex)
             raise
@@ -302,7 +331,9 @@ class Follower:
                 self._raise_again(_StreamEnded)
             hub, watch = await self._enter_loop()
             delivery = Delivery(hub, watch, self, send, write)
+            self._begin_silence()
             while True:
+                at = self.offset
                 data = self._look(watch)
                 if data:
                     self.offset += len(data)
@@ -310,6 +341,8 @@ class Follower:
                     await send(data)
                 else:
                     await delivery.wait(self._seen, self._wait_s)
+                if self._beat_s is not None and self._beats(at):
+                    await send(b'')
         except _StreamEnded as ex:
             self._stop(ex)
         except (OffsetLost, FollowCut) as ex:

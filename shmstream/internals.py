@@ -43,3 +43,8 @@ def ignore_cancel(producer: Producer) -> None:
 def host_of(consumer: Consumer) -> Host:
     """Return the server that runs the process of a consumer."""
     return consumer._host
+
+
+def stream_key(consumer: Consumer) -> object:
+    """Return what all consumers of one stream in this process have in common."""
+    return consumer._segment

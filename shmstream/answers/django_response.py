@@ -38,10 +38,10 @@ from shmstream.answers.wsgi import WsgiAnswers
 from shmstream.asgi.other_servers import ResponseCut
 from shmstream.asgi.quiet_cut import cut_quietly
 from shmstream.asgi.stalled import Readers
+from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
-from shmstream.follower import Follower
 from shmstream.serving.get_head_delete import METHODS
-from shmstream.serving.reply import Ended, Live, Reply
+from shmstream.serving.reply import Cut, Ended, Following, Live, Reply
 
 log = logging.getLogger('shmstream')
 
@@ -101,14 +101,19 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
         status: HTTP status.
     """
 
-    def __init__(self, body: Live | Ended, readers: Readers, status: int) -> None:
-        self._body = body
+    def __init__(self, body: Live | Ended | Cut, readers: Readers, status: int) -> None:
         self._readers = readers
+        self._consumer: Consumer | None = None
+        self._follower: Following | None = None
         first = b''
         if isinstance(body, Live):
             first, self._follower = body.first, body.follow()
-        else:
+        elif isinstance(body, Ended):
             self._follower = body.consumer.follow(body.offset, body.leave)
+        else:
+            first = body.data
+        if not isinstance(body, Cut):
+            self._consumer = body.consumer
         super().__init__(_parts(first, self._follower), status=status)
 
     def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -117,7 +122,7 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
     async def _watched(self, send: Any) -> AsyncGenerator[bytes, None]:
         reader = None if send is None else self._readers.enter(send)
         if reader is not None:
-            reader.source = self._body.consumer
+            reader.source = self._consumer
         try:
             async for part in super().__aiter__():
                 yield part
@@ -129,7 +134,8 @@ class FollowingResponse(StreamingHttpResponse):  # type: ignore[misc]
             await self._cut(send)
         finally:
             # Django closes what this method returns, and not what that iterates over.
-            self._follower.close()
+            if self._follower is not None:
+                self._follower.close()
             if reader is not None:
                 self._readers.leave(reader)
 
@@ -150,7 +156,7 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b''
 
 
-async def _parts(first: bytes, follower: Follower) -> AsyncIterator[bytes]:
+async def _parts(first: bytes, follower: Following | None) -> AsyncIterator[bytes]:
     """Yield the first bytes, and what a follower reads.
 
     A generator, because a follower can be iterated in a thread as well, and Django
@@ -158,6 +164,8 @@ async def _parts(first: bytes, follower: Follower) -> AsyncIterator[bytes]:
     """
     if first:
         yield first
+    if follower is None:
+        raise FollowCut(0, 'the client has to come back')
     async for part in follower:
         yield part
     if follower.untold_failure:

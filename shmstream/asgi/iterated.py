@@ -29,8 +29,7 @@ from shmstream.asgi.writer import COPIED, TURN
 from shmstream.consumer import Consumer
 from shmstream.deploy import gunicorn_insides
 from shmstream.errors import FollowCut, OffsetLost
-from shmstream.follower import Follower
-from shmstream.serving.reply import Ended, Live
+from shmstream.serving.reply import Cut, Ended, Following, Live
 
 log = logging.getLogger('shmstream.asgi')
 
@@ -48,20 +47,20 @@ class IteratedBody:
 
     def __init__(
         self,
-        body: Live | Ended,
+        body: Live | Ended | Cut,
         source: Consumer | None,
         receive: Any,
         readers: Readers,
         watched: bool = True,
     ) -> None:
-        self._body: Live | Ended | None = body
+        self._body: Live | Ended | Cut | None = body
         self._first = body.first if isinstance(body, Live) else b''
         self._source = source
         self._receive = receive
         self._readers = readers
         self._watched = watched and not gunicorn_insides.is_its_own(receive)
         self._parts: AsyncIterator[bytes] | None = None
-        self._follower: Follower | None = None
+        self._follower: Following | None = None
         self._reader: Reader | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left = False
@@ -131,6 +130,8 @@ class IteratedBody:
         if isinstance(self._body, Live):
             self._follower = self._body.follow()
             self._parts = self._follower
+        elif isinstance(self._body, Cut):
+            self._parts = self._cut(self._body)
         else:
             assert self._body is not None
             self._parts = self._ended(self._body)
@@ -147,6 +148,10 @@ class IteratedBody:
             log.info('a response is cut: receive has failed: %r', ex)
         else:
             self._left = True
+
+    async def _cut(self, body: Cut) -> AsyncIterator[bytes]:
+        yield body.data
+        raise FollowCut(0, 'the client has to come back')
 
     async def _ended(self, body: Ended) -> AsyncIterator[bytes]:
         sent, turn = 0, TURN

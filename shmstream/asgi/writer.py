@@ -20,8 +20,7 @@ from typing import Any
 from shmstream.asgi.stalled import Reader
 from shmstream.deploy.direct_writer import DirectWriter
 from shmstream.errors import FollowCut, OffsetLost
-from shmstream.follower import Follower
-from shmstream.serving.reply import Ended, Live, Reply
+from shmstream.serving.reply import Cut, Ended, Following, Live, Reply
 
 log = logging.getLogger('shmstream.asgi')
 
@@ -66,6 +65,9 @@ async def write(
     if isinstance(body, bytes):
         await send({'type': 'http.response.body', 'body': body, 'more_body': False})
         return
+    if isinstance(body, Cut):
+        await send(_body(body.data))
+        raise asyncio.CancelledError
     if isinstance(body, Live):
         if body.first:
             await send(_body(body.first))
@@ -78,7 +80,7 @@ async def write(
 
 async def send_live(
     send: AsgiSend,
-    follower: Follower,
+    follower: Following,
     took: Callable[[], None] | None = None,
     *,
     in_task: bool = False,

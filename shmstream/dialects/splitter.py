@@ -81,17 +81,19 @@ def pieces(block: bytes, most: int, framing: Framing) -> Iterator[bytes]:
     yield block[at:]
 
 
+def event_end(block: bytes, start: int, framing: Framing) -> int:
+    """Return where the event that begins at ``start`` ends; 0 if it has no end yet."""
+    if framing is Framing.EVENTS:
+        return _first_end(block, start)
+    return 0 if framing is Framing.OPAQUE else block.find(b'\n', start) + 1
+
+
 def first_end(block: bytes, start: int, framing: Framing) -> int:
     """Return where the first event at or after ``start`` ends in a block of events.
 
     The last event of a block may lack its end: then it ends with the block.
     """
-    end = 0
-    if framing is Framing.EVENTS:
-        end = _first_end(block, start)
-    elif framing is not Framing.OPAQUE:
-        end = block.find(b'\n', start) + 1
-    return end or len(block)
+    return event_end(block, start, framing) or len(block)
 
 
 class NoSplitter:

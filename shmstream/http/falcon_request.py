@@ -11,6 +11,7 @@ from shmstream.consumer import Consumer
 from shmstream.serving.problems import Problem
 
 STREAM_PATH = '/v1/stream'
+EVENTS_PATH = '/v1/events'
 
 READER = 'shmstream.reader'
 """The key of the ``Reader`` in an ASGI scope. Responses go out by ``Reader.send``."""

@@ -66,6 +66,7 @@ _ERRORS = {
     401: 'no valid API key (where keys are set)',
     403: 'a page of another site, of an origin that is not named',
     404: 'not found or expired',
+    406: 'a stream that is not made of events',
     408: 'the body comes too slowly',
     409: 'the id has a newer stream',
     413: 'too large',
@@ -115,6 +116,8 @@ _RANGE = {
     'description': 'bytes=N-, without from: the rest of a finished stream',
     'schema': _STRING,
 }
+_LAST_ID = _query('last_event_id', {'type': 'string', 'maxLength': 40})
+_EVENTS = _answer('the events after the last one', **{'text/event-stream': _STRING})
 _PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
 
@@ -146,6 +149,21 @@ def _stream(where: dict[str, Any]) -> dict[str, Any]:
                 {'204': _answer('done')}, 400, 401, 403, 414, 421, 503
             ),
         },
+    }
+
+
+def _events(where: dict[str, Any]) -> dict[str, Any]:
+    parameters = [where, _GENERATION, _LAST_EVENT, _LAST_ID]
+    responses = _answers(
+        {'200': _EVENTS, '204': _answer('the client has all of it')},
+        *(400, 401, 403, 404, 406, 409, 414, 421),
+    )
+    return {
+        'get': {
+            'summary': 'The same for an EventSource, which resumes by itself',
+            'parameters': parameters,
+            'responses': responses,
+        }
     }
 
 
@@ -187,6 +205,8 @@ def describe() -> dict[str, Any]:
         'paths': {
             '/v1/stream/{conv_id}': _stream(_IN_PATH),
             '/v1/stream': _stream(_query('conv_id', _ID, required=True)),
+            '/v1/events/{conv_id}': _events(_IN_PATH),
+            '/v1/events': _events(_query('conv_id', _ID, required=True)),
             '/v1/streams/lookup': {
                 'post': {
                     'summary': 'Which of these conversations have a stream',

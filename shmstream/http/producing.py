@@ -28,7 +28,6 @@ from shmstream.producing.pace import Pace
 from shmstream.serving.get_head_delete import from_the_beginning
 from shmstream.serving.headers import addresses
 from shmstream.serving.problems import Problem
-from shmstream.serving.reply import Live
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
@@ -191,10 +190,7 @@ class Gateway:
         owner: bytes = req.context.owner
         resp.status = answer.status
         consumer = self._streams.consumer_of(answer.producer)
-        # This response goes on to its end even if the worker leaves, because its client
-        # may not know how to resume.
-        reply = from_the_beginning(consumer, leave=lambda: False)
-        assert isinstance(reply.body, Live)
+        reply = from_the_beginning(consumer, leave=_stays)
         copy_headers(resp, [h for h in answer.headers if h[0].lower() not in _SET_HERE])
         add_headers(reply.headers, resp)
         mount = prefix_of(req.scope) + falcon_request.STREAM_PATH
@@ -203,7 +199,7 @@ class Gateway:
         if token is not None:
             resp.set_header('Stream-Token', token)
         falcon_request.reads(req, consumer)
-        follower, reader = reply.body.follow(), falcon_request.reader_of(req)
+        follower, reader = consumer.follow(0, _stays), falcon_request.reader_of(req)
         pace.reads(follower, reader)
         resp.stream = _own_response(reader, follower, pace)
 
@@ -245,6 +241,14 @@ def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedRes
         follower.close()
 
     return StreamedResponse(sending, close)
+
+
+def _stays() -> bool:
+    """Return that a response goes on to its end even if the worker leaves.
+
+    Its client may not know how to resume.
+    """
+    return False
 
 
 def _target(req: falcon.asgi.Request) -> str:

@@ -20,7 +20,12 @@ from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.targets import in_origin_form
 from shmstream.asgi.writer import write
 from shmstream.http.api_keys import ApiKeys
-from shmstream.http.falcon_request import READER, STREAM_PATH, FalconRequest
+from shmstream.http.falcon_request import (
+    EVENTS_PATH,
+    READER,
+    STREAM_PATH,
+    FalconRequest,
+)
 from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
@@ -119,6 +124,10 @@ class Service:
     ) -> Awaitable[None]:
         request = request_of(scope, STREAM_PATH)
         if request is not None:
+            return self._answering.answer(request, reader)
+        request = request_of(scope, EVENTS_PATH)
+        if request is not None:
+            request.events = True
             return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)

@@ -18,15 +18,25 @@ make the request from what their servers give them, wait, and send the reply::
     permit.py           how an application says who may read and stop a stream
 """
 
+from shmstream.serving.events.get_events import come_back
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
 from shmstream.serving.problems import Problem, refusal
-from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
+from shmstream.serving.reply import (
+    Blocking,
+    Cut,
+    Ended,
+    Later,
+    Live,
+    Pending,
+    Reply,
+)
 from shmstream.serving.request import Request
 
 __all__ = [
     'Blocking',
     'Core',
+    'Cut',
     'Ended',
     'Grant',
     'Later',
@@ -37,5 +47,6 @@ __all__ = [
     'Reply',
     'Request',
     'Verdict',
+    'come_back',
     'refusal',
 ]

@@ -30,6 +30,7 @@ from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
+from shmstream.serving.events.get_events import come_back, events_of
 from shmstream.serving.headers import described
 from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
@@ -118,7 +119,8 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        start = request.start()
+        events = request.wants_events()
+        start = 0 if events else request.start()
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -174,6 +176,18 @@ class Core:
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
+        if request.wants_events():
+            return events_of(request, consumer, self._streams.leaving, ended, state)
+        return self._bytes(request, consumer, start, ended, state)
+
+    def _bytes(
+        self,
+        request: Request,
+        consumer: Consumer,
+        start: int | bytes,
+        ended: bool,
+        state: State,
+    ) -> Reply:
         status = 200
         if isinstance(start, bytes):
             offset = offset_after(consumer, start)
@@ -246,7 +260,8 @@ def _first_of_range(request: Request, consumer: Consumer) -> int | None:
 
 def failed(request: Request, error: Exception) -> Reply:
     """Return the reply to a request whose handling has raised this error."""
-    return bodiless(request, problem_of(error, str(request)).reply())
+    reply = come_back(request, problem_of(error, str(request)).reply())
+    return bodiless(request, reply)
 
 
 def nowhere(method: str) -> Reply:

@@ -8,6 +8,10 @@ from typing import Protocol
 
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
+from shmstream.serving.framed_follower import FramedFollower, Framer
+
+Following = Follower | FramedFollower
+"""What sends a stream reads by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Live:
         leave: returns whether the follower is to be let go.
         first: the bytes before ``offset``, which are sent first; often empty.
         follows: is told the follower, if a source waits for this one reader.
+        framer: turns what the follower reads into what is sent; None: it is sent as it
+            is.
 
     Example::
 
@@ -75,8 +81,9 @@ class Live:
     leave: Callable[[], bool]
     first: bytes = b''
     follows: Callable[[Follower], None] | None = None
+    framer: Framer | None = None
 
-    def follow(self, leave: Callable[[], bool] | None = None) -> Follower:
+    def follow(self, leave: Callable[[], bool] | None = None) -> Following:
         """Return a follower. It holds no resource before its first step.
 
         Args:
@@ -89,10 +96,29 @@ class Live:
             for piece in body.follow():
                 print(piece)
         """
-        follower = self.consumer.follow(self.offset, leave or self.leave)
+        let_go, framer = leave or self.leave, self.framer
+        beat_s = None if framer is None else framer.beat_s
+        follower = self.consumer.follow(self.offset, let_go, beat_s=beat_s)
         if self.follows is not None:
             self.follows(follower)
-        return follower
+        return follower if framer is None else FramedFollower(follower, framer)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The body is these bytes, and then the response has to be cut.
+
+    Attributes:
+        data: the bytes.
+
+    Example::
+
+        asked = Request('GET', b'chat-2', b'as=events')
+        refused = Problem(503, 'no supervisor').reply()
+        assert isinstance(come_back(asked, refused).body, Cut)
+    """
+
+    data: bytes
 
 
 class Place(Protocol):
@@ -122,7 +148,7 @@ class Reply:
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes | Ended | Live
+    body: bytes | Ended | Live | Cut
     source: Consumer | None = None
     place: Place | None = None
 

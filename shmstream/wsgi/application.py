@@ -15,12 +15,20 @@ from shmstream.ring.state import State
 from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.problems import Problem
-from shmstream.serving.reply import Blocking, Later, Live, Pending, Place, Reply
+from shmstream.serving.reply import (
+    Blocking,
+    Cut,
+    Later,
+    Live,
+    Pending,
+    Place,
+    Reply,
+)
 from shmstream.serving.request import Header, Request
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
 from shmstream.wsgi.reader_threads import ReaderThreads
-from shmstream.wsgi.response_body import Body, client_left
+from shmstream.wsgi.response_body import Body, client_left, cut_after
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
@@ -142,7 +150,7 @@ def answered(core: Core, request: Request, readers: ReaderThreads) -> Reply:
             place = readers.take()
         if not isinstance(reply, Reply):
             reply = settled(reply, request)
-        if not isinstance(reply.body, bytes):
+        if not isinstance(reply.body, (bytes, Cut)):
             reply.place = place or readers.take()
             return reply
     except Problem as ex:
@@ -163,14 +171,17 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
     body = reply.body
     if isinstance(body, bytes):
         return [body] if body else []
-    first, follows = b'', None
+    if isinstance(body, Cut):
+        return cut_after(body.data)
+    first, follows, framer = b'', None, None
     if isinstance(body, Live):
-        first, follows = body.first, body.follows
+        first, follows, framer = body.first, body.follows, body.framer
     return Body(
         *(environ, body.consumer, body.offset, body.leave, timeout_s),
         first=first,
         follows=follows,
         place=reply.place,
+        framer=framer,
     )
 
 

@@ -31,7 +31,7 @@ import errno
 import math
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from shmstream.consumer import Consumer
@@ -39,7 +39,8 @@ from shmstream.deploy.gunicorn_insides import socket_of
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.follower import Follower
 from shmstream.internals import host_of
-from shmstream.serving.reply import Place
+from shmstream.serving.framed_follower import Framer
+from shmstream.serving.reply import Following, Live, Place
 from shmstream.settings import send_timeout
 from shmstream.wakeups.doorbell_greenlet import original
 from shmstream.wakeups.doorbell_thread import NET_S
@@ -97,6 +98,7 @@ class Body:
         follows: is told the follower, if a source waits for this one reader.
         place: is given back at the end. A body that an application makes itself has
             none, and is not counted as a reader.
+        framer: turns what is read into what is sent; None: it is sent as it is.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -120,6 +122,7 @@ class Body:
         first: bytes = b'',
         follows: Callable[[Follower], None] | None = None,
         place: Place | None = None,
+        framer: Framer | None = None,
     ) -> None:
         self._place = place
         self._environ = environ
@@ -138,9 +141,8 @@ class Body:
         # Without a reference cycle: a body that is dropped lets go of its place, and of
         # the source that waits for it, at once.
         lets_go = weakly(self._lets_go, True)
-        self._follower: Follower | None = consumer.follow(offset, lets_go)
-        if follows is not None:
-            follows(self._follower)
+        live = Live(consumer, offset, lets_go, first, follows, framer)
+        self._follower: Following | None = live.follow()
         self._read = first
         self._at = 0
         # If the stream is quiet now, an empty part makes gunicorn send the response's
@@ -225,6 +227,16 @@ class Body:
         self._follower = self._consumer = None
         if self._place is not None:
             self._place.give_back()
+
+
+def cut_after(data: bytes) -> Iterator[bytes]:
+    """Yield these bytes, and have the server cut the response.
+
+    Raises:
+        ConnectionResetError: as ``Body``.
+    """
+    yield data
+    raise _cut('the client has to come back')
 
 
 def _cut(why: str) -> ConnectionResetError:

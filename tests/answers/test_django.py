@@ -16,6 +16,7 @@ from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
 from tests.support.cutting import Cutting
+from tests.support.event_source import events_of
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.service import Service
@@ -89,6 +90,27 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(
     assert head.headers['stream-total-bytes'] == str(len(WHOLE))
     assert head.headers['content-length'] == str(len(WHOLE))
     assert wait_until(lambda: there.gate(conv_id).closed() == 'ended')
+
+
+def test_a_browser_s_events_are_there_too(there: Deployment, conv_id: str) -> None:
+    """As ``?as=events``, with ids by which an ``EventSource`` resumes."""
+    target = f'{there.address(conv_id)}?as=events'
+    with (
+        there.begin(conv_id) as post,
+        there.client.open('GET', target) as source,
+    ):
+        source.until(len(whole(BEFORE)))
+        there.gate(conv_id).open()
+        *events, end = events_of(source.rest())
+        assert source.whole
+        assert [event.data for event in events] == [
+            event.data for event in events_of(post.rest())
+        ]
+        assert end.name == 'end'
+    rest = there.client.get(f'{target}&last_event_id={events[2].id}')
+    assert events_of(rest.body) == [*events[3:], end]
+    headers = {'Last-Event-ID': end.id}
+    assert there.client.call('GET', target, None, headers).status == 204
 
 
 def test_delete_stops_a_silent_source_of_another_worker(

@@ -13,6 +13,7 @@ from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deploymen
 from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
+from tests.support.event_source import events_of
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 
@@ -84,6 +85,29 @@ def test_an_answer_is_streamed_and_read_again(
     again = there.client.get(f'{target}?from=20')
     assert again.body == WHOLE[20:]
     assert again.headers['stream-state'] == 'complete'
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_browser_s_events_are_there_too(
+    there: Deployment, chat: str, variant: str
+) -> None:
+    """As ``?as=events``, with ids by which an ``EventSource`` resumes."""
+    target = f'/{variant}/chat/{chat}'
+    with (
+        there.begin(target, chat) as post,
+        there.client.open('GET', f'{target}?as=events') as source,
+    ):
+        source.until(len(FIRST))
+        there.gate(chat).open()
+        *events, end = events_of(source.rest())
+        assert source.whole
+        assert [event.data for event in events] == [
+            event.data for event in events_of(post.rest())
+        ]
+        assert end.name == 'end'
+    headers = {'Last-Event-ID': events[2].id}
+    rest = there.client.call('GET', f'{target}?as=events', None, headers)
+    assert events_of(rest.body) == [*events[3:], end]
 
 
 def test_another_worker_resumes(there: Deployment, chat: str) -> None:

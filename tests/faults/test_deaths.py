@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from tests.deploy.test_leaving import RATE, begin
 from tests.support.client import Client, Live, path
 from tests.support.ends import failure
+from tests.support.event_source import Source
 from tests.support.frozen import freeze
 from tests.support.leaks import processes, semaphores, wait_until
 from tests.support.patience import Stopwatch
@@ -167,6 +169,22 @@ def _serving(service: Service) -> int:
         return int(ask(RuntimeDirectory(service.directory), 'status')['pid'])
     except SupervisorUnavailable:
         return 0
+
+
+def test_the_events_of_a_killed_producer_end_with_its_error(
+    serve: Callable[..., Service],
+) -> None:
+    service = serve(workers=2, settings=RATE)
+    client = service.client()
+    with begin(client, 'dies') as post:
+        source = Source(client, 'dies')
+        os.kill(post.worker, signal.SIGKILL)
+        source.run()
+    end = source.events[-1]
+    told = json.loads(end.data)
+    assert (end.name, told['state']) == ('end', 'aborted')
+    assert told['error']['message']
+    assert 'error' not in {event.name for event in source.events}
 
 
 def test_f33_nothing_outlives_a_killed_master(serve: Callable[..., Service]) -> None:

@@ -1,0 +1,114 @@
+"""What an ``EventSource`` makes of a response, as the HTML standard says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from tests.support.client import Client, Live
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """An event as a page gets it."""
+
+    name: str
+    data: str
+    id: str
+
+
+@dataclass
+class EventStream:
+    """Parses a response; ``retry_ms`` and ``last_id`` are what it would come back with.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+
+    last_id: str = ''
+    retry_ms: int | None = None
+    blank_lines: int = 0
+    comments: int = 0
+    _left: bytes = b''
+    _fields: dict[str, list[str]] = field(default_factory=dict)
+
+    def feed(self, data: bytes) -> list[Dispatched]:
+        """Take bytes; return the events that they complete."""
+        found = []
+        data = self._left + data
+        # A CR at the end may be half of a line end.
+        *lines, self._left = re.split(rb'\r\n|\n|\r(?!\Z)', data)
+        for line in lines:
+            if not line:
+                self.blank_lines += 1
+                found += self._dispatched()
+                continue
+            name, _, value = line.decode().partition(':')
+            self.comments += not name
+            value = value.removeprefix(' ')
+            if name == 'id':
+                self._fields['id'] = [value]
+            elif name == 'retry' and value.isdigit():
+                self.retry_ms = int(value)
+            elif name == 'event':
+                self._fields['event'] = [value]
+            elif name == 'data':
+                self._fields.setdefault('data', []).append(value)
+        return found
+
+    def _dispatched(self) -> list[Dispatched]:
+        fields, self._fields = self._fields, {}
+        self.last_id = fields.get('id', [self.last_id])[0]
+        if 'data' not in fields:
+            return []
+        name = fields.get('event', [''])[0] or 'message'
+        return [Dispatched(name, '\n'.join(fields['data']), self.last_id)]
+
+
+def events_of(data: bytes) -> list[Dispatched]:
+    """The events of a whole response."""
+    parser = EventStream()
+    # Nothing can follow a CR at the end.
+    return parser.feed(data) + parser.feed(b'\n' if data.endswith(b'\r') else b'')
+
+
+def address(conv_id: str, last: str = '') -> str:
+    """Where the service has the events of a stream."""
+    query = f'?last_event_id={last}' if last else ''
+    return f'/v1/events/{quote(conv_id, safe="")}{query}'
+
+
+class Source:
+    """Comes back as a browser does: after every cut, with the last id, until 204."""
+
+    def __init__(self, client: Client, conv_id: str) -> None:
+        self._client = client
+        self._target = address(conv_id)
+        self.events: list[Dispatched] = []
+        self.workers: list[int] = []
+        self.statuses: list[int] = []
+
+    def connect(self) -> Live:
+        last = self.events[-1].id if self.events else ''
+        headers = {'Last-Event-ID': last} if last else {}
+        return self._client.open('GET', self._target, headers=headers)
+
+    def run(self, cut_after: int | None = None) -> None:
+        """Read to the end; hang up once after so many events, if that is asked."""
+        while True:
+            try:
+                live = self.connect()
+            except OSError:
+                # Nobody listens for a moment.
+                continue
+            with live:
+                self.statuses.append(live.status)
+                if live.status != 200:
+                    return
+                self.workers.append(live.worker)
+                parser = EventStream()
+                for data in live.chunks():
+                    self.events += parser.feed(data)
+                    if cut_after is not None and len(self.events) >= cut_after:
+                        cut_after = None
+                        break
