@@ -83,7 +83,7 @@ def test_a_browser_comes_back_while_an_answer_has_not_begun(start: Start) -> Non
     there = start()
     with (
         Streams.attach(there.server.directory) as streams,
-        streams.create('pending', pending=True),
+        streams.create('pending', pending=True, owner=owner_of('somebody')),
         there.client.open('GET', '/chats/pending?as=events') as source,
     ):
         assert source.status == 200
