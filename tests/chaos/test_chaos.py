@@ -1,4 +1,4 @@
-"""Half a minute of it, at a seed that stays: ``python -m tests.chaos`` for more."""
+"""Twenty seconds of it, at a seed that stays: ``python -m tests.chaos`` for more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEED = 1
 
 def test_nothing_is_lost_doubled_torn_hung_or_leaked(tmp_path: Path) -> None:
     command = [sys.executable, '-m', 'tests.chaos', '--seed', str(SEED)]
-    command += ['--seconds', '30', '--dir', str(tmp_path)]
+    command += ['--seconds', '20', '--dir', str(tmp_path)]
     ran = subprocess.run(
         command,
         cwd=ROOT,

@@ -25,8 +25,8 @@ PAUSES = [0.0, 0.0001, 0.0004, 0.001]
 
 
 NET_S = 3600.0
-ROUNDS = 10_500
-SECONDS = 8.0
+ROUNDS = 4000
+SECONDS = 3.0
 """Then a rally ends, on a machine that is too busy for all rounds, if there have been
 enough hand-offs and rings."""
 
