@@ -107,11 +107,11 @@ def _ratios(samples: Samples, report: Report) -> None:
         cpu = stat(a.server_s / b.server_s for a, b in pairs if b.server_s)
         total = stat(a.total_s / b.total_s for a, b in pairs if b.total_s)
         p99 = stat(a.p99_ms / b.p99_ms for a, b in pairs if b.p99_ms)
-        if name == 'fastapi':
-            # The one peer that is ours as well: what a user's response costs more.
+        if name in ('fastapi', 'events'):
+            # These are ours as well: what a user's response, or ids, cost more.
             more = stat(b.server_s / a.server_s for a, b in pairs if a.server_s)
             report.notes.append(
-                f'{_case(workload, shape)}: fastapi / ours: server CPU {more}'
+                f'{_case(workload, shape)}: {name} / ours: server CPU {more}'
             )
         report.notes.append(
             f'{_case(workload, shape)}: ours / {name}: server CPU {cpu}, '

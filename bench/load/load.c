@@ -13,6 +13,9 @@
  * with a pad of 153 bytes that begins at (i + s) % 64 in a repeated alphabet. All of it
  * but t is checked; t gives the delivery latency.
  *
+ * A body that begins with "retry" is the same with more lines, for an EventSource: ids
+ * and comments are left out, and so is all from "event: end" on.
+ *
  * follow prints {"ready": N} when every connection has its first event, then obeys
  * lines on stdin: "begin" opens the window, "end" closes it, "stop I" waits up to 2 s
  * until every connection has I events, prints the result as one line, and exits.
@@ -50,6 +53,7 @@ typedef struct {
 
 typedef struct {
     int fd, state, filled, chunked, line_len, torn_start, waiting;
+    int framed, mid_line, dropped; /* for an EventSource; within a line; of no event */
     uint64_t left;      /* of the chunk, or of the body with a length */
     uint64_t events;    /* received and checked, from the stream's beginning */
     uint64_t seen;      /* the same, over all connections of this reader */
@@ -136,6 +140,8 @@ static void start_at(Connection *c, uint64_t offset) {
     expect(c);
     c->filled = offset % EVENT;
     c->torn_start = c->filled;
+    c->framed = -1;
+    c->mid_line = c->dropped = 0;
     memcpy(c->got, c->expect, c->filled);
 }
 
@@ -160,7 +166,7 @@ static int check(Connection *c, const char *e, uint64_t now) {
     return 0;
 }
 
-static int body(Connection *c, const char *at, uint64_t n, uint64_t now) {
+static int events(Connection *c, const char *at, uint64_t n, uint64_t now) {
     all_bytes += n;
     while (n) {
         if (!c->filled && n >= EVENT) {
@@ -210,6 +216,22 @@ static void ask(Connection *c) {
 static void answered(Connection *c) {
     pending -= c->waiting;
     c->waiting = 0;
+}
+
+static int body(Connection *c, const char *at, uint64_t n, uint64_t now) {
+    static char kept[BUFFER];
+    uint64_t size = 0;
+    if (c->framed < 0 && n) c->framed = *at == 'r';
+    if (!c->framed) return events(c, at, n, now);
+    while (n) {
+        if (!c->mid_line && c->dropped < 2) c->dropped = *at == 'e' ? 2 : *at != 'd' && *at != '\n';
+        const char *end = memchr(at, '\n', n);
+        uint64_t take = end ? (uint64_t)(end - at) + 1 : n;
+        if (!c->dropped) memcpy(kept + size, at, take), size += take;
+        c->mid_line = !end;
+        at += take, n -= take;
+    }
+    return events(c, kept, size, now);
 }
 
 static void hang_up(Connection *c) {

@@ -62,6 +62,18 @@ class Ours(Peer):
         return self.written_by('ours', str(self.directory), prefix, count, path, '')
 
 
+class OursByEvents(Ours):
+    """The same by the route for an ``EventSource``, whose events have ids."""
+
+    name = 'events'
+    path = '/v1/events'
+    rejoins = False
+
+    @property
+    def directory(self) -> Path:
+        return self.scratch / 'run-events'
+
+
 class OursInFastapi(Ours):
     """The same reader as a response of a FastAPI application."""
 

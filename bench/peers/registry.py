@@ -10,13 +10,14 @@ from bench.peers.base import Peer
 from bench.peers.floor import Floor
 from bench.peers.inproc import Inproc
 from bench.peers.nchan import Nchan
-from bench.peers.ours import Ours, OursInFastapi
+from bench.peers.ours import Ours, OursByEvents, OursInFastapi
 from bench.peers.redis_shared import RedisShared
 from bench.report import Options
 
 LIVE: tuple[type[Peer], ...] = (
     Ours,
     OursInFastapi,
+    OursByEvents,
     Floor,
     Inproc,
     Nchan,
