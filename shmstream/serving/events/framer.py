@@ -54,14 +54,16 @@ class _State:
     skips: bool = False
 
 
-@dataclass(slots=True)
 class _Shared:
-    """What the last bytes of a stream have become in this process."""
+    """What the last bytes of a stream have become in this process.
 
-    data: bytes = b''
-    before: _State | None = None
-    after: _State | None = None
-    framed: bytes = b''
+    Attributes:
+        last: the bytes, the states of the framer before and after them, and what came
+            of them. One tuple, because readers in threads replace it at any time.
+    """
+
+    def __init__(self) -> None:
+        self.last: tuple[bytes, _State, _State, bytes] | None = None
 
 
 _shared: weakref.WeakKeyDictionary[object, _Shared] = weakref.WeakKeyDictionary()
@@ -92,16 +94,14 @@ class EventFramer:
         """
         if not data:
             return told.PING
-        state, shared = self._state, self._shared
-        # ``is``: to compare the bytes themselves would be nearly as long as to frame
+        before, last = self._state, self._shared.last
+        # ``is``: to compare the bytes themselves would take nearly as long as to frame
         # them.
-        if shared.data is data and shared.before == state:
-            assert shared.after is not None
-            self._state = shared.after
-            return shared.framed
+        if last is not None and last[0] is data and last[1] == before:
+            self._state, framed = last[2:]
+            return framed
         framed = self._framed(data)
-        shared.data, shared.before = data, state
-        shared.after, shared.framed = self._state, framed
+        self._shared.last = (data, before, self._state, framed)
         return framed
 
     def end(self) -> bytes:
