@@ -96,7 +96,8 @@ def test_events_go_out_as_they_were_written_each_with_its_end(
             headers = [(b'last-event-id', event.id.encode())]
             reply = reply_to(streams, 'any?as=events', headers=headers)
             rest = events_of(body_of(reply))[:-1] if reply.status == 200 else []
-            assert rest == found[number + 1 :]
+            # An id may be that of a CR whose LF comes with the next bytes.
+            assert as_told(rest) == as_told(found[number + 1 :])
 
 
 def all_of(consumer: Any) -> bytes:

@@ -29,7 +29,7 @@ MAX_EVENT = 4 << 20
 sent at all, and counts as lost."""
 
 _ID = re.compile(rb'(?:\A|(?<=[\r\n]))id(?::[^\r\n]*)?(?:\r\n|\n|\r)')
-_ERROR = re.compile(rb'(?:\A|(?<=[\r\n]))event: ?error(?:\r\n|\n|\r)')
+_NAME = re.compile(rb'(?:\A|(?<=[\r\n]))event(?:: ?([^\r\n]*))?(?:\r\n|\n|\r)')
 _FIELD = re.compile(rb'(?:\A|[\r\n])(?:data|event)[:\r\n]')
 _DATA = re.compile(rb'(?:\A|(?<=[\r\n]))data: ?([^\r\n]*)')
 _LINE_END = re.compile(rb'(?:\r\n|\n|\r)\Z')
@@ -164,7 +164,8 @@ class EventFramer:
             # Nearly all events are like this.
             return b'%s%s\n' % (event[:-1], self._id(end))
         text = _ID.sub(b'', _LINE_END.sub(b'', event, count=1)).lstrip(b'\r\n')
-        text = _ERROR.sub(b'', text)
+        if self._is_failure(event):
+            text = _NAME.sub(b'', text)
         if not text:
             return b''
         if _FIELD.search(text) is None:
@@ -174,11 +175,10 @@ class EventFramer:
         return b'%s%s\n' % (text, self._id(end))
 
     def _is_failure(self, event: bytes) -> bool:
-        return (
-            b'error' in event
-            and self._framing is Framing.EVENTS
-            and _ERROR.search(event) is not None
-        )
+        if self._framing is not Framing.EVENTS or b'error' not in event:
+            return False
+        # If there are several names, the last one counts.
+        return _NAME.findall(event)[-1:] == [b'error']
 
     def _id(self, end: int) -> bytes:
         return id_line(self._generation, end)
