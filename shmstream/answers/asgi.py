@@ -21,7 +21,7 @@ from shmstream.errors import ShmstreamError
 from shmstream.ids import NOBODY
 from shmstream.producing.running import here
 from shmstream.producing.sources import close_async
-from shmstream.serving.get_head_delete import Core, bodiless, failed
+from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.lookup import MAX_BYTES, look_up
 from shmstream.serving.permit import Grant, Verdict, apply
 from shmstream.serving.problems import Problem
@@ -121,7 +121,7 @@ class AsgiAnswers:
         """
         refusal = apply(await self.verdict(asked), request)
         if refusal is not None:
-            reply = bodiless(request, refusal)
+            reply = suited(request, refusal)
             await self.send(reply, scope, receive, send, [])
             return
 
@@ -142,7 +142,7 @@ class AsgiAnswers:
         """
         refusal = apply(await self.verdict(asked), request)
         if refusal is not None:
-            return bodiless(request, refusal)
+            return suited(request, refusal)
         reply = self._core.answer(request)
         return reply if isinstance(reply, Reply) else await settled(reply)
 

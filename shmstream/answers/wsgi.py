@@ -12,7 +12,7 @@ from shmstream.answers.beginning import Beginning, begun, of_environment, refuse
 from shmstream.ids import NOBODY
 from shmstream.producing.running import here
 from shmstream.producing.sources import close_blocking
-from shmstream.serving.get_head_delete import Core, bodiless, failed
+from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.lookup import MAX_BYTES, look_up
 from shmstream.serving.permit import Verdict, apply
 from shmstream.serving.problems import Problem
@@ -86,7 +86,7 @@ class WsgiAnswers:
         """
         refusal = apply(self.verdict(asked), request)
         if refusal is not None:
-            return bodiless(request, refusal)
+            return suited(request, refusal)
         return answered(self._core, request, self._readers)
 
     def begin(

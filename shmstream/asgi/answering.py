@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from shmstream.asgi.stalled import Reader
 from shmstream.asgi.writer import write
-from shmstream.serving.get_head_delete import Core, bodiless, failed
+from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.permit import Grant, Verdict, apply
 from shmstream.serving.reply import Blocking, Later, Reply
 from shmstream.serving.request import Header, Request
@@ -60,7 +60,7 @@ class Answering:
             if refusal is None:
                 reply = self._core.answer(request)
             else:
-                reply = bodiless(request, refusal)
+                reply = suited(request, refusal)
         if not isinstance(reply, Reply):
             reply = await settled(reply)
         more = [] if self._more_headers is None else self._more_headers(request)

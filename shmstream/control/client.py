@@ -118,10 +118,8 @@ class ControlClient:
             # that interrupts a request of its own thread (``_busy``) gives up at once.
             if not self._lock.acquire(timeout=left_s(deadline)) or self._busy:
                 raise SupervisorUnavailable('too many requests wait for the supervisor')
-            if (
-                time.monotonic() - self._failed_at < _FAIL_FAST_S
-                and not self._is_back()
-            ):
+            soon = time.monotonic() - self._failed_at < _FAIL_FAST_S
+            if self._sock is None and soon and not self._is_back():
                 raise SupervisorUnavailable('the supervisor is still not there')
             self._busy = mine = True
             found = act()
@@ -144,6 +142,9 @@ class ControlClient:
             return False
         try:
             connect(self._directory, 0).close()
+        except BlockingIOError:
+            # It is there, and others connect to it.
+            return True
         except OSError:
             return False
         return True

@@ -30,10 +30,13 @@ from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
 from shmstream.http.websockets import WebSockets, refuse
-from shmstream.serving.get_head_delete import Core, bodiless
+from shmstream.serving.get_head_delete import Core, suited
 from shmstream.serving.permit import Verdict
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import Request
+
+_EVENTS_METHODS = ('GET', 'HEAD', 'OPTIONS')
+"""Everything else that is sent to the address of events is the upstream's."""
 
 _LOOKED_AT = TELLING | {FORWARDED_PREFIX}
 """The headers that decide what ``gate`` and ``prefix`` do with a request, if no host
@@ -126,7 +129,7 @@ class Service:
         if request is not None:
             return self._answering.answer(request, reader)
         request = request_of(scope, EVENTS_PATH)
-        if request is not None:
+        if request is not None and request.method in _EVENTS_METHODS:
             request.events = True
             return self._answering.answer(request, reader)
         scope[READER] = reader
@@ -135,7 +138,7 @@ class Service:
     def _refuse(self, why: Problem, scope: Any, reader: Reader) -> Awaitable[None]:
         asked = Request(scope['method'], b'', headers=scope['headers'])
         more = self._origins.headers(asked)
-        return write(bodiless(asked, why.reply()), reader, more)
+        return write(suited(asked, why.reply()), reader, more)
 
     def _permit(self, request: Request) -> Verdict:
         if request.method == 'OPTIONS':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Protocol, Self
 
@@ -13,7 +14,11 @@ class Framer(Protocol):
 
     @property
     def beat_s(self) -> float:
-        """Seconds of silence after which the framer is fed nothing."""
+        """Seconds of silence after which ``beat`` is sent."""
+
+    @property
+    def beat(self) -> bytes:
+        """What is sent in silence."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return what is to be sent, possibly nothing."""
@@ -38,11 +43,24 @@ class FramedFollower:
         self._follower = follower
         self._framer = framer
         self._ended = False
+        self._sent_at = time.monotonic()
 
     @property
     def offset(self) -> int:
         """The next byte of the stream that it will read."""
         return self._follower.offset
+
+    def _framed(self, data: bytes) -> bytes:
+        """Return what is to be sent of these bytes; none are a silence.
+
+        Bytes that become nothing are a silence for the client, too.
+        """
+        out, now = self._framer.feed(data) if data else b'', time.monotonic()
+        if not out and (not data or now - self._sent_at >= self._framer.beat_s):
+            out = self._framer.beat
+        if out:
+            self._sent_at = now
+        return out
 
     def _end(self) -> bytes:
         """Return what tells the end, once; then nothing."""
@@ -57,7 +75,7 @@ class FramedFollower:
     def __next__(self) -> bytes:
         """As ``Follower``."""
         for data in self._follower:
-            if framed := self._framer.feed(data):
+            if framed := self._framed(data):
                 return framed
         if framed := self._end():
             return framed
@@ -69,7 +87,7 @@ class FramedFollower:
     async def __anext__(self) -> bytes:
         """As ``Follower``."""
         async for data in self._follower:
-            if framed := self._framer.feed(data):
+            if framed := self._framed(data):
                 return framed
         if framed := self._end():
             return framed
@@ -85,13 +103,13 @@ class FramedFollower:
         framed: list[bytes] = []
 
         async def send_framed(data: bytes) -> None:
-            out = framed.pop() if framed else self._framer.feed(data)
+            out = framed.pop() if framed else self._framed(data)
             if out:
                 await send(out)
 
         def write_framed(data: bytes) -> bool:
             assert write is not None
-            out = self._framer.feed(data)
+            out = self._framed(data)
             if not out or write(out):
                 return True
             framed.append(out)

@@ -260,8 +260,7 @@ def _first_of_range(request: Request, consumer: Consumer) -> int | None:
 
 def failed(request: Request, error: Exception) -> Reply:
     """Return the reply to a request whose handling has raised this error."""
-    reply = come_back(request, problem_of(error, str(request)).reply())
-    return bodiless(request, reply)
+    return suited(request, problem_of(error, str(request)).reply())
 
 
 def nowhere(method: str) -> Reply:
@@ -269,8 +268,9 @@ def nowhere(method: str) -> Reply:
     return failed(Request(method, b''), Problem(404, 'No stream can be found here'))
 
 
-def bodiless(request: Request, reply: Reply) -> Reply:
-    """Return the reply, without its body if the request is a HEAD."""
+def suited(request: Request, reply: Reply) -> Reply:
+    """Return a refusal as the request needs it: see ``come_back``; HEAD has no body."""
+    reply = come_back(request, reply)
     return replace(reply, body=b'') if request.method == 'HEAD' else reply
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
-from shmstream.serving.get_head_delete import METHODS, Core, bodiless, failed, nowhere
+from shmstream.serving.get_head_delete import METHODS, Core, failed, nowhere, suited
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.problems import Problem
 from shmstream.serving.reply import (
@@ -130,7 +130,7 @@ class Application:
             except Exception as ex:
                 return failed(request, ex)
             if refusal is not None:
-                return bodiless(request, refusal)
+                return suited(request, refusal)
         return answered(self._core, request, self._readers)
 
 

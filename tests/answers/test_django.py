@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from shmstream import Streams
 from shmstream.client import follow
 from tests.answers.django_deployment import (
     WORKERS,
@@ -16,7 +17,7 @@ from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
 from tests.support.cutting import Cutting
-from tests.support.event_source import events_of
+from tests.support.event_source import comes_back, events_of
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.service import Service
@@ -111,6 +112,18 @@ def test_a_browser_s_events_are_there_too(there: Deployment, conv_id: str) -> No
     assert events_of(rest.body) == [*events[3:], end]
     headers = {'Last-Event-ID': end.id}
     assert there.client.call('GET', target, None, headers).status == 204
+
+
+def test_a_browser_comes_back_while_an_answer_has_not_begun(
+    there: Deployment, conv_id: str
+) -> None:
+    """What readers of bytes get as 503 is 200 and a cut."""
+    with (
+        Streams.attach(there.server.directory) as streams,
+        streams.create(conv_id, pending=True),
+    ):
+        target = f'{there.address(conv_id)}?as=events'
+        assert comes_back(there.client.open('GET', target))
 
 
 def test_delete_stops_a_silent_source_of_another_worker(

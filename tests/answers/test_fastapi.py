@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from shmstream import Streams
 from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
 from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
-from tests.support.event_source import events_of
+from tests.support.event_source import comes_back, events_of
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 
@@ -108,6 +109,18 @@ def test_a_browser_s_events_are_there_too(
     headers = {'Last-Event-ID': events[2].id}
     rest = there.client.call('GET', f'{target}?as=events', None, headers)
     assert events_of(rest.body) == [*events[3:], end]
+
+
+def test_a_browser_comes_back_while_an_answer_has_not_begun(
+    there: Deployment, chat: str
+) -> None:
+    """What readers of bytes get as 503 is 200 and a cut."""
+    with (
+        Streams.attach(there.server.directory) as streams,
+        streams.create(chat, pending=True),
+    ):
+        target = f'/plain/chat/{chat}?as=events'
+        assert comes_back(there.client.open('GET', target))
 
 
 def test_another_worker_resumes(there: Deployment, chat: str) -> None:

@@ -11,7 +11,13 @@ import pytest
 
 from shmstream import Streams
 from tests.http.wire import one_per_worker, posted
-from tests.support.event_source import Dispatched, Source, address, events_of
+from tests.support.event_source import (
+    Dispatched,
+    Source,
+    address,
+    comes_back,
+    events_of,
+)
 from tests.support.leaks import wait_until
 from tests.support.service import Service
 
@@ -84,7 +90,7 @@ def test_a_reload_cuts_and_the_next_worker_goes_on(
             first = events_of(live.rest())
             assert live.whole is False
         source = Source(client, 'reload')
-        source.events = list(first)
+        source.events, source.last_id = list(first), first[-1].id
         source.run()
         whole = post.rest()
         assert post.whole
@@ -99,6 +105,15 @@ def test_ids_with_a_slash_are_found(demo: Service, how: str) -> None:
     encoded = quote(conv_id, safe='')
     target = address(conv_id) if how == 'path' else f'/v1/events?conv_id={encoded}'
     assert events_of(demo.client().get(target).body)[-1].name == 'end'
+
+
+def test_what_has_not_begun_is_worth_coming_back_for(demo: Service) -> None:
+    """Readers of bytes get 503 then, which would be final."""
+    with (
+        Streams.attach(demo.directory) as streams,
+        streams.create('pending', pending=True),
+    ):
+        assert comes_back(demo.client().open('GET', address('pending')))
 
 
 def test_readers_of_events_count_and_leave(demo: Service) -> None:

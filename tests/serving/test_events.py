@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmstream import Producer, Streams, SupervisorUnavailable
+from shmstream import Consumer, Producer, State, Streams, SupervisorUnavailable
 from shmstream.serving.events import framer as framing
 from shmstream.serving.events.framer import EventFramer
-from shmstream.serving.reply import Cut, Live, Pending, Reply
+from shmstream.serving.reply import Blocking, Cut, Live, Pending, Reply
 from tests.serving.test_get_head_delete import ask, error, reply_to
 from tests.support.event_source import Dispatched, EventStream, events_of
 
 LINES = 'application/x-ndjson'
+MARK = b'\xef\xbb\xbf'
 ENDS = st.sampled_from([b'\n', b'\r\n', b'\r'])
-TEXTS = st.text('ab: {}"é', max_size=6)
+WORDS = st.text('ab: {}"é', max_size=6)
+LINE = st.one_of(
+    WORDS.map(lambda text: f'data: {text}'),
+    WORDS.map(lambda text: f'data:{text}'),
+    st.sampled_from(['id: 7', 'id:7', 'id', 'event: delta', 'event: error', 'event']),
+    st.sampled_from([': comment', 'retry: 5', 'identity: 5', 'data', 'event:end']),
+)
 
 
 @st.composite
 def blocks(draw: st.DrawFn) -> bytes:
-    """A block of lines, in one way of ending them, with the blank line."""
-    end = draw(ENDS)
-    one = st.one_of(
-        TEXTS.map(lambda text: f'data: {text}'),
-        TEXTS.map(lambda text: f'data:{text}'),
-        st.sampled_from(['id: 7', 'id:7', 'id', 'event: delta', 'event: error']),
-        st.sampled_from([': comment', 'retry: 5', 'identity: 5', 'data']),
-    )
-    lines = draw(st.lists(one, min_size=1, max_size=4))
-    return b''.join(line.encode() + end for line in lines) + end
+    """Lines, each ended in a way of its own, and the blank line."""
+    lines = draw(st.lists(LINE, min_size=1, max_size=4))
+    return b''.join(line.encode() + draw(ENDS) for line in lines) + draw(ENDS)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> bytes:
+    """A stream: a byte order mark or none, blocks, and half a block or none."""
+    mark = draw(st.sampled_from([b'', MARK]))
+    tail = draw(st.sampled_from([b'', b'data: tail', b'data: tail\n', b'data: 1\r\n']))
+    return mark + b''.join(draw(st.lists(blocks(), max_size=5))) + tail
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -42,12 +53,21 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [p for p in (data[a:b] for a, b in zip([0, *ends], ends, strict=False)) if p]
 
 
+OURS = ('error', 'end', 'lost', 'replaced')
+
+
 def as_told(events: list[Dispatched]) -> list[tuple[str, str]]:
-    """Names and data, as the events route gives them: none is named ``error``."""
+    """Names and data, as the events route gives them: some names are its own."""
     return [
-        ('message' if event.name == 'error' else event.name, event.data)
+        ('message' if event.name in OURS else event.name, event.data)
         for event in events
     ]
+
+
+def as_written(data: bytes) -> list[tuple[str, str]]:
+    """What a client makes of the stream itself, if its last event were ended."""
+    text = data.removeprefix(MARK)
+    return as_told(events_of(text.rstrip(b'\r\n') + b'\n\n' if text else b''))
 
 
 def events_from(streams: Streams, path: str, last: str = '') -> list[Dispatched]:
@@ -60,6 +80,9 @@ def body_of(reply: Reply) -> bytes:
     """What is sent, to the end of the stream."""
     assert reply.status == 200
     assert dict(reply.headers)[b'content-type'] == b'text/event-stream'
+    if isinstance(reply.body, bytes):
+        assert dict(reply.headers)[b'content-length'] == b'%d' % len(reply.body)
+        return reply.body
     assert isinstance(reply.body, Live)
     return reply.body.first + b''.join(reply.body.follow())
 
@@ -72,26 +95,21 @@ def ended(streams: Streams, conv_id: str, data: bytes, **more: Any) -> Producer:
     return producer
 
 
-@given(
-    some=st.lists(blocks(), max_size=5),
-    cuts=st.lists(st.integers(1, 80), max_size=6),
-)
+@given(data=written(), cuts=st.lists(st.integers(1, 80), max_size=6))
 def test_events_go_out_as_they_were_written_each_with_its_end(
-    streams: Streams, some: list[bytes], cuts: list[int]
+    streams: Streams, data: bytes, cuts: list[int]
 ) -> None:
     """However the stream is cut; and from each id on the rest comes, and no more."""
-    data = b''.join(some)
     with ended(streams, 'any', data) as producer:
-        consumer = streams.consumer_of(producer)
-        framer = EventFramer(consumer, 0)
-        parser, found = EventStream(), []
-        for piece in cut(data, cuts):
-            found += parser.feed(framer.feed(piece))
-        found += parser.feed(framer.end())
+        framer = EventFramer(streams.consumer_of(producer), 0)
+        sent = [*map(framer.feed, cut(data, cuts)), framer.end()]
+        parser = EventStream()
+        found = parser.feed(b''.join(sent))
         assert found.pop().name == 'end'
-        assert as_told(found) == as_told(events_of(data))
-        # Some clients take each blank line for an event.
-        assert parser.blank_lines == len(re.findall(rb'[\r\n]id: ', all_of(consumer)))
+        assert as_told(found) == as_written(data)
+        # Some clients take each blank line for an event, so there is one for each id.
+        ids = re.findall(rb'(?:\A|[\r\n])id: ', b''.join(sent))
+        assert parser.blank_lines == len(ids)
         for number, event in enumerate(found):
             headers = [(b'last-event-id', event.id.encode())]
             reply = reply_to(streams, 'any?as=events', headers=headers)
@@ -100,9 +118,24 @@ def test_events_go_out_as_they_were_written_each_with_its_end(
             assert as_told(rest) == as_told(found[number + 1 :])
 
 
-def all_of(consumer: Any) -> bytes:
-    framer = EventFramer(consumer, 0)
-    return framer.feed(consumer.read(0) or b': nothing\n') + framer.end()
+OBJECTS = st.dictionaries(st.sampled_from('ab'), st.integers(0, 9), max_size=2)
+
+
+@given(
+    objects=st.lists(OBJECTS, max_size=5),
+    ends=st.lists(st.sampled_from([b'\n', b'\r\n', b'\n\n']), min_size=5, max_size=5),
+    cuts=st.lists(st.integers(1, 80), max_size=6),
+)
+def test_each_json_line_is_an_event(
+    streams: Streams, objects: list[Any], ends: list[bytes], cuts: list[int]
+) -> None:
+    lines = [json.dumps(each).encode() for each in objects]
+    data = b''.join(a + b for a, b in zip(lines, ends, strict=False))
+    with ended(streams, 'lines', data, content_type=LINES) as producer:
+        framer = EventFramer(streams.consumer_of(producer), 0)
+        sent = b''.join(framer.feed(piece) for piece in cut(data, cuts))
+        *events, _ = events_of(sent + framer.end())
+    assert [json.loads(event.data) for event in events] == objects
 
 
 def test_an_id_comes_after_the_data(streams: Streams, conv_id: str) -> None:
@@ -145,8 +178,36 @@ def test_an_error_in_mid_stream_is_an_event_like_others(
 ) -> None:
     data = b'event: error\ndata: 1\n\ndata: 2\n\n'
     with ended(streams, conv_id, data):
-        events = events_from(streams, f'{conv_id}?as=events')
-    assert as_told(events)[:2] == [('message', '1'), ('message', '2')]
+        *events, end = events_from(streams, f'{conv_id}?as=events')
+    assert [(e.name, e.data) for e in events] == [('message', '1'), ('message', '2')]
+    assert 'error' not in json.loads(end.data)
+
+
+def test_a_failure_without_data_hides_no_other(streams: Streams, conv_id: str) -> None:
+    data = b'event: error\ndata: 1\n\nevent: error\n\n'
+    with ended(streams, conv_id, data):
+        event, end = events_from(streams, f'{conv_id}?as=events')
+    assert (event.name, event.data, end.name) == ('message', '1', 'end')
+
+
+def test_a_json_line_that_tells_the_failure_is_told_by_the_end(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id, content_type=LINES) as producer:
+        producer.write(b'{"a": 1}\n')
+        producer.abort('no more')
+    *events, end = events_from(streams, f'{conv_id}?as=events')
+    assert [event.data for event in events] == ['{"a": 1}']
+    assert json.loads(end.data)['error']['message'] == 'no more'
+
+
+def test_a_cr_within_a_json_line_ends_nothing(streams: Streams, conv_id: str) -> None:
+    """It is white space there; here the line could write an id of its own choosing."""
+    data = MARK + b'{"a":\r\rid: ffffffffffffffff-5\r\rdata: 1}\n{"a":\r1}\n'
+    with ended(streams, conv_id, data, content_type=LINES) as producer:
+        *events, _ = events_from(streams, f'{conv_id}?as=events')
+    assert [event.id[:16] for event in events] == [producer.generation] * 2
+    assert json.loads(events[1].data) == {'a': 1}
 
 
 def test_json_lines_are_one_event_each(streams: Streams, conv_id: str) -> None:
@@ -210,7 +271,7 @@ def test_what_the_ring_has_dropped_is_told(streams: Streams, conv_id: str) -> No
         for _ in range(2 * size // len(event)):
             producer.write(event)
         producer.finish()
-        total, dropped = producer.total_bytes, total_and_dropped(streams, conv_id)
+        total, dropped = producer.total_bytes, streams.open(conv_id).dropped_prefix
         last = f'{producer.generation}-{len(event)}'
         lost, *events, end = events_from(streams, f'{conv_id}?as=events', last)
     assert lost.name == 'lost'
@@ -220,8 +281,54 @@ def test_what_the_ring_has_dropped_is_told(streams: Streams, conv_id: str) -> No
     assert end.name == 'end'
 
 
-def total_and_dropped(streams: Streams, conv_id: str) -> int:
-    return streams.open(conv_id).dropped_prefix
+@pytest.mark.parametrize('kind', ['text/event-stream', LINES])
+def test_of_an_event_whose_beginning_is_lost_nothing_is_told(
+    streams: Streams, conv_id: str, kind: str
+) -> None:
+    """The ring holds a part of one event, and nothing else."""
+    rest, following = b'\ndata: 1\n\n', b'data: 2\n\n'
+    if kind == LINES:
+        rest, following = b'1\n', b'2\n'
+    with streams.create(conv_id, capacity=4096, content_type=kind) as producer:
+        for _ in range(3):
+            producer.write(b'x' * 4096)
+        reply = reply_to(streams, f'{conv_id}?as=events')
+        assert isinstance(reply.body, Live)
+        producer.write(rest + following)
+        producer.finish()
+        lost, event, last = events_of(reply.body.first + b''.join(reply.body.follow()))
+    assert (lost.name, event.data, last.name) == ('lost', '2', 'end')
+
+
+def test_what_is_dropped_while_it_is_read_is_no_refusal(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ``EventSource`` gives up at a 400, and it is late as it is."""
+    with streams.create(conv_id, capacity=4096) as producer:
+        producer.write(b'data: 1\n\n')
+        really, dropping = Consumer.read, [b'x' * 5000, b'x' * 100, b'x' * 100]
+
+        def read(self: Consumer, *where: int) -> bytes:
+            if dropping:
+                producer.write(dropping.pop(0))
+            return really(self, *where)
+
+        monkeypatch.setattr(Consumer, 'read', read)
+        comes_back(reply_to(streams, f'{conv_id}?as=events'))
+        assert reply_to(streams, f'{conv_id}?as=events').status == 200
+
+
+@pytest.mark.parametrize('tail', [b'\n\n', b''], ids=['an end', 'no end'])
+def test_an_event_that_is_too_long_is_lost_at_the_end_too(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch, tail: bytes
+) -> None:
+    monkeypatch.setattr(framing, 'MAX_EVENT', 100)
+    data = b'data: %s' % (b'x' * 500) + tail
+    with ended(streams, conv_id, data) as producer:
+        framer = EventFramer(streams.consumer_of(producer), 0)
+        sent = b''.join(framer.feed(piece) for piece in cut(data, [200, 400]))
+        sent += framer.end()
+    assert [event.name for event in events_of(sent)] == ['lost', 'end']
 
 
 def test_an_event_that_is_too_long_is_lost_and_the_next_is_not(
@@ -254,14 +361,20 @@ def test_what_others_answer_by_503_is_200_and_a_cut(
         raise SupervisorUnavailable('no supervisor')
 
     monkeypatch.setattr(streams, 'open', refuse)
+    monkeypatch.setattr(streams, 'evict', refuse)
     comes_back(reply_to(streams, f'{conv_id}?as=events'))
     assert reply_to(streams, conv_id).status == 503
+    # Whoever stops a stream has to learn that it goes on.
+    stop = ask(streams, f'{conv_id}?as=events', 'DELETE')
+    assert isinstance(stop, Blocking)
+    assert stop.work().status == 503
 
 
 def comes_back(reply: Reply) -> None:
     assert reply.status == 200
     headers = dict(reply.headers)
     assert headers[b'content-type'] == b'text/event-stream'
+    assert headers[b'cache-control'] == b'no-store, no-transform'
     assert b'content-length' not in headers
     assert isinstance(reply.body, Cut)
     parser = EventStream()
@@ -309,3 +422,68 @@ def test_in_silence_a_comment_is_sent(
             producer.write(b'data: 1\n\n')
             while b'data: 1' not in (found := next(follower)):
                 assert found == b': ping\n'
+
+
+def test_bytes_that_become_nothing_are_a_silence(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long event that comes slowly, or the upstream's own keep-alives."""
+    monkeypatch.setattr(EventFramer, 'beat_s', 0.2)
+    with streams.create(conv_id, content_type=LINES) as producer:
+        reply = reply_to(streams, f'{conv_id}?as=events')
+        assert isinstance(reply.body, Live)
+        writes = threading.Thread(target=write_blanks, args=(producer,))
+        writes.start()
+        with reply.body.follow() as follower:
+            assert next(follower) == b': ping\n'
+        producer.finish()
+        writes.join()
+
+
+def write_blanks(producer: Producer) -> None:
+    """Write as long as it can be written."""
+    while producer.state is State.LIVE:
+        producer.write(b'\n')
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize('refuses', [True, False])
+def test_on_a_loop_all_is_sent_once_and_comments_in_silence(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    """Whether or not it can be written at once."""
+    monkeypatch.setattr(EventFramer, 'beat_s', 0.05)
+    sent: list[bytes] = []
+
+    async def work(producer: Producer) -> None:
+        reply = reply_to(streams, f'{conv_id}?as=events')
+        assert isinstance(reply.body, Live)
+        beaten = asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            await asyncio.sleep(0)
+            sent.append(data)
+            if data == b': ping\n':
+                beaten.set()
+
+        def write(data: bytes) -> bool:
+            if not refuses:
+                sent.append(data)
+            return not refuses
+
+        with reply.body.follow() as follower:
+            delivery = asyncio.ensure_future(follower.deliver(send, write))
+            await beaten.wait()
+            for number in range(20):
+                producer.write(b'data: %d' % number)
+                await asyncio.sleep(0.001)
+                producer.write(b'\n\n')
+                await asyncio.sleep(0.001)
+            await asyncio.to_thread(producer.finish)
+            await delivery
+
+    with streams.create(conv_id) as producer:
+        asyncio.run(work(producer))
+    *events, end = events_of(b''.join(sent))
+    assert [event.data for event in events] == [str(number) for number in range(20)]
+    assert end.name == 'end'

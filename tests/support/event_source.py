@@ -65,6 +65,14 @@ class EventStream:
         return [Dispatched(name, '\n'.join(fields['data']), self.last_id)]
 
 
+def comes_back(live: Live) -> bool:
+    """Whether a browser would come back after this response, without an event."""
+    with live:
+        parser = EventStream()
+        nothing = parser.feed(live.rest()) == []
+        return live.status == 200 and nothing and live.whole is False
+
+
 def events_of(data: bytes) -> list[Dispatched]:
     """The events of a whole response."""
     parser = EventStream()
@@ -85,12 +93,12 @@ class Source:
         self._client = client
         self._target = address(conv_id)
         self.events: list[Dispatched] = []
+        self.last_id = ''
         self.workers: list[int] = []
         self.statuses: list[int] = []
 
     def connect(self) -> Live:
-        last = self.events[-1].id if self.events else ''
-        headers = {'Last-Event-ID': last} if last else {}
+        headers = {'Last-Event-ID': self.last_id} if self.last_id else {}
         return self._client.open('GET', self._target, headers=headers)
 
     def run(self, cut_after: int | None = None) -> None:
@@ -106,9 +114,10 @@ class Source:
                 if live.status != 200:
                     return
                 self.workers.append(live.worker)
-                parser = EventStream()
+                parser = EventStream(self.last_id)
                 for data in live.chunks():
                     self.events += parser.feed(data)
+                    self.last_id = parser.last_id
                     if cut_after is not None and len(self.events) >= cut_after:
                         cut_after = None
                         break

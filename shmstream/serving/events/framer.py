@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shmstream.consumer import Consumer
@@ -34,6 +34,8 @@ _FIELD = re.compile(rb'(?:\A|[\r\n])(?:data|event)[:\r\n]')
 _DATA = re.compile(rb'(?:\A|(?<=[\r\n]))data: ?([^\r\n]*)')
 _LINE_END = re.compile(rb'(?:\r\n|\n|\r)\Z')
 _MARK = b'\xef\xbb\xbf'
+_FAILURE = b'error'
+_LINE_OF_FAILURE = b'{"error"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,21 @@ class _State:
 
     Attributes:
         at: the offset of the next byte that it is fed.
-        held: the beginning of an event that is not whole yet.
-        failure: an event named ``error``, framed without that name. It is held until
-            it is known whether it is the stream's last.
-        skips: the beginning of the event was too long to hold.
+        held: an event that is not whole yet, in pieces: to join them with each new one
+            would take as long as the square of the event's length.
+        size: the bytes in ``held``.
+        skips: the bytes up to the end of this event are left out.
+        tells: the client is told of that.
+        failure: an event that tells a failure, framed. It is held until it is known
+            whether it is the stream's last.
     """
 
     at: int
-    held: bytes = b''
-    failure: bytes = b''
+    held: tuple[bytes, ...] = ()
+    size: int = 0
     skips: bool = False
+    tells: bool = False
+    failure: bytes = b''
 
 
 class _Shared:
@@ -74,26 +81,23 @@ class EventFramer:
 
     Args:
         consumer: the stream.
-        offset: of the first byte that it will be fed: the end of an event, or 0.
+        offset: of the first byte that it will be fed.
+        within: that byte is within an event, whose rest is left out. Otherwise it is
+            the first of an event.
     """
 
     beat_s = BEAT_S
+    beat = told.PING
 
-    def __init__(self, consumer: Consumer, offset: int) -> None:
+    def __init__(self, consumer: Consumer, offset: int, within: bool = False) -> None:
         self._consumer = consumer
         self._framing = framing_of(consumer.content_type)
         self._generation = consumer.generation
-        self._state = _State(offset)
+        self._state = _State(offset, skips=within)
         self._shared = _shared.setdefault(stream_key(consumer), _Shared())
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; return what is to be sent, possibly nothing.
-
-        Args:
-            data: the bytes. None are a silence of ``BEAT_S`` seconds.
-        """
-        if not data:
-            return told.PING
+        """Take the next bytes, one at least; return what is to be sent, or nothing."""
         before, last = self._state, self._shared.last
         # ``is``: to compare the bytes themselves would take nearly as long as to frame
         # them.
@@ -107,54 +111,82 @@ class EventFramer:
     def end(self) -> bytes:
         """Return what is to be sent when the stream has ended."""
         state, consumer = self._state, self._consumer
-        parts = []
-        error = None
-        if state.failure and consumer.state is State.ABORTED:
-            error = _error_in(state.failure)
-        else:
-            parts.append(state.failure)
-        if state.held and not state.skips and consumer.state is State.COMPLETE:
+        aborted = consumer.state is State.ABORTED
+        parts = [] if aborted else [state.failure]
+        if state.skips and state.tells:
+            parts.append(told.lost(consumer))
+        elif state.held and not state.skips and consumer.state is State.COMPLETE:
             # The source has ended its last event by ending.
-            parts.append(self._event(state.held + b'\n\n', consumer.total_bytes))
+            whole = b''.join(state.held)
+            if state.at == state.size:
+                whole = whole.removeprefix(_MARK)
+            whole = whole.rstrip(b'\r\n') + b'\n\n'
+            parts.append(self._event(whole, consumer.total_bytes))
+        error = _error_in(state.failure) if state.failure and aborted else None
         return b''.join([*parts, told.end(consumer, error)])
 
     def _framed(self, data: bytes) -> bytes:
         state = self._state
-        block = state.held + data if state.held else data
-        begin = state.at - len(state.held)
-        failure, skips = state.failure, state.skips
         parts: list[bytes] = []
-        at = 0
-        while end := event_end(block, at, self._framing):
-            event = block[at:end]
+        at, begin = 0, state.at
+        self._state = state = replace(state, at=begin + len(data))
+        if state.held:
+            # The blank line may have begun with the last byte that is held.
+            last = state.held[-1][-1:]
+            at = event_end(last + data, 0, self._framing) - 1
+            if at < 0:
+                self._hold(data)
+                return b''
+            event = b''.join(state.held) + data[:at]
+            self._take(event, begin + at, parts)
+        while end := event_end(data, at, self._framing):
+            self._take(data[at:end], begin + end, parts)
             at = end
-            if skips:
-                skips = False
+        if at < len(data):
+            self._hold(data[at:])
+        return b''.join(parts)
+
+    def _hold(self, piece: bytes) -> None:
+        state = self._state
+        size = state.size + len(piece)
+        if state.skips:
+            # Only to see whether the next byte ends the event.
+            self._state = replace(state, held=(piece[-1:],))
+        elif size > MAX_EVENT:
+            self._state = replace(
+                state, held=(piece[-1:],), size=0, skips=True, tells=True
+            )
+        else:
+            self._state = replace(state, held=(*state.held, piece), size=size)
+
+    def _take(self, event: bytes, end: int, parts: list[bytes]) -> None:
+        """Frame a whole event, which ends at this offset, for the parts to be sent."""
+        state = self._state
+        if state.skips:
+            if state.tells:
                 parts.append(told.lost(self._consumer))
-                continue
-            framed = self._event(event, begin + end)
-            if failure and framed:
-                # It was not the last one, so it tells no failure of the stream.
-                parts.append(failure)
-                failure = b''
-            if self._is_failure(event):
+            self._state = _State(state.at, failure=state.failure)
+            return
+        if end == len(event):
+            event = event.removeprefix(_MARK)
+        framed, failure = self._event(event, end), state.failure
+        if framed:
+            # Whatever is held was not the last, so it tells no failure of the stream.
+            parts.append(failure)
+            failure = b''
+            if self._tells_failure(event):
                 failure = framed
             else:
                 parts.append(framed)
-        held = block[at:]
-        if len(held) > MAX_EVENT:
-            # Enough is held to see the blank line that ends the event.
-            held, skips = held[-2:], True
-        self._state = _State(state.at + len(data), held, failure, skips)
-        return b''.join(parts)
+        if state.held or failure != state.failure:
+            self._state = _State(state.at, failure=failure)
 
     def _event(self, event: bytes, end: int) -> bytes:
         """Frame one event, which ends at this offset of the stream."""
         if self._framing is not Framing.EVENTS:
-            line = event.strip(b' \t\r\n\x1e')
+            # Within JSON a CR is white space, and here it would end the line.
+            line = event.strip(b' \t\r\n\x1e').replace(b'\r', b' ')
             return b'data: %s\n%s\n' % (line, self._id(end)) if line else b''
-        if end == len(event):
-            event = event.removeprefix(_MARK)
         if (
             event.startswith(b'data: ')
             and b'\r' not in event
@@ -164,7 +196,7 @@ class EventFramer:
             # Nearly all events are like this.
             return b'%s%s\n' % (event[:-1], self._id(end))
         text = _ID.sub(b'', _LINE_END.sub(b'', event, count=1)).lstrip(b'\r\n')
-        if self._is_failure(event):
+        if _name_of(event) in told.NAMES:
             text = _NAME.sub(b'', text)
         if not text:
             return b''
@@ -174,14 +206,19 @@ class EventFramer:
             return text
         return b'%s%s\n' % (text, self._id(end))
 
-    def _is_failure(self, event: bytes) -> bool:
-        if self._framing is not Framing.EVENTS or b'error' not in event:
-            return False
-        # If there are several names, the last one counts.
-        return _NAME.findall(event)[-1:] == [b'error']
+    def _tells_failure(self, event: bytes) -> bool:
+        if self._framing is Framing.EVENTS:
+            return _FAILURE in event and _name_of(event) == _FAILURE
+        return event.lstrip().startswith(_LINE_OF_FAILURE)
 
     def _id(self, end: int) -> bytes:
         return id_line(self._generation, end)
+
+
+def _name_of(event: bytes) -> bytes:
+    """Return the name of an event; if it has several, the last one counts."""
+    names: list[bytes] = _NAME.findall(event)
+    return names[-1] if names else b''
 
 
 def _error_in(event: bytes) -> Any:
@@ -192,6 +229,5 @@ def _error_in(event: bytes) -> Any:
     except (ValueError, RecursionError):
         return {'message': data.decode('utf-8', 'replace')}
     if isinstance(found, dict):
-        inner = found.get('error', found)
-        return inner if isinstance(inner, dict) else {'message': str(inner)}
-    return {'message': str(found)}
+        found = found.get('error', found)
+    return found if isinstance(found, dict) else {'message': str(found)}

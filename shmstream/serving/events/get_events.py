@@ -13,18 +13,17 @@ What another route answers with 503 is 200 and a cut here (``come_back``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from shmstream.consumer import MAX_OFFSET, Consumer
+from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM, Framing, framing_of
-from shmstream.dialects.splitter import event_end
 from shmstream.errors import OffsetLost
+from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
 from shmstream.serving.events import told
 from shmstream.serving.events.event_id import last_event_of
 from shmstream.serving.events.framer import EventFramer
 from shmstream.serving.headers import described
-from shmstream.serving.problems import Problem
+from shmstream.serving.problems import RETRY_S, Problem
 from shmstream.serving.reply import Cut, Live, Reply
 from shmstream.serving.request import Request
 
@@ -64,17 +63,8 @@ def events_of(
             return Reply(204, [], b'', consumer)
     elif last is not None:
         first.append(told.replaced(consumer))
-    there: bytes | None = None
-    for _ in range(_TRIES):
-        try:
-            there = consumer.read(offset, _AT_ONCE)
-            break
-        except OffsetLost:
-            offset = _first_event(consumer)
-    else:
-        # The ring is overwritten faster than it can be read.
-        return come_back(request, Problem(503, 'the ring is too small').reply())
-    if offset and (last is None or offset != last.offset or len(first) > 1):
+    offset, there, lost = _read(consumer, offset)
+    if lost:
         first.append(told.lost(consumer))
     headers = [
         (name, EVENT_STREAM.encode() if name == b'content-type' else value)
@@ -82,45 +72,43 @@ def events_of(
     ]
     if request.method == 'HEAD':
         return Reply(200, headers, b'', consumer)
-    framer = EventFramer(consumer, offset)
+    framer = EventFramer(consumer, offset, within=lost)
     if there:
         first.append(framer.feed(there))
     offset += len(there)
-    body = Live(consumer, offset, leave, b''.join(first), framer=framer)
-    return Reply(200, headers, body, consumer)
+    if ended and offset == consumer.total_bytes:
+        body = b''.join([*first, framer.end()])
+        headers.insert(0, (b'content-length', b'%d' % len(body)))
+        return Reply(200, headers, body, consumer)
+    live = Live(consumer, offset, leave, b''.join(first), framer=framer)
+    return Reply(200, headers, live, consumer)
+
+
+def _read(consumer: Consumer, offset: int) -> tuple[int, bytes, bool]:
+    """Return where to begin, the bytes there, and whether that is within an event.
+
+    If the ring has dropped the offset, that is where the ring begins. What the ring
+    begins with may be the rest of an event.
+
+    Raises:
+        Problem: 503, the ring is overwritten faster than it is read here.
+    """
+    lost = False
+    for _ in range(_TRIES):
+        try:
+            return offset, consumer.read(offset, _AT_ONCE), lost
+        except OffsetLost:
+            offset, lost = consumer.dropped_prefix, True
+    raise Problem(503, 'The ring is overwritten too fast', RETRY_S)
 
 
 def come_back(request: Request, reply: Reply) -> Reply:
-    """Return 200 and a cut instead of a 503, if the request is for events.
+    """Return 200 and a cut instead of a 503, if the request reads events.
 
     For an ``EventSource`` 503 is final, and a cut is not.
     """
-    if reply.status != 503 or not request.wants_events():
+    reads = request.method in ('GET', 'HEAD') and request.wants_events()
+    if reply.status != 503 or not reads:
         return reply
-    headers = [
-        (name, EVENT_STREAM.encode() if name == b'content-type' else value)
-        for name, value in reply.headers
-        if name != b'content-length'
-    ]
-    return replace(reply, status=200, headers=headers, body=Cut(told.COME_BACK))
-
-
-def _first_event(consumer: Consumer) -> int:
-    """Return where the first event begins that the ring holds whole.
-
-    What it begins with may be the rest of an event, and is left out.
-    """
-    begin = consumer.dropped_prefix
-    if begin == 0:
-        return 0
-    framing, window, at = framing_of(consumer.content_type), b'', begin
-    while at - begin <= consumer.total_bytes - begin <= MAX_OFFSET:
-        piece = consumer.read(at, _AT_ONCE)
-        if not piece:
-            break
-        window += piece
-        at += len(piece)
-        end = event_end(window, 0, framing)
-        if end:
-            return begin + end
-    return at
+    headers = [(b'content-type', EVENT_STREAM.encode()), *ALWAYS]
+    return Reply(200, headers, Cut(told.COME_BACK))

@@ -9,6 +9,10 @@ from shmstream.consumer import Consumer
 from shmstream.ring.state import State
 from shmstream.serving.events.event_id import id_line
 
+NAMES = frozenset({b'error', b'end', b'lost', b'replaced'})
+"""Names that no event of the stream keeps: those of the events below, and that of the
+browser's own event for a lost connection."""
+
 RETRY = b'retry: 1000\n'
 """Milliseconds after which a client comes back. It is no event, but the first line of
 the first one: some clients take each blank line for an event."""
