@@ -119,8 +119,7 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        events = request.wants_events()
-        start = 0 if events else request.start()
+        start = 0 if request.events else request.start()
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -176,7 +175,7 @@ class Core:
     ) -> Reply:
         if state is State.CANCELLED and consumer.never_began:
             raise StreamNotFound
-        if request.wants_events():
+        if request.events:
             return events_of(request, consumer, self._streams.leaving, ended, state)
         return self._bytes(request, consumer, start, ended, state)
 

@@ -38,7 +38,8 @@ class Request:
         owner: the request sees this owner's streams only.
         generation: the request sees a stream of this generation only, and may only
             read it; None: the request sees streams of any generation.
-        events: the address says that the request is for the stream's events.
+        events: the request is for the stream's events (``serving.events``): it has
+            ``?as=events``, or its address says so.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
 
@@ -74,7 +75,7 @@ class Request:
         self.headers = headers
         self.owner = owner
         self.generation: str | None = None
-        self.events = False
+        self.events = b'as=' in query and self.parameter(b'as') == b'events'
         self.environment = {} if environment is None else environment
 
     def __str__(self) -> str:
@@ -110,15 +111,6 @@ class Request:
         if name not in query and b'%' not in query:
             return None
         return parameter(query, name)
-
-    def wants_events(self) -> bool:
-        """Return whether the request is for the stream's events (``serving.events``).
-
-        Example::
-
-            assert Request('GET', b'chat-1', b'as=events').wants_events()
-        """
-        return self.events or self.parameter(b'as') == b'events'
 
     def conversation_id(self) -> str:
         """Return the id from the path; if the path is empty, from ``?conv_id=``.

@@ -107,7 +107,7 @@ def come_back(request: Request, reply: Reply) -> Reply:
 
     For an ``EventSource`` 503 is final, and a cut is not.
     """
-    reads = request.method in ('GET', 'HEAD') and request.wants_events()
+    reads = request.method in ('GET', 'HEAD') and request.events
     if reply.status != 503 or not reads:
         return reply
     headers = [(b'content-type', EVENT_STREAM.encode()), *ALWAYS]
