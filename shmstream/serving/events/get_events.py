@@ -106,6 +106,11 @@ def come_back(request: Request, reply: Reply) -> Reply:
     """Return 200 and a cut instead of a 503, if the request reads events.
 
     For an ``EventSource`` 503 is final, and a cut is not.
+
+    Example::
+
+        asked = Request('GET', b'chat-2', b'as=events')
+        assert come_back(asked, refusal(503, 'no supervisor')).status == 200
     """
     reads = request.method in ('GET', 'HEAD') and request.events
     if reply.status != 503 or not reads:
