@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.servers.asgi import AsgiServer
-from tests.support.service import ROOT
+from tests.support.client import Client
+from tests.support.event_source import events_of
+from tests.support.service import ROOT, Service
 
 README = (ROOT / 'README.md').read_text()
 
@@ -28,6 +31,47 @@ class FastApi(AsgiServer):
         return set()
 
 
+def resumes_and_stops(client: Client) -> None:
+    """What the README says that one can do then."""
+    asked = b'{"text": "hello"}'
+    json = {'Content-Type': 'application/json'}
+    with client.open('POST', '/chat/1', asked, json) as post:
+        begun = bytes(post.until(100))
+        assert begun.startswith(b'data: hello 0\n\ndata: hello 1\n\n')
+    # The client has hung up, and the answer goes on.
+    with client.open('GET', '/chat/1?as=events') as source:
+        first, *_ = events_of(source.until(150))
+        assert first.data == 'hello 0'
+    with (
+        client.open('GET', '/chat/1?from=100') as second,
+        client.open('GET', '/chat/1') as third,
+    ):
+        rest = bytes(second.until(100))
+        whole = bytes(third.until(200))
+        assert whole[:200] == begun[:100] + rest[:100]
+        assert client.delete('/chat/1').status == 204
+        for reader in (second, third):
+            reader.rest()
+            assert reader.whole
+    assert client.get('/chat/1').status == 404
+
+
+def test_the_same_in_flask(serve: Callable[..., Service], tmp_path: Path) -> None:
+    """By gunicorn with a file of two lines, as the README has it."""
+    (tmp_path / 'flask_app.py').write_text(block('flask_app.py'))
+    blocks = re.findall(r'```python\n(.*?)```', README, re.S)
+    (lines,) = (each for each in blocks if 'hooks' in each)
+    (tmp_path / 'gunicorn.conf.py').write_text(lines)
+    service = serve(
+        workers=2,
+        config=tmp_path / 'gunicorn.conf.py',
+        arguments=('-k', 'gthread', '--threads', '16', 'flask_app:app'),
+        ready='Booting worker',
+        cwd=tmp_path,
+    )
+    resumes_and_stops(service.client())
+
+
 def test_the_first_application_resumes_and_stops_across_workers(
     tmp_path: Path,
 ) -> None:
@@ -42,22 +86,4 @@ def test_the_first_application_resumes_and_stops_across_workers(
         arguments=('--app-dir', str(tmp_path), '--port', '{port}'),
         workers=1,
     ) as server:
-        client = server.client()
-        asked = b'{"text": "hello"}'
-        json = {'Content-Type': 'application/json'}
-        with client.open('POST', '/chat/1', asked, json) as post:
-            begun = bytes(post.until(100))
-            assert begun.startswith(b'data: hello 0\n\ndata: hello 1\n\n')
-        # The client has hung up, and the answer goes on.
-        with (
-            client.open('GET', '/chat/1?from=100') as second,
-            client.open('GET', '/chat/1') as third,
-        ):
-            rest = bytes(second.until(100))
-            whole = bytes(third.until(200))
-            assert whole[:200] == begun[:100] + rest[:100]
-            assert client.delete('/chat/1').status == 204
-            for reader in (second, third):
-                reader.rest()
-                assert reader.whole
-        assert client.get('/chat/1').status == 404
+        resumes_and_stops(server.client())
