@@ -10,6 +10,11 @@ make the request from what their servers give them, wait, and send the reply::
     request.py          the request: method, target, headers, owner
     get_head_delete.py  from the request to the reply
     deployment.py       what the core needs of ``shmstream.Streams``
+    get_events.py       the same streams for a browser's ``EventSource``
+    event_framer.py     from the bytes of a stream to the events that are sent
+    event_id.py         their ids: read and written
+    event_told.py       the events that the stream has not: end, lost, replaced
+    framed_follower.py  a follower whose bytes are framed anew
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
     last_event.py       the offset for a client that names the last event it has
@@ -18,7 +23,7 @@ make the request from what their servers give them, wait, and send the reply::
     permit.py           how an application says who may read and stop a stream
 """
 
-from shmstream.serving.events.get_events import come_back
+from shmstream.serving.get_events import come_back
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
 from shmstream.serving.problems import Problem, refusal

@@ -30,7 +30,7 @@ from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
-from shmstream.serving.events.get_events import come_back, events_of
+from shmstream.serving.get_events import come_back, events_of
 from shmstream.serving.headers import described
 from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of

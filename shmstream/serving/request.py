@@ -38,7 +38,7 @@ class Request:
         owner: the request sees this owner's streams only.
         generation: the request sees a stream of this generation only, and may only
             read it; None: the request sees streams of any generation.
-        events: the request is for the stream's events (``serving.events``): it has
+        events: the request is for the stream's events (``serving.get_events``): it has
             ``?as=events``, or its address says so.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.

@@ -17,7 +17,7 @@ from docs.glue.__main__ import HERE, code, table
 from tests.servers.asgi import free_port
 from tests.support.client import Client
 from tests.support.leaks import wait_until
-from tests.support.service import ROOT, START_S, Service
+from tests.support.service import ROOT, START_S, Service, fresh_directory
 
 CONFIG = HERE / 'gunicorn.conf.py'
 TEXT = ' '.join(str(number) for number in range(60))
@@ -126,7 +126,9 @@ def test_the_chat_with_redis_resumes_and_stops(
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | {'REDIS_URL': redis_url},
+            # gunicorn finds the service's ``gunicorn.conf.py``, which has our hooks.
+            env=os.environ
+            | {'REDIS_URL': redis_url, 'SHMSTREAM_DIR': str(fresh_directory())},
             stdout=log,
             stderr=log,
         ) as server,

@@ -35,12 +35,12 @@ class Room:
         return post.status
 
     def end(self, conv_id: str) -> None:
-        """End a stream and wait until that is known."""
+        """End a stream and wait until that is known; it may have to go at once."""
         feed, post = self.live.pop(conv_id)
         feed.end()
         post.rest()
         assert wait_until(
-            lambda: bool(self.proxied.client.lookup(conv_id)[0]['is_done'])
+            lambda: all(s['is_done'] for s in self.proxied.client.lookup(conv_id))
         )
 
     def check_live(self) -> None:

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shmstream import Consumer, Producer, State, Streams, SupervisorUnavailable
-from shmstream.serving.events import framer as framing
-from shmstream.serving.events.framer import EventFramer
+from shmstream.serving import event_framer as framing
+from shmstream.serving.event_framer import EventFramer
 from shmstream.serving.reply import Blocking, Cut, Live, Pending, Reply
 from tests.serving.test_get_head_delete import ask, error, reply_to
 from tests.support.event_source import Dispatched, EventStream, events_of

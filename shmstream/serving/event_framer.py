@@ -18,8 +18,8 @@ from shmstream.dialects.framing import Framing, framing_of
 from shmstream.dialects.splitter import event_end
 from shmstream.internals import stream_key
 from shmstream.ring.state import State
-from shmstream.serving.events import told
-from shmstream.serving.events.event_id import id_line
+from shmstream.serving import event_told as told
+from shmstream.serving.event_id import id_line
 
 BEAT_S = 15.0
 """Seconds of silence after which a comment is sent."""

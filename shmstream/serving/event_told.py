@@ -7,7 +7,7 @@ from typing import Any
 
 from shmstream.consumer import Consumer
 from shmstream.ring.state import State
-from shmstream.serving.events.event_id import id_line
+from shmstream.serving.event_id import id_line
 
 NAMES = frozenset({b'error', b'end', b'lost', b'replaced'})
 """Names that no event of the stream keeps: those of the events below, and that of the
