@@ -29,7 +29,8 @@ class Meanwhile:
     """Between the look at a name and what it leads to, the file gives way to another.
 
     The other's has the same number, and is mapped: as on a file system that uses
-    numbers again, ext4 for one.
+    numbers again, ext4 for one. Whether this one does now is luck, so the look is told
+    the other's number.
     """
 
     def __init__(
@@ -54,8 +55,7 @@ class Meanwhile:
         if self.looks == 1:
             os.unlink(path)
             other = make(self._folder, OTHER)
-            if self._lstat(other).st_ino != found.st_ino:
-                pytest.skip('this file system does not use numbers again')
+            found = self._lstat(other)
             self.mapped.append(self._mappings.attach(other.name))
             if self._again is not None:
                 make(self._folder, self._again)
