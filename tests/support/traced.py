@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-_ATTACH_S = 10.0
+_ATTACH_S = 60.0
 
 
 class SystemCalls:
@@ -49,10 +49,12 @@ class SystemCalls:
             self._process = subprocess.Popen(command, stderr=messages)
         deadline = time.monotonic() + _ATTACH_S
         while 'attached' not in self._messages.read_text():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None:
+                pytest.skip(f'strace may not trace: {self._messages.read_text()}')
+            if time.monotonic() > deadline:
                 self._process.kill()
                 self._process.wait()
-                pytest.skip(f'strace may not trace: {self._messages.read_text()}')
+                raise AssertionError(f'strace has not attached within {_ATTACH_S} s')
             time.sleep(0.01)
         return self
 
