@@ -69,7 +69,8 @@ def test_strangers_on_the_path_do_not_end_the_supervisor(
         "os.environ['PYTHONPATH'] = sys.argv[2]; os.chdir(sys.argv[2]);"
         'sys.path.insert(0, sys.argv[2]);'
         'streams = Streams.attach(sys.argv[1], supervise=True);'
-        "streams.create('c').finish(); print(streams.status()['pid'])"
+        "streams.connect(); streams.create('c').finish();"
+        "print(streams.status()['pid'])"
     )
     done = subprocess.run(
         [sys.executable, '-c', code, str(directory), str(strangers)],
@@ -98,7 +99,7 @@ def test_what_the_path_alone_makes_known_is_found(
     code = (
         'import os, sys; from shmstream import Streams; os.chdir("/");'
         'streams = Streams.attach(sys.argv[1], supervise=True);'
-        "print(streams.status()['ok'])"
+        "streams.connect(); print(streams.status()['ok'])"
     )
     done = subprocess.run(
         # The interpreter below the environment: it has nothing installed.

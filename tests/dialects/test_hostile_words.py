@@ -189,6 +189,7 @@ def test_a_producer_s_stream_ends_though_its_last_words_cannot_be_made(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with Streams.attach(tmp_path / 'run', supervise=SupervisorConfig()) as streams:
+        streams.connect()
         producer = streams.create('c')
         producer.write(CHAT.begun)
         monkeypatch.setattr(stream_end, 'last_words', failing)

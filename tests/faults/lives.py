@@ -171,6 +171,7 @@ def live_on_a_small_file_system(folder: str) -> None:
     path = Path(folder)
     _mount('-t', 'tmpfs', '-o', 'size=64m,mode=700', 'tmpfs', path)
     with Streams.attach(path / 'run', supervise=SupervisorConfig()) as streams:
+        streams.connect()
         live = streams.create('live')
         for number in range(6):
             with streams.create(f'c{number}') as producer:

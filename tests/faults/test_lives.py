@@ -40,6 +40,8 @@ needs_unshare = pytest.mark.skipif(
 def start_over(directory: Path) -> None:
     """Live once more, and leave in order: nothing must be left then."""
     with Streams.attach(directory, supervise=SupervisorConfig(capacity=65536)) as last:
+        # The first request would wait for a supervisor for less time than ``connect``.
+        last.connect()
         pid = last.status()['pid']
     stop(pid)
 
@@ -188,6 +190,7 @@ def test_f54_a_table_of_another_version_that_nobody_uses_is_cleaned(
     # As its version would have it.
     overwrite(segment, 8, b'\x63')
     with Streams.attach(directory, supervise=SupervisorConfig(capacity=65536)) as now:
+        now.connect()
         assert now.list() == []
         assert not segment.exists()
         assert lost or not any((SHM / name).exists() for name in names)

@@ -35,6 +35,7 @@ def test_ten_thousand_sessions_leave_no_trace(directory: Path) -> None:
     """
     config = SupervisorConfig(capacity=65536, max_sessions=KEPT)
     with Streams.attach(directory, supervise=config) as streams:
+        streams.connect()
         supervisor = streams.status()['pid']
 
         def count() -> tuple[int, ...]:

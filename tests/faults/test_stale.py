@@ -148,6 +148,7 @@ def hasty(directory: Path) -> Iterator[Streams]:
     config = SupervisorConfig(capacity=65536, ttl_s=0.001, gc_interval_s=0.001)
     with ExitStack() as stack:
         streams = Streams.attach(directory, supervise=config)
+        streams.connect()
         # Last of all: who is still attached would start another.
         stack.callback(stop, streams.status()['pid'])
         yield stack.enter_context(streams)

@@ -227,6 +227,7 @@ def test_a_process_with_a_supervisor_of_its_own_leaves_without_a_word(
     code = (
         'import sys, shmstream\n'
         'streams = shmstream.Streams.attach(sys.argv[1], supervise=True)\n'
+        'streams.connect()\n'
         "streams.create('c').write(b'x')\n"
         'print(streams.status()["sessions"])\n'
     )

@@ -214,6 +214,7 @@ def test_f50_who_reads_another_clock_is_refused(directory: Path, start: Start) -
 
 def _use_without_boot(directory: str) -> None:
     with Streams.attach(directory, supervise=True) as streams:
+        streams.connect()
         producer = streams.create('a')
         producer.write(b'x')
         read = streams.open('a').read().decode()

@@ -21,6 +21,7 @@ from tests.support.supervisor import stop
 def supervise(directory: str) -> None:
     """Have a supervisor and a stream, until told to end."""
     with Streams.attach(directory, supervise=True) as streams:
+        streams.connect()
         producer = streams.create('a')
         producer.write(b'x')
         say('up')

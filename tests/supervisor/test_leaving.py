@@ -132,7 +132,7 @@ def test_a_library_s_supervisor_leaves_with_its_process(directory: Path) -> None
     code = (
         'import os, signal, sys; from shmstream import Streams;'
         's = Streams.attach(sys.argv[1], supervise=True);'
-        "s.create('c').write(b'x'); print(s.status()['pid'], flush=True);"
+        "s.connect(); s.create('c').write(b'x'); print(s.status()['pid'], flush=True);"
         'os.kill(os.getpid(), signal.SIGKILL)'
     )
     done = subprocess.run(

@@ -67,10 +67,11 @@ def test_the_host_that_the_streams_are_attached_with_is_asked_and_told(
     """It hears that the worker is alive, and says when the worker leaves."""
     server, other = Server(), Server()
     monkeypatch.setattr(host, '_host', other)
-    with (
-        Streams.attach(directory, supervise=SupervisorConfig(), host=server) as streams,
-        streams.create('a') as producer,
-    ):
+    with Streams.attach(
+        directory, supervise=SupervisorConfig(), host=server
+    ) as streams:
+        streams.connect()
+        producer = streams.create('a')
         producer.write(b'1')
         body = wsgi.Body({'wsgi.multithread': False}, streams.open('a'))
         assert next(body) == b'1'
