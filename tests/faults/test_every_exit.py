@@ -16,8 +16,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -297,16 +298,48 @@ def test_f49_wherever_waiting_for_a_beginning_is_interrupted_nobody_counts(
         producer.begin()
 
 
+@dataclass
+class Shots:
+    """Have a signal handler raise ``Interrupted`` in the main thread.
+
+    Attributes:
+        fire: at any moment soon.
+        fired: how many were asked for.
+        raised: how often the handler has raised.
+    """
+
+    fire: Callable[[], None]
+    fired: int = 0
+    raised: int = 0
+
+    def __call__(self) -> None:
+        self.fired += 1
+        self.fire()
+
+    def until_hit(self) -> NoReturn:
+        """Wait for ``Interrupted``.
+
+        Python ignores what a handler raises while a destructor runs. Then there is
+        another shot.
+        """
+        while True:
+            signal.sigtimedwait([], 0.01)
+            if self.raised == self.fired:
+                self()
+
+
 @contextlib.contextmanager
-def signals() -> Iterator[Callable[[], None]]:
-    """Give what has a signal handler raise ``Interrupted`` here, at any moment soon."""
+def signals() -> Iterator[Shots]:
+    """Give the shots."""
+    asked = threading.Semaphore(0)
+    shots = Shots(asked.release)
 
     def handler(*_: object) -> None:
+        shots.raised += 1
         raise Interrupted
 
     old = signal.signal(signal.SIGUSR2, handler)
     main = threading.get_ident()
-    asked = threading.Semaphore(0)
     over = threading.Event()
     chance = random.Random(4711)
 
@@ -319,7 +352,7 @@ def signals() -> Iterator[Callable[[], None]]:
     thread = threading.Thread(target=shoot)
     thread.start()
     try:
-        yield asked.release
+        yield shots
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         over.set()
@@ -342,8 +375,7 @@ def test_f49_signals_while_streams_are_made_and_ended_leave_none_live(
                 kept.append(producer)
                 producer.write(b'data: x\n\n')
                 producer.finish()
-                while True:
-                    signal.sigtimedwait([], 0.01)
+                shoot.until_hit()
             except Interrupted:
                 pass
     for producer in kept:
