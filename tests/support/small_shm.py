@@ -6,6 +6,7 @@ it prints one JSON object of what it saw.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -39,13 +40,10 @@ def main() -> None:
         slow = client.post('slow', {'max_tokens': 60, 'tokens_per_second': 60})
         slow.until(500)
         filler = Path('/dev/shm/filler')
-        with filler.open('wb') as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 16))
-                    file.flush()
-            except OSError:
-                pass
+        # Without a buffer, which would be written once more when the file is closed.
+        with filler.open('wb', buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
         crowded = client.post('crowded', {'max_tokens': TOKENS})
         crowded.rest()
         slow.rest()
