@@ -13,7 +13,7 @@ make the request from what their servers give them, wait, and send the reply::
     get_events.py       the same streams for a browser's ``EventSource``
     event_framer.py     from the bytes of a stream to the events that are sent
     event_id.py         their ids: read and written
-    event_told.py       the events that the stream has not: end, lost, replaced
+    own_events.py       the events that the stream has not: end, lost, replaced
     framed_follower.py  a follower whose bytes are framed anew
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it

@@ -18,7 +18,7 @@ from shmstream.dialects.framing import Framing, framing_of
 from shmstream.dialects.splitter import event_end
 from shmstream.internals import stream_key
 from shmstream.ring.state import State
-from shmstream.serving import event_told as told
+from shmstream.serving import own_events
 from shmstream.serving.event_id import id_line
 
 BEAT_S = 15.0
@@ -87,7 +87,7 @@ class EventFramer:
     """
 
     beat_s = BEAT_S
-    beat = told.PING
+    beat = own_events.PING
 
     def __init__(self, consumer: Consumer, offset: int, within: bool = False) -> None:
         self._consumer = consumer
@@ -114,7 +114,7 @@ class EventFramer:
         aborted = consumer.state is State.ABORTED
         parts = [] if aborted else [state.failure]
         if state.skips and state.tells:
-            parts.append(told.lost(consumer))
+            parts.append(own_events.lost(consumer))
         elif state.held and not state.skips and consumer.state is State.COMPLETE:
             # The source has ended its last event by ending.
             whole = b''.join(state.held)
@@ -123,7 +123,7 @@ class EventFramer:
             whole = whole.rstrip(b'\r\n') + b'\n\n'
             parts.append(self._event(whole, consumer.total_bytes))
         error = _error_in(state.failure) if state.failure and aborted else None
-        return b''.join([*parts, told.end(consumer, error)])
+        return b''.join([*parts, own_events.end(consumer, error)])
 
     def _framed(self, data: bytes) -> bytes:
         state = self._state
@@ -164,7 +164,7 @@ class EventFramer:
         state = self._state
         if state.skips:
             if state.tells:
-                parts.append(told.lost(self._consumer))
+                parts.append(own_events.lost(self._consumer))
             self._state = _State(state.at, failure=state.failure)
             return
         if end == len(event):
@@ -196,7 +196,7 @@ class EventFramer:
             # Nearly all events are like this.
             return b'%s%s\n' % (event[:-1], self._id(end))
         text = _ID.sub(b'', _LINE_END.sub(b'', event, count=1)).lstrip(b'\r\n')
-        if _name_of(event) in told.NAMES:
+        if _name_of(event) in own_events.NAMES:
             text = _NAME.sub(b'', text)
         if not text:
             return b''

@@ -43,7 +43,7 @@ from shmstream.dialects.framing import EVENT_STREAM, Framing, framing_of
 from shmstream.errors import OffsetLost
 from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
-from shmstream.serving import event_told as told
+from shmstream.serving import own_events
 from shmstream.serving.event_framer import EventFramer
 from shmstream.serving.event_id import last_event_of
 from shmstream.serving.headers import described
@@ -78,7 +78,7 @@ def events_of(
     if framing_of(consumer.content_type) is Framing.OPAQUE:
         raise Problem(406, f'No events are known in {consumer.content_type}')
     last = last_event_of(request)
-    offset, first = 0, [told.RETRY]
+    offset, first = 0, [own_events.RETRY]
     if last is not None and last.generation == consumer.generation:
         offset = last.offset
         if offset > consumer.total_bytes:
@@ -86,10 +86,10 @@ def events_of(
         if ended and offset == consumer.total_bytes:
             return Reply(204, [], b'', consumer)
     elif last is not None:
-        first.append(told.replaced(consumer))
+        first.append(own_events.replaced(consumer))
     offset, there, lost = _read(consumer, offset)
     if lost:
-        first.append(told.lost(consumer))
+        first.append(own_events.lost(consumer))
     headers = [
         (name, EVENT_STREAM.encode() if name == b'content-type' else value)
         for name, value in described(consumer, offset, ended, state)
@@ -140,4 +140,4 @@ def come_back(request: Request, reply: Reply) -> Reply:
     if reply.status != 503 or not reads:
         return reply
     headers = [(b'content-type', EVENT_STREAM.encode()), *ALWAYS]
-    return Reply(200, headers, Cut(told.COME_BACK))
+    return Reply(200, headers, Cut(own_events.COME_BACK))

@@ -177,25 +177,7 @@ class Core:
             raise StreamNotFound
         if request.events:
             return events_of(request, consumer, self._streams.leaving, ended, state)
-        return self._bytes(request, consumer, start, ended, state)
-
-    def _bytes(
-        self,
-        request: Request,
-        consumer: Consumer,
-        start: int | bytes,
-        ended: bool,
-        state: State,
-    ) -> Reply:
-        status = 200
-        if isinstance(start, bytes):
-            offset = offset_after(consumer, start)
-        elif ended and (first := _first_of_range(request, consumer)) is not None:
-            status, offset = 206, first
-        else:
-            offset = start
-        if offset < consumer.dropped_prefix:
-            raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
+        status, offset = _begin_of(request, consumer, start, ended)
         headers = described(consumer, offset, ended, state)
         # A complete stream has not failed, and most that are read have ended so.
         cut = '' if state is State.COMPLETE else consumer.untold_failure
@@ -243,6 +225,27 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
+
+
+def _begin_of(
+    request: Request, consumer: Consumer, start: int | bytes, ended: bool
+) -> tuple[int, int]:
+    """Return the status, and the offset to begin at.
+
+    Raises:
+        OffsetLost: the ring has dropped it.
+        Problem: 416, the range begins beyond the end.
+    """
+    status = 200
+    if isinstance(start, bytes):
+        offset = offset_after(consumer, start)
+    elif ended and (first := _first_of_range(request, consumer)) is not None:
+        status, offset = 206, first
+    else:
+        offset = start
+    if offset < consumer.dropped_prefix:
+        raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
+    return status, offset
 
 
 def _first_of_range(request: Request, consumer: Consumer) -> int | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shmstream import Streams
 from shmstream.client import follow
 from tests.answers.django_deployment import (
     WORKERS,
@@ -17,7 +16,7 @@ from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
 from tests.support.cutting import Cutting
-from tests.support.event_source import comes_back, events_of
+from tests.support.event_source import resumes, waits
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.service import Service
@@ -99,35 +98,16 @@ def test_an_answer_is_begun_followed_resumed_and_looked_up(
 
 def test_a_browser_s_events_are_there_too(there: Deployment, conv_id: str) -> None:
     """As ``?as=events``, with ids by which an ``EventSource`` resumes."""
-    target = f'{there.address(conv_id)}?as=events'
-    with (
-        there.begin(conv_id) as post,
-        there.client.open('GET', target) as source,
-    ):
-        source.until(len(whole(BEFORE)))
-        there.gate(conv_id).open()
-        *events, end = events_of(source.rest())
-        assert source.whole
-        assert [event.data for event in events] == [
-            event.data for event in events_of(post.rest())
-        ]
-        assert end.name == 'end'
-    rest = there.client.get(f'{target}&last_event_id={events[2].id}')
-    assert events_of(rest.body) == [*events[3:], end]
-    headers = {'Last-Event-ID': end.id}
-    assert there.client.call('GET', target, None, headers).status == 204
+    with there.begin(conv_id) as post:
+        target, go_on = f'{there.address(conv_id)}?as=events', there.gate(conv_id).open
+        resumes(there.client, target, post, len(whole(BEFORE)), go_on)
 
 
 def test_a_browser_comes_back_while_an_answer_has_not_begun(
     there: Deployment, conv_id: str
 ) -> None:
-    """What readers of bytes get as 503 is 200 and a cut."""
-    with (
-        Streams.attach(there.server.directory) as streams,
-        streams.create(conv_id, pending=True),
-    ):
-        target = f'{there.address(conv_id)}?as=events'
-        assert comes_back(there.client.open('GET', target))
+    target = f'{there.address(conv_id)}?as=events'
+    waits(there.client, there.server.directory, conv_id, target)
 
 
 def test_delete_stops_a_silent_source_of_another_worker(

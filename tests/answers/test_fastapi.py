@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from shmstream import Streams
 from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
 from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
-from tests.support.event_source import comes_back, events_of
+from tests.support.event_source import resumes, waits
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 
@@ -94,33 +93,16 @@ def test_a_browser_s_events_are_there_too(
 ) -> None:
     """As ``?as=events``, with ids by which an ``EventSource`` resumes."""
     target = f'/{variant}/chat/{chat}'
-    with (
-        there.begin(target, chat) as post,
-        there.client.open('GET', f'{target}?as=events') as source,
-    ):
-        source.until(len(FIRST))
-        there.gate(chat).open()
-        *events, end = events_of(source.rest())
-        assert source.whole
-        assert [event.data for event in events] == [
-            event.data for event in events_of(post.rest())
-        ]
-        assert end.name == 'end'
-    headers = {'Last-Event-ID': events[2].id}
-    rest = there.client.call('GET', f'{target}?as=events', None, headers)
-    assert events_of(rest.body) == [*events[3:], end]
+    with there.begin(target, chat) as post:
+        events, go_on = f'{target}?as=events', there.gate(chat).open
+        resumes(there.client, events, post, len(FIRST), go_on)
 
 
 def test_a_browser_comes_back_while_an_answer_has_not_begun(
     there: Deployment, chat: str
 ) -> None:
-    """What readers of bytes get as 503 is 200 and a cut."""
-    with (
-        Streams.attach(there.server.directory) as streams,
-        streams.create(chat, pending=True),
-    ):
-        target = f'/plain/chat/{chat}?as=events'
-        assert comes_back(there.client.open('GET', target))
+    target = f'/plain/chat/{chat}?as=events'
+    waits(there.client, there.server.directory, chat, target)
 
 
 def test_another_worker_resumes(there: Deployment, chat: str) -> None:

@@ -17,7 +17,7 @@ from tests.answers.watched import nothing_in
 from tests.producing.steered import FIRST, WHOLE
 from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
-from tests.support.event_source import comes_back, events_of
+from tests.support.event_source import resumes, waits
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.overtaken import cut_by_the_ring
@@ -60,32 +60,16 @@ def test_an_answer_is_streamed_resumed_and_read_by_a_second_tab(start: Start) ->
 def test_a_browser_s_events_are_there_too(start: Start) -> None:
     """As ``?as=events``, with ids by which an ``EventSource`` resumes."""
     there = start()
-    with (
-        there.begin('a') as live,
-        there.client.open('GET', '/chats/a?as=events') as source,
-    ):
-        source.until(len(FIRST))
-        there.gate('a').open()
-        *events, end = events_of(source.rest())
-        assert source.whole
-        assert [event.data for event in events] == [
-            event.data for event in events_of(live.rest())
-        ]
-        assert end.name == 'end'
-    rest = there.client.get(f'/chats/a?as=events&last_event_id={events[2].id}')
-    assert events_of(rest.body) == [*events[3:], end]
-    headers = {'Last-Event-ID': end.id}
-    assert there.client.call('GET', '/chats/a?as=events', None, headers).status == 204
+    with there.begin('a') as live:
+        go_on = there.gate('a').open
+        resumes(there.client, '/chats/a?as=events', live, len(FIRST), go_on)
 
 
 def test_a_browser_comes_back_while_an_answer_has_not_begun(start: Start) -> None:
-    """What readers of bytes get as 503 is 200 and a cut."""
     there = start()
-    with (
-        Streams.attach(there.server.directory) as streams,
-        streams.create('pending', pending=True, owner=owner_of('somebody')),
-    ):
-        assert comes_back(there.client.open('GET', '/chats/pending?as=events'))
+    target = '/chats/pending?as=events'
+    owner = owner_of('somebody')
+    waits(there.client, there.server.directory, 'pending', target, owner)
     assert there.client.get('/chats/never?as=events').status == 404
 
 

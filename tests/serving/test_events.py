@@ -441,7 +441,7 @@ def test_bytes_that_become_nothing_are_a_silence(
 
 
 def write_blanks(producer: Producer) -> None:
-    """Write as long as it can be written."""
+    """Write as long as it can be written, slowly, as keep-alives come."""
     while producer.state is State.LIVE:
         producer.write(b'\n')
         time.sleep(0.01)

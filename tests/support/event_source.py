@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
+from shmstream import Streams
+from shmstream.ids import NOBODY
 from tests.support.client import Client, Live
 
 
@@ -63,6 +67,56 @@ class EventStream:
             return []
         name = fields.get('event', [''])[0] or 'message'
         return [Dispatched(name, '\n'.join(fields['data']), self.last_id)]
+
+
+def resumes(
+    client: Client, target: str, post: Live, first: int, go_on: Callable[[], object]
+) -> None:
+    """See that the events at ``target`` are those of a stream, and go on from an id.
+
+    Args:
+        client: a client of the server.
+        target: the address of the events.
+        post: the response that began the stream.
+        first: bytes of the stream before its source waits.
+        go_on: lets the source go on.
+    """
+    with client.open('GET', target) as source:
+        source.until(first)
+        go_on()
+        *events, end = events_of(source.rest())
+        assert source.whole
+    whole = events_of(post.rest())
+    assert [event.data for event in events] == [event.data for event in whole]
+    assert end.name == 'end'
+    last = {'Last-Event-ID': events[2].id}
+    for rest in (
+        client.call('GET', target, None, last),
+        client.get(f'{target}&last_event_id={events[2].id}'),
+    ):
+        assert events_of(rest.body) == [*events[3:], end]
+    assert client.call('GET', target, None, {'Last-Event-ID': end.id}).status == 204
+
+
+def waits(
+    client: Client, directory: Path, conv_id: str, target: str, owner: bytes = NOBODY
+) -> None:
+    """See that a browser comes back while an answer has not begun.
+
+    What readers of bytes get as 503 is 200 and a cut.
+
+    Args:
+        client: a client of the server.
+        directory: the runtime directory of its deployment.
+        conv_id: an id that no stream has.
+        target: the address of its events.
+        owner: who may read the stream.
+    """
+    with (
+        Streams.attach(directory) as streams,
+        streams.create(conv_id, pending=True, owner=owner),
+    ):
+        assert comes_back(client.open('GET', target))
 
 
 def comes_back(live: Live) -> bool:
