@@ -6,6 +6,7 @@ import array
 import io
 import os
 import socket
+import sys
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from shmstream import clock
 from shmstream.control.wire import MAX_REPLY, FrameReader, Message, encode
 from shmstream.errors import (
     ControlError,
+    LocalError,
     NoRoom,
     ShmstreamError,
     StreamReplaced,
@@ -46,7 +48,9 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
 
     Raises:
         OSError: nobody listens, or the queue of connections was full all that time.
+        LocalError: eventlet has replaced this process's sockets or threads.
     """
+    _refuse_eventlet()
     deadline = time.monotonic() + reply_s
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -65,6 +69,19 @@ def connect(directory: RuntimeDirectory, reply_s: float = REPLY_S) -> socket.soc
         sock.close()
         raise
     return sock
+
+
+def _refuse_eventlet() -> None:
+    # Here, before anything else that it breaks: under eventlet a socket with a timeout
+    # does not wait in ``recvmsg``, and no doorbell works.
+    eventlet = sys.modules.get('eventlet.patcher')
+    if eventlet is None:
+        return
+    if eventlet.is_monkey_patched('socket') or eventlet.is_monkey_patched('thread'):
+        raise LocalError(
+            'eventlet has patched the sockets or threads of this process, in which'
+            ' shmstream would block all of it: use gevent, or native threads'
+        )
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, io.FileIO | None]:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shmstream.errors import LocalError
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.wakeups.doorbell_thread import Doorbell
 from shmstream.wakeups.pipe import DRAIN, open_pipe, pipe_path
@@ -52,20 +51,11 @@ def make_doorbell(
         table: the worker table.
         epoch: the epoch of this process.
         on_wake: as for ``Doorbell``.
-
-    Raises:
-        LocalError: eventlet has replaced this process's threads: no doorbell works.
     """
     name = semaphore_name(table.token, epoch)
     if patched():
         pipe = os.fspath(pipe_path(table, epoch))
         return GreenletDoorbell(name, pipe, on_wake, posts_path(table, epoch))
-    eventlet = sys.modules.get('eventlet.patcher')
-    if eventlet is not None and eventlet.is_monkey_patched('thread'):
-        raise LocalError(
-            'eventlet has patched the threads of this process, in which shmstream would'
-            ' block all of it: use gevent, or native threads'
-        )
     return Doorbell(name, on_wake, posts_path(table, epoch))
 
 

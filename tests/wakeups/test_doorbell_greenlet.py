@@ -47,7 +47,8 @@ def test_f56_greenlets_are_rung_from_within_their_process(
         assert child.hear() == ''.join(f'{number} ' for number in range(20))
 
 
-def test_f56_eventlet_is_refused_in_one_line(directory: Path, streams: Streams) -> None:
+def test_f56_eventlet_is_refused_in_one_line(directory: Path) -> None:
+    """Before anything is asked of a supervisor: its sockets do not work either."""
     with Child(greenlet_actors.attach_under_eventlet, directory) as child:
         said = child.hear()
     assert 'eventlet' in said
