@@ -37,27 +37,17 @@ def hear() -> Any:
     return json.loads(line)
 
 
-class Child:
-    """Runs ``function(*arguments)``; killed at the end of the block if need be.
+class Program:
+    """A process that talks in lines of JSON; killed at the end of the block if need be.
 
     Args:
-        function: a function of a module, which is imported by its name.
-        arguments: what JSON can carry, and paths.
-        prefix: a command to run the interpreter under.
+        command: the program and its arguments.
         env: more environment variables.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., object],
-        *arguments: Any,
-        prefix: tuple[str, ...] = (),
-        env: dict[str, str] | None = None,
-    ) -> None:
-        name = f'{function.__module__}:{function.__name__}'
-        command = [*prefix, sys.executable, '-m', 'tests.support.child', name]
+    def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            [*command, json.dumps(arguments, default=str)],
+            command,
             cwd=ROOT,
             env=os.environ | (env or {}),
             stdin=subprocess.PIPE,
@@ -135,6 +125,28 @@ class Child:
         finally:
             self._process.stdout.close()
         assert kind is not None or code == 0, f'the child ended with {code}'
+
+
+class Child(Program):
+    """Runs ``function(*arguments)`` in a new interpreter.
+
+    Args:
+        function: a function of a module, which is imported by its name.
+        arguments: what JSON can carry, and paths.
+        prefix: a command to run the interpreter under.
+        env: more environment variables.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        *arguments: Any,
+        prefix: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        name = f'{function.__module__}:{function.__name__}'
+        command = [*prefix, sys.executable, '-m', 'tests.support.child', name]
+        super().__init__([*command, json.dumps(arguments, default=str)], env)
 
 
 def _main() -> None:
