@@ -223,7 +223,12 @@ def rally(directory: str, options: dict[str, Any]) -> None:
 
 
 def write_between_marks(directory: str, chunks: int) -> None:
-    """Write while nobody follows, between two system calls that show in a trace."""
+    """Write while nobody follows, between two system calls that show in a trace.
+
+    No other thread runs meanwhile: the interpreter would make system calls to give way
+    to it, as many as it takes turns, and on a busy machine that is no small number.
+    """
+    doorbell_thread.NET_S = 1000.0
     with Streams.attach(directory) as streams:
         producer = streams.create('c', capacity=65536)
         chunk = b'x' * 200

@@ -37,6 +37,6 @@ def test_ten_thousand_writes_make_no_system_calls_while_nobody_sleeps(
     end = next(i for i, line in enumerate(lines) if 'mark-end' in line)
     between = lines[begin + 1 : end]
     print(*between, sep='\n')
-    # The doorbell's thread looks around every 200 ms; the writer adds nothing to that.
-    assert len(between) < 50
+    # The rest of the call that is the mark may be on a line of its own.
+    assert [line for line in between if 'resumed' not in line] == []
     assert streams.open('c').total_bytes == 10_655 * 200
