@@ -29,7 +29,7 @@ from shmstream.http.middleware import (
 )
 from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
-from shmstream.http.page import PageResource
+from shmstream.http.page import static
 from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
@@ -113,10 +113,11 @@ def create_app(
         web_sockets.let_go,
     )
     lifespan = Lifespan(life, streams, source, drain, web_sockets)
+    pages = static(root=settings.upstream is None)
     middleware: list[Any] = [
         lifespan,
         OriginsMiddleware(origins),
-        KeysMiddleware(keys),
+        KeysMiddleware(keys, without=frozenset({'/healthz', *pages})),
         PrefixMiddleware(),
     ]
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
@@ -130,11 +131,9 @@ def create_app(
     uploads = Uploads(settings.max_uploads, share, settings.send_timeout)
     app.add_route('/v1/streams/lookup', LookupResource(streams, uploads))
     app.add_route('/healthz', HealthResource(streams))
-    page = PageResource()
-    app.add_route('/_shmstream/', page)
+    for path, resource in pages.items():
+        app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
-    if settings.upstream is None:
-        app.add_route('/', page)
     gateway = Gateway(streams, source, settings, keys, uploads)
     app.add_sink(gateway, '/')
     gate = Gate(HostNames(settings.hosts), origins)

@@ -1,4 +1,4 @@
-"""The demonstration page, which starts, loses, resumes and stops a stream."""
+"""What the service sends to browsers as it is: the page, and the module that reads."""
 
 from __future__ import annotations
 
@@ -6,30 +6,52 @@ from importlib.resources import files
 
 import falcon.asgi
 
+from shmstream import browser
 
-class PageResource:
-    """Serves ``/_shmstream/``; if no upstream is configured, it serves ``/`` as well.
+_POLICY = (
+    "default-src 'none'; connect-src 'self'; script-src 'self' 'unsafe-inline';"
+    " style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+)
 
-    With an upstream, ``/`` is the upstream's own page.
+
+class StaticResource:
+    """Serves one text, which is in memory.
+
+    Args:
+        content_type: its type.
+        data: the text.
+        headers: further headers.
     """
 
-    def __init__(self) -> None:
-        self._html = files('shmstream.http').joinpath('page.html').read_bytes()
+    def __init__(self, content_type: str, data: bytes, **headers: str) -> None:
+        self._content_type = content_type
+        self._data = data
+        self._headers = {
+            'Cache-Control': 'no-cache',
+            'X-Content-Type-Options': 'nosniff',
+            **{name.replace('_', '-'): value for name, value in headers.items()},
+        }
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer with the page: one file, without build step or other resources."""
-        resp.content_type = 'text/html; charset=utf-8'
-        resp.set_headers(
-            {
-                'Cache-Control': 'no-cache',
-                'X-Content-Type-Options': 'nosniff',
-                'Content-Security-Policy': (
-                    "default-src 'none'; connect-src 'self';"
-                    " script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-                    " frame-ancestors 'none'"
-                ),
-            }
-        )
-        resp.data = self._html
+        """Answer with the text."""
+        resp.content_type = self._content_type
+        resp.set_headers(self._headers)
+        resp.data = self._data
 
     on_head = on_get
+
+
+def static(*, root: bool) -> dict[str, StaticResource]:
+    """Return the resources by their paths. None of them tells anything of a stream.
+
+    Args:
+        root: whether ``/`` is the demonstration page, too: without an upstream, which
+            may have a page of its own there.
+    """
+    html = files('shmstream.http').joinpath('page.html').read_bytes()
+    page = StaticResource(
+        'text/html; charset=utf-8', html, Content_Security_Policy=_POLICY
+    )
+    module = StaticResource(browser.CONTENT_TYPE, browser.module())
+    found = {'/_shmstream/': page, f'/_shmstream/{browser.MODULE}': module}
+    return found | {'/': page} if root else found

@@ -203,6 +203,8 @@ class Core:
         if not ended:
             if self._streams.leaving() and consumer.total_bytes <= offset:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
+            # Who comes back learns how much was written meanwhile.
+            headers.append((b'stream-total-bytes', b'%d' % total))
             there = consumer.read(offset, WHOLE)
             live = Live(consumer, offset + len(there), self._streams.leaving, there)
             return Reply(200, headers, live, consumer)

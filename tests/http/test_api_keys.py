@@ -86,7 +86,6 @@ def test_a_key_may_come_as_sdks_send_it(
         ('DELETE', '/v1/stream/a'),
         ('POST', '/v1/streams/lookup'),
         ('POST', '/v1/chat/completions'),
-        ('GET', '/'),
         ('GET', '/_shmstream/openapi.json'),
         ('GET', '/anything/else'),
     ],
@@ -101,8 +100,13 @@ def test_without_a_valid_key_everything_is_401(
         assert reply.error['type'] == 'authentication_error'
 
 
-def test_health_needs_no_key(service: Service) -> None:
-    assert service.client().get('/healthz').status == 200
+@pytest.mark.parametrize(
+    'target', ['/healthz', '/', '/_shmstream/', '/_shmstream/shmstream.js']
+)
+def test_what_tells_nothing_of_streams_needs_no_key(
+    service: Service, target: str
+) -> None:
+    assert service.client().get(target).status == 200
 
 
 def test_a_stream_belongs_to_the_key_that_made_it(service: Service) -> None:

@@ -1,0 +1,22 @@
+"""The client of browsers: an ES module, with its types, as npm packs it.
+
+::
+
+    shmstream.js    reads a stream, and goes on after any loss
+    shmstream.d.ts  its types, with what each part does
+    package.json    ``npm pack ./shmstream/browser`` makes a tarball of both
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+MODULE = 'shmstream.js'
+"""The file, and the name under which it is served."""
+
+CONTENT_TYPE = 'text/javascript; charset=utf-8'
+
+
+def module() -> bytes:
+    """Return the module, as it is served."""
+    return files(__name__).joinpath(MODULE).read_bytes()
