@@ -49,7 +49,9 @@ def start(
 ) -> Start:
     """Start two workers of each class."""
 
-    def start(*more: str, **settings: str) -> Deployment:
+    def start(
+        *more: str, expected: tuple[str, ...] = (), **settings: str
+    ) -> Deployment:
         arguments, ready = WORKERS[request.param]
         service = serve(
             workers=2,
@@ -57,6 +59,7 @@ def start(
             arguments=(*more, *arguments),
             ready=ready,
             settings=settings,
+            expected=expected,
             environment={'PRODUCING_FOLDER': str(tmp_path)},
         )
         return Deployment(request.param, service, tmp_path)
@@ -131,8 +134,13 @@ def test_a_generation_goes_on_when_its_worker_is_recycled(start: Start) -> None:
 def test_a_recycled_worker_of_uvicorn_is_alive_and_lets_readers_go(
     start: Start,
 ) -> None:
-    """The source is silent for longer than gunicorn waits for a sign of life."""
-    there = start('--max-requests', '40', '--timeout', '3')
+    """The source is silent for longer than gunicorn waits for a sign of life.
+
+    The other worker is recycled, too, and it may take that long to end: an interpreter
+    that ends gives no sign of life.
+    """
+    late = 'WORKER TIMEOUT'
+    there = start('--max-requests', '40', '--timeout', '6', expected=(late,))
     with there.begin('a') as live, contextlib.ExitStack() as stack:
 
         def reader() -> Live:
@@ -150,7 +158,8 @@ def test_a_recycled_worker_of_uvicorn_is_alive_and_lets_readers_go(
         assert wait_until(recycled)
         assert readers[-1].rest() == whole(BEFORE)
         assert not readers[-1].whole
-        assert not wait_until(lambda: gone(live.worker), 6.0)
+        assert not wait_until(lambda: gone(live.worker), 9.0)
+        assert f'{late} (pid:{live.worker})' not in there.server.text()
         there.gate('a').open()
         assert live.rest() == WHOLE
         assert live.whole
