@@ -93,11 +93,12 @@ export interface Events {
  * - `failed`: the stream has failed, and its format cannot tell it
  * - `refused`: another answer that is no stream (`status`)
  * - `unreachable`: nothing but failures for as long as `patience`
- * - `unsure`: nobody can say whether a POST has arrived, because its id had a stream before
+ * - `not-resumable`: no server keeps the answer, or does not know offsets; or nobody can
+ *   say whether a POST has arrived, because its id has a stream that may be an older one
  * - `too-long`: one event has more than 64 MiB
  */
 export class StreamError extends Error {
-  code: 'lost' | 'gone' | 'replaced' | 'failed' | 'refused' | 'unreachable' | 'unsure' | 'too-long'
+  code: 'lost' | 'gone' | 'replaced' | 'failed' | 'refused' | 'unreachable' | 'not-resumable' | 'too-long'
   status?: number
   dropped_prefix?: number
   total_bytes?: number

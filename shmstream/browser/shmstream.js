@@ -99,7 +99,7 @@ class Resumable extends EventTarget {
     this.begins = !/^get$/i.test(init.method ?? 'get')
     this.unique = !named
     this.id = named ?? (this.begins ? newId() : '')
-    if (this.begins) headers.set(ID, this.id)
+    if (this.begins && !headers.has(ID)) headers.set(ID, asBytes(this.id))
     this.init = { ...init, headers }
     // Where the stream is, as far as one knows before the server says it.
     const [prefix, ...below] = this.url.pathname.split('/v1/')
@@ -172,9 +172,12 @@ class Resumable extends EventTarget {
           if (this.#settled(problem)) continue
         }
       } catch (error) {
-        if (this.#over) return
         if (error instanceof StreamError) throw error
+        if (this.#over) return
         problem = error
+        if (!this.begins && this.generation === null) {
+          throw new StreamError('not-resumable', `no service keeps this answer: ${error.message}`)
+        }
         if (this.begins && !answer) {
           if (!this.stream) throw new StreamError('unreachable', `no answer: ${error.message}`)
           // A second POST would begin the answer anew, so look for it first.
@@ -188,12 +191,15 @@ class Resumable extends EventTarget {
 
   async *#read({ headers, body }) {
     const state = headers.get('stream-state'), framer = new Framer(headers.get('content-type'))
-    const kept = this.#begun(headers), reader = body.getReader()
+    const before = this.worker, kept = this.#begun(headers), reader = body.getReader()
     let got = 0
     for (;;) {
       const { done, value } = await this.#within(this.idle, reader.read())
       if (done) break
-      if (this.#confirming) this.#set('streaming')
+      if (this.#confirming) { // the end was none
+        this.#resumed(headers, before)
+        this.#set('streaming')
+      }
       this.#confirming = false
       this.#failures = this.#failing = 0
       this.#heard = Date.now()
@@ -205,7 +211,8 @@ class Resumable extends EventTarget {
         if (this.#over) return
       }
     }
-    if (!kept || (FINAL.includes(state) && (!got || headers.has('content-length')))) {
+    const whole = headers.has('content-length') && !headers.has('content-encoding')
+    if (!kept || (FINAL.includes(state) && (whole || !got))) {
       if (framer.held.length) yield [framer.held, framer]
       this.#end(state ?? 'complete')
     } else this.#confirming = !this.#confirming
@@ -222,23 +229,27 @@ class Resumable extends EventTarget {
       const found = place && new URL(place, this.url)
       if (found && found.origin === this.url.origin) this.stream = found.href
     } else if (this.#unsure && !this.unique) {
-      throw new StreamError('unsure', 'the POST may have been lost: this stream may be older')
-    } else if (generation && generation !== (this.generation ??= generation)) {
+      throw new StreamError('not-resumable', 'the POST may have been lost: this stream may be older')
+    } else if (generation && this.generation && generation !== this.generation) {
       throw new StreamError('replaced', 'there is a newer stream', { generation })
     } else if (offset !== this.offset) {
-      throw new StreamError('refused', `asked for offset ${this.offset}, got ${offset}`)
+      throw new StreamError('not-resumable', `asked for offset ${this.offset}, got ${offset}`)
     }
+    if (generation) this.generation = generation
     this.worker = worker
-    if (this.#lost) {
-      const total = headers.get('stream-total-bytes') ?? offset + +headers.get('content-length')
-      const missed = Math.max(total - offset, 0), away = (Date.now() - this.#lost) / 1000
-      this.#tell('resume', { from: offset, missed, away, worker, before })
-    }
     this.#unsure = false
-    this.#lost = 0
+    if (this.#lost && !this.#confirming) this.#resumed(headers, before)
     if (!this.#confirming) this.#set('streaming')
     this.#save()
-    return !begins || generation !== null
+    return this.generation !== null
+  }
+
+  #resumed(headers, before) {
+    const { worker } = this, from = +headers.get('stream-offset')
+    const total = headers.get('stream-total-bytes') ?? from + +headers.get('content-length')
+    const missed = Math.max(total - from, 0), away = this.#lost && (Date.now() - this.#lost) / 1000
+    this.#tell('resume', { from, missed, away, worker, before })
+    this.#lost = 0
   }
 
   /** Take a refusal; return whether to ask again at once. */
@@ -345,6 +356,9 @@ const sleep = (seconds, waker) => new Promise((done) => {
   const timer = setTimeout(done, seconds * 1000)
   waker?.(() => { clearTimeout(timer); done() })
 })
+
+/** As UTF-8, of which a header has each byte as a character. */
+const asBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text))
 
 // randomUUID is missing if the page comes over plain http from another machine.
 const newId = () => crypto.randomUUID?.() ??

@@ -11,13 +11,22 @@ from tests.http.conftest import (
     demo,
     proxied,
     proxied_module,
+    proxy,
     serve,
     watch,
     watch_module,
 )
 from tests.support.chromium import browser as started_browser
 
-__all__ = ['demo', 'proxied', 'proxied_module', 'serve', 'watch', 'watch_module']
+__all__ = [
+    'demo',
+    'proxied',
+    'proxied_module',
+    'proxy',
+    'serve',
+    'watch',
+    'watch_module',
+]
 
 WAIT_MS = 60_000.0
 """How long Playwright waits for what a page does, on a machine that is busy."""

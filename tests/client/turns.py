@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable
 
 from tests.support.raw_upstream import Link, RawUpstream
+
+_LASTING = re.compile(rb'(?i)connection: keep-alive')
+"""A connection has one turn, so the service ends it after its answer."""
 
 Turn = Callable[['Turns', Link, bytes], object]
 """Gets the request of a connection."""
@@ -35,7 +39,7 @@ def cut(after: int | None) -> Turn:
 
     def turn(relay: Turns, link: Link, request: bytes) -> None:
         with socket.create_connection(('127.0.0.1', relay.to)) as far:
-            far.sendall(request)
+            far.sendall(_LASTING.sub(b'Connection: close', request))
             # Who leaves is seen at once, or the service would go on sending.
             leaving = threading.Thread(target=_leave, args=(link.sock, far))
             leaving.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.leaks import LeakGuard
-from tests.support.service import Service, fresh_directory
+from tests.support.service import START_S, Service, fresh_directory
 
 BAD = [
     ('UPSTREAM', 'localhost:8080'),
@@ -69,7 +69,7 @@ def refused(service: Service, *words: str) -> str:
     """Start a service that must refuse to, with one line that has these words."""
     process = service.spawn()
     try:
-        code = process.wait(15)
+        code = process.wait(START_S)
     except subprocess.TimeoutExpired:
         process.terminate()
         process.wait(40)

@@ -1,28 +1,36 @@
-// Reads a stream with shmstream.js: says each state, resume and event, does what it is told.
+// Reads a stream with shmstream.js, one step at a time, as the test says.
 
 import { resumable } from '../../shmstream/browser/shmstream.js'
 import { args, bye, hear, say } from './talk.js'
 
 const [input, options] = args
-const answer = resumable(input, options)
-for (const name of ['state', 'resume', 'gap']) {
-  answer.addEventListener(name, ({ detail }) => say({ [name]: detail }))
+const answer = resumable(input, options), events = answer[Symbol.asyncIterator]()
+const seen = { resumes: [], gaps: [], states: [] }
+answer.addEventListener('resume', ({ detail }) => seen.resumes.push(detail))
+answer.addEventListener('gap', ({ detail }) => seen.gaps.push(detail))
+answer.addEventListener('state', ({ detail }) => seen.states.push(detail.state))
+
+const calls = {
+  next: async (as) => {
+    answer.as = as
+    const { done, value } = await events.next()
+    return { done, value: as === 'bytes' && !done ? Buffer.from(value).toString('latin1') : value }
+  },
+  stop: () => answer.stop(),
+  cut: () => answer.cut(),
 }
 
-async function read() {
-  try {
-    for await (const event of answer) {
-      say({ event: options.as === 'bytes' ? Buffer.from(event).toString('latin1') : event, offset: answer.offset })
-    }
-    say({ over: answer.state, generation: answer.generation, id: answer.id })
-  } catch ({ name, code, message, ...details }) {
-    say({ error: { name, code, message, ...details } })
-  }
-}
-
-read().then(bye)
 for (;;) {
-  const { call } = await hear()
-  await answer[call]()
-  say({ called: call })
+  const [call, ...rest] = await hear()
+  if (call === 'bye') break
+  let found
+  try {
+    found = await calls[call](...rest)
+  } catch ({ code, message, ...details }) {
+    found = { error: { code: code ?? 'bug', message, ...details } }
+  }
+  const { offset, state, id, worker, generation = null } = answer
+  say({ ...found, offset, state, id, worker, generation, ...seen })
 }
+events.return()
+bye()
