@@ -132,6 +132,11 @@ export interface Resumable<T> extends AsyncIterable<T>, EventTarget {
     listener: (event: Events[K]) => void,
     options?: boolean | AddEventListenerOptions,
   ): void
+  addEventListener(
+    name: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void
 }
 
 /** Begin a stream (a POST), or read one that is there (an address). */

@@ -83,7 +83,11 @@ class InNode(InThread):
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
-        given = {'from': offset, 'id': conversation_id, 'generation': generation}
+        given: dict[str, Any] = {
+            'from': offset,
+            'id': conversation_id,
+            'generation': generation,
+        }
         if limits is not None:
             given['patience'] = limits.patience_s
         options |= {name: value for name, value in given.items() if value is not None}
