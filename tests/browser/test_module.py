@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.http.proxied import Feed, Proxied
 from tests.support.child import ROOT
 from tests.support.chromium import needs_chromium
 from tests.support.node import FOLDER, NODE, PACKAGES, needs_node
+from tests.support.service import Service
 
 MODULE = ROOT / 'shmstream' / 'browser'
 
@@ -129,6 +131,28 @@ def test_a_stop_ends_it(proxied: Proxied, page: Page, begin: Begun) -> None:
     page.evaluate('answer.stop()')
     page.wait_for_function("window.over === 'cancelled'")
     assert feed.hung_up()
+
+
+@needs_chromium
+def test_the_readme_s_page_shows_an_answer_through_a_reload(
+    demo: Service, page: Page
+) -> None:
+    found = re.search(
+        '<!-- browser -->\n```js\n(.*?)```', (ROOT / 'README.md').read_text(), re.S
+    )
+    assert found is not None
+    html = f'<!doctype html><body><script type="module">{found[1]}</script>'
+    url = f'http://127.0.0.1:{demo.port}/readme.html'
+    page.route(url, lambda route: route.fulfill(content_type='text/html', body=html))
+    page.goto(url)
+    page.wait_for_function("document.body.textContent.includes(' 30 ')")
+    before = page.evaluate('document.body.textContent')
+    page.reload()
+    page.wait_for_function("document.body.textContent.includes(' 200 ')")
+    text = page.evaluate('document.body.textContent')
+    assert text.startswith(before)
+    numbers = [int(word) for word in text.split() if word.isdigit()]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 @needs_node
