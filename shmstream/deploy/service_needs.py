@@ -13,6 +13,9 @@ from importlib import metadata
 APPLICATION = 'shmstream.http.app'
 """The module of the service's application."""
 
+UPSTREAM = 'shmstream.upstream.connections'
+"""The module that asks an upstream. It takes long to import, because of aiohttp."""
+
 NEEDS = {
     # The ASGI worker; that of older versions holds back the headers of a quiet stream
     # (before 26), and an upstream does not get all requests as they were sent.
@@ -28,6 +31,13 @@ def needed(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the packages that the service uses under gunicorn, by its environment."""
     upstream = environ.get('SHMSTREAM_UPSTREAM', '').strip()
     return ('gunicorn', 'aiohttp') if upstream else ('gunicorn',)
+
+
+def used_modules(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the modules that each worker of the service uses, by its environment."""
+    upstream = environ.get('SHMSTREAM_UPSTREAM', '').strip()
+    ours = ('uvloop', APPLICATION)
+    return (*ours, UPSTREAM) if upstream else ours
 
 
 def unmet(
