@@ -30,9 +30,10 @@ from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
+from shmstream.serving.event_search import AT_ONCE, to_search
 from shmstream.serving.get_events import come_back, events_of
 from shmstream.serving.headers import described
-from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
+from shmstream.serving.last_event import offset_after
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -42,6 +43,10 @@ PENDING_S = 5.0
 
 WHOLE = 64 * 1024
 """The rest of an ended stream is copied into one piece if it has at most this size."""
+
+Start = int | Callable[[Consumer], int]
+"""Where a replay begins: an offset, or a search for it, which may raise ``OffsetLost``.
+"""
 
 METHODS = frozenset({'GET', 'HEAD', 'DELETE'})
 
@@ -119,7 +124,7 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        start = 0 if request.events else request.start()
+        start = _start_of(request)
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -129,18 +134,38 @@ class Core:
             raise StreamNotFound
         if asked is not None and asked != generation:
             raise StreamReplaced(generation)
+        return self.replay(request, consumer, start)
+
+    def replay(
+        self, request: Request, consumer: Consumer, start: Start
+    ) -> Reply | Later:
+        """Return the reply that sends a stream, or what to wait for first.
+
+        Args:
+            request: the request.
+            consumer: the stream, which the client may read.
+            start: where to begin.
+
+        Raises:
+            OffsetLost, Problem, StreamNotFound: the error to answer with.
+
+        Example::
+
+            core, asked = Core(streams), Request('GET', b'chat-1')
+            assert core.replay(asked, consumer, 0).status == 200
+        """
         # ``finished`` is read first: if it is true, the state that is read after it is
         # final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, start)
             return Pending(consumer, PENDING_S, go_on)
-        if isinstance(start, bytes) and to_search(consumer) > AT_ONCE:
+        if not isinstance(start, int) and to_search(consumer) > AT_ONCE:
             # The search is over megabytes, as a rule, and would block the event loop.
             return Blocking(lambda: self._looked_for(request, consumer, start))
         return self._begun(request, consumer, start, ended, state)
 
-    def _looked_for(self, request: Request, consumer: Consumer, start: bytes) -> Reply:
+    def _looked_for(self, request: Request, consumer: Consumer, start: Start) -> Reply:
         try:
             ended, state = consumer.finished, consumer.state
             return self._begun(request, consumer, start, ended, state)
@@ -151,7 +176,7 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        start: int | bytes,
+        start: Start,
         error: Exception | None,
     ) -> Reply:
         try:
@@ -169,7 +194,7 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        start: int | bytes,
+        start: Start,
         ended: bool,
         state: State,
     ) -> Reply:
@@ -227,8 +252,20 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
 
 
+def _start_of(request: Request) -> Start:
+    """Return where the client of a stream wants to begin.
+
+    Raises:
+        Problem: 400, the offset is not a plain decimal number below 2^63.
+    """
+    start = 0 if request.events else request.start()
+    if isinstance(start, int):
+        return start
+    return functools.partial(offset_after, event_id=start)
+
+
 def _begin_of(
-    request: Request, consumer: Consumer, start: int | bytes, ended: bool
+    request: Request, consumer: Consumer, start: Start, ended: bool
 ) -> tuple[int, int]:
     """Return the status, and the offset to begin at.
 
@@ -237,8 +274,8 @@ def _begin_of(
         Problem: 416, the range begins beyond the end.
     """
     status = 200
-    if isinstance(start, bytes):
-        offset = offset_after(consumer, start)
+    if not isinstance(start, int):
+        offset = start(consumer)
     elif ended and (first := _first_of_range(request, consumer)) is not None:
         status, offset = 206, first
     else:
