@@ -137,9 +137,9 @@ def create_app(
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
     if settings.upstream is None:
         app.add_route('/', page)
-    gateway = Gateway(streams, source, settings, keys, uploads)
-    app.add_sink(gateway, '/')
     core = Core(streams)
+    gateway = Gateway(streams, core, source, settings, keys, uploads)
+    app.add_sink(gateway, '/')
     app.add_sink(ResponsesSink(Responses(streams, core), gateway), PATHS)
     gate = Gate(HostNames(settings.hosts), origins)
     return Service(core, keys, origins, readers, life.hear_word, gate, app, web_sockets)

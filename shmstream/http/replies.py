@@ -6,10 +6,11 @@ from collections.abc import Awaitable
 
 import falcon.asgi
 
+from shmstream.asgi.answering import settled
 from shmstream.asgi.writer import send_stream
 from shmstream.http import falcon_request
 from shmstream.http.streamed_response import StreamedResponse
-from shmstream.serving.reply import Reply
+from shmstream.serving.reply import Later, Reply
 from shmstream.serving.request import Header
 
 
@@ -23,8 +24,12 @@ def put(reply: Reply, resp: falcon.asgi.Response) -> None:
     resp.stream = None
 
 
-def send(reply: Reply, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+async def send(
+    reply: Reply | Later, req: falcon.asgi.Request, resp: falcon.asgi.Response
+) -> None:
     """Make this reply, whose body may be a stream, the response."""
+    if not isinstance(reply, Reply):
+        reply = await settled(reply)
     body = reply.body
     if isinstance(body, bytes):
         put(reply, resp)

@@ -8,12 +8,10 @@ from typing import Any
 
 import falcon.asgi
 
-from shmstream.asgi.answering import settled
 from shmstream.http import falcon_request
 from shmstream.http.producing import Gateway
 from shmstream.http.replies import send
 from shmstream.serving.reply import Later, Reply
-from shmstream.serving.request import Request
 from shmstream.serving.responses import Responses
 
 PATHS = re.compile(r'/(?:.*/)?responses/(?P<response_id>[^/]+)(?P<cancel>/cancel)?\Z')
@@ -46,19 +44,10 @@ class ResponsesSink:
         reply: Reply | Later | None = None
         if resp is not None and req.method == method:
             response_id: str = path['response_id']
-            reply = await asyncio.to_thread(answer, _request(req), response_id)
+            reply = await asyncio.to_thread(
+                answer, falcon_request.asked_of_core(req), response_id
+            )
         if resp is None or reply is None:
             await self._gateway(req, resp, ws)
             return
-        send(reply if isinstance(reply, Reply) else await settled(reply), req, resp)
-
-
-def _request(req: falcon.asgi.Request) -> Request:
-    scope: Any = req.scope
-    return Request(
-        req.method,
-        falcon_request.raw_path(req),
-        scope.get('query_string', b''),
-        scope['headers'],
-        req.context.owner,
-    )
+        await send(reply, req, resp)

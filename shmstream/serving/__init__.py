@@ -21,6 +21,7 @@ make the request from what their servers give them, wait, and send the reply::
     sequence_number.py  the same for a client that names its number
     event_search.py     searches a stream's bytes; where events begin and end
     responses.py        OpenAI's Responses by their ids
+    posted_again.py     the rest of a stream, for a POST that is sent again
     headers.py          the headers that describe a stream
     problems.py         errors as replies, sorted by who is to blame
     permit.py           how an application says who may read and stop a stream

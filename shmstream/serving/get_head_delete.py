@@ -124,7 +124,7 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        start = _start_of(request)
+        start = start_of(request)
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -252,7 +252,7 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
 
 
-def _start_of(request: Request) -> Start:
+def start_of(request: Request) -> Start:
     """Return where the client of a stream wants to begin.
 
     Raises:

@@ -236,7 +236,7 @@ def test_nothing_of_the_deployment_is_open_to_other_users(service: Service) -> N
 
 
 def test_a_response_belongs_to_the_key_that_made_it(service: Service) -> None:
-    """By its ``response.id`` as well: for everybody else the upstream has to know it."""
+    """By its ``response.id`` as well: for others only the upstream may know it."""
     client = service.client()
     asked = b'{"stream": true, "input": "x", "max_output_tokens": 3}'
     named = {'X-Conversation-Id': 'response', 'Content-Type': 'application/json'}
