@@ -29,6 +29,7 @@ from shmstream.serving.get_head_delete import Core, from_the_beginning
 from shmstream.serving.headers import addresses
 from shmstream.serving.posted_again import rest_of
 from shmstream.serving.problems import Problem
+from shmstream.serving.request import parameter
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
@@ -93,6 +94,10 @@ class Gateway:
             conversation = Conversation(req, self._id_from)
             if conversation.possible:
                 await self._produce(req, resp, conversation)
+                return
+        elif req.method == 'GET' and _joins(req):
+            conv_id = Conversation(req, self._id_from).conv_id()
+            if await self._sent_rest(req, resp, conv_id):
                 return
         body = await body_of(req, self._small_s)
         hand_on(req, resp, await ask(self._source, self._asked(req, body)))
@@ -266,6 +271,15 @@ def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedRes
         follower.close()
 
     return StreamedResponse(sending, close)
+
+
+def _joins(req: falcon.asgi.Request) -> bool:
+    """Whether the request is for a run that another request has begun.
+
+    So asks a page of TanStack AI that was reloaded. The id of the run is a parameter of
+    the query, which has to be among the places of ids.
+    """
+    return parameter(req.scope.get('query_string', b''), b'offset') == b'-1'
 
 
 def _stays() -> bool:

@@ -9,7 +9,10 @@ of the stream is sent, if there is a stream::
     one that the stream itself has    the stream's bytes after that event
     one that we gave out (events)     the events after that one
     any other                         400, as for every offset that is lost
+    none                              all of the stream
     (no stream of this conversation)  nothing here: the POST is a new one
+
+A GET by which a client joins such a run (``?offset=-1``) is answered in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ def rest_of(
     Args:
         streams: the deployment.
         core: sends the stream.
-        request: the POST, with its owner. It has a ``Last-Event-ID``.
+        request: the request, with its owner.
         conv_id: the id of its conversation.
     """
     last = request.header(LAST_EVENT) or b''

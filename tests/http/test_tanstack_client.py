@@ -17,7 +17,7 @@ from tests.support.node import Script, needs_node
 from tests.support.upstream import Exchange
 
 WORDS = 12
-BY_RUN = 'header:X-Conversation-Id,header:X-Run-Id'
+BY_RUN = 'header:X-Run-Id,query:runId'
 
 
 @pytest.fixture(scope='module')
@@ -67,20 +67,20 @@ def answering(asked: list[bytes]) -> Callable[[Exchange], None]:
 
 @needs_node
 @pytest.mark.parametrize('cuts', [(), (5,), (7, 2, 3)])
-@pytest.mark.parametrize('headers', [{}, {'X-Conversation-Id': 'tanstack'}])
 def test_each_word_comes_once_and_is_generated_once(
-    proxied: Proxied, cuts: tuple[int, ...], headers: dict[str, str]
+    proxied: Proxied, cuts: tuple[int, ...]
 ) -> None:
     asked: list[bytes] = []
     proxied.script = answering(asked)
     with Cutting(proxied.service.port, b'}\n\n', *cuts) as relay:
         url = f'http://127.0.0.1:{relay.port}/api/chat'
-        with Script('tanstack.js', url, headers) as script:
+        with Script('tanstack.js', url) as script:
             told = script.hear()
     assert (told['text'], told['errors']) == (TEXT, [])
+    assert told['joined'] == TEXT
     assert len(asked) == 1
     at = [None, *(f'run/{sum(cuts[: n + 1]) - 1}' for n in range(len(cuts)))]
-    assert told['posted'] == [['POST', last] for last in at]
+    assert told['requests'] == [*(['POST', last] for last in at), ['GET', None]]
 
 
 def post(proxied: Proxied, conv_id: str, last: str, **asked: Any) -> Live:
@@ -148,3 +148,26 @@ def test_it_follows_what_is_live_from_a_body_that_names_the_id(
             assert rest.rest() == b''.join(events[2:])
         assert live.rest() == b''.join(events)
     assert len(proxied.upstream.exchanges) == 1
+
+
+def test_only_a_get_that_joins_a_stream_that_is_there_is_answered_here(
+    proxied: Proxied,
+) -> None:
+    proxied.script = answering([])
+    with post(proxied, 'joined', 'x') as live:
+        whole = live.rest()
+    proxied.script = lambda exchange: exchange.reply(200, exchange.target.encode())
+    for target, mine in (
+        ('/api/chat?offset=-1&runId=joined', True),
+        ('/api/chat?runId=joined&offset=-1', True),
+        ('/api/chat?offset=-1&runId=unknown', False),
+        ('/api/chat?offset=-1', False),
+        ('/api/chat?offset=0&runId=joined', False),
+        ('/api/chat?runId=joined', False),
+    ):
+        reply = proxied.client.get(target)
+        assert reply.body == (whole if mine else target.encode())
+    reply = proxied.client.get(
+        '/api/chat?offset=-1&runId=joined', **{'Last-Event-ID': 'run/4'}
+    )
+    assert reply.body == b''.join(run()[5:])
