@@ -183,7 +183,7 @@ def _response() -> dict[str, Any]:
     return {
         '/v1/responses/{response_id}': {
             'get': {
-                'summary': 'An OpenAI response: its events after a number, or the whole',
+                'summary': 'An OpenAI response, or its events after a number',
                 'parameters': asked,
                 'responses': _answers({'200': found}, *errors),
             }
