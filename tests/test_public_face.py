@@ -48,8 +48,8 @@ MEMBERS: dict[type, str] = {
     Producer: 'abort begin cancel capacity content_type conv_id drain finish followers'
     ' generation is_cancelled on_cancel state total_bytes write',
     Consumer: 'alias completed_at content_type conv_id dropped_prefix evicted finished'
-    ' follow generation kept_headers never_began read started started_at state total_bytes'
-    ' untold_failure views',
+    ' follow generation kept_headers never_began read started started_at state'
+    ' total_bytes untold_failure views',
     Follower: 'close deliver delivered offset over untold_failure',
     Started: 'ajoin consumer content_type conv_id follow generation headers join'
     ' waits_for',

@@ -8,6 +8,9 @@ response, which is the alias of its stream::
     GET  .../responses/ID                                the response as one object
     POST .../responses/ID/cancel                         stops it; the object again
 
+A response that the upstream makes in the background (``"background": true``) goes on
+there when nobody reads it. So its cancel goes to the upstream, too, which answers it.
+
 The object of a response that is over is that of its last event. Otherwise it is that of
 its first event, with the status that the stream has now. An id that belongs to no
 stream is the upstream's business.
@@ -67,7 +70,7 @@ class Responses:
         return self._of(request, response_id, self._retrieved)
 
     def cancel(self, request: Request, response_id: str) -> Reply | Later | None:
-        """Stop a response, and return it; None: it belongs to no stream.
+        """Stop a response, and return it; None: the upstream has to answer.
 
         The stream stays until it expires.
         """
@@ -77,7 +80,7 @@ class Responses:
         self,
         request: Request,
         response_id: str,
-        answer: Callable[[Request, Consumer], Reply | Later],
+        answer: Callable[[Request, Consumer], Reply | Later | None],
     ) -> Reply | Later | None:
         try:
             if usable_alias(response_id) is None:
@@ -97,11 +100,13 @@ class Responses:
         plain = Request('GET', request.path, owner=request.owner)
         return self._core.replay(plain, consumer, _start_of(request))
 
-    def _cancelled(self, request: Request, consumer: Consumer) -> Reply | Later:
+    def _cancelled(self, request: Request, consumer: Consumer) -> Reply | None:
         if not consumer.finished:
             self._streams.cancel(
                 consumer.conv_id, generation=consumer.generation, owner=request.owner
             )
+            if _begun(consumer).get('background') is True:
+                return None
         return _object_of(consumer)
 
 
@@ -184,7 +189,11 @@ def _begun(consumer: Consumer) -> dict[str, Any]:
     """
     for size in _PARTS:
         found = [] if consumer.dropped_prefix else _events(consumer, 0, size)
-        told = [event.fields.get('response') for event in found[:_FIRST]]
+        told = [
+            event.fields.get('response')
+            for event in found[:_FIRST]
+            if event.type not in _ENDS
+        ]
         objects = [response for response in told if isinstance(response, dict)]
         if objects:
             # The first event may say ``queued``, and the next one ``in_progress``.

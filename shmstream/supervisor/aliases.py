@@ -21,6 +21,8 @@ class Aliases:
     def __init__(self) -> None:
         self._unread: dict[Session, None] = {}
         self._found: dict[Key, list[Session]] = {}
+        # An alias is read once: its word could change if a producer went mad.
+        self._keys: dict[Session, Key] = {}
 
     def add(self, session: Session) -> None:
         """Add a session that is not there."""
@@ -28,14 +30,11 @@ class Aliases:
 
     def remove(self, session: Session) -> None:
         """Remove a session that is there."""
-        if session in self._unread:
-            del self._unread[session]
-            return
-        key = _key_of(session)
-        there = self._found.get(key, [])
-        if session in there:
-            there.remove(session)
-            if not there:
+        self._unread.pop(session, None)
+        key = self._keys.pop(session, None)
+        if key is not None:
+            self._found[key].remove(session)
+            if not self._found[key]:
                 del self._found[key]
 
     def find(self, owner: bytes, alias: str) -> Session | None:
@@ -48,12 +47,9 @@ class Aliases:
         for session in list(self._unread):
             # The end is read first: after it no alias comes any more.
             ended = session.reader.producer_state.final
-            key = _key_of(session)
-            if key[1]:
+            alias = session.segment.alias
+            if alias:
+                key = self._keys[session] = (session.key[0], alias)
                 self._found.setdefault(key, []).append(session)
-            if key[1] or ended:
+            if alias or ended:
                 del self._unread[session]
-
-
-def _key_of(session: Session) -> Key:
-    return session.key[0], session.segment.alias

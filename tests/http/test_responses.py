@@ -239,6 +239,35 @@ def test_cancel_stops_it_and_keeps_what_was_written(
     assert client.responses.cancel('resp_over').status == 'completed'
 
 
+def test_a_cancel_of_a_response_in_the_background_goes_upstream_as_well(
+    proxied: Proxied, client: openai.OpenAI
+) -> None:
+    """Or the upstream would go on generating."""
+    data = event(
+        0,
+        'response.created',
+        response=state('resp_behind', 'in_progress', background=True),
+    )
+    feed = proxied.feed(first=data)
+    asked: list[str] = []
+
+    def cancelled(exchange: Exchange) -> None:
+        asked.append(f'{exchange.method} {exchange.target}')
+        body = json.dumps(state('resp_behind', 'cancelled', model='of the upstream'))
+        kind = ('Content-Type', 'application/json')
+        exchange.reply(200, body.encode(), kind)
+
+    proxied.script = cancelled
+    with post(proxied, feed, 'behind') as live:
+        live.until(10)
+        response = client.responses.cancel('resp_behind')
+        assert (response.status, response.model) == ('cancelled', 'of the upstream')
+        assert feed.hung_up()
+        assert b'response.incomplete' in live.rest()
+    assert asked == ['POST /v1/responses/resp_behind/cancel']
+    assert client.responses.retrieve('resp_behind').status == 'cancelled'
+
+
 def test_an_id_that_is_unknown_goes_upstream(proxied: Proxied) -> None:
     seen: list[tuple[str, str, bytes]] = []
 

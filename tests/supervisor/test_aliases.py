@@ -98,6 +98,7 @@ def test_sessions_without_one_are_not_looked_at_for_ever(registry: Registry) -> 
         registry.evict(session)
     assert not aliases._unread
     assert not aliases._found
+    assert not aliases._keys
 
 
 def test_a_session_that_is_kept_has_none_until_it_is_back(streams: Streams) -> None:
