@@ -26,27 +26,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
-from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
+from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.event_search import AT_ONCE, to_search
 from shmstream.serving.get_events import come_back, events_of
 from shmstream.serving.headers import described
-from shmstream.serving.last_event import offset_after
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.start import Start, begin_of, start_of
 
 PENDING_S = 5.0
 """How long a GET waits for a stream to begin."""
 
 WHOLE = 64 * 1024
 """The rest of an ended stream is copied into one piece if it has at most this size."""
-
-Start = int | Callable[[Consumer], int]
-"""Where a replay begins: an offset, or a search for it, which may raise ``OffsetLost``.
-"""
 
 METHODS = frozenset({'GET', 'HEAD', 'DELETE'})
 
@@ -202,7 +198,7 @@ class Core:
             raise StreamNotFound
         if request.events:
             return events_of(request, consumer, self._streams.leaving, ended, state)
-        status, offset = _begin_of(request, consumer, start, ended)
+        status, offset = begin_of(request, consumer, start, ended)
         headers = described(consumer, offset, ended, state)
         # A complete stream has not failed, and most that are read have ended so.
         cut = '' if state is State.COMPLETE else consumer.untold_failure
@@ -250,51 +246,6 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
-
-
-def start_of(request: Request) -> Start:
-    """Return where the client of a stream wants to begin.
-
-    Raises:
-        Problem: 400, the offset is not a plain decimal number below 2^63.
-    """
-    start = 0 if request.events else request.start()
-    if isinstance(start, int):
-        return start
-    return functools.partial(offset_after, event_id=start)
-
-
-def _begin_of(
-    request: Request, consumer: Consumer, start: Start, ended: bool
-) -> tuple[int, int]:
-    """Return the status, and the offset to begin at.
-
-    Raises:
-        OffsetLost: the ring has dropped it.
-        Problem: 416, the range begins beyond the end.
-    """
-    status = 200
-    if not isinstance(start, int):
-        offset = start(consumer)
-    elif ended and (first := _first_of_range(request, consumer)) is not None:
-        status, offset = 206, first
-    else:
-        offset = start
-    if offset < consumer.dropped_prefix:
-        raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
-    return status, offset
-
-
-def _first_of_range(request: Request, consumer: Consumer) -> int | None:
-    """Return where the range of an ended stream begins that is asked for, if one is."""
-    first = request.first_of_range()
-    if first is None or consumer.untold_failure:
-        # A response that is cut has no length, and so is no part of a known whole.
-        return None
-    total = consumer.total_bytes
-    if first >= total:
-        raise Problem(416, f'The stream has only {total} bytes', total_bytes=total)
-    return first
 
 
 def failed(request: Request, error: Exception) -> Reply:

@@ -20,9 +20,10 @@ from __future__ import annotations
 from shmstream.errors import StreamNotFound
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.event_id import parsed
-from shmstream.serving.get_head_delete import Core, failed, start_of
+from shmstream.serving.get_head_delete import Core, failed
 from shmstream.serving.reply import Later, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.start import start_of
 
 LAST_EVENT = b'last-event-id'
 

@@ -30,11 +30,12 @@ from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.ids import usable_alias
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Aliased
-from shmstream.serving.get_head_delete import Core, Start, failed
+from shmstream.serving.get_head_delete import Core, failed
 from shmstream.serving.problems import JSON, Problem
 from shmstream.serving.reply import Later, Reply
 from shmstream.serving.request import Request
 from shmstream.serving.sequence_number import offset_after
+from shmstream.serving.start import Start
 
 _PARTS = (16 * 1024, 64 << 20)
 """Bytes that are looked at for the first and the last events: the larger number, which
