@@ -16,6 +16,7 @@ from tests.http.proxied import Feed, Proxied, proxied_service
 from tests.http.test_openai_client import client_of, header
 from tests.http.wire import Pinned, assert_error, one_per_worker
 from tests.support.client import path
+from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
 from tests.support.service import START_S, Service
 from tests.support.upstream import Exchange
@@ -171,6 +172,33 @@ def test_a_response_that_was_cut_is_resumed_live(
         feed.end()
         assert [first, second, numbers(rest)] == [[0, 1, 2], [2, 3, 4], [5, 6]]
     assert client.responses.retrieve('resp_live').status == 'completed'
+
+
+def test_a_lost_connection_is_an_error_and_what_is_missing_is_there(
+    proxied: Proxied,
+) -> None:
+    feed = proxied.feed(first=whole('resp_cut'))
+    feed.end()
+    got: list[int] = []
+    with (
+        Cutting(proxied.service.port, b'}\n\n', 4, 3) as relay,
+        client_of(relay.port) as client,
+    ):
+        stream = client.responses.create(
+            **ASKED, extra_headers=header('cut'), extra_body={'feed': feed.token}
+        )
+        with stream, pytest.raises(openai.APIConnectionError):
+            got.extend(event.sequence_number for event in stream)
+        while got[-1] <= WORDS:
+            try:
+                with client.responses.retrieve(
+                    'resp_cut', stream=True, starting_after=got[-1]
+                ) as rest:
+                    got.extend(event.sequence_number for event in rest)
+            except openai.APIConnectionError:
+                continue
+    assert got == list(range(WORDS + 2))
+    assert len(relay.requests) == 3
 
 
 def test_the_clients_helper_filters_for_itself(demo: Service) -> None:
