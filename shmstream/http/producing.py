@@ -146,7 +146,7 @@ class Gateway:
                 self._stream_types,
             )
 
-        again = req.get_header('Last-Event-ID') is not None
+        again = bool(req.get_header('Last-Event-ID'))
         announcing = Announcing(self._uploads, conversation, begin, at_once=not again)
         body = await announcing.read(req, MAX_BODY)
         if again:

@@ -115,6 +115,10 @@ def test_a_post_with_the_last_event_gets_the_rest(
     with post(proxied, conv_id, 'run/3', **more) as live:
         assert live.rest() == whole
     assert len(asked) == 2
+    # An empty header names no event.
+    with post(proxied, conv_id, '', **more) as live:
+        assert live.rest() == whole
+    assert len(asked) == 3
 
 
 def test_an_id_of_the_events_route_gets_the_events_after_it(proxied: Proxied) -> None:
