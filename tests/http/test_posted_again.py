@@ -1,4 +1,4 @@
-"""TanStack AI's client: cut in the middle, it sends the same POST for the rest."""
+"""Clients that send the same POST for the rest: TanStack AI's, fetch-event-source."""
 
 from __future__ import annotations
 
@@ -81,6 +81,19 @@ def test_each_word_comes_once_and_is_generated_once(
     assert len(asked) == 1
     at = [None, *(f'run/{sum(cuts[: n + 1]) - 1}' for n in range(len(cuts)))]
     assert told['requests'] == [*(['POST', last] for last in at), ['GET', None]]
+
+
+@needs_node
+def test_and_so_it_is_with_fetch_event_source(proxied: Proxied) -> None:
+    asked: list[bytes] = []
+    proxied.script = answering(asked)
+    with Cutting(proxied.service.port, b'}\n\n', 6, 4) as relay:
+        url = f'http://127.0.0.1:{relay.port}/api/chat'
+        with Script('fetch_event_source.js', url, 'run') as script:
+            told = script.hear()
+    assert told == [e.partition(b'data: ')[2].decode().strip() for e in run()]
+    assert len(relay.requests) == 3
+    assert len(asked) == 1
 
 
 def post(proxied: Proxied, conv_id: str, last: str, **asked: Any) -> Live:
