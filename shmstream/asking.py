@@ -146,6 +146,14 @@ class Asking(Attaching):
         sessions: list[dict[str, Any]] = reply['sessions']
         return sessions
 
+    def _find_alias(self, alias: str, owner: bytes) -> tuple[str, str] | None:
+        """Return id and generation of the stream with this alias; None: no stream."""
+        reply, _ = self._process.link.client.request(
+            'alias', owner=owner.hex(), alias=alias
+        )
+        found = reply['found']
+        return (found[0], found[1]) if found else None
+
     def list(self) -> list[dict[str, Any]]:
         """Describe all streams of all owners. For tools: no client may see this list.
 

@@ -46,6 +46,11 @@ class Consumer:
         return self._segment.conv_id
 
     @property
+    def alias(self) -> str:
+        """The second name of the stream; empty if it has none, or none yet."""
+        return self._segment.alias
+
+    @property
     def generation(self) -> str:
         """The stream's generation, 16 hexadecimal digits."""
         return self._segment.generation

@@ -12,6 +12,10 @@ MAX_ID_BYTES = 512
 """Every proxy passes on a URL path segment of this length, and an id may need it: it
 may contain the name of a model."""
 
+MAX_ALIAS_BYTES = 440
+"""An alias is chosen by an upstream. The ids of known upstreams have up to 200 bytes.
+"""
+
 OWNER_BYTES = 32
 NOBODY = bytes(OWNER_BYTES)
 """The owner of every stream when no API keys are set: all share one name space."""
@@ -31,6 +35,21 @@ def owner_of(name: str) -> bytes:
             producer.write(b'data: Hello\n\n')
     """
     return hashlib.sha256(b'shmstream user\0' + name.encode()).digest()
+
+
+def usable_alias(alias: object) -> bytes | None:
+    """Return an alias as bytes; None if no stream can have this alias.
+
+    Args:
+        alias: what an upstream or a client has sent.
+    """
+    if not isinstance(alias, str):
+        return None
+    try:
+        raw = validate_id(alias)
+    except InvalidConversationId:
+        return None
+    return raw if len(raw) <= MAX_ALIAS_BYTES else None
 
 
 def validate_id(conv_id: str) -> bytes:

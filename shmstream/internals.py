@@ -35,6 +35,16 @@ def note_dialect(producer: Producer, dialect: int) -> None:
     producer._speaks(dialect)
 
 
+def note_alias(producer: Producer, alias: bytes) -> None:
+    """Give a stream its second name, if it has none: see ``Streams.open_alias``.
+
+    Args:
+        producer: the stream's producer.
+        alias: what ``ids.usable_alias`` has returned.
+    """
+    producer._also_named(alias)
+
+
 def ignore_cancel(producer: Producer) -> None:
     """Call no stop hook from now on, and do not end the stream at a cancel."""
     producer._ignore_cancel()

@@ -156,6 +156,11 @@ class Producer:
         """
         self._segment.set_dialect(dialect)
 
+    def _also_named(self, alias: bytes) -> None:
+        """Give the stream a second name, if it has none; see ``Streams.open_alias``."""
+        if not self._segment.alias:
+            self._segment.set_alias(alias)
+
     def write(self, chunk: bytes) -> bool:
         r"""Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
 

@@ -8,7 +8,7 @@ from shmstream import internals
 from shmstream.asking import Asking
 from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM
-from shmstream.errors import StreamReplaced
+from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import NOBODY, digest
 from shmstream.new_stream import new_stream
 from shmstream.process.attachment import Attachment
@@ -24,9 +24,9 @@ class Streams(Asking):
 
     All methods may be called from any thread. The methods that ask the supervisor
     (``create``, ``start_in_thread``, ``stop``, ``cancel``, ``evict``, ``lookup``,
-    ``list``, ``status``) wait for its reply, some seconds at the most; on an event loop
-    call them through ``asyncio.to_thread``. ``start`` and ``astop`` are for event loops
-    and block nothing. ``open`` does not ask the supervisor.
+    ``list``, ``status``, ``open_alias``) wait for its reply, some seconds at the most;
+    on an event loop call them through ``asyncio.to_thread``. ``start`` and ``astop``
+    are for event loops and block nothing. ``open`` does not ask the supervisor.
 
     An ``owner`` is a name space: 32 bytes, all of them 0 by default. The same id under
     two owners names two streams.
@@ -192,6 +192,36 @@ class Streams(Asking):
         if generation not in (None, segment.generation):
             raise StreamReplaced(segment.generation)
         return Consumer(attachment, segment)
+
+    def open_alias(self, alias: str, *, owner: bytes = NOBODY) -> Consumer:
+        """Return a consumer of the stream that has this alias, a second name.
+
+        The service gives an alias to the streams of OpenAI's Responses: the
+        ``response.id``. If several streams have one alias, the newest is returned.
+        Blocks until the supervisor has answered, some seconds at the most.
+
+        Args:
+            alias: the second name.
+            owner: the name space.
+
+        Raises:
+            StreamNotFound: no stream has this alias.
+            SupervisorUnavailable: no supervisor answered within some seconds.
+
+        Example::
+
+            try:
+                consumer = streams.open_alias('resp_123')
+            except shmstream.StreamNotFound:
+                print('unknown, or expired')
+        """
+        found = self._find_alias(alias, owner)
+        if found is not None:
+            try:
+                return self.open(found[0], generation=found[1], owner=owner)
+            except StreamReplaced:
+                pass
+        raise StreamNotFound('stream not found or expired')
 
     def consumer_of(self, producer: Producer) -> Consumer:
         r"""Return a consumer of a stream that this process produces.

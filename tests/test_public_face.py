@@ -43,12 +43,13 @@ NAMES = (
 
 MEMBERS: dict[type, str] = {
     Streams: 'astop attach cancel close connect consumer_of create evict followers'
-    ' leaving list lookup open reader_turn start start_in_thread status stop withdraw',
+    ' leaving list lookup open open_alias reader_turn start start_in_thread status stop'
+    ' withdraw',
     Producer: 'abort begin cancel capacity content_type conv_id drain finish followers'
     ' generation is_cancelled on_cancel state total_bytes write',
-    Consumer: 'completed_at content_type conv_id dropped_prefix evicted finished follow'
-    ' generation kept_headers never_began read started started_at state total_bytes'
-    ' untold_failure views',
+    Consumer: 'alias completed_at content_type conv_id dropped_prefix evicted finished'
+    ' follow generation kept_headers never_began read started started_at state'
+    ' total_bytes untold_failure views',
     Follower: 'close deliver delivered offset over untold_failure',
     Started: 'ajoin consumer content_type conv_id follow generation headers join'
     ' waits_for',

@@ -65,17 +65,32 @@ async def write(
     if isinstance(body, bytes):
         await send({'type': 'http.response.body', 'body': body, 'more_body': False})
         return
+    await send_stream(body, reader)
+    await send(_END)
+
+
+async def send_stream(body: Cut | Live | Ended, reader: Reader) -> None:
+    """Send a body that is not held in memory as a whole. Does not end it.
+
+    Args:
+        body: the body of a reply.
+        reader: the response under way, which has been started.
+
+    Raises:
+        CancelledError: the server has to cut the response.
+        Whatever ``send`` raises.
+    """
+    send = reader.send
     if isinstance(body, Cut):
         await send(_body(body.data))
         raise asyncio.CancelledError
-    if isinstance(body, Live):
-        if body.first:
-            await send(_body(body.first))
-        with body.follow() as follower:
-            await send_live(send, follower, in_task=reader.in_task)
-    else:
+    if isinstance(body, Ended):
         await send_ended(send, body)
-    await send(_END)
+        return
+    if body.first:
+        await send(_body(body.first))
+    with body.follow() as follower:
+        await send_live(send, follower, in_task=reader.in_task)
 
 
 async def send_live(

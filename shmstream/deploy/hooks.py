@@ -26,8 +26,8 @@ them.
 from __future__ import annotations
 
 import functools
-import logging
 import importlib
+import logging
 import os
 import signal
 import sys

@@ -8,7 +8,7 @@ from shmstream.dialects.events import Event, events_in
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.recognise import by_event, by_headers
 from shmstream.dialects.splitter import MAX_HELD, splitter_for
-from shmstream.dialects.table import UI, Dialect
+from shmstream.dialects.table import RESPONSES, UI, Dialect
 
 _LOOKS = 8
 """How many events are looked at, at most, to recognise the dialect."""
@@ -27,6 +27,8 @@ class Incoming:
 
     Attributes:
         dialect: the dialect of the answer, as far as it is known.
+        response_id: the id of an OpenAI response, as its first event tells it; None if
+            the answer is none, or does not tell it.
         over: whether the answer has said that it is over, and nothing may follow. Its
             connection need not be waited for.
         complete: whether the answer is complete if its connection ends now, in whatever
@@ -41,6 +43,7 @@ class Incoming:
         most_held: int = MAX_HELD,
     ) -> None:
         self.dialect: Dialect = by_headers(content_type, headers)
+        self.response_id: object = None
         self.over = False
         self.complete = False
         self._splitter = splitter_for(self.framing, most_held)
@@ -107,6 +110,9 @@ class Incoming:
             if found is not None:
                 self.dialect = found
                 self._looks_left = 0
+                response = event.fields.get('response')
+                if found is RESPONSES and isinstance(response, dict):
+                    self.response_id = response.get('id')
                 break
 
     def _look(self, event: Event) -> Dialect | None:

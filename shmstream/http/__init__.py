@@ -11,6 +11,7 @@
     middleware.py         keys and origins, for the requests that Falcon answers
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
+    responses_route.py    OpenAI's Responses by their ids
     conversation.py       which conversation a POST has; whether it asks for a stream
     body_fields.py        finds members of a request body that is still arriving
     announcing.py         reads a POST's body, which may ask for a session

@@ -30,6 +30,8 @@ class Announcing:
         uploads: bounds the bodies that are held in memory.
         conversation: finds the id in the body.
         begin: begins the answer task of the session with this id.
+        at_once: whether the answer task begins while the body arrives, as soon as the
+            body has announced a session. If not, ``begin`` begins it.
 
     Attributes:
         task: the answer task; None if it has not begun.
@@ -40,10 +42,13 @@ class Announcing:
         uploads: Uploads,
         conversation: Conversation,
         begin: Callable[[str], AnswerTask],
+        *,
+        at_once: bool = True,
     ) -> None:
         self._uploads = uploads
         self._conversation = conversation
         self._begin = begin
+        self._at_once = at_once
         self.task: AnswerTask | None = None
 
     async def read(self, req: falcon.asgi.Request, most: int) -> Upload:
@@ -72,9 +77,20 @@ class Announcing:
 
     async def _look(self, piece: bytes) -> None:
         await self._conversation.look(piece)
-        if self.task is None and (conv_id := self._conversation.announced):
-            self.task = self._begin(conv_id)
-            self.task.on_failure(self._reading.cancel)
+        if self.task is None and self._at_once:
+            self.begin()
+            if self.task is not None:
+                self.task.on_failure(self._reading.cancel)
         elif self.task is not None and self.task.failed:
             # ``cancel`` may have been lost: see ``uploads.Pace.came``.
             raise asyncio.CancelledError
+
+    def begin(self) -> None:
+        """Begin the answer task, if the body has announced a session.
+
+        Raises:
+            InvalidConversationId: the id is not valid.
+        """
+        conv_id = self._conversation.announced
+        if conv_id is not None:
+            self.task = self._begin(conv_id)

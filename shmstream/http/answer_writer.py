@@ -22,7 +22,8 @@ import logging
 
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
-from shmstream.internals import note_dialect
+from shmstream.ids import usable_alias
+from shmstream.internals import note_alias, note_dialect
 from shmstream.producer import Producer
 from shmstream.producing.loop_writer import LoopWriter
 from shmstream.producing.pace import Pace
@@ -98,6 +99,9 @@ async def _write_body(
                 if dialect is not incoming.dialect:
                     dialect = incoming.dialect
                     note_dialect(producer, dialect.number)
+                    # Before the event is written: who knows the id can use it.
+                    if (alias := usable_alias(incoming.response_id)) is not None:
+                        note_alias(producer, alias)
                 if events and not await writer.write(events):
                     return False
                 if incoming.over:

@@ -31,10 +31,12 @@ from shmstream.http.openapi import OpenApiResource
 from shmstream.http.origins import Origins
 from shmstream.http.page import static
 from shmstream.http.producing import OWN_HEADERS, Gateway
+from shmstream.http.responses_route import PATHS, ResponsesSink
 from shmstream.http.service import Service
 from shmstream.http.uploads import Uploads
 from shmstream.http.websockets import WebSockets
 from shmstream.serving.get_head_delete import Core
+from shmstream.serving.responses import Responses
 from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.demo import DemoModel
@@ -134,12 +136,12 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
-    gateway = Gateway(streams, source, settings, keys, uploads)
+    core = Core(streams)
+    gateway = Gateway(streams, core, source, settings, keys, uploads)
     app.add_sink(gateway, '/')
+    app.add_sink(ResponsesSink(Responses(streams, core), gateway), PATHS)
     gate = Gate(HostNames(settings.hosts), origins)
-    return Service(
-        Core(streams), keys, origins, readers, life.hear_word, gate, app, web_sockets
-    )
+    return Service(core, keys, origins, readers, life.hear_word, gate, app, web_sockets)
 
 
 def _source(settings: Settings) -> Source:

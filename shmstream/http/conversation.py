@@ -12,14 +12,16 @@ from collections.abc import Sequence
 
 import falcon.asgi
 
+from shmstream.chance import random_bits
 from shmstream.errors import InvalidConversationId
 from shmstream.http.body_fields import BodyFields, TooLong
-from shmstream.id_from import IdFrom
+from shmstream.id_from import RESPONSE, IdFrom
 from shmstream.ids import MAX_ID_BYTES, validate_id
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import parameter, times
 
 _STREAM = 'stream'
+_RESPONSES = '/responses'
 
 
 class Conversation:
@@ -41,6 +43,11 @@ class Conversation:
         for place in places:
             if place.kind == 'body':
                 self._in_body.append(place.name)
+            elif place.kind == RESPONSE:
+                if req.path.endswith(_RESPONSES):
+                    # Nobody has to know this id: the session is found by its alias.
+                    self._in_head = f'response-{random_bits(128):032x}'
+                    break
             elif (found := _in_head(req, place)) is not None:
                 validate_id(found)
                 self._in_head = found

@@ -9,6 +9,7 @@ import falcon.asgi
 from shmstream.asgi.stalled import Reader
 from shmstream.consumer import Consumer
 from shmstream.serving.problems import Problem
+from shmstream.serving.request import Request
 
 STREAM_PATH = '/v1/stream'
 EVENTS_PATH = '/v1/events'
@@ -48,6 +49,18 @@ def reader_of(req: falcon.asgi.Request) -> Reader:
 def reads(req: falcon.asgi.Request, source: Consumer) -> None:
     """Note the stream that the response sends, for ``asgi.stalled``."""
     req.scope[READER].source = source
+
+
+def asked_of_core(req: falcon.asgi.Request) -> Request:
+    """Return the request in the form that the serving core takes, with its owner."""
+    scope: Any = req.scope
+    return Request(
+        req.method,
+        raw_path(req),
+        scope.get('query_string', b''),
+        scope['headers'],
+        req.context.owner,
+    )
 
 
 def check_target(req: falcon.asgi.Request) -> None:

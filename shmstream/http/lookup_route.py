@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import falcon.asgi
 
-from shmstream.asgi.answering import settled
-from shmstream.http.replies import put
+from shmstream.http.replies import send
 from shmstream.http.uploads import Uploads
 from shmstream.serving.lookup import MAX_BYTES, look_up
-from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
 
 
@@ -25,4 +23,4 @@ class LookupResource:
         """Describe the streams that are asked for; see ``serving.lookup.look_up``."""
         body = (await self._uploads.read(req, MAX_BYTES)).whole()
         reply = look_up(self._streams, body, req.context.owner)
-        put(reply if isinstance(reply, Reply) else await settled(reply), resp)
+        await send(reply, req, resp)

@@ -167,6 +167,39 @@ def _events(where: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_RESPONSE_ID = {'name': 'response_id', 'in': 'path', 'required': True}
+_RESPONSE = {'application/json': {'type': 'object'}}
+
+
+def _response() -> dict[str, Any]:
+    where = _RESPONSE_ID | {'schema': {'type': 'string', 'minLength': 1}}
+    asked = [
+        where,
+        _query('stream', {'type': 'boolean'}),
+        _query('starting_after', {'type': 'integer', 'minimum': 0}),
+    ]
+    found = _answer('the response', **_RESPONSE, **{'text/event-stream': _STRING})
+    errors = (400, 401, 403, 404, 414, 421, 502, 503, 504)
+    return {
+        '/v1/responses/{response_id}': {
+            'get': {
+                'summary': 'An OpenAI response, or its events after a number',
+                'parameters': asked,
+                'responses': _answers({'200': found}, *errors),
+            }
+        },
+        '/v1/responses/{response_id}/cancel': {
+            'post': {
+                'summary': 'Stop an OpenAI response',
+                'parameters': [where],
+                'responses': _answers(
+                    {'200': _answer('the response', **_RESPONSE)}, *errors
+                ),
+            }
+        },
+    }
+
+
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {'required': True, 'content': {'application/json': {'schema': schema}}}
 
@@ -227,6 +260,7 @@ def describe() -> dict[str, Any]:
                     ),
                 }
             },
+            **_response(),
             '/healthz': {
                 'get': {
                     'summary': 'Can this worker serve requests?',

@@ -21,13 +21,15 @@ from shmstream.http.conversation import Conversation
 from shmstream.http.forwarded import forwarded
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
-from shmstream.http.replies import add_headers
+from shmstream.http.replies import add_headers, send
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.producing.pace import Pace
-from shmstream.serving.get_head_delete import from_the_beginning
+from shmstream.serving.get_head_delete import Core, from_the_beginning
 from shmstream.serving.headers import addresses
+from shmstream.serving.posted_again import rest_of
 from shmstream.serving.problems import Problem
+from shmstream.serving.request import parameter
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
@@ -49,6 +51,7 @@ class Gateway:
 
     Args:
         streams: the deployment.
+        core: sends the rest of a stream, to who has lost it.
         source: answers the requests: the upstream, or the demo model.
         settings: say what happens to a stream that nobody listens to, where the ids of
             conversations are, and which content types become streams.
@@ -59,6 +62,7 @@ class Gateway:
     def __init__(
         self,
         streams: Streams,
+        core: Core,
         source: Source,
         settings: Settings,
         keys: ApiKeys,
@@ -67,6 +71,7 @@ class Gateway:
         self._keys = keys
         self._uploads = uploads
         self._streams = streams
+        self._core = core
         self._source = source
         self._on_disconnect = settings.on_disconnect
         self._small_s = settings.send_timeout
@@ -89,6 +94,10 @@ class Gateway:
             conversation = Conversation(req, self._id_from)
             if conversation.possible:
                 await self._produce(req, resp, conversation)
+                return
+        elif req.method == 'GET' and _joins(req):
+            conv_id = Conversation(req, self._id_from).conv_id()
+            if await self._sent_rest(req, resp, conv_id):
                 return
         body = await body_of(req, self._small_s)
         hand_on(req, resp, await ask(self._source, self._asked(req, body)))
@@ -137,8 +146,14 @@ class Gateway:
                 self._stream_types,
             )
 
-        announcing = Announcing(self._uploads, conversation, begin)
+        again = bool(req.get_header('Last-Event-ID'))
+        announcing = Announcing(self._uploads, conversation, begin, at_once=not again)
         body = await announcing.read(req, MAX_BODY)
+        if again:
+            if await self._sent_rest(req, resp, conversation.conv_id()):
+                body.close()
+                return
+            announcing.begin()
         task = announcing.task
         if task is not None:
             task.ask(self._asked_for_session(req, body))
@@ -169,6 +184,21 @@ class Gateway:
         except BaseException:
             task.pace.left()
             raise
+
+    async def _sent_rest(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conv_id: str | None,
+    ) -> bool:
+        """Answer with the rest of the stream that is there; whether there is one."""
+        if conv_id is None:
+            return False
+        asked = falcon_request.asked_of_core(req)
+        reply = rest_of(self._streams, self._core, asked, conv_id)
+        if reply is not None:
+            await send(reply, req, resp)
+        return reply is not None
 
     async def _send_announcing_nothing(
         self, asked: UpstreamRequest, body: Upload
@@ -241,6 +271,15 @@ def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedRes
         follower.close()
 
     return StreamedResponse(sending, close)
+
+
+def _joins(req: falcon.asgi.Request) -> bool:
+    """Whether the request is for a run that another request has begun.
+
+    So asks a page of TanStack AI that was reloaded. The id of the run is a parameter of
+    the query, which has to be among the places of ids.
+    """
+    return parameter(req.scope.get('query_string', b''), b'offset') == b'-1'
 
 
 def _stays() -> bool:

@@ -39,10 +39,11 @@ from typing import Any
 
 from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, StreamNotFound
-from shmstream.ids import MAX_ID_BYTES, digest_of_raw
+from shmstream.ids import MAX_ALIAS_BYTES, MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
 from shmstream.ring.layout import (
+    B_ALIAS,
     B_FAILURE,
     B_ID,
     B_KEPT,
@@ -56,6 +57,7 @@ from shmstream.ring.layout import (
     MAX_CONTENT_TYPE,
     MAX_FAILURE,
     MAX_KEPT,
+    W_ALIAS_LENGTH,
     W_ASKED,
     W_ASKED_BOOT,
     W_CANCELLED,
@@ -147,6 +149,8 @@ class Segment:
             )
         if not 0 < words[W_ID_LENGTH] <= MAX_ID_BYTES:
             raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
+        if words[W_ALIAS_LENGTH] > MAX_ALIAS_BYTES:
+            raise LayoutMismatch(f'alias of {words[W_ALIAS_LENGTH]} bytes')
         if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
             raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
         if words[W_KEPT_LENGTH] > MAX_KEPT:
@@ -169,6 +173,22 @@ class Segment:
     def conv_id(self) -> str:
         """The conversation id."""
         return self._raw_id.decode('utf-8', 'replace')
+
+    @property
+    def alias(self) -> str:
+        """The second name of the session; empty if it has none, or none yet."""
+        length = min(self.words[W_ALIAS_LENGTH], MAX_ALIAS_BYTES)
+        if not length:
+            return ''
+        return bytes(self.view[B_ALIAS : B_ALIAS + length]).decode('utf-8', 'replace')
+
+    def set_alias(self, alias: bytes) -> None:
+        """Store the alias, of ``MAX_ALIAS_BYTES`` at most; the producer calls it once.
+
+        The length is stored last. So a process that dies in here leaves no alias.
+        """
+        self.view[B_ALIAS : B_ALIAS + len(alias)] = alias
+        self.words[W_ALIAS_LENGTH] = len(alias)
 
     @functools.cached_property
     def digest(self) -> str:

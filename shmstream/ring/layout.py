@@ -43,6 +43,9 @@ writer has cache lines of its own::
       1024  supervisor, once       owner digest     32 bytes
       1056  supervisor, once       id length        bytes
       1064  supervisor, once       conversation id  UTF-8, up to 512 bytes
+    ------  ---------------------  --------------------------------------------- 1600 --
+      1600  producer, once         alias length     bytes; 0 = no alias, or not yet
+      1608  producer, once         alias            UTF-8, up to 440 bytes
     ------  ---------------------  --------------------------------------------- 2048 --
       2048  producer, before live  type length      bytes
       2056  producer, before live  content type     ASCII, up to 256 bytes
@@ -72,7 +75,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 4
+LAYOUT_VERSION: Final = 5
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -113,6 +116,7 @@ W_FAILURE_LENGTH: Final = 32
 
 W_PLACES: Final = 64
 W_ID_LENGTH: Final = 132
+W_ALIAS_LENGTH: Final = 200
 W_TYPE_LENGTH: Final = 256
 W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
@@ -125,6 +129,7 @@ B_FAILURE: Final = 264
 B_PLACES: Final = slice(512, 1024)
 B_OWNER: Final = slice(1024, 1056)
 B_ID: Final = 1064
+B_ALIAS: Final = 1608
 B_TYPE: Final = 2056
 B_KEPT: Final = 2320
 B_CHANGES: Final = slice(64, 144)

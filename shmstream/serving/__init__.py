@@ -17,7 +17,12 @@ make the request from what their servers give them, wait, and send the reply::
     framed_follower.py  a follower whose bytes are framed anew
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
+    start.py            where a replay begins
     last_event.py       the offset for a client that names the last event it has
+    sequence_number.py  the same for a client that names its number
+    event_search.py     searches a stream's bytes; where events begin and end
+    responses.py        OpenAI's Responses by their ids
+    posted_again.py     the rest of a stream, for a POST that is sent again
     headers.py          the headers that describe a stream
     problems.py         errors as replies, sorted by who is to blame
     permit.py           how an application says who may read and stop a stream

@@ -25,3 +25,15 @@ class Deployment(Protocol):
 
     def leaving(self) -> bool:
         """Whether this process has been told to stop serving."""
+
+
+class Aliased(Protocol):
+    """What is needed of a deployment whose streams are found by their aliases."""
+
+    def open_alias(self, alias: str, *, owner: bytes = ...) -> Consumer:
+        """Return a consumer by a stream's alias. Asks the supervisor, which blocks."""
+
+    def cancel(
+        self, conv_id: str, *, generation: str | None = ..., owner: bytes = ...
+    ) -> bool:
+        """Stop a stream, and keep it. Asks the supervisor, which blocks."""

@@ -42,7 +42,15 @@ def last_event_of(request: Request) -> EventId | None:
     raw = request.header(b'last-event-id') or request.parameter(b'last_event_id')
     if not raw:
         return None
+    found = parsed(raw)
+    if found is None:
+        raise Problem(400, "Invalid 'Last-Event-ID': not an id of these events")
+    return found
+
+
+def parsed(raw: bytes) -> EventId | None:
+    """Return an id of ours; None if these bytes are none."""
     match = _FORM.fullmatch(raw)
     if match is None or int(match[2]) > MAX_OFFSET:
-        raise Problem(400, "Invalid 'Last-Event-ID': not an id of these events")
+        return None
     return EventId(match[1].decode(), int(match[2]))

@@ -26,16 +26,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
-from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
+from shmstream.errors import StreamNotFound, StreamReplaced
 from shmstream.ids import OWNER_BYTES, validate_id
 from shmstream.ring.state import State
 from shmstream.serving.deployment import Deployment
+from shmstream.serving.event_search import AT_ONCE, to_search
 from shmstream.serving.get_events import come_back, events_of
 from shmstream.serving.headers import described
-from shmstream.serving.last_event import AT_ONCE, offset_after, to_search
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.start import Start, begin_of, start_of
 
 PENDING_S = 5.0
 """How long a GET waits for a stream to begin."""
@@ -119,7 +120,7 @@ class Core:
 
     def _read(self, request: Request) -> Reply | Later:
         conv_id = request.conversation_id()
-        start = 0 if request.events else request.start()
+        start = start_of(request)
         asked, only = request.asked_generation(), request.generation
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -129,18 +130,38 @@ class Core:
             raise StreamNotFound
         if asked is not None and asked != generation:
             raise StreamReplaced(generation)
+        return self.replay(request, consumer, start)
+
+    def replay(
+        self, request: Request, consumer: Consumer, start: Start
+    ) -> Reply | Later:
+        """Return the reply that sends a stream, or what to wait for first.
+
+        Args:
+            request: the request.
+            consumer: the stream, which the client may read.
+            start: where to begin.
+
+        Raises:
+            OffsetLost, Problem, StreamNotFound: the error to answer with.
+
+        Example::
+
+            core, asked = Core(streams), Request('GET', b'chat-1')
+            assert core.replay(asked, consumer, 0).status == 200
+        """
         # ``finished`` is read first: if it is true, the state that is read after it is
         # final.
         ended, state = consumer.finished, consumer.state
         if state is State.PENDING:
             go_on = functools.partial(self._go_on, request, consumer, start)
             return Pending(consumer, PENDING_S, go_on)
-        if isinstance(start, bytes) and to_search(consumer) > AT_ONCE:
+        if not isinstance(start, int) and to_search(consumer) > AT_ONCE:
             # The search is over megabytes, as a rule, and would block the event loop.
             return Blocking(lambda: self._looked_for(request, consumer, start))
         return self._begun(request, consumer, start, ended, state)
 
-    def _looked_for(self, request: Request, consumer: Consumer, start: bytes) -> Reply:
+    def _looked_for(self, request: Request, consumer: Consumer, start: Start) -> Reply:
         try:
             ended, state = consumer.finished, consumer.state
             return self._begun(request, consumer, start, ended, state)
@@ -151,7 +172,7 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        start: int | bytes,
+        start: Start,
         error: Exception | None,
     ) -> Reply:
         try:
@@ -169,7 +190,7 @@ class Core:
         self,
         request: Request,
         consumer: Consumer,
-        start: int | bytes,
+        start: Start,
         ended: bool,
         state: State,
     ) -> Reply:
@@ -177,7 +198,7 @@ class Core:
             raise StreamNotFound
         if request.events:
             return events_of(request, consumer, self._streams.leaving, ended, state)
-        status, offset = _begin_of(request, consumer, start, ended)
+        status, offset = begin_of(request, consumer, start, ended)
         headers = described(consumer, offset, ended, state)
         # A complete stream has not failed, and most that are read have ended so.
         cut = '' if state is State.COMPLETE else consumer.untold_failure
@@ -227,39 +248,6 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
     return Reply(200, headers, Live(consumer, 0, leave), consumer)
-
-
-def _begin_of(
-    request: Request, consumer: Consumer, start: int | bytes, ended: bool
-) -> tuple[int, int]:
-    """Return the status, and the offset to begin at.
-
-    Raises:
-        OffsetLost: the ring has dropped it.
-        Problem: 416, the range begins beyond the end.
-    """
-    status = 200
-    if isinstance(start, bytes):
-        offset = offset_after(consumer, start)
-    elif ended and (first := _first_of_range(request, consumer)) is not None:
-        status, offset = 206, first
-    else:
-        offset = start
-    if offset < consumer.dropped_prefix:
-        raise OffsetLost(offset, consumer.dropped_prefix, consumer.total_bytes)
-    return status, offset
-
-
-def _first_of_range(request: Request, consumer: Consumer) -> int | None:
-    """Return where the range of an ended stream begins that is asked for, if one is."""
-    first = request.first_of_range()
-    if first is None or consumer.untold_failure:
-        # A response that is cut has no length, and so is no part of a known whole.
-        return None
-    total = consumer.total_bytes
-    if first >= total:
-        raise Problem(416, f'The stream has only {total} bytes', total_bytes=total)
-    return first
 
 
 def failed(request: Request, error: Exception) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.supervisor.aliases import Aliases
 from shmstream.supervisor.deaths import Deaths
 from shmstream.supervisor.holdings import Holdings
 from shmstream.supervisor.session import Key, Session
@@ -21,6 +22,7 @@ class Index:
         gone_of: returns the bytes of an owner's gone segments (``gone``).
 
     Attributes:
+        aliases: finds the sessions that are not kept by their second names.
         holdings: the sessions and the memory of each owner.
         deaths: the live sessions, to be checked for dead producers.
     """
@@ -29,6 +31,7 @@ class Index:
         self._sessions: dict[Key, Session] = {}
         self._kept: dict[Key, Session] = {}
         self._ids = SessionIds()
+        self.aliases = Aliases()
         self.deaths = Deaths(table)
         self.holdings = Holdings(self.deaths.drop, gone_of)
 
@@ -40,9 +43,7 @@ class Index:
 
     def add(self, session: Session) -> None:
         """Add a session; no other session may have its key."""
-        owner, conv_id = session.key
-        self._sessions[session.key] = session
-        self._ids.add(owner, conv_id)
+        self._name(session)
         self.holdings.add(session)
         self.deaths.add(session)
 
@@ -55,10 +56,15 @@ class Index:
         self.holdings.drop(session)
         self.deaths.drop(session)
 
+    def _name(self, session: Session) -> None:
+        self._sessions[session.key] = session
+        self._ids.add(*session.key)
+        self.aliases.add(session)
+
     def _unname(self, session: Session) -> None:
-        owner, conv_id = session.key
         del self._sessions[session.key]
-        self._ids.remove(owner, conv_id)
+        self._ids.remove(*session.key)
+        self.aliases.remove(session)
 
     def add_kept(self, session: Session) -> None:
         """Add a session that is kept; see ``predecessors``."""
@@ -74,8 +80,7 @@ class Index:
     def put_back(self, session: Session) -> None:
         """Let a kept session be found by its key; no other session may have the key."""
         del self._kept[session.key]
-        self._sessions[session.key] = session
-        self._ids.add(*session.key)
+        self._name(session)
 
     def kept(self, key: Key) -> Session | None:
         """Return the kept session with this key; None if there is none."""

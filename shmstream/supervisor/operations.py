@@ -56,6 +56,7 @@ class Operations:
             'evict': self._evict,
             'withdraw': self._withdraw,
             'lookup': self._lookup,
+            'alias': self._alias,
             'list': self._list,
             'status': self._status,
             'room': self._room,
@@ -169,6 +170,11 @@ class Operations:
         ids = map(str, request['ids'])
         found = self._registry.lookup(_owner(request), ids)
         connection.send_pieces(self._described(found))
+
+    def _alias(self, connection: Connection, request: Message) -> None:
+        session = self._registry.aliased(_owner(request), str(request['alias']))
+        found = session and [session.key[1], session.segment.generation]
+        connection.send({'ok': True, 'found': found})
 
     def _list(self, connection: Connection, _: Message) -> None:
         connection.send_pieces(self._described(self._registry.everything()))

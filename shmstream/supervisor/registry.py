@@ -195,6 +195,10 @@ class Registry:
         """
         return self._index.found_by(owner, conv_ids)
 
+    def aliased(self, owner: bytes, alias: str) -> Session | None:
+        """Return the newest session of this owner that has this alias."""
+        return self._index.aliases.find(owner, alias)
+
     def everything(self) -> list[Key]:
         """Find all sessions of all owners; for tools on this machine only."""
         return [session.key for session in self._index.all()]

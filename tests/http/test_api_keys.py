@@ -237,3 +237,27 @@ def test_nothing_of_the_deployment_is_open_to_other_users(service: Service) -> N
     bells = Path('/dev/shm').glob('sem.shmstream-*')
     for file, found in stats(chain(service.directory.rglob('*'), bells)):
         assert found.st_mode & 0o077 == 0, file
+
+
+def test_a_response_belongs_to_the_key_that_made_it(service: Service) -> None:
+    """By its ``response.id`` as well: for others only the upstream may know it."""
+    client = service.client()
+    asked = b'{"stream": true, "input": "x", "max_output_tokens": 3}'
+    named = {'X-Conversation-Id': 'response', 'Content-Type': 'application/json'}
+    made = client.call('POST', '/v1/responses', asked, bearer(KEY) | named)
+    event = json.loads(made.body.partition(b'data: ')[2].partition(b'\n')[0])
+    address = f'/v1/responses/{event["response"]["id"]}'
+    page = bearer(KEY) | {'Origin': PAGE}
+    for method, target in (
+        ('GET', address),
+        ('GET', address + '?stream=true'),
+        ('POST', address + '/cancel'),
+    ):
+        assert client.call(method, target, b'').status == 401
+        other = client.call(method, target, b'', bearer(OTHER))
+        assert (other.status, 'demo model' in other.error['message']) == (404, True)
+        own = client.call(method, target, b'', page)
+        assert own.status == 200
+        assert own.headers['access-control-allow-origin'] == PAGE
+        foreign = page | {'Origin': 'https://x.org', 'Sec-Fetch-Site': 'cross-site'}
+        assert client.call(method, target, b'', foreign).status == 403

@@ -1,4 +1,4 @@
-"""F93: LangGraph's own client, cut in the middle, comes back for the rest."""
+"""F93: LangGraph's own clients, cut in the middle, come back for the rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from langgraph_sdk import get_sync_client
 
 from tests.http.proxied import Proxied
 from tests.support.cutting import Cutting
+from tests.support.node import Script, needs_node
 from tests.support.upstream import Exchange
 
 EVENTS = 12
@@ -33,16 +34,36 @@ def run(port: int, conv_id: str) -> list[Any]:
 def test_f93_it_gets_each_event_once_however_often_it_is_cut(
     proxied: Proxied, cuts: tuple[int, ...]
 ) -> None:
-    def answer(exchange: Exchange) -> None:
-        exchange.start_stream()
-        for number in range(EVENTS):
-            exchange.chunk(event(number))
-        exchange.chunk(b'event: end\ndata: null\n\n')
-        exchange.end()
-
-    proxied.script = answer
+    proxied.script = one_run
     with Cutting(proxied.service.port, b'}\n\n', *cuts) as relay:
         numbers = run(relay.port, f'run/{len(cuts)}-{sum(cuts)}')
+    came_back(relay, numbers, cuts)
+
+
+@needs_node
+@pytest.mark.parametrize('cuts', [(5, 3)])
+def test_f93_and_so_does_the_client_for_node(
+    proxied: Proxied, cuts: tuple[int, ...]
+) -> None:
+    proxied.script = one_run
+    with Cutting(proxied.service.port, b'}\n\n', *cuts) as relay:
+        url = f'http://127.0.0.1:{relay.port}'
+        with Script('langgraph.js', url, 'run/node') as script:
+            numbers = script.hear()
+    came_back(relay, numbers, cuts)
+
+
+def one_run(exchange: Exchange) -> None:
+    """The upstream's answer to a run."""
+    exchange.start_stream()
+    for number in range(EVENTS):
+        exchange.chunk(event(number))
+    exchange.chunk(b'event: end\ndata: null\n\n')
+    exchange.end()
+
+
+def came_back(relay: Cutting, numbers: list[Any], cuts: tuple[int, ...]) -> None:
+    """Check that each event came once, and that the client asked once per cut."""
     assert numbers == list(range(EVENTS))
     assert len(relay.requests) == 1 + len(cuts)
     for head in relay.requests[1:]:

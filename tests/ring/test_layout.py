@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shmstream.clock import Moment
-from shmstream.ids import MAX_ID_BYTES, OWNER_BYTES
+from shmstream.ids import MAX_ALIAS_BYTES, MAX_ID_BYTES, OWNER_BYTES
 from shmstream.memory import worker_table
 from shmstream.memory.new_segment import new_segment
 from shmstream.ring import layout
@@ -43,6 +43,7 @@ WORDS = {
     'W_FAILURE_LENGTH': 256,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
+    'W_ALIAS_LENGTH': 1600,
     'W_TYPE_LENGTH': 2048,
     'W_KEPT_LENGTH': 2312,
     'W_FOLLOWERS': 3072,
@@ -77,6 +78,8 @@ FIELDS = [
     (1024, 1056, 'creation'),
     (1056, 1064, 'creation'),
     (1064, 1576, 'creation'),
+    (1600, 1608, 'producer'),
+    (1608, 2048, 'producer'),
     (2048, 2056, 'producer'),
     (2056, 2312, 'producer'),
     (2312, 2320, 'producer'),
@@ -94,13 +97,14 @@ def test_every_block_is_at_the_offset_that_the_format_says() -> None:
     assert slice(512, 1024) == layout.B_PLACES
     assert slice(1024, 1056) == layout.B_OWNER
     assert layout.B_ID == 1064
+    assert layout.B_ALIAS == 1608
     assert layout.B_TYPE == 2056
     assert layout.B_KEPT == 2320
     assert layout.B_FAILURE == 264
     assert slice(64, 144) == layout.B_CHANGES
     found = {name for name in vars(layout) if name.startswith('B_')}
     blocks = {'B_PLACES', 'B_OWNER', 'B_ID', 'B_TYPE', 'B_KEPT', 'B_FAILURE'}
-    assert found == blocks | {'B_CHANGES'}
+    assert found == blocks | {'B_CHANGES', 'B_ALIAS'}
 
 
 def test_sizes_and_limits_are_what_the_format_says() -> None:
@@ -112,9 +116,10 @@ def test_sizes_and_limits_are_what_the_format_says() -> None:
     assert layout.MAX_CONTENT_TYPE == 256
     assert layout.MAX_KEPT == 752
     assert layout.MAX_FAILURE == 248
-    assert layout.LAYOUT_VERSION == 4
+    assert layout.LAYOUT_VERSION == 5
     assert layout.MAGIC == 0x314D5254534D4853
     assert MAX_ID_BYTES == 512
+    assert MAX_ALIAS_BYTES == 440
     assert OWNER_BYTES == 32
 
 
@@ -176,6 +181,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     segment.set_content_type('text/plain')
     segment.set_kept_headers(b'a: b\n')
     segment.set_dialect(11)
+    segment.set_alias(b'resp_1')
     segment.set_failure('why')
     writer = RingWriter(segment.view)
     writer.go_live()
@@ -191,7 +197,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert len(raw) == 12288
     assert raw[:8] == b'SHMSTRM1'
     assert [word(at) for at in (8, 16, 24, 32, 40, 48, 56)] == [
-        4,
+        5,
         8192,
         0x1122334455667788,
         1_700_000_000_000_000_001,
@@ -206,6 +212,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner
     assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
+    assert raw[1600:1615] == b'\x06\0\0\0\0\0\0\0resp_1\0'
     assert raw[2048:2066] == b'\x0a\0\0\0\0\0\0\0text/plain'
     assert raw[2312:2325] == b'\x05\0\0\0\0\0\0\0a: b\n'
     assert raw[256:268] == b'\x03\0\0\0\0\0\0\0why\0'

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shmstream import Consumer, OffsetLost, Streams
-from shmstream.serving import last_event
+from shmstream.serving import event_search, last_event
 from shmstream.serving.reply import Blocking, Ended, Live, Reply
 from tests.serving.test_get_head_delete import ask, error, reply_to, sent
 
@@ -64,7 +64,7 @@ def test_f93_it_goes_on_after_the_event_wherever_that_is_cut(
 ) -> None:
     data = b''.join(event for _, event in events)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(last_event, '_PIECE', piece)
+        patch.setattr(event_search, '_PIECE', piece)
         at = 0
         for event_id, event in events:
             at += len(event)
@@ -170,7 +170,7 @@ def test_f93_only_event_streams_have_ids(streams: Streams, conv_id: str) -> None
 
 def test_f93_megabytes_are_searched_aside(streams: Streams, conv_id: str) -> None:
     data, ends = numbered(20_000)
-    assert len(data) > last_event.AT_ONCE
+    assert len(data) > event_search.AT_ONCE
     with streams.create(conv_id, capacity=1 << 20) as producer:
         producer.write(data)
     for number, status in ((15_000, 200), (30_000, 400)):
