@@ -32,6 +32,9 @@ class IdFrom:
 
 
 CONVERSATION_HEADER = 'X-Conversation-Id'
+CHAT_ID = IdFrom('body', 'id')
+"""Where ``useChat`` has the id of its chat."""
+
 DEFAULT = (IdFrom('header', CONVERSATION_HEADER.lower()),)
 
 

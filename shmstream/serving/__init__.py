@@ -15,6 +15,7 @@ make the request from what their servers give them, wait, and send the reply::
     event_id.py         their ids: read and written
     own_events.py       the events that the stream has not: end, lost, replaced
     framed_follower.py  a follower whose bytes are framed anew
+    chat_routes.py      the same streams for ``useChat``, which resumes by itself
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
     last_event.py       the offset for a client that names the last event it has
