@@ -24,6 +24,7 @@ make the request from what their servers give them, wait, and send the reply::
     permit.py           how an application says who may read and stop a stream
 """
 
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_events import come_back
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
@@ -54,5 +55,6 @@ __all__ = [
     'Request',
     'Verdict',
     'come_back',
+    'find_chat_route',
     'refusal',
 ]

@@ -108,8 +108,8 @@ class Core:
         """Return what to wait for before a POST that stops a chat has its reply.
 
         Args:
-            request: the request, which ``chat_routes.find_chat_route`` has found.
-            body: see ``chat_routes.stop_chat``.
+            request: the request, which ``find_chat_route`` has found.
+            body: the whole body, or its first ``chat_routes.MAX_STOP_BYTES + 1`` bytes.
 
         Example::
 
