@@ -106,8 +106,7 @@ def test_a_chat_is_announced_at_once(chats: Proxied) -> None:
     with Asking(chats, 'announced', feed):
         assert wait_until(lambda: state(chats, 'announced') == 'pending')
     assert feed.exchange.body
-    with chats.client.open('GET', of('announced', 'stream')) as resumed:
-        assert (resumed.status, resumed.body) == (204, b'')
+    assert is_nothing(chats, 'announced')
     feed.begin()
     with chats.client.open('GET', of('announced', 'stream')) as resumed:
         assert resumed.until(len(FIRST)) == FIRST
@@ -136,6 +135,19 @@ def state(chats: Proxied, conv_id: str) -> str | None:
     """What a look-up says."""
     found = chats.client.lookup(conv_id)
     return found[0]['state'] if found else None
+
+
+def test_the_id_of_the_chat_counts_before_other_places(chats: Proxied) -> None:
+    """``useChat`` comes back with no other id."""
+    feed = chats.feed(first=FIRST, headers=HEADERS)
+    feed.end()
+    with asks(chats, 'inner', feed, **{'X-Conversation-Id': 'outer'}) as post:
+        assert post.headers['content-location'] == path('inner')
+        post.rest()
+    feed = chats.feed(first=FIRST, headers=HEADERS)
+    feed.end()
+    with asks(chats, '', feed, **{'X-Conversation-Id': 'outer'}) as post:
+        assert post.headers['content-location'] == path('outer')
 
 
 def test_other_paths_announce_nothing(chats: Proxied) -> None:

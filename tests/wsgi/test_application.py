@@ -72,7 +72,7 @@ def test_the_routes_of_a_chat(streams: Streams, conv_id: str) -> None:
         producer.write(b'data: 1\n\n')
 
         def stop(body: bytes, length: bool = True) -> tuple[str, bytes]:
-            environ = {'wsgi.input': io.BytesIO(body + b'more')}
+            environ: dict[str, Any] = {'wsgi.input': io.BytesIO(body + b'more')}
             if length:
                 environ['CONTENT_LENGTH'] = str(len(body))
             answered = call(app, f'{target}/stop', 'POST', environ, X_USER='alice')
