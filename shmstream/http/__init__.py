@@ -12,7 +12,6 @@
     lookup_route.py       POST /v1/streams/lookup
     producing.py          passes requests upstream; some of the answers become streams
     conversation.py       which conversation a POST has; whether it asks for a stream
-    body_fields.py        finds members of a request body that is still arriving
     announcing.py         reads a POST's body, which may ask for a session
     passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where

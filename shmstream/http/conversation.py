@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import falcon.asgi
 
 from shmstream.errors import InvalidConversationId
-from shmstream.http.body_fields import BodyFields, TooLong
 from shmstream.id_from import IdFrom
 from shmstream.ids import MAX_ID_BYTES, validate_id
+from shmstream.serving.body_fields import BodyFields, TooLong
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import parameter, times
 

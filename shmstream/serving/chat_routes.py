@@ -27,13 +27,12 @@ for a stop (``abort``), also a tab that has been cut and asks by ``?finished=rep
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from shmstream.ids import validate_id
 from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
+from shmstream.serving.body_fields import BodyFields
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.permit import checked
 from shmstream.serving.problems import JSON, Problem, problem_of
@@ -47,6 +46,7 @@ found, and nobody reads that."""
 _NOTHING = frozenset({404, 409, 503})
 _GENERATION = re.compile('[0-9a-f]{16}')
 _STREAM, _STOP = b'/stream', b'/stop'
+_ACTIVE = 'activeStreamId'
 _STOPPED = b'{"success":true}'
 
 
@@ -116,7 +116,7 @@ def stop_chat(streams: Deployment, request: Request, body: bytes) -> Blocking:
         request: the request, whose owner is set.
         body: the whole body, or its first ``MAX_STOP_BYTES + 1`` bytes.
     """
-    # The body is parsed in the thread that asks the supervisor, too: it may be large.
+    # The thread that asks the supervisor also looks at the body, which may be large.
     return Blocking(lambda: _stopped(streams, request, body))
 
 
@@ -150,17 +150,20 @@ def _active_stream(body: bytes) -> str | None:
     """
     if not body.strip():
         return None
-    try:
-        asked: Any = json.loads(body)
-    except (ValueError, RecursionError) as ex:
-        raise Problem(400, f'invalid body: {ex}') from None
-    if not isinstance(asked, dict):
-        raise Problem(400, 'invalid body: not a JSON object')
-    active = asked.get('activeStreamId')
+    # A parser would let no other thread run until it is done, the event loop neither.
+    fields = BodyFields({_ACTIVE})
+    fields.feed(body)
+    while not fields.look():
+        pass
+    if fields.twice is not None:
+        raise Problem(400, f'{_ACTIVE!r} must come once in the body')
+    if not fields.ended:
+        raise Problem(400, 'invalid body: no JSON object, or one of too many parts')
+    active = fields.found.get(_ACTIVE)
     if active is None:
         return None
     if not isinstance(active, str) or not _GENERATION.fullmatch(active):
         raise Problem(
-            400, "Invalid 'activeStreamId': must be a Stream-Generation, or be left out"
+            400, f'Invalid {_ACTIVE!r}: must be a Stream-Generation, or be left out'
         )
     return active

@@ -237,7 +237,9 @@ def test_a_stop_is_of_the_owner_s_stream_only(
     [
         (b'{', 400, 'invalid body'),
         (b'[' * 100_000, 400, 'invalid body'),
-        (b'[]', 400, 'not a JSON object'),
+        (b'[]', 400, 'invalid body'),
+        (b'{"a": 1', 400, 'invalid body'),
+        (b'{"activeStreamId": "0", "activeStreamId": "1"}', 400, 'once'),
         (b'{"activeStreamId": 7}', 400, 'activeStreamId'),
         (b'{"activeStreamId": "stream-1"}', 400, 'Stream-Generation'),
         (b' ' * (MAX_STOP_BYTES + 1), 413, 'more than'),
