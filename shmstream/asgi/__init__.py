@@ -2,7 +2,7 @@
 
 ::
 
-    application.py      a mountable application: GET, HEAD and DELETE of /{id}
+    application.py      a mountable application: streams at /{id}, and chats
     answering.py        takes a request, asks the core, sends the reply
     body.py             reads a request's body
     writer.py           sends a reply; under gunicorn in a cheaper way than by ``send``

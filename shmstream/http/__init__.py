@@ -19,6 +19,7 @@
     ask_upstream.py       asks the upstream; which answers become streams
     answer_task.py        the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
+    chat_stop.py          stops the stream of a chat of the AI SDK
     listeners.py          ends a stream that nobody listens to, if its POST says so
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds

@@ -132,6 +132,8 @@ class Application:
         return body_of(reply, environ, self._timeout_s)
 
     def _reply(self, request: Request) -> Reply:
+        # Before ``permit`` is asked, which may look at the id.
+        is_chat = find_chat_route(request)
         if self._permit is not None:
             try:
                 refusal = apply(self._permit(request), request)
@@ -139,7 +141,7 @@ class Application:
                 return failed(request, ex)
             if refusal is not None:
                 return suited(request, refusal)
-        if find_chat_route(request) and request.method == 'POST':
+        if is_chat and request.method == 'POST':
             body = read_body(request.environment, MAX_STOP_BYTES)
             return self._core.stop_chat(request, body).work()
         return answered(self._core, request, self._readers)

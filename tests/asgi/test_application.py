@@ -75,6 +75,22 @@ def test_the_routes_of_a_chat(streams: Streams, conv_id: str, otherwise: Any) ->
     assert call(app, scope(f'{target}/stream'))[0] == 403
 
 
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_who_may_is_asked_for_the_id_of_the_chat(
+    streams: Streams, otherwise: Any
+) -> None:
+    asked = []
+
+    def permit(request: Request) -> Any:
+        asked.append(request.conversation_id())
+        return refusal(403, 'Nobody may')
+
+    app = Application(streams, permit, prefix='/chat', otherwise=otherwise)
+    for method, target in (('GET', '/chat/a/stream'), ('POST', '/chat/a/stop')):
+        assert call(app, scope(target, method))[0] == 403
+    assert asked == ['a', 'a']
+
+
 def owned(request: Request) -> Any:
     """Tell users apart by a header."""
     user = request.header(b'x-user')

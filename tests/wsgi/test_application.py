@@ -61,6 +61,22 @@ def finished(streams: Streams, conv_id: str, size: int = 3000) -> bytes:
     return data
 
 
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_who_may_is_asked_for_the_id_of_the_chat(
+    streams: Streams, otherwise: Any
+) -> None:
+    asked = []
+
+    def permit(request: Request) -> Any:
+        asked.append(request.conversation_id())
+        return refusal(403, 'Nobody may')
+
+    app = Application(streams, permit, prefix='/chat', otherwise=otherwise)
+    for method, target in (('GET', '/chat/a/stream'), ('POST', '/chat/a/stop')):
+        assert call(app, target, method)[0][:3] == '403'
+    assert asked == ['a', 'a']
+
+
 def test_the_routes_of_a_chat(streams: Streams, conv_id: str) -> None:
     def owned(request: Request) -> Any:
         user = request.header(b'x-user')
