@@ -67,7 +67,8 @@ def test_a_browser_s_events_are_there_too(start: Start) -> None:
 
 
 def test_a_chat_is_resumed_and_stopped(start: Start) -> None:
-    there = start()
+    # Under ``sync`` a reader takes a whole worker, and two read at once here.
+    there = start(workers=3)
     with there.begin('a') as live:
         resumes_and_stops(there.client, '/chats/a', live, len(FIRST))
     assert there.client.get('/chats/a/stream', **{'X-User': 'stranger'}).status == 401
