@@ -21,6 +21,15 @@ Or as a view that is no coroutine function, which is also what WSGI is for::
         question = json.loads(request.body)
         return answers.start(request, conv_id, model(question['text']))
 
+**Chats of the AI SDK.** ``useChat({resume: true})`` sends its questions to one path,
+and comes back to two more::
+
+    urlpatterns = [
+        path('api/chat', chat),  # its id is in the body
+        path('api/chat/<path:conv_id>/stream', answers.resume),
+        path('api/chat/<path:conv_id>/stop', answers.stop),
+    ]
+
 Django 5 or later is needed.
 
 **CSRF.** If ``CsrfViewMiddleware`` is on, as in a new project, a POST and a DELETE of a
@@ -70,6 +79,7 @@ from shmstream.answers.wsgi import WsgiAnswers
 from shmstream.asgi.stalled import Readers
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source, close_async
+from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.get_head_delete import METHODS
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
@@ -111,6 +121,9 @@ class Answers:
         streams: the deployment.
         lookup: a view: a POST of ``{"conversation_ids": [...]}`` says which of these
             ids have an answer, and how far it is.
+        resume: a view: a GET resumes a chat of ``useChat``; 204 if there is nothing to
+            resume.
+        stop: a view: a POST stops a chat. It needs the CSRF token, as all POSTs do.
 
     Raises:
         SettingsError: a setting of the environment cannot be used.
@@ -256,21 +269,37 @@ class Answers:
                 response.headers['Content-Location'] = address
         return response
 
-    def _answer(self, asked: HttpRequest, kwargs: dict[str, Any]) -> HttpResponseBase:
+    def _answer(
+        self, asked: HttpRequest, kwargs: dict[str, Any], route: str = ''
+    ) -> HttpResponseBase:
         if is_asgi(asked):
-            return async_to_sync(self._answer_on_loop)(asked, kwargs)
+            return async_to_sync(self._answer_on_loop)(asked, kwargs, route)
         if asked.method not in METHODS:
             return other_method(asked)
-        request = request_of(asked, kwargs.get('conv_id', ''))
+        request = request_of(asked, kwargs.get('conv_id', ''), route)
         return self._response(asked, self._in_thread.read_or_stop(request, asked))
 
     async def _answer_on_loop(
-        self, asked: HttpRequest, kwargs: dict[str, Any]
+        self, asked: HttpRequest, kwargs: dict[str, Any], route: str = ''
     ) -> HttpResponseBase:
         if asked.method not in METHODS:
             return other_method(asked)
-        request = request_of(asked, kwargs.get('conv_id', ''))
+        request = request_of(asked, kwargs.get('conv_id', ''), route)
         return self._response(asked, await self._on_loop.reply(request, asked))
+
+    def resume(self, request: HttpRequest, conv_id: object) -> HttpResponseBase:
+        """Read an answer that goes on, from its beginning: a view, see above."""
+        if request.method not in ('GET', 'HEAD'):
+            return HttpResponseNotAllowed(['GET', 'HEAD'])
+        return self._answer(request, {'conv_id': conv_id}, '/stream')
+
+    def stop(self, request: HttpRequest, conv_id: object) -> HttpResponseBase:
+        """Stop an answer, and keep it: a view, see above."""
+        if request.method != 'POST':
+            return HttpResponseNotAllowed(['POST'])
+        asked = request_of(request, conv_id, '/stop')
+        body = functools.partial(request.read, MAX_STOP_BYTES + 1)
+        return self._response(request, self._in_thread.stop_chat(body, asked, request))
 
     def _look_up(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != 'POST':

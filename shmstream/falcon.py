@@ -18,6 +18,7 @@ Example::
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -27,15 +28,15 @@ import falcon.asgi
 
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
+from shmstream.answers.routed import of_environ, of_scope
 from shmstream.answers.wsgi import WsgiAnswers as _WsgiAnswers
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source
+from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
-from shmstream.serving.request import Request
 from shmstream.streams import Streams
-from shmstream.wsgi.application import request_for
 
 __all__ = ['Answers', 'WsgiAnswers']
 
@@ -52,6 +53,10 @@ class Answers:
         /chat/{conv_id}             GET, HEAD, DELETE: read, look at, stop an answer;
                                     /chat/?conv_id=ID is the same, for ids with a slash
         /chat/lookup      lookup    POST: which of these ids have an answer
+        /chat/{conv_id}/stream
+                          stream    GET, HEAD: resume a chat of the AI SDK's ``useChat``
+        /chat/{conv_id}/stop
+                          stop      POST: stop it
 
     ``on_post`` is yours. As a middleware of the application it lets answers run to
     their end when the process is told to stop; under gunicorn the hooks do so without.
@@ -122,7 +127,7 @@ class Answers:
         """
         beginning = Beginning(conv_id, source, format, capacity)
         mount = _mount(req, self._prefix)
-        reply = await self._answers.begin(beginning, _of_scope(req, ''), req, mount)
+        reply = await self._answers.begin(beginning, of_scope(req.scope), req, mount)
         self._put(reply, req, resp)
 
     async def on_get(
@@ -133,10 +138,39 @@ class Answers:
         **_: Any,
     ) -> None:
         """Read an answer from a byte offset (``from``), and follow it to its end."""
-        request = _of_scope(req, conv_id)
+        request = of_scope(req.scope, conv_id)
         self._put(await self._answers.reply(request, req), req, resp)
 
     on_head = on_delete = on_get
+
+    async def on_get_stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conv_id: str,
+        **_: Any,
+    ) -> None:
+        """Read an answer that goes on, from its beginning; 204 if there is none."""
+        request = of_scope(req.scope, conv_id, '/stream')
+        self._put(await self._answers.reply(request, req), req, resp)
+
+    on_head_stream = on_get_stream
+
+    async def on_post_stop(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        conv_id: str,
+        **_: Any,
+    ) -> None:
+        """Stop an answer, whoever writes it, and keep it."""
+
+        async def body() -> bytes:
+            found: bytes = await req.stream.read(MAX_STOP_BYTES + 1)
+            return found
+
+        request = of_scope(req.scope, conv_id, '/stop')
+        self._put(await self._answers.stop_chat(body, request, req), req, resp)
 
     async def on_post_lookup(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any
@@ -147,7 +181,7 @@ class Answers:
             found: bytes = await req.stream.read(MAX_BYTES + 1)
             return found
 
-        reply = await self._answers.look_up(body, _of_scope(req, ''), req)
+        reply = await self._answers.look_up(body, of_scope(req.scope), req)
         self._put(reply, req, resp)
 
     def _put(
@@ -225,24 +259,41 @@ class WsgiAnswers:
         """
         beginning = Beginning(conv_id, source, format, capacity)
         mount = _mount(req, self._prefix)
-        request = request_for(req.env, b'')
+        request = of_environ(req.env)
         self._put(self._answers.begin(beginning, request, req, mount), req, resp)
 
     def on_get(
         self, req: falcon.Request, resp: falcon.Response, conv_id: str = '', **_: Any
     ) -> None:
         """Read an answer from a byte offset (``from``), and follow it to its end."""
-        request = request_for(req.env, quote(conv_id, safe='').encode())
+        request = of_environ(req.env, conv_id)
         self._put(self._answers.read_or_stop(request, req), req, resp)
 
     on_head = on_delete = on_get
+
+    def on_get_stream(
+        self, req: falcon.Request, resp: falcon.Response, conv_id: str, **_: Any
+    ) -> None:
+        """Read an answer that goes on, from its beginning; 204 if there is none."""
+        request = of_environ(req.env, conv_id, '/stream')
+        self._put(self._answers.read_or_stop(request, req), req, resp)
+
+    on_head_stream = on_get_stream
+
+    def on_post_stop(
+        self, req: falcon.Request, resp: falcon.Response, conv_id: str, **_: Any
+    ) -> None:
+        """Stop an answer, whoever writes it, and keep it."""
+        body = functools.partial(req.bounded_stream.read, MAX_STOP_BYTES + 1)
+        request = of_environ(req.env, conv_id, '/stop')
+        self._put(self._answers.stop_chat(body, request, req), req, resp)
 
     def on_post_lookup(
         self, req: falcon.Request, resp: falcon.Response, **_: Any
     ) -> None:
         """Say which of these conversations have an answer, and how far it is."""
         body = req.bounded_stream.read(MAX_BYTES + 1)
-        reply = self._answers.look_up(body, request_for(req.env, b''), req)
+        reply = self._answers.look_up(body, of_environ(req.env), req)
         self._put(reply, req, resp)
 
     def _put(self, reply: Reply, req: falcon.Request, resp: falcon.Response) -> None:
@@ -278,17 +329,6 @@ async def _nothing() -> AsyncIterator[bytes]:
     """An iterator of no part."""
     return
     yield b''
-
-
-def _of_scope(req: falcon.asgi.Request, conv_id: str) -> Request:
-    scope = req.scope
-    return Request(
-        scope['method'],
-        quote(conv_id, safe='').encode(),
-        scope.get('query_string', b''),
-        scope['headers'],
-        environment=scope,
-    )
 
 
 def _mount(req: falcon.Request, prefix: str | None) -> str | None:

@@ -44,50 +44,76 @@ class Answers(starlette.Answers):
         """For ``app.include_router``."""
         router = APIRouter(tags=['answers'], lifespan=self.lifespan)
         for path, endpoint, methods, name in self._endpoints():
-            by_query = path == '/'
+            kind = _plain(name)
             for method in methods:
                 router.add_api_route(
                     self._prefix + path,
                     endpoint,
                     methods=[method],
                     name=name,
-                    summary=_SUMMARIES[method],
+                    summary=_SUMMARIES[kind],
                     response_class=Response,
                     response_model=None,
                     include_in_schema=method != 'HEAD',
-                    openapi_extra=_described(method, by_query),
+                    openapi_extra=_described(kind),
                     generate_unique_id_function=_operation_id,
                 )
         return router
 
 
 _SUMMARIES = {
-    'GET': 'Read an answer',
-    'HEAD': 'Look at an answer',
-    'DELETE': 'Stop an answer',
-    'POST': 'Look up answers',
+    'read_answer': 'Read an answer',
+    'read_answer_by_query': 'Read an answer',
+    'stop_answer': 'Stop an answer',
+    'stop_answer_by_query': 'Stop an answer',
+    'resume_chat': 'Resume a chat',
+    'stop_chat': 'Stop a chat',
+    'look_up_answers': 'Look up answers',
 }
+
+_TEXT = {'type': 'string'}
+_GENERATION = ('generation', _TEXT)
+_QUERIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    'read_answer': [('from', {'type': 'integer', 'minimum': 0}), _GENERATION],
+    'stop_answer': [_GENERATION],
+    'resume_chat': [('finished', {'enum': ['replay']})],
+}
+"""The parameters in the query."""
+
+_BODIES: dict[str, dict[str, Any]] = {
+    'look_up_answers': {'conversation_ids': {'type': 'array', 'items': _TEXT}},
+    'stop_chat': {'activeStreamId': _TEXT, 'assistantMessage': {'type': 'object'}},
+}
+"""The members of the body, which is JSON."""
+
+
+def _plain(name: str) -> str:
+    """Return a route's name without its number."""
+    return name.rstrip('0123456789').rstrip('_')
 
 
 def _operation_id(route: APIRoute) -> str:
     """Return FastAPI's own operation id, without the number in the route's name."""
-    name = route.name.rstrip('0123456789').rstrip('_')
+    name = _plain(route.name)
     (method,) = route.methods or ('',)
     return f'{re.sub("[^0-9a-zA-Z]", "_", name + route.path_format)}_{method.lower()}'
 
 
-def _described(method: str, by_query: bool) -> dict[str, Any]:
+def _described(kind: str) -> dict[str, Any]:
     """Return what the OpenAPI description of a route says of its request."""
-    if method == 'POST':
-        ids = {'type': 'array', 'items': {'type': 'string'}}
-        body = {'type': 'object', 'properties': {'conversation_ids': ids}}
-        content = {'application/json': {'schema': body}}
-        return {'requestBody': {'required': True, 'content': content}}
-    place = 'query' if by_query else 'path'
-    text = {'type': 'string'}
-    parameters = [{'name': 'conv_id', 'in': place, 'required': True, 'schema': text}]
-    if method == 'GET':
-        number = {'type': 'integer', 'minimum': 0}
-        parameters.append({'name': 'from', 'in': 'query', 'schema': number})
-    parameters.append({'name': 'generation', 'in': 'query', 'schema': text})
-    return {'parameters': parameters}
+    found: dict[str, Any] = {}
+    if members := _BODIES.get(kind):
+        schema = {'type': 'object', 'properties': members}
+        content = {'application/json': {'schema': schema}}
+        found['requestBody'] = {'required': kind != 'stop_chat', 'content': content}
+    if kind != 'look_up_answers':
+        plain = kind.removesuffix('_by_query')
+        place = 'path' if plain == kind else 'query'
+        found['parameters'] = [
+            {'name': 'conv_id', 'in': place, 'required': True, 'schema': _TEXT},
+            *(
+                {'name': name, 'in': 'query', 'schema': schema}
+                for name, schema in _QUERIES.get(plain, ())
+            ),
+        ]
+    return found

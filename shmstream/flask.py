@@ -12,11 +12,12 @@ Example::
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, request, url_for
 from flask import Request as Asked
@@ -27,14 +28,15 @@ from werkzeug.datastructures import Headers
 from werkzeug.routing import BuildError
 
 from shmstream.answers.beginning import Beginning
+from shmstream.answers.routed import of_environ
 from shmstream.answers.wsgi import WsgiAnswers
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source
+from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
-from shmstream.wsgi.application import request_for
 
 __all__ = ['Answers']
 
@@ -48,6 +50,8 @@ class Answers:
 
         GET, HEAD, DELETE   {prefix}/{id}          read, look at, stop an answer
         GET, HEAD, DELETE   {prefix}/?conv_id=ID   the same, for ids with a slash
+        GET, HEAD           {prefix}/{id}/stream   resume a chat of the AI SDK's useChat
+        POST                {prefix}/{id}/stop     stop it
         POST                {prefix}/lookup        which of these ids have an answer
 
     All other methods and paths below the prefix are the application's.
@@ -105,6 +109,13 @@ class Answers:
             self.blueprint.add_url_rule(
                 path, 'read', self._read_or_stop, methods=['GET', 'HEAD', 'DELETE']
             )
+        # ``useChat`` has its ids in the path, also those with a slash.
+        self.blueprint.add_url_rule(
+            '/<path:conv_id>/stream', 'resume', self._resume, methods=['GET', 'HEAD']
+        )
+        self.blueprint.add_url_rule(
+            '/<path:conv_id>/stop', 'stop', self._stop_chat, methods=['POST']
+        )
         if lookup is not None:
             self.blueprint.add_url_rule(
                 lookup, 'look_up', self._look_up, methods=['POST']
@@ -149,7 +160,7 @@ class Answers:
         asked = _asked()
         reply = self._answers.begin(
             beginning,
-            request_for(asked.environ, b''),
+            of_environ(asked.environ),
             asked,
             self._mount(asked),
             _without_request(),
@@ -171,15 +182,27 @@ class Answers:
     def _read_or_stop(self, conv_id: str = '', **_: Any) -> Response:
         """Read an answer from a byte offset, or stop it."""
         asked = _asked()
-        path = quote(conv_id, safe='').encode()
-        request = request_for(asked.environ, path)
+        request = of_environ(asked.environ, conv_id)
         return self._response(self._answers.read_or_stop(request, asked), asked)
+
+    def _resume(self, conv_id: str, **_: Any) -> Response:
+        """Read an answer that goes on, from its beginning; 204 if there is none."""
+        asked = _asked()
+        request = of_environ(asked.environ, conv_id, '/stream')
+        return self._response(self._answers.read_or_stop(request, asked), asked)
+
+    def _stop_chat(self, conv_id: str, **_: Any) -> Response:
+        """Stop an answer, whoever writes it, and keep it."""
+        asked = _asked()
+        request = of_environ(asked.environ, conv_id, '/stop')
+        body = functools.partial(asked.stream.read, MAX_STOP_BYTES + 1)
+        return self._response(self._answers.stop_chat(body, request, asked), asked)
 
     def _look_up(self, **_: Any) -> Response:
         """Say which of these conversations have an answer, and how far it is."""
         asked = _asked()
         body = asked.stream.read(MAX_BYTES + 1)
-        request = request_for(asked.environ, b'')
+        request = of_environ(asked.environ)
         return self._response(self._answers.look_up(body, request, asked), asked)
 
     def _response(self, reply: Reply, asked: Asked) -> Response:

@@ -38,6 +38,9 @@ RESPONSE_ID = IdFrom(RESPONSE, 'id')
 nobody else has, and the session is found by its alias, the ``response.id``."""
 
 CONVERSATION_HEADER = 'X-Conversation-Id'
+CHAT_ID = IdFrom('body', 'id')
+"""Where ``useChat`` has the id of its chat."""
+
 DEFAULT = (IdFrom('header', CONVERSATION_HEADER.lower()),)
 
 

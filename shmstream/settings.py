@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from shmstream import defaults
+from shmstream.chat_paths import parse_chat_paths
 from shmstream.errors import SettingsError
 from shmstream.host_names import check_host
 from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
@@ -73,6 +74,7 @@ class Settings:
     drain: float = 300.0
     on_disconnect: OnDisconnect = OnDisconnect()
     id_from: tuple[IdFrom, ...] = DEFAULT
+    chat: tuple[str, ...] = ()
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -283,6 +285,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'DRAIN': _seconds(0, 86400),
     'ON_DISCONNECT': parse_on_disconnect,
     'ID_FROM': parse_id_from,
+    'CHAT': parse_chat_paths,
     'API_KEYS': _keys,
     'API_KEYS_FILE': _keys_file,
     'CORS_ORIGINS': _origins,

@@ -16,6 +16,7 @@ Example::
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -27,11 +28,13 @@ from starlette.routing import Mount, NoMatchFound, Route
 
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
+from shmstream.answers.routed import of_scope
 from shmstream.producing.formats import Format
 from shmstream.producing.sources import Source
+from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
-from shmstream.serving.request import Request
+from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
 
 __all__ = ['Answers']
@@ -49,6 +52,8 @@ class Answers:
 
         GET, HEAD, DELETE   {prefix}/{id}          read, look at, stop an answer
         GET, HEAD, DELETE   {prefix}/?conv_id=ID   the same, for ids with a slash
+        GET, HEAD           {prefix}/{id}/stream   resume a chat of the AI SDK's useChat
+        POST                {prefix}/{id}/stop     stop it
         POST                {prefix}/lookup        which of these ids have an answer
 
     Put your ``POST {prefix}/{id}`` after these routes: before them, it would take the
@@ -107,6 +112,9 @@ class Answers:
             ('/', self._stop, ['DELETE'], 'stop_answer_by_query'),
             ('/{conv_id}', self._read, reads, self._name),
             ('/{conv_id}', self._stop, ['DELETE'], 'stop_answer'),
+            # ``useChat`` has its ids in the path, also those with a slash.
+            ('/{conv_id:path}/stream', self._resume, reads, 'resume_chat'),
+            ('/{conv_id:path}/stop', self._stop_chat, ['POST'], 'stop_chat'),
         ]
         if self._lookup is not None:
             found.insert(0, (self._lookup, self._look_up, ['POST'], 'look_up_answers'))
@@ -145,7 +153,7 @@ class Answers:
         ) -> bool:
             asked = Asked(scope, receive)
             mount = self._mount(asked)
-            request = _request(asked, '')
+            request = of_scope(asked.scope)
             reply = await self._answers.begin(beginning, request, asked, mount)
             await self._answers.send(reply, scope, receive, send, headers)
             return reply.status < 400
@@ -185,8 +193,12 @@ class Answers:
         """Stop an answer, whoever writes it, and remove it."""
         return self._read_or_stop(request)
 
-    def _read_or_stop(self, asked: Asked) -> Response:
-        request = _request(asked, asked.path_params.get('conv_id', ''))
+    async def _resume(self, request: Asked) -> Response:
+        """Read an answer that goes on, from its beginning; 204 if there is none."""
+        return self._read_or_stop(request, '/stream')
+
+    def _read_or_stop(self, asked: Asked, route: str = '') -> Response:
+        request = of_scope(asked.scope, asked.path_params.get('conv_id', ''), route)
 
         async def send_it(
             scope: Any, receive: Any, send: Any, _: list[tuple[bytes, bytes]]
@@ -196,22 +208,17 @@ class Answers:
 
         return _Sent(send_it)
 
+    async def _stop_chat(self, request: Asked) -> Response:
+        """Stop an answer, whoever writes it, and keep it."""
+        asked = of_scope(request.scope, request.path_params['conv_id'], '/stop')
+        body = functools.partial(_body, request, MAX_STOP_BYTES)
+        return _whole(await self._answers.stop_chat(body, asked, request))
+
     async def _look_up(self, request: Asked) -> Response:
         """Say which of these conversations have an answer, and how far it is."""
-
-        async def body() -> bytes:
-            found = b''
-            async for part in request.stream():
-                found += part
-                if len(found) > MAX_BYTES:
-                    break
-            return found
-
-        reply = await self._answers.look_up(body, _request(request, ''), request)
-        assert isinstance(reply.body, bytes)
-        response = Response(reply.body, reply.status)
-        response.raw_headers = reply.headers
-        return response
+        body = functools.partial(_body, request, MAX_BYTES)
+        asked = of_scope(request.scope)
+        return _whole(await self._answers.look_up(body, asked, request))
 
 
 class _Sent(Response):
@@ -259,12 +266,19 @@ def _names(router: Any, name: str, depth: int = 3) -> Iterator[str]:
                     yield before + each
 
 
-def _request(asked: Asked, conv_id: str) -> Request:
-    scope = asked.scope
-    return Request(
-        scope['method'],
-        quote(conv_id, safe='').encode(),
-        scope.get('query_string', b''),
-        scope['headers'],
-        environment=scope,
-    )
+async def _body(asked: Asked, most: int) -> bytes:
+    """Return the body; if it has more than ``most`` bytes, some more than that."""
+    found = b''
+    async for part in asked.stream():
+        found += part
+        if len(found) > most:
+            break
+    return found
+
+
+def _whole(reply: Reply) -> Response:
+    """Return the response of a reply that is no stream."""
+    assert isinstance(reply.body, bytes)
+    response = Response(reply.body, reply.status)
+    response.raw_headers = reply.headers
+    return response

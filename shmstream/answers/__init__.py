@@ -6,6 +6,7 @@ stop and look up the answers. Those modules (``shmstream.fastapi``, ``.starlette
 ``.flask``, ``.django``, ``.falcon``) import their framework, and are thin::
 
     beginning.py  an answer that is about to begin, and the reply that it is sent with
+    routed.py     what a framework's router has found, as a request for a stream
     asgi.py       for frameworks under ASGI
     wsgi.py       for frameworks under WSGI
 

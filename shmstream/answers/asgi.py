@@ -241,6 +241,25 @@ class AsgiAnswers:
         later = await asyncio.to_thread(look_up, self.streams, text, request.owner)
         return later if isinstance(later, Reply) else await settled(later)
 
+    async def stop_chat(
+        self, body: Callable[[], Awaitable[bytes]], request: Request, asked: Any
+    ) -> Reply:
+        """Return the reply to a POST by which the page of a chat stops its stream.
+
+        Args:
+            body: reads the body, of which ``MAX_STOP_BYTES`` may be needed, and one
+                more.
+            request: the request.
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` or ``body`` raises.
+        """
+        refusal = refused(await self.verdict(asked), request)
+        if refusal is not None:
+            return refusal
+        return await settled(self._core.stop_chat(request, await body()))
+
 
 @functools.cache
 def _warn_once() -> None:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from shmstream.producing.formats import Format, format_of
 from shmstream.producing.sources import Source, check
 from shmstream.producing.started import Started
-from shmstream.serving.get_head_delete import checked, failed, from_the_beginning
-from shmstream.serving.permit import Verdict, apply
+from shmstream.serving.get_head_delete import failed, from_the_beginning
+from shmstream.serving.permit import Verdict, apply, checked
 from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Live, Reply
 from shmstream.serving.request import Request

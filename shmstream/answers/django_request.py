@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
+from shmstream.answers.routed import path_of
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.request import Header, Request
 
 
@@ -13,12 +14,13 @@ def is_asgi(asked: Any) -> bool:
     return hasattr(asked, 'scope')
 
 
-def request_of(asked: Any, conv_id: object) -> Request:
+def request_of(asked: Any, conv_id: object, route: str = '') -> Request:
     """Return the request for a stream.
 
     Args:
         asked: the request of Django.
         conv_id: the id in the URL; empty if it has none.
+        route: of chats: ``/stream`` or ``/stop``.
     """
     headers: list[Header]
     if is_asgi(asked):
@@ -32,6 +34,7 @@ def request_of(asked: Any, conv_id: object) -> Request:
             (name.lower().encode('latin-1'), value.encode('latin-1'))
             for name, value in asked.headers.items()
         ]
-    # Bytes that are no UTF-8 stay so, and are refused.
-    path = quote(str(conv_id), safe='', errors='surrogatepass').encode()
-    return Request(asked.method, path, query, headers, environment=environment)
+    path = path_of(str(conv_id), route)
+    request = Request(asked.method, path, query, headers, environment=environment)
+    find_chat_route(request)
+    return request

@@ -171,6 +171,25 @@ class WsgiAnswers:
         later = look_up(self.streams, body, request.owner)
         return later if isinstance(later, Reply) else later.work()
 
+    def stop_chat(
+        self, body: Callable[[], bytes], request: Request, asked: Any
+    ) -> Reply:
+        """Return the reply to a POST by which the page of a chat stops its stream.
+
+        Args:
+            body: reads the body, of which ``MAX_STOP_BYTES`` may be needed, and one
+                more.
+            request: the request.
+            asked: the framework's request.
+
+        Raises:
+            Whatever ``permit`` or ``body`` raises.
+        """
+        refusal = refused(self.verdict(asked), request)
+        if refusal is not None:
+            return refusal
+        return self._core.stop_chat(request, body()).work()
+
 
 @functools.cache
 def _warn_once() -> None:

@@ -47,22 +47,51 @@ class Answering:
             CancelledError: the server has to cut the response.
             Whatever the server's ``send`` raises.
         """
-        try:
-            refusal = None
-            if self._permit is not None:
-                verdict = self._permit(request)
-                if not isinstance(verdict, (bytes, Grant, Reply)):
-                    verdict = await verdict
-                refusal = apply(verdict, request)
-        except Exception as ex:
-            reply: Reply | Later = failed(request, ex)
-        else:
-            if refusal is None:
-                reply = self._core.answer(request)
-            else:
-                reply = suited(request, refusal)
+        reply: Reply | Later | None = None
+        if self._permit is not None:
+            reply = await self._refusal(self._permit, request)
+        if reply is None:
+            reply = self._core.answer(request)
         if not isinstance(reply, Reply):
             reply = await settled(reply)
+        await self._write(request, reply, reader)
+
+    async def stop_chat(
+        self, request: Request, body: Callable[[], Awaitable[bytes]], reader: Reader
+    ) -> None:
+        """Answer a POST by which the page of a chat stops its stream.
+
+        Args:
+            request: the request.
+            body: reads its body.
+            reader: the response under way.
+
+        Raises:
+            CancelledError: the server has cancelled the request.
+            Whatever the server's ``send`` raises.
+        """
+        reply = None
+        if self._permit is not None:
+            reply = await self._refusal(self._permit, request)
+        if reply is None:
+            try:
+                reply = await settled(self._core.stop_chat(request, await body()))
+            except Exception as ex:
+                reply = failed(request, ex)
+        await self._write(request, reply, reader)
+
+    async def _refusal(self, permit: Permit, request: Request) -> Reply | None:
+        """Return why the client may not have what it asks for; None if it may."""
+        try:
+            verdict = permit(request)
+            if not isinstance(verdict, (bytes, Grant, Reply)):
+                verdict = await verdict
+            refusal = apply(verdict, request)
+        except Exception as ex:
+            return failed(request, ex)
+        return None if refusal is None else suited(request, refusal)
+
+    async def _write(self, request: Request, reply: Reply, reader: Reader) -> None:
         more = [] if self._more_headers is None else self._more_headers(request)
         await write(reply, reader, more)
 

@@ -1,4 +1,4 @@
-"""A mountable ASGI application: ``GET``, ``HEAD`` and ``DELETE`` of ``/{id}``."""
+"""A mountable ASGI application: streams at ``/{id}``, and the routes of chats."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 from shmstream.asgi.answering import Answering, Permit
+from shmstream.asgi.body import read_body
 from shmstream.asgi.other_servers import AsgiApp, exchange
 from shmstream.asgi.stalled import Reader, Readers
 from shmstream.asgi.writer import write
 from shmstream.deploy.lifespan import Drained
 from shmstream.errors import LocalError
+from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
 from shmstream.serving.request import Request, decoded, path_below
 from shmstream.settings import send_timeout
@@ -26,6 +28,13 @@ class Application:
 
         app = Application(streams, prefix='/chats', otherwise=app)
 
+    It answers these requests::
+
+        GET, HEAD, DELETE  {prefix}/ID         read, look at, stop a stream
+                           {prefix}?conv_id=ID
+        GET, HEAD          {prefix}/ID/stream  resume a chat of the AI SDK's ``useChat``
+        POST               {prefix}/ID/stop    stop it
+
     As the outermost application it also drains its process (``Drained``).
 
     Args:
@@ -35,11 +44,10 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests: those that are not
-            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. A slash
-            in the path's ID has to be percent-encoded then, because ``{prefix}/ID/...``
-            is ``otherwise``'s. Without ``otherwise`` all that follows the prefix is the
-            id, and other requests get 400, 404 or 405.
+        otherwise: the application that answers all other requests. A slash in the
+            path's ID has to be percent-encoded then, because all else that begins with
+            ``{prefix}/ID/`` is ``otherwise``'s. Without ``otherwise`` all else that
+            follows the prefix is an id, and other requests get 400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
 
@@ -66,10 +74,11 @@ class Application:
         timeout_s: float | None = None,
     ) -> None:
         self._answering = Answering(Core(streams), permit)
+        self._timeout_s = send_timeout() if timeout_s is None else timeout_s
         self._prefix = prefix
         self._otherwise = otherwise
         self._lifespan = Drained(_unasked if otherwise is None else otherwise)
-        self._readers = Readers(send_timeout() if timeout_s is None else timeout_s)
+        self._readers = Readers(self._timeout_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer the request, or pass it on to ``otherwise``.
@@ -84,7 +93,7 @@ class Application:
             request = request_of(scope, self._prefix)
             if self._otherwise is None or (
                 request is not None
-                and request.method in METHODS
+                and (find_chat_route(request) or request.method in METHODS)
                 and request.has_plain_id()
             ):
                 await exchange(self._answer, self._readers, scope, receive, send)
@@ -96,11 +105,17 @@ class Application:
         else:
             await _answer_no_request(scope['type'], receive, send)
 
-    def _answer(self, scope: Any, _receive: Any, reader: Reader) -> Awaitable[None]:
+    def _answer(self, scope: Any, receive: Any, reader: Reader) -> Awaitable[None]:
         request = request_of(scope, self._prefix)
-        if request is not None:
+        if request is None:
+            return write(nowhere(scope['method']), reader, [])
+        if not find_chat_route(request) or request.method != 'POST':
             return self._answering.answer(request, reader)
-        return write(nowhere(scope['method']), reader, [])
+
+        def body() -> Awaitable[bytes]:
+            return read_body(receive, MAX_STOP_BYTES, self._timeout_s)
+
+        return self._answering.stop_chat(request, body, reader)
 
 
 async def _unasked(_scope: Any, _receive: Any, _send: Any) -> None:

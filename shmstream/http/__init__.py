@@ -13,7 +13,6 @@
     producing.py          passes requests upstream; some of the answers become streams
     responses_route.py    OpenAI's Responses by their ids
     conversation.py       which conversation a POST has; whether it asks for a stream
-    body_fields.py        finds members of a request body that is still arriving
     announcing.py         reads a POST's body, which may ask for a session
     passing_through.py    the bodies of requests and answers that have no session
     forwarded.py          the headers that tell the upstream who asks, and where
@@ -21,6 +20,7 @@
     ask_upstream.py       asks the upstream; which answers become streams
     answer_task.py        the task that puts an upstream's answer into a stream
     answer_writer.py      writes the answer's events into the ring, at the readers' pace
+    chat_stop.py          stops the stream of a chat of the AI SDK
     listeners.py          ends a stream that nobody listens to, if its POST says so
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds

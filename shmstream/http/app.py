@@ -17,6 +17,7 @@ from shmstream.errors import ShmstreamError
 from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.chat_stop import ChatStop
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
@@ -135,13 +136,27 @@ def create_app(
     app.add_route('/healthz', HealthResource(streams))
     for path, resource in pages.items():
         app.add_route(path, resource)
-    app.add_route('/_shmstream/openapi.json', OpenApiResource())
+    app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
     core = Core(streams)
     gateway = Gateway(streams, core, source, settings, keys, uploads)
     app.add_sink(gateway, '/')
     app.add_sink(ResponsesSink(Responses(streams, core), gateway), PATHS)
+    for path in reversed(settings.chat):
+        # Of two sinks that fit, Falcon takes the one that was added last.
+        stop = ChatStop(path, core, uploads, gateway)
+        app.add_sink(stop, stop.pattern)
     gate = Gate(HostNames(settings.hosts), origins)
-    return Service(core, keys, origins, readers, life.hear_word, gate, app, web_sockets)
+    return Service(
+        core,
+        keys,
+        origins,
+        readers,
+        life.hear_word,
+        gate,
+        app,
+        web_sockets,
+        settings.chat,
+    )
 
 
 def _source(settings: Settings) -> Source:

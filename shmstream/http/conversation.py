@@ -14,9 +14,9 @@ import falcon.asgi
 
 from shmstream.chance import random_bits
 from shmstream.errors import InvalidConversationId
-from shmstream.http.body_fields import BodyFields, TooLong
 from shmstream.id_from import RESPONSE, IdFrom
 from shmstream.ids import MAX_ID_BYTES, validate_id
+from shmstream.serving.body_fields import BodyFields, TooLong
 from shmstream.serving.problems import Problem
 from shmstream.serving.request import parameter, times
 
@@ -30,6 +30,7 @@ class Conversation:
     Args:
         req: the request. Only its head is read here.
         places: where the id may be. The first place in which an id is found counts.
+        streamed: the POST asks for a stream, unless its body says otherwise.
 
     Raises:
         Problem: 400, a header or a parameter with the id comes twice, or an id is not
@@ -37,7 +38,13 @@ class Conversation:
         InvalidConversationId: an id in the head is not valid.
     """
 
-    def __init__(self, req: falcon.asgi.Request, places: Sequence[IdFrom]) -> None:
+    def __init__(
+        self,
+        req: falcon.asgi.Request,
+        places: Sequence[IdFrom],
+        streamed: bool = False,
+    ) -> None:
+        self._streamed = streamed
         self._in_head: str | None = None
         self._in_body: list[str] = []
         for place in places:
@@ -81,12 +88,14 @@ class Conversation:
 
     @property
     def announced(self) -> str | None:
-        """The id, once it is known and the body has said ``"stream": true``.
+        """The id, once it is known and the POST asks for a stream.
+
+        It asks by ``"stream": true`` in the body, if not by its path.
 
         Raises:
             InvalidConversationId: the id is not valid.
         """
-        if self._fields.found.get(_STREAM) is not True:
+        if self._fields.found.get(_STREAM, self._streamed) is not True:
             return None
         return self.conv_id(whole=False)
 

@@ -7,6 +7,7 @@ described here: the POST that begins a stream.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import falcon.asgi
@@ -200,12 +201,55 @@ def _response() -> dict[str, Any]:
     }
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {'required': True, 'content': {'application/json': {'schema': schema}}}
+def _chat_routes(path: str) -> dict[str, Any]:
+    """Describe the routes of ``useChat`` below a path of ``SHMSTREAM_CHAT``."""
+    again = _query('finished', {'enum': ['replay']})
+    stop = {
+        'type': 'object',
+        'properties': {
+            'activeStreamId': {'type': ['string', 'null'], 'pattern': '^[0-9a-f]{16}$'},
+            'assistantMessage': {},
+        },
+    }
+    done = {'type': 'object', 'properties': {'success': {'const': True}}}
+    return {
+        f'{path}/{{conv_id}}/stream': {
+            'get': {
+                'summary': 'The whole stream, then live, for useChat',
+                'parameters': [_IN_PATH, again],
+                'responses': _answers(
+                    {'200': _BYTES, '204': _answer('there is nothing to resume')},
+                    *(400, 401, 403, 414, 421, 502),
+                ),
+            }
+        },
+        f'{path}/{{conv_id}}/stop': {
+            'post': {
+                'summary': 'Stop the stream, and keep it',
+                'parameters': [_IN_PATH],
+                'requestBody': _body(stop, required=False),
+                'responses': _answers(
+                    {'200': _answer('done', **{'application/json': done})},
+                    *(400, 401, 403, 408, 413, 414, 421, 503),
+                ),
+            }
+        },
+    }
 
 
-def describe() -> dict[str, Any]:
-    """Return the description, in the form of OpenAPI 3.1."""
+def _body(schema: dict[str, Any], required: bool = True) -> dict[str, Any]:
+    return {'required': required, 'content': {'application/json': {'schema': schema}}}
+
+
+def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the description, in the form of OpenAPI 3.1.
+
+    Args:
+        chat_paths: the paths of ``useChat``.
+    """
+    chat_routes: dict[str, Any] = {}
+    for path in chat_paths:
+        chat_routes |= _chat_routes(path)
     sessions = {'type': 'array', 'items': _SESSION}
     found = _answer('the streams', **{'application/json': sessions})
     ids = {'type': 'array', 'items': _STRING, 'maxItems': 10_000}
@@ -270,15 +314,20 @@ def describe() -> dict[str, Any]:
                     },
                 }
             },
+            **chat_routes,
         },
     }
 
 
 class OpenApiResource:
-    """Serves the description."""
+    """Serves the description.
 
-    def __init__(self) -> None:
-        self._json = json.dumps(describe()).encode()
+    Args:
+        chat_paths: the paths of ``useChat``.
+    """
+
+    def __init__(self, chat_paths: Iterable[str]) -> None:
+        self._json = json.dumps(describe(chat_paths)).encode()
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answer with the description, as JSON."""

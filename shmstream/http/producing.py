@@ -24,6 +24,7 @@ from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers, send
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
+from shmstream.id_from import CHAT_ID
 from shmstream.producing.pace import Pace
 from shmstream.serving.get_head_delete import Core, from_the_beginning
 from shmstream.serving.headers import addresses
@@ -76,6 +77,7 @@ class Gateway:
         self._on_disconnect = settings.on_disconnect
         self._small_s = settings.send_timeout
         self._id_from = settings.id_from
+        self._chat = frozenset(settings.chat)
         self._stream_types = settings.stream_types
 
     async def __call__(
@@ -91,7 +93,7 @@ class Gateway:
             # the service hands WebSockets to ``http.websockets``, and not to Falcon.
             return
         if req.method == 'POST':
-            conversation = Conversation(req, self._id_from)
+            conversation = self._conversation(req)
             if conversation.possible:
                 await self._produce(req, resp, conversation)
                 return
@@ -101,6 +103,12 @@ class Gateway:
                 return
         body = await body_of(req, self._small_s)
         hand_on(req, resp, await ask(self._source, self._asked(req, body)))
+
+    def _conversation(self, req: falcon.asgi.Request) -> Conversation:
+        if req.path not in self._chat:
+            return Conversation(req, self._id_from)
+        # ``useChat`` asks for streams only, and does not say so.
+        return Conversation(req, (CHAT_ID, *self._id_from), streamed=True)
 
     def _asked(
         self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None

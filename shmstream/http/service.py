@@ -8,7 +8,7 @@ decide who owns a request and which origins may see the reply.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Any
 
 import falcon.asgi
@@ -30,6 +30,7 @@ from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
 from shmstream.http.websockets import WebSockets, refuse
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import Core, suited
 from shmstream.serving.permit import Verdict
 from shmstream.serving.problems import Problem
@@ -58,6 +59,7 @@ class Service:
         gate: refuses requests before anything else looks at them.
         app: the Falcon application that answers everything else.
         web_sockets: relays WebSockets.
+        chat: the paths of ``useChat``.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Service:
         gate: Gate,
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
         web_sockets: WebSockets,
+        chat: Collection[str] = (),
     ) -> None:
         self._keys = keys
         self._origins = origins
@@ -83,6 +86,7 @@ class Service:
         self._prefix = Prefix()
         self._may_be_plain = not (self._prefix.own or gate.names_hosts)
         self._web_sockets = web_sockets
+        self._chat = chat
         self.falcon = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -132,6 +136,10 @@ class Service:
         if request is not None and request.method in _EVENTS_METHODS:
             request.events = True
             return self._answering.answer(request, reader)
+        for path in self._chat:
+            request = request_of(scope, path)
+            if request and find_chat_route(request) and request.method != 'POST':
+                return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
 

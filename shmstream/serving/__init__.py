@@ -15,6 +15,8 @@ make the request from what their servers give them, wait, and send the reply::
     event_id.py         their ids: read and written
     own_events.py       the events that the stream has not: end, lost, replaced
     framed_follower.py  a follower whose bytes are framed anew
+    chat_routes.py      the same streams for ``useChat``, which resumes by itself
+    body_fields.py      members of a JSON body, found without parsing it
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it
     start.py            where a replay begins
@@ -28,6 +30,7 @@ make the request from what their servers give them, wait, and send the reply::
     permit.py           how an application says who may read and stop a stream
 """
 
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_events import come_back
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.permit import Grant, Permit, Verdict
@@ -58,5 +61,6 @@ __all__ = [
     'Request',
     'Verdict',
     'come_back',
+    'find_chat_route',
     'refusal',
 ]

@@ -18,6 +18,11 @@ class Deployment(Protocol):
     ) -> bool:
         """Stop and remove a stream. Asks the supervisor, which blocks."""
 
+    def stop(
+        self, conv_id: str, *, generation: str | None = ..., owner: bytes = ...
+    ) -> bool:
+        """Stop a stream, and keep it. Asks the supervisor, which blocks."""
+
     def lookup(
         self, conv_ids: list[str], *, owner: bytes = ...
     ) -> list[dict[str, Any]]:

@@ -26,13 +26,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from shmstream.consumer import Consumer
-from shmstream.errors import StreamNotFound, StreamReplaced
-from shmstream.ids import OWNER_BYTES, validate_id
+from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
+from shmstream.ids import validate_id
 from shmstream.ring.state import State
+from shmstream.serving.chat_routes import is_over, nothing_to_resume, stop_chat
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.event_search import AT_ONCE, to_search
 from shmstream.serving.get_events import come_back, events_of
 from shmstream.serving.headers import described
+from shmstream.serving.permit import checked
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -102,6 +104,21 @@ class Core:
             return reply
         except Exception as ex:
             return failed(request, ex)
+
+    def stop_chat(self, request: Request, body: bytes) -> Blocking:
+        """Return what to wait for before a POST that stops a chat has its reply.
+
+        Args:
+            request: the request, which ``find_chat_route`` has found.
+            body: the whole body, or its first ``chat_routes.MAX_STOP_BYTES + 1`` bytes.
+
+        Example::
+
+            request = Request('POST', b'chat-1/stop')
+            assert find_chat_route(request)
+            assert Core(streams).stop_chat(request, b'').work().status == 200
+        """
+        return stop_chat(self._streams, request, body)
 
     def _delete(self, request: Request) -> Later:
         conv_id = request.conversation_id()
@@ -198,6 +215,8 @@ class Core:
             raise StreamNotFound
         if request.events:
             return events_of(request, consumer, self._streams.leaving, ended, state)
+        if request.chat and is_over(request, ended, state):
+            raise StreamNotFound
         status, offset = begin_of(request, consumer, start, ended)
         headers = described(consumer, offset, ended, state)
         # A complete stream has not failed, and most that are read have ended so.
@@ -252,6 +271,9 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
 
 def failed(request: Request, error: Exception) -> Reply:
     """Return the reply to a request whose handling has raised this error."""
+    if request.chat and isinstance(error, OffsetLost):
+        # What begins in the middle is of no use to this client.
+        error = StreamNotFound()
     return suited(request, problem_of(error, str(request)).reply())
 
 
@@ -261,20 +283,9 @@ def nowhere(method: str) -> Reply:
 
 
 def suited(request: Request, reply: Reply) -> Reply:
-    """Return a refusal as the request needs it: see ``come_back``; HEAD has no body."""
-    reply = come_back(request, reply)
-    return replace(reply, body=b'') if request.method == 'HEAD' else reply
+    """Return a refusal as the request needs it; HEAD has no body.
 
-
-def checked(owner: bytes) -> bytes:
-    """Return the owner.
-
-    Raises:
-        TypeError: it has not ``OWNER_BYTES`` bytes.
+    See ``come_back`` and ``nothing_to_resume``.
     """
-    # A wrong owner is the application's mistake. A ``TypeError`` becomes 500, which
-    # says so. ``digest`` would raise ``InvalidConversationId``, which becomes 400 and
-    # blames the client.
-    if len(owner) != OWNER_BYTES:
-        raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
-    return owner
+    reply = nothing_to_resume(request, come_back(request, reply))
+    return replace(reply, body=b'') if request.method == 'HEAD' else reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shmstream.ids import OWNER_BYTES
 from shmstream.serving.reply import Reply
 from shmstream.serving.request import Request
 
@@ -59,3 +60,17 @@ def apply(verdict: Verdict, request: Request) -> Reply | None:
     else:
         request.owner, request.generation = verdict.owner, verdict.generation
     return None
+
+
+def checked(owner: bytes) -> bytes:
+    """Return the owner.
+
+    Raises:
+        TypeError: it has not ``OWNER_BYTES`` bytes.
+    """
+    # A wrong owner is the application's mistake. A ``TypeError`` becomes 500, which
+    # says so. ``digest`` would raise ``InvalidConversationId``, which becomes 400 and
+    # blames the client.
+    if len(owner) != OWNER_BYTES:
+        raise TypeError(f'owner must be {OWNER_BYTES} bytes, not {owner!r}')
+    return owner

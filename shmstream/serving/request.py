@@ -40,6 +40,8 @@ class Request:
             read it; None: the request sees streams of any generation.
         events: the request is for the stream's events (``serving.get_events``): it has
             ``?as=events``, or its address says so.
+        chat: the request is for one of the routes of ``useChat``
+            (``serving.chat_routes``), which read a stream from its beginning.
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
 
@@ -50,6 +52,7 @@ class Request:
     """
 
     __slots__ = (
+        'chat',
         'environment',
         'events',
         'generation',
@@ -76,6 +79,7 @@ class Request:
         self.owner = owner
         self.generation: str | None = None
         self.events = b'as=' in query and self.parameter(b'as') == b'events'
+        self.chat = False
         self.environment = {} if environment is None else environment
 
     def __str__(self) -> str:
@@ -155,7 +159,8 @@ class Request:
 
         Returns:
             The offset in ``?from=``; if there is none, the id in ``Last-Event-ID``,
-            after whose event the client begins; 0 if there is neither.
+            after whose event the client begins; 0 if there is neither, or if no client
+            of the route counts bytes.
 
         Raises:
             Problem: 400, the offset is not a plain decimal number below 2^63.
@@ -164,6 +169,8 @@ class Request:
 
             assert Request('GET', b'chat-1', b'from=7').start() == 7
         """
+        if self.events or self.chat:
+            return 0
         raw = self.parameter(b'from')
         if raw is None:
             return self.header(b'last-event-id') or 0
@@ -186,7 +193,7 @@ class Request:
             assert asked.first_of_range() == 7
         """
         raw = self.header(b'range')
-        if raw is None or self.header(b'if-range') is not None:
+        if raw is None or self.chat or self.header(b'if-range') is not None:
             return None
         match = _RANGE.fullmatch(raw)
         if match is None or self.parameter(b'from') is not None:

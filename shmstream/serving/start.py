@@ -22,7 +22,7 @@ def start_of(request: Request) -> Start:
     Raises:
         Problem: 400, the offset is not a plain decimal number below 2^63.
     """
-    start = 0 if request.events else request.start()
+    start = request.start()
     if isinstance(start, int):
         return start
     return functools.partial(offset_after, event_id=start)

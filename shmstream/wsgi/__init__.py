@@ -2,7 +2,7 @@
 
 ::
 
-    application.py    a mountable application: GET, HEAD and DELETE of /{id}
+    application.py    a mountable application: streams at /{id}, and chats
     response_body.py  the rest of a stream as the body of a response
     reader_threads.py how many threads of a worker may be readers
 """

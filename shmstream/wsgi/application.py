@@ -1,10 +1,10 @@
-"""A mountable WSGI application: ``GET``, ``HEAD`` and ``DELETE`` of ``/{id}``."""
+"""A mountable WSGI application: streams at ``/{id}``, and the routes of chats."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -12,6 +12,7 @@ from urllib.parse import quote_from_bytes
 from shmstream.consumer import Consumer
 from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
+from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route
 from shmstream.serving.get_head_delete import METHODS, Core, failed, nowhere, suited
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.problems import Problem
@@ -46,6 +47,13 @@ class Application:
 
         app.wsgi_app = Application(streams, prefix='/chats', otherwise=app.wsgi_app)
 
+    It answers these requests::
+
+        GET, HEAD, DELETE  {prefix}/ID         read, look at, stop a stream
+                           {prefix}?conv_id=ID
+        GET, HEAD          {prefix}/ID/stream  resume a chat of the AI SDK's ``useChat``
+        POST               {prefix}/ID/stop    stop it
+
     A reader takes a thread, a greenlet or a worker until its stream ends or its client
     leaves. Under gunicorn's ``gthread`` not more than a share of a worker's threads may
     be readers (``reader_threads``); one more gets 503 with ``Retry-After``.
@@ -57,10 +65,10 @@ class Application:
             (``shmstream.serving.refusal``). Without ``permit`` everybody may read and
             stop every stream that has no owner.
         prefix: the path of the streams, below the path of the mount.
-        otherwise: the application that answers all other requests: those that are not
-            a GET, HEAD or DELETE of ``{prefix}/ID`` or ``{prefix}?conv_id=ID``. An ID
-            with a slash has to come as ``?conv_id=`` then, because ``{prefix}/ID/...``
-            is ``otherwise``'s, and WSGI servers decode an encoded slash. Without
+        otherwise: the application that answers all other requests. An ID with a slash
+            has to come as ``?conv_id=`` then, because all else that begins with
+            ``{prefix}/ID/`` is ``otherwise``'s, and WSGI servers decode an encoded
+            slash. So it can be no chat's. Without
             ``otherwise`` all that follows the prefix is the id, and other requests get
             400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
@@ -104,7 +112,7 @@ class Application:
         request = request_of(environ, self._prefix)
         if self._otherwise is not None and (
             request is None
-            or request.method not in METHODS
+            or not (find_chat_route(request) or request.method in METHODS)
             or not request.has_plain_id()
         ):
             return self._otherwise(environ, start_response)
@@ -124,6 +132,8 @@ class Application:
         return body_of(reply, environ, self._timeout_s)
 
     def _reply(self, request: Request) -> Reply:
+        # Before ``permit`` is asked, which may look at the id.
+        is_chat = find_chat_route(request)
         if self._permit is not None:
             try:
                 refusal = apply(self._permit(request), request)
@@ -131,6 +141,9 @@ class Application:
                 return failed(request, ex)
             if refusal is not None:
                 return suited(request, refusal)
+        if is_chat and request.method == 'POST':
+            body = read_body(request.environment, MAX_STOP_BYTES)
+            return self._core.stop_chat(request, body).work()
         return answered(self._core, request, self._readers)
 
 
@@ -222,6 +235,21 @@ def _headers(environ: dict[str, Any]) -> list[Header]:
         if environ.get(name):
             headers.append((header, environ[name].encode('latin-1')))
     return headers
+
+
+def read_body(environ: Mapping[str, Any], most: int) -> bytes:
+    """Return the body of a request, or its first ``most + 1`` bytes. Blocks.
+
+    The server bounds the wait, as for every body that an application reads.
+    """
+    length = environ.get('CONTENT_LENGTH') or ''
+    if length.isdigit():
+        most = min(most, int(length) - 1)
+    elif not environ.get('wsgi.input_terminated'):
+        # Nobody says where the body ends.
+        return b''
+    body: bytes = environ['wsgi.input'].read(most + 1)
+    return body
 
 
 def settled(later: Later, request: Request) -> Reply:

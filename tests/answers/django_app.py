@@ -106,6 +106,8 @@ example.urlpatterns += [
     path('which', which),
     path('guarded-chats/<str:conv_id>', example.chat),
     path('guarded-threads/<str:conv_id>', example.threaded_chat),
+    path('notes/<path:conv_id>/stream', answers.resume),
+    path('notes/<path:conv_id>/stop', csrf_exempt(answers.stop)),
     path('notes/<path:conv_id>', csrf_exempt(example.threaded_chat)),
     path('questions', csrf_exempt(by_query)),
     path('mixed/<str:conv_id>', csrf_exempt(mixed)),

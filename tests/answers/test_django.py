@@ -15,6 +15,7 @@ from tests.answers.django_deployment import (
 from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, CONFIG, WHOLE
+from tests.support.chat_routes import resumes_and_stops
 from tests.support.cutting import Cutting
 from tests.support.event_source import resumes, waits
 from tests.support.leaks import wait_until
@@ -101,6 +102,14 @@ def test_a_browser_s_events_are_there_too(there: Deployment, conv_id: str) -> No
     with there.begin(conv_id) as post:
         target, go_on = f'{there.address(conv_id)}?as=events', there.gate(conv_id).open
         resumes(there.client, target, post, len(whole(BEFORE)), go_on)
+
+
+def test_a_chat_is_resumed_and_stopped(there: Deployment, conv_id: str) -> None:
+    address = f'/notes/{conv_id}/a'
+    with there.begin(conv_id, address) as post:
+        resumes_and_stops(there.client, address, post, len(whole(BEFORE)))
+    assert there.client.call('OPTIONS', f'{address}/stream').status == 405
+    assert there.client.get(f'{address}/stop').status == 405
 
 
 def test_a_browser_comes_back_while_an_answer_has_not_begun(

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
 from tests.answers.watched import asks, nothing_in
 from tests.producing.scripted import whole
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
+from tests.support.chat_routes import resumes_and_stops
 from tests.support.event_source import resumes, waits
 from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
@@ -103,6 +105,30 @@ def test_a_browser_comes_back_while_an_answer_has_not_begun(
 ) -> None:
     target = f'/plain/chat/{chat}?as=events'
     waits(there.client, there.server.directory, chat, target)
+
+
+def test_a_chat_is_resumed_and_stopped(there: Deployment, chat: str) -> None:
+    """Its id has a slash, which ``useChat`` encodes."""
+    target = f'/plain/chat/{chat}%2Fa'
+    with there.begin(target, chat) as post:
+        address = f'/plain/chat/?conv_id={chat}%2Fa'
+        assert post.headers['content-location'] == address
+    with there.begin(f'/plain/chat/{chat}', chat) as post:
+        resumes_and_stops(there.client, f'/plain/chat/{chat}', post, len(FIRST))
+    for user, status in (('unknown', 401), ('banned', 403), ('bob', 204)):
+        reply = there.client.get(f'{target}/stream', **{'X-User': user})
+        assert reply.status == status
+    with there.client.open('GET', f'{target}/stream') as live:
+        assert live.until(len(FIRST)) == FIRST
+        for user, status in (('unknown', 401), ('banned', 403), ('bob', 200)):
+            headers = {'X-User': user}
+            reply = there.client.call('POST', f'{target}/stop', headers=headers)
+            assert reply.status == status
+        too_much = b' ' * (MAX_STOP_BYTES + 1)
+        assert there.client.call('POST', f'{target}/stop', too_much).status == 413
+        assert there.client.call('POST', f'{target}/stop').status == 200
+        live.rest()
+        assert live.whole
 
 
 def test_another_worker_resumes(there: Deployment, chat: str) -> None:

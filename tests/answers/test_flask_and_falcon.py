@@ -15,6 +15,7 @@ from shmstream import client as shm_client
 from tests.answers.deployments import BLOCKED, KINDS, Start, starter
 from tests.answers.watched import nothing_in
 from tests.producing.steered import FIRST, WHOLE
+from tests.support.chat_routes import resumes_and_stops
 from tests.support.client import TIMEOUT_S
 from tests.support.cutting import Cutting
 from tests.support.event_source import resumes, waits
@@ -63,6 +64,16 @@ def test_a_browser_s_events_are_there_too(start: Start) -> None:
     with there.begin('a') as live:
         go_on = there.gate('a').open
         resumes(there.client, '/chats/a?as=events', live, len(FIRST), go_on)
+
+
+def test_a_chat_is_resumed_and_stopped(start: Start) -> None:
+    # Under ``sync`` a reader takes a whole worker, and two read at once here.
+    there = start(workers=3)
+    with there.begin('a') as live:
+        resumes_and_stops(there.client, '/chats/a', live, len(FIRST))
+    assert there.client.get('/chats/a/stream', **{'X-User': 'stranger'}).status == 401
+    reply = there.client.call('POST', '/chats/a/stop', headers={'X-User': 'stranger'})
+    assert reply.status == 401
 
 
 def test_a_browser_comes_back_while_an_answer_has_not_begun(start: Start) -> None:

@@ -56,6 +56,85 @@ def test_below_the_path_of_a_mount(
     assert call(app, asked)[2] == b'it'
 
 
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_the_routes_of_a_chat(streams: Streams, conv_id: str, otherwise: Any) -> None:
+    app = Application(streams, owned, prefix='/chat', otherwise=otherwise)
+    target = f'/chat/{conv_id}%2Fa'
+    alice = {'x_user': 'alice'}
+    owner = owner_of('alice')
+    with streams.create(f'{conv_id}/a', owner=owner) as producer:
+        producer.write(b'data: 1\n\n')
+        assert call(app, scope(f'{target}/stream', 'HEAD', **alice))[0] == 200
+        assert call(app, scope(f'{target}/stream', x_user='bob'))[0] == 204
+        assert call(app, scope(f'{target}/stop', 'POST'))[0] == 403
+        status, headers, body, _ = call(app, scope(f'{target}/stop', 'POST', **alice))
+        assert (status, body) == (200, b'{"success":true}')
+        assert headers[b'content-length'] == b'%d' % len(body)
+        assert not producer.write(b'data: 2\n\n')
+    assert call(app, scope(f'{target}/stream', **alice))[0] == 204
+    assert call(app, scope(f'{target}/stream'))[0] == 403
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_who_may_is_asked_for_the_id_of_the_chat(
+    streams: Streams, otherwise: Any
+) -> None:
+    asked = []
+
+    def permit(request: Request) -> Any:
+        asked.append(request.conversation_id())
+        return refusal(403, 'Nobody may')
+
+    app = Application(streams, permit, prefix='/chat', otherwise=otherwise)
+    for method, target in (('GET', '/chat/a/stream'), ('POST', '/chat/a/stop')):
+        assert call(app, scope(target, method))[0] == 403
+    assert asked == ['a', 'a']
+
+
+def owned(request: Request) -> Any:
+    """Tell users apart by a header."""
+    user = request.header(b'x-user')
+    return refusal(403, 'Who are you?') if user is None else owner_of(user.decode())
+
+
+def test_a_stop_whose_client_leaves_within_its_body_stops_nothing(
+    streams: Streams, conv_id: str
+) -> None:
+    events = [
+        {'type': 'http.request', 'body': b'{', 'more_body': True},
+        {'type': 'http.disconnect'},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return events.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with streams.create(conv_id) as producer:
+        asked = scope(f'/{conv_id}/stop', 'POST')
+        asyncio.run(Application(streams)(asked, receive, send))
+        assert producer.write(b'data: 1\n\n')
+    assert sent[0]['status'] == 400
+
+
+def test_a_stop_whose_body_does_not_come_is_refused(
+    streams: Streams, conv_id: str
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = Application(streams, timeout_s=0.01)
+    asyncio.run(app(scope(f'/{conv_id}/stop', 'POST'), receive, send))
+    assert sent[0]['status'] == 408
+
+
 def test_all_that_is_not_asked_of_a_stream_is_handed_on(
     streams: Streams, there: str
 ) -> None:
@@ -66,6 +145,8 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(
         ('POST', f'/chats/{there}'),
         ('OPTIONS', f'/chats/{there}'),
         ('GET', f'/chatsx/{there}'),
+        ('POST', '/chats/a/b/stop'),
+        ('GET', '/chats/a/b/stream'),
         ('GET', '/'),
         ('DELETE', f'/x/chats/{there}'),
     ]:

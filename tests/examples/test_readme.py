@@ -56,6 +56,22 @@ def resumes_and_stops(client: Client) -> None:
     assert client.get('/chat/1').status == 404
 
 
+def is_a_chat(client: Client) -> None:
+    """What ``useChat`` sends, and how it comes back."""
+    asked = b'{"id": "chat-1", "messages": ["Hi"], "trigger": "submit-message"}'
+    json = {'Content-Type': 'application/json'}
+    with client.open('POST', '/api/chat', asked, json) as post:
+        begun = bytes(post.until(100))
+    with client.open('GET', '/api/chat/chat-1/stream') as resumed:
+        assert resumed.headers['x-vercel-ai-ui-message-stream'] == 'v1'
+        assert bytes(resumed.until(100))[:100] == begun[:100]
+        stopped = client.call('POST', '/api/chat/chat-1/stop', b'{}', json)
+        assert stopped.json() == {'success': True}
+        resumed.rest()
+        assert resumed.whole
+    assert client.get('/api/chat/chat-1/stream').status == 204
+
+
 def test_the_same_in_flask(serve: Callable[..., Service], tmp_path: Path) -> None:
     """By gunicorn with a file of two lines, as the README has it."""
     (tmp_path / 'flask_app.py').write_text(block('flask_app.py'))
@@ -75,7 +91,7 @@ def test_the_same_in_flask(serve: Callable[..., Service], tmp_path: Path) -> Non
 def test_the_first_application_resumes_and_stops_across_workers(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / 'app.py').write_text(block('app.py'))
+    (tmp_path / 'app.py').write_text(block('app.py') + block('a chat in app.py'))
     # The part before it installs, which has been done.
     _, command = block('run app.py').split(' && ')
     # The next line waits for one worker; which of the two answers does not matter.
@@ -87,3 +103,4 @@ def test_the_first_application_resumes_and_stops_across_workers(
         workers=1,
     ) as server:
         resumes_and_stops(server.client())
+        is_a_chat(server.client())

@@ -25,13 +25,20 @@ class Feed:
         content_type: of the stream.
         pending: wait for ``begin`` before the answer's headers are sent.
         first: sent at once.
+        headers: more headers of the answer.
     """
 
     def __init__(
-        self, token: str, content_type: str, pending: bool, first: bytes
+        self,
+        token: str,
+        content_type: str,
+        pending: bool,
+        first: bytes,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.token = token
         self._content_type = content_type
+        self._headers = headers
         self._begun = threading.Event()
         self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
         self._arrived = threading.Event()
@@ -49,7 +56,7 @@ class Feed:
         self._arrived.set()
         try:
             assert self._begun.wait(WAIT_S)
-            exchange.start_stream(self._content_type)
+            exchange.start_stream(self._content_type, *self._headers)
             while action := self._actions.get(timeout=WAIT_S):
                 action(exchange)
         finally:
@@ -128,10 +135,12 @@ class Proxied:
         *,
         pending: bool = False,
         first: bytes = b'',
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> Feed:
         """Make an answer for a POST to come."""
         self._count += 1
-        feed = Feed(f'feed-{self._count}', content_type, pending, first)
+        token = f'feed-{self._count}'
+        feed = Feed(token, content_type, pending, first, headers)
         self._feeds[feed.token] = feed
         return feed
 

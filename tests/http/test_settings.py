@@ -57,6 +57,8 @@ BAD = [
     ('API_KEYS_FILE', ''),
     ('ON_DISCONNECT', 'stop'),
     ('ON_DISCONNECT', 'grace='),
+    ('CHAT', 'api/chat'),
+    ('CHAT', '/v1/stream'),
     ('ID_FROM', 'X-Conversation-Id'),
     ('ID_FROM', 'header:two words'),
     ('ID_FROM', 'body:id,'),

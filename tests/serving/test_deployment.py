@@ -35,6 +35,11 @@ class Elsewhere:
     ) -> bool:
         return self.there.pop(conv_id, None) is not None
 
+    def stop(
+        self, conv_id: str, *, generation: str | None = None, owner: bytes = NOBODY
+    ) -> bool:
+        return conv_id in self.there
+
     def lookup(
         self, conv_ids: list[str], *, owner: bytes = NOBODY
     ) -> list[dict[str, Any]]:

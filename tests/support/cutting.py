@@ -13,8 +13,8 @@ class Cutting:
     Args:
         port: of the service.
         mark: what is counted in what the service sends.
-        cuts: after how many of them each connection is cut, in order; the connections
-            after those are not.
+        cuts: after how many of them each connection is cut, in the order in which they
+            get their first; the connections after those are not.
 
     Attributes:
         requests: the heads of the requests that it has seen, in order.
@@ -34,13 +34,10 @@ class Cutting:
             while True:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(('127.0.0.1', self._to))
-                cut = self._cuts.pop(0) if self._cuts else None
                 for work in (self._up, self._down):
-                    threading.Thread(
-                        target=work, args=(near, far, cut), daemon=True
-                    ).start()
+                    threading.Thread(target=work, args=(near, far), daemon=True).start()
 
-    def _up(self, near: socket.socket, far: socket.socket, _: object) -> None:
+    def _up(self, near: socket.socket, far: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(65536):
                 if b'HTTP/1.1\r\n' in data:
@@ -48,10 +45,13 @@ class Cutting:
                 far.sendall(data)
             far.shutdown(socket.SHUT_WR)
 
-    def _down(self, near: socket.socket, far: socket.socket, cut: int | None) -> None:
-        seen = b''
+    def _down(self, near: socket.socket, far: socket.socket) -> None:
+        seen, cut, marked = b'', None, False
         with near, far, contextlib.suppress(OSError):
             while data := far.recv(65536):
+                if not marked and self._mark in seen + data:
+                    # Browsers make connections that they do not use.
+                    marked, cut = True, self._cuts.pop(0) if self._cuts else None
                 if cut is not None and (seen + data).count(self._mark) >= cut:
                     # Up to the mark, and not a byte more.
                     parts = (seen + data).split(self._mark)

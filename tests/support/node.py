@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -41,21 +42,24 @@ def bundle(entry: Path, into: Path) -> Path:
     """Make one module for browsers of a script and the packages that it imports.
 
     Args:
-        entry: the script, in ``tests/node``.
+        entry: the script; with JSX if its name ends so.
         into: the folder for the module, which gets the script's name.
     """
     subprocess.run(
         [
-            NODE,
+            # A program of the system's own: npm puts it into the place of a script.
             PACKAGES / 'esbuild' / 'bin' / 'esbuild',
             entry,
             '--bundle',
             '--format=esm',
             '--log-level=error',
+            '--jsx=automatic',
             '--define:process.env.NODE_ENV="production"',
             f'--outdir={into}',
         ],
         check=True,
         cwd=FOLDER,
+        # Scripts of other folders import the same packages.
+        env=os.environ | {'NODE_PATH': str(PACKAGES)},
     )
     return into / entry.with_suffix('.js').name

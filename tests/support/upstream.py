@@ -46,10 +46,15 @@ class Exchange:
         self._handler.end_headers()
         self._handler.wfile.flush()
 
-    def start_stream(self, content_type: str = 'text/event-stream') -> None:
+    def start_stream(
+        self, content_type: str = 'text/event-stream', *headers: tuple[str, str]
+    ) -> None:
         """Begin a chunked answer."""
         self.start(
-            200, ('Content-Type', content_type), ('Transfer-Encoding', 'chunked')
+            200,
+            ('Content-Type', content_type),
+            ('Transfer-Encoding', 'chunked'),
+            *headers,
         )
 
     def chunk(self, data: bytes) -> bool:

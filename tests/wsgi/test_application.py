@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Iterable
@@ -19,7 +20,11 @@ from tests.support.leaks import wait_until
 
 
 def call(
-    app: Any, target: str, method: str = 'GET', **headers: str
+    app: Any,
+    target: str,
+    method: str = 'GET',
+    more: dict[str, Any] | None = None,
+    **headers: str,
 ) -> tuple[str, dict[str, str], bytes]:
     """Status line, headers and body."""
     path, _, query = target.partition('?')
@@ -29,6 +34,7 @@ def call(
         'PATH_INFO': unquote_to_bytes(path).decode('latin-1'),
         'QUERY_STRING': query,
         'wsgi.multithread': True,
+        **(more or {}),
     }
     environ |= {f'HTTP_{name.upper()}': value for name, value in headers.items()}
     started: list[Any] = []
@@ -53,6 +59,51 @@ def finished(streams: Streams, conv_id: str, size: int = 3000) -> bytes:
     with streams.create(conv_id, capacity=1 << 20) as producer:
         producer.write(data)
     return data
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_who_may_is_asked_for_the_id_of_the_chat(
+    streams: Streams, otherwise: Any
+) -> None:
+    asked = []
+
+    def permit(request: Request) -> Any:
+        asked.append(request.conversation_id())
+        return refusal(403, 'Nobody may')
+
+    app = Application(streams, permit, prefix='/chat', otherwise=otherwise)
+    for method, target in (('GET', '/chat/a/stream'), ('POST', '/chat/a/stop')):
+        assert call(app, target, method)[0][:3] == '403'
+    assert asked == ['a', 'a']
+
+
+def test_the_routes_of_a_chat(streams: Streams, conv_id: str) -> None:
+    def owned(request: Request) -> Any:
+        user = request.header(b'x-user')
+        return refusal(403, 'Who?') if user is None else owner_of(user.decode())
+
+    app = Application(streams, owned, prefix='/chat', otherwise=other)
+    target = f'/chat/{conv_id}'
+    with streams.create(conv_id, owner=owner_of('alice')) as producer:
+        producer.write(b'data: 1\n\n')
+
+        def stop(body: bytes, length: bool = True) -> tuple[str, bytes]:
+            environ: dict[str, Any] = {'wsgi.input': io.BytesIO(body + b'more')}
+            if length:
+                environ['CONTENT_LENGTH'] = str(len(body))
+            answered = call(app, f'{target}/stop', 'POST', environ, X_USER='alice')
+            return answered[0][:3], answered[2]
+
+        assert call(app, f'{target}/stream', 'HEAD', X_USER='alice')[0][:3] == '200'
+        assert call(app, f'{target}/stream', X_USER='bob')[0][:3] == '204'
+        assert call(app, f'{target}/stop', 'POST')[0][:3] == '403'
+        assert call(app, f'{target}/b/stop', 'POST')[0][:3] == '299'
+        assert stop(b'{')[0] == '400'
+        assert producer.write(b'data: 2\n\n')
+        assert stop(b'{}') == ('200', b'{"success":true}')
+        assert not producer.write(b'data: 3\n\n')
+    assert stop(b'', length=False)[0] == '200'
+    assert call(app, f'{target}/stream', X_USER='alice')[0][:3] == '204'
 
 
 @pytest.mark.parametrize('size', [0, 3000, 65536, 65537, 700_000])

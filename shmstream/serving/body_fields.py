@@ -61,6 +61,7 @@ class BodyFields:
             there is none. Upstreams would take the last value.
         over: whether nothing more will be found: the object has ended, a member has
             come twice, the text is no JSON object, or ``MAX_STEPS`` are used up.
+        ended: whether the object has ended, as far as was looked.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -68,6 +69,7 @@ class BodyFields:
         self.found: dict[str, Value] = {}
         self.twice: str | None = None
         self.over = not self._names
+        self.ended = False
         self._data = b''
         self._at = 0
         self._expects = self._object
@@ -147,6 +149,7 @@ class BodyFields:
     def _member(self, data: bytes, at: int) -> int:
         self._in_string, self._text = True, bytearray()
         self._name = None
+        self.ended = data[at] == _CLOSE
         return self._go_on(data[at] == _QUOTE, self._colon, at + 1)
 
     def _colon(self, data: bytes, at: int) -> int:
@@ -177,6 +180,7 @@ class BodyFields:
         return self._go_on(0 < end - at <= _MAX_LITERAL, self._comma, end)
 
     def _comma(self, data: bytes, at: int) -> int:
+        self.ended = data[at] == _CLOSE
         return self._go_on(data[at] == _COMMA, self._member, at + 1)
 
     def _go_on(self, fits: bool, expects: object, at: int) -> int:

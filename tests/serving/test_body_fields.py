@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shmstream.http.body_fields import MAX_STEPS, MAX_TEXT, BodyFields, TooLong
+from shmstream.serving.body_fields import MAX_STEPS, MAX_TEXT, BodyFields, TooLong
 
 NAMES = ('stream', 'id')
 
@@ -159,3 +159,25 @@ def test_a_long_string_is_one_step_for_each_piece() -> None:
     fields = looked_at(body, 1 << 16)
     assert fields.found['stream'] is True
     assert fields._steps < 300
+
+
+@pytest.mark.parametrize('size', [1, 3, 10_000])
+@pytest.mark.parametrize(
+    ('body', 'ended'),
+    [
+        ('{}', True),
+        (' { } ', True),
+        ('{"a": 1}', True),
+        ('{"a": {"b": []}, "c": "}"} and more', True),
+        ('', False),
+        ('{', False),
+        ('{"a": 1', False),
+        ('{"a": {"b": 1}', False),
+        ('{"a": "}', False),
+        ('{"a" 1}', False),
+        ('[]', False),
+        ('{"a": 1]', False),
+    ],
+)
+def test_whether_the_object_has_ended(body: str, ended: bool, size: int) -> None:
+    assert looked_at(body.encode(), size).ended == ended
