@@ -27,6 +27,7 @@ from flask.wrappers import Response
 from werkzeug.datastructures import Headers
 from werkzeug.routing import BuildError
 
+from shmstream import browser
 from shmstream.answers.beginning import Beginning
 from shmstream.answers.routed import of_environ
 from shmstream.answers.wsgi import WsgiAnswers
@@ -53,6 +54,7 @@ class Answers:
         GET, HEAD           {prefix}/{id}/stream   resume a chat of the AI SDK's useChat
         POST                {prefix}/{id}/stop     stop it
         POST                {prefix}/lookup        which of these ids have an answer
+        GET, HEAD           {prefix}/shmstream.js  the module by which pages read them
 
     All other methods and paths below the prefix are the application's.
 
@@ -109,6 +111,7 @@ class Answers:
             self.blueprint.add_url_rule(
                 path, 'read', self._read_or_stop, methods=['GET', 'HEAD', 'DELETE']
             )
+        self.blueprint.add_url_rule(f'/{browser.MODULE}', 'module', self._module)
         # ``useChat`` has its ids in the path, also those with a slash.
         self.blueprint.add_url_rule(
             '/<path:conv_id>/stream', 'resume', self._resume, methods=['GET', 'HEAD']
@@ -184,6 +187,11 @@ class Answers:
         asked = _asked()
         request = of_environ(asked.environ, conv_id)
         return self._response(self._answers.read_or_stop(request, asked), asked)
+
+    def _module(self, **_: Any) -> Response:
+        """Return the module by which pages read answers; ``permit`` is not asked."""
+        data, content_type = browser.module(), browser.CONTENT_TYPE
+        return Response(data, content_type=content_type, headers=browser.HEADERS)
 
     def _resume(self, conv_id: str, **_: Any) -> Response:
         """Read an answer that goes on, from its beginning; 204 if there is none."""

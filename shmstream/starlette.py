@@ -26,6 +26,7 @@ from starlette.requests import Request as Asked
 from starlette.responses import Response
 from starlette.routing import Mount, NoMatchFound, Route
 
+from shmstream import browser
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
 from shmstream.answers.routed import of_scope
@@ -55,6 +56,7 @@ class Answers:
         GET, HEAD           {prefix}/{id}/stream   resume a chat of the AI SDK's useChat
         POST                {prefix}/{id}/stop     stop it
         POST                {prefix}/lookup        which of these ids have an answer
+        GET, HEAD           {prefix}/shmstream.js  the module by which pages read them
 
     Put your ``POST {prefix}/{id}`` after these routes: before them, it would take the
     POSTs to ``{prefix}/lookup``.
@@ -108,6 +110,7 @@ class Answers:
         """Return paths below the prefix, endpoints, methods, and names of routes."""
         reads = ['GET', 'HEAD']
         found: list[tuple[str, Endpoint, list[str], str]] = [
+            (f'/{browser.MODULE}', self._module, reads, 'shmstream_js'),
             ('/', self._read, reads, 'read_answer_by_query'),
             ('/', self._stop, ['DELETE'], 'stop_answer_by_query'),
             ('/{conv_id}', self._read, reads, self._name),
@@ -192,6 +195,11 @@ class Answers:
     async def _stop(self, request: Asked) -> Response:
         """Stop an answer, whoever writes it, and remove it."""
         return self._read_or_stop(request)
+
+    async def _module(self, _: Asked) -> Response:
+        """Get the module by which pages read answers; `permit` is not asked."""
+        data, media_type = browser.module(), browser.CONTENT_TYPE
+        return Response(data, media_type=media_type, headers=browser.HEADERS)
 
     async def _resume(self, request: Asked) -> Response:
         """Read an answer that goes on, from its beginning; 204 if there is none."""

@@ -15,6 +15,7 @@ from shmstream.deploy.lifespan import Drained
 from shmstream.errors import LocalError
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route
 from shmstream.serving.get_head_delete import METHODS, Core, nowhere
+from shmstream.serving.module import module_for
 from shmstream.serving.request import Request, decoded, path_below
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
@@ -109,6 +110,9 @@ class Application:
         request = request_of(scope, self._prefix)
         if request is None:
             return write(nowhere(scope['method']), reader, [])
+        module = module_for(request)
+        if module is not None:
+            return write(module, reader, [])
         if not find_chat_route(request) or request.method != 'POST':
             return self._answering.answer(request, reader)
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.resources import files
 
 MODULE = 'shmstream.js'
@@ -16,7 +17,10 @@ MODULE = 'shmstream.js'
 
 CONTENT_TYPE = 'text/javascript; charset=utf-8'
 
+HEADERS = {'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff'}
 
+
+@functools.cache
 def module() -> bytes:
     """Return the module, as it is served."""
     return files(__name__).joinpath(MODULE).read_bytes()

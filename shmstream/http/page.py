@@ -27,8 +27,7 @@ class StaticResource:
         self._content_type = content_type
         self._data = data
         self._headers = {
-            'Cache-Control': 'no-cache',
-            'X-Content-Type-Options': 'nosniff',
+            **browser.HEADERS,
             **{name.replace('_', '-'): value for name, value in headers.items()},
         }
 

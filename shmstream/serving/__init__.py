@@ -27,6 +27,7 @@ make the request from what their servers give them, wait, and send the reply::
     posted_again.py     the rest of a stream, for a POST that is sent again
     headers.py          the headers that describe a stream
     problems.py         errors as replies, sorted by who is to blame
+    module.py           the module for pages, beside the streams of an application
     permit.py           how an application says who may read and stop a stream
 """
 

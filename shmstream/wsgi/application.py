@@ -14,6 +14,7 @@ from shmstream.errors import FollowCut, OffsetLost
 from shmstream.ring.state import State
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route
 from shmstream.serving.get_head_delete import METHODS, Core, failed, nowhere, suited
+from shmstream.serving.module import module_for
 from shmstream.serving.permit import Permit, apply
 from shmstream.serving.problems import Problem
 from shmstream.serving.reply import (
@@ -119,7 +120,7 @@ class Application:
         if request is None:
             reply = nowhere(environ['REQUEST_METHOD'])
         else:
-            reply = self._reply(request)
+            reply = module_for(request) or self._reply(request)
         try:
             start_response(
                 f'{reply.status} {_PHRASES.get(reply.status, "Status")}',
