@@ -85,6 +85,11 @@ class Stream:
         self._sent += count
 
     @property
+    def whole(self) -> bytes:
+        """What the upstream has sent, if every event was small."""
+        return b''.join(map(event, range(self._sent)))
+
+    @property
     def url(self) -> str:
         """Where a client has its events, through the relay, with a token if need be."""
         token = quote(self.post.headers.get('stream-token', ''))
