@@ -39,14 +39,19 @@ def test_each_event_comes_once(
 def test_who_does_not_close_at_the_end_comes_back_once(
     proxied: Proxied, page: Page
 ) -> None:
-    """The end has an id, too: 204 answers who comes with it, and is final."""
+    """The end has an id, too: 204 answers who comes with it, and is final.
+
+    Here it is another id than the last event's: the failure is told in the end.
+    """
     with Stream(proxied, 'open') as stream:
         followed = Followed(page, stream.url, closes=False)
         stream.send(3)
-        stream.feed.end()
+        followed.until(3)
+        stream.feed.break_off()
         events = followed.rest()
-        stream.check(events)
+        stream.check(events, 'aborted')
         assert stream.last_ids == ['', events[-1].id]
+        assert events[-1].id != events[-2].id
 
 
 def test_a_page_that_is_loaded_again_goes_on(proxied: Proxied, page: Page) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import signal
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import openai
 import pytest
 
-from shmstream.client import following_of, resumable
 from tests.deploy.test_leaving import begin
 from tests.http.proxied import Proxied
 from tests.support.client import Client, Live, path
-from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
 from tests.support.nginx import HTTP_1_1, Nginx, needs_nginx
 from tests.support.service import ROOT, Service
@@ -172,43 +167,3 @@ def test_f39_over_http_1_0_a_cut_looks_whole(
         live.rest()
         assert live.whole
         assert len(live.body) < len(post.rest())
-
-
-def chunk_of(number: int) -> bytes:
-    """A chunk of a chat completion."""
-    choice = {'index': 0, 'delta': {'content': f'{number} '}, 'finish_reason': None}
-    told = {'id': 'c', 'object': 'chat.completion.chunk', 'created': 1, 'model': 'm'}
-    return b'data: %s\n\n' % json.dumps(told | {'choices': [choice]}).encode()
-
-
-@pytest.mark.parametrize('side', ['clients', 'services'])
-def test_openais_client_resumes_through_it(
-    proxied: Proxied, tmp_path: Path, side: str
-) -> None:
-    """It is cut twice, on the client's side of nginx or on the service's."""
-    feed = proxied.feed()
-    with contextlib.ExitStack() as stack:
-        port = proxied.service.port
-        if side == 'services':
-            relay = stack.enter_context(Cutting(port))
-            port = relay.port
-        port = stack.enter_context(Nginx(tmp_path, port)).port
-        if side == 'clients':
-            relay = stack.enter_context(Cutting(port))
-            port = relay.port
-        client = stack.enter_context(
-            openai.OpenAI(base_url=f'http://127.0.0.1:{port}/v1', api_key='any')
-        )
-        stream = resumable(client, f'openai-{side}').chat.completions.create(
-            model='m', messages=[], stream=True, extra_body={'feed': feed.token}
-        )
-        for number in range(6):
-            feed.send(chunk_of(number))
-            assert next(stream).choices[0].delta.content == f'{number} '
-            if number in (1, 3):
-                relay.hold()
-                relay.let_go()
-        feed.send(b'data: [DONE]\n\n')
-        feed.end()
-        assert list(stream) == []
-        assert following_of(stream).resumes == 2
