@@ -9,6 +9,7 @@ globalThis.window = globalThis
 globalThis.document = { removeEventListener() {} }
 
 class Final extends Error {}
+let ended = false
 
 await fetchEventSource(args[0], {
   openWhenHidden: true,
@@ -17,7 +18,11 @@ await fetchEventSource(args[0], {
     if (response.status !== 200) throw new Final()
   },
   onmessage(event) {
+    ended = event.event === 'end'
     say({ name: event.event || 'message', data: event.data, id: event.id })
+  },
+  onclose() {
+    if (!ended) throw new Error('cut off')
   },
   onerror(error) {
     if (error instanceof Final) throw error
