@@ -16,8 +16,8 @@ class Cutting:
     Args:
         port: of the service.
         mark: what is counted in what the service sends.
-        cuts: after how many of them each connection is cut, in order; the connections
-            after those are not.
+        cuts: after how many of them each connection that is used is cut, in order; the
+            connections after those are not.
 
     Attributes:
         requests: the heads of the requests that it has seen, in order.
@@ -60,18 +60,15 @@ class Cutting:
             while True:
                 near, _ = self._listener.accept()
                 self._near.append(near)
-                cut = self._cuts.pop(0) if self._cuts else None
-                threading.Thread(
-                    target=self._relay, args=(near, cut), daemon=True
-                ).start()
+                threading.Thread(target=self._relay, args=(near,), daemon=True).start()
 
-    def _relay(self, near: socket.socket, cut: int | None) -> None:
+    def _relay(self, near: socket.socket) -> None:
         with near, contextlib.suppress(OSError):
             if not self._goes.wait(WAIT_S):
                 return
             with socket.create_connection(('127.0.0.1', self._to)) as far:
                 threading.Thread(target=self._up, args=(near, far), daemon=True).start()
-                self._down(near, far, cut)
+                self._down(near, far)
 
     def _up(self, near: socket.socket, far: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -81,9 +78,12 @@ class Cutting:
                 far.sendall(data)
             far.shutdown(socket.SHUT_WR)
 
-    def _down(self, near: socket.socket, far: socket.socket, cut: int | None) -> None:
-        seen = b''
+    def _down(self, near: socket.socket, far: socket.socket) -> None:
+        seen, cut = b'', None
         while data := far.recv(65536):
+            if not seen:
+                # Browsers open connections that they may never use.
+                cut = self._cuts.pop(0) if self._cuts else None
             if cut is not None and (seen + data).count(self._mark) >= cut:
                 # Up to the mark, and not a byte more.
                 parts = (seen + data).split(self._mark)
