@@ -139,9 +139,16 @@ class Reader:
         return self._send if self._own else self._counted
 
     @property
+    def shared(self) -> bool:
+        """Whether others are known to share the connection of the response (HTTP/2)."""
+        return self._transport is not None and not self._own
+
+    @property
     def in_task(self) -> bool:
         """Whether ``send`` has to be called in the task of the response."""
-        return not is_servers_own(self._send)
+        # gunicorn's ``send`` for HTTP/2 waits with a timeout of asyncio, which from
+        # Python 3.12 on fails outside of a task.
+        return self.shared or not is_servers_own(self._send)
 
     @property
     def send_head(self) -> Any:

@@ -90,31 +90,31 @@ async def send_stream(body: Cut | Live | Ended, reader: Reader) -> None:
     if body.first:
         await send(_body(body.first))
     with body.follow() as follower:
-        await send_live(send, follower, in_task=reader.in_task)
+        await send_live(reader, follower)
 
 
 async def send_live(
-    send: AsgiSend,
-    follower: Following,
-    took: Callable[[], None] | None = None,
-    *,
-    in_task: bool = False,
+    reader: Reader, follower: Following, took: Callable[[], None] | None = None
 ) -> None:
     """Send what a follower reads until the stream's end. Does not end the body.
 
     The hub delivers from its own turn of the event loop: see ``Follower.deliver``.
 
     Args:
-        send: the server's ``send``; the response has been started.
+        reader: the response under way, which has been started.
         follower: reads the stream that is sent.
         took: is called whenever ``send`` has returned, because then the client has
             taken enough for more to be sent.
-        in_task: ``send`` is not the server's own, so this task has to call it.
 
     Raises:
         CancelledError: the client has to resume at another worker. If the ring overtook
             the client, the client has to begin anew.
     """
+    send: AsgiSend = reader.send
+    if reader.shared:
+        # Over HTTP/2 gunicorn keeps the head back until the body begins, and the reader
+        # of a quiet stream would wait for it (HTTP/1: ``send_headers_early``).
+        await send(_body(b''))
 
     def send_body(data: bytes) -> Awaitable[None]:
         return send(_body(data))
@@ -128,7 +128,7 @@ async def send_live(
     write = None if direct is None else direct.chunk_writer()
     try:
         deliver = send_body if took is None else send_and_tell
-        if in_task:
+        if reader.in_task:
             async for data in follower:
                 await deliver(data)
         else:

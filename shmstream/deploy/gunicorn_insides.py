@@ -54,6 +54,9 @@ use that is off. Answers are correct all the same; the last column says what is 
     chunked responses    ``use_chunked`` of the method that      a client takes a stream
                          makes ``send`` (from gunicorn 25 on)    that is cut for a whole
                                                                  one; use another worker
+    cuts over HTTP/2     ``cleanup_stream`` of an                a client waits for a
+                         ``AsyncHTTP2Connection`` resets a       stream that is cut; use
+                         stream that has not ended               HTTP/1.1
     empty first parts    ``Response.write`` of WSGI sends the    a reader of a quiet
                          head for an empty part, too. PEP 3333   stream gets no headers
                          asks a server to wait for the first     before its first byte
@@ -72,6 +75,7 @@ from shmstream.deploy.gunicorn_workers import (
     is_asgi_worker,
     is_gevent_worker,
     is_uvicorn_worker,
+    resets_streams,
     threads_of,
 )
 
@@ -117,6 +121,7 @@ def _of_asgi(worker: Any) -> dict[str, bool]:
             ASGIProtocol, _used_by(ASGIProtocol)
         ),
         'requests of its own': is_its_own(getattr(receiver, 'receive', None)),
+        'cuts over HTTP/2': resets_streams(worker),
     }
 
 

@@ -1,7 +1,7 @@
-"""Which of gunicorn's workers this process is.
+"""Which of gunicorn's workers this process is, and what it can do.
 
-Nothing of gunicorn is imported: if there is a worker of a class, the class's module has
-been imported.
+To tell which it is, nothing of gunicorn is imported: if there is a worker of a class,
+the class's module has been imported.
 """
 
 from __future__ import annotations
@@ -44,3 +44,19 @@ def threads_of(worker: Any) -> int | None:
             threads = getattr(worker.cfg, 'threads', None)
             return threads if name == 'gthread' else 1
     return None
+
+
+def resets_streams(worker: Any) -> bool:
+    """Whether a client of an ASGI worker sees the cut of its stream over HTTP/2.
+
+    True if the worker speaks no HTTP/2.
+    """
+    if 'h2' not in getattr(getattr(worker, 'cfg', None), 'http_protocols', ()):
+        return True
+    try:
+        from gunicorn.http2.async_connection import AsyncHTTP2Connection
+    except ImportError:
+        return False
+    clean_up = getattr(AsyncHTTP2Connection, 'cleanup_stream', None)
+    code = getattr(clean_up, '__code__', None)
+    return '_reset_quietly' in getattr(code, 'co_names', ())

@@ -272,7 +272,7 @@ def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedRes
     """
 
     def sending() -> Awaitable[None]:
-        return send_live(reader.send, follower, pace.took, in_task=reader.in_task)
+        return send_live(reader, follower, pace.took)
 
     def close() -> None:
         pace.left()

@@ -157,6 +157,20 @@ def test_a_stream_that_is_gone_does_not_cut_what_it_shares_with(
     run(test)
 
 
+def test_what_shares_its_connection_is_sent_in_its_task(
+    connection: Connection,
+) -> None:
+    """From Python 3.12 on gunicorn's ``send`` for HTTP/2 works nowhere else."""
+
+    async def test() -> None:
+        sends = [connection.response(asyncio.Event()), window_of(asyncio.Event())]
+        for send in sends:
+            send.__module__ = 'gunicorn.asgi.protocol'
+        assert [Reader(send).in_task for send in sends] == [True, False]
+
+    run(test)
+
+
 async def made_in_a_task(send: Any) -> tuple[Reader, asyncio.Task[None]]:
     """A response, and the task that sends it, which goes on until it is cancelled."""
     made: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()

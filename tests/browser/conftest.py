@@ -1,4 +1,4 @@
-"""One browser per process, and a context of its own per test."""
+"""One browser for these tests, and a context of its own per test."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ WAIT_MS = 60_000.0
 """How long Playwright waits for what a page does, on a machine that is busy."""
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a process."""
+    """One browser, which is closed before the process runs a test of another folder.
+
+    As long as it is there, an event loop of Playwright's counts as running in this
+    thread, and ``asyncio.run`` refuses to work.
+    """
     with started_browser() as browser:
         yield browser
 

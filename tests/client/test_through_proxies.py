@@ -104,6 +104,25 @@ def test_openai_over_ten_cuts_behind_nginx_with_gzip(
 
 
 @needs_nginx
+def test_openai_over_ten_cuts_between_nginx_and_the_service(
+    demo: Service, tmp_path: Path
+) -> None:
+    """nginx passes each cut on, in a compressed body that has no end."""
+    with (
+        Turns(demo.port, *map(cut, range(1500, 2500, 100))) as relay,
+        Nginx(tmp_path, relay.port) as nginx,
+        client_of(nginx.port, 'behind') as client,
+    ):
+        stream = client.chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True, max_tokens=100
+        )
+        assert stream.response.headers['content-encoding'] == 'gzip'
+        chunks = list(stream)
+        assert following_of(stream).resumes == len(TEN)
+    assert_same(chunks, demo, 'behind')
+
+
+@needs_nginx
 def test_async_openai_over_ten_cuts_behind_nginx_with_gzip(
     demo: Service, tmp_path: Path
 ) -> None:

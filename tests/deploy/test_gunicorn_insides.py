@@ -10,6 +10,7 @@ import pytest
 from gunicorn.asgi import protocol
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.http import wsgi
+from gunicorn.http2.async_connection import AsyncHTTP2Connection
 from gunicorn.workers.gasgi import ASGIWorker
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -87,6 +88,18 @@ def test_a_receive_of_another_module_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert line.startswith('requests of its own are off')
     monkeypatch.delattr(protocol, 'BodyReceiver')
     assert gunicorn_insides.missing(Worker()) == [line]
+
+
+def test_http2_without_resets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gunicorn 26.2 has it: it forgets a stream that has not ended."""
+    worker = Worker()
+    worker.cfg = SimpleNamespace(http_protocols=['h2', 'h1'])
+    assert gunicorn_insides.missing(worker) == []
+    monkeypatch.setattr(AsyncHTTP2Connection, 'cleanup_stream', lambda *_: None)
+    (line,) = gunicorn_insides.missing(worker)
+    assert line.startswith('cuts over HTTP/2 are off')
+    worker.cfg = SimpleNamespace(http_protocols=['h1'])
+    assert gunicorn_insides.missing(worker) == []
 
 
 def start(worker: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,9 @@ class Proxied:
         self.script = None
 
 
-@contextlib.contextmanager
 def proxied_service(
     log: Path, base: str = '', workers: int = 3, **settings: str
-) -> Iterator[Proxied]:
+) -> AbstractContextManager[Proxied]:
     """A service with rings of 64 KiB, and its upstream.
 
     Args:
@@ -184,13 +184,27 @@ def proxied_service(
         workers: of the service.
         settings: of the service.
     """
+    return proxied_with(settings, base, log=log, workers=workers)
+
+
+@contextlib.contextmanager
+def proxied_with(
+    settings: dict[str, str], base: str = '', **options: Any
+) -> Iterator[Proxied]:
+    """The same.
+
+    Args:
+        settings: of the service.
+        base: path of the upstream's base URL.
+        options: what else the service is given.
+    """
 
     def unused(_: Exchange) -> None:
         raise AssertionError('not set up yet')
 
     with ScriptedUpstream(unused) as upstream:
         ours = {'SESSION_BYTES': '64KiB', 'UPSTREAM': upstream.url + base}
-        with Service(log, workers=workers, settings=ours | settings) as service:
+        with Service(settings=ours | settings, **options) as service:
             proxied = Proxied(service, upstream)
             yield proxied
             proxied.clear()

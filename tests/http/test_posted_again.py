@@ -89,7 +89,7 @@ def test_and_so_it_is_with_fetch_event_source(proxied: Proxied) -> None:
     proxied.script = answering(asked)
     with Cutting(proxied.service.port, b'}\n\n', 6, 4) as relay:
         url = f'http://127.0.0.1:{relay.port}/api/chat'
-        with Script('fetch_event_source.js', url, 'run') as script:
+        with Script('posted_again.js', url, 'run') as script:
             told = script.hear()
     assert told == [e.partition(b'data: ')[2].decode().strip() for e in run()]
     assert len(relay.requests) == 3

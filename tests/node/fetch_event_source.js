@@ -1,24 +1,34 @@
-// @microsoft/fetch-event-source: it resumes a POST by the same POST.
+// Follows events with @microsoft/fetch-event-source, until the end or for good.
 
 import { fetchEventSource } from '@microsoft/fetch-event-source'
+
 import { args, bye, say } from './talk.js'
 
-// The package is made for browsers.
+// It is made for browsers.
 globalThis.window = globalThis
-globalThis.document = new EventTarget()
+globalThis.document = { removeEventListener() {} }
 
-const [url, run] = args
-const data = []
-await fetchEventSource(url, {
-  method: 'POST',
-  headers: { 'Content-Type': 'application/json', 'X-Run-Id': run },
-  body: '{"stream": true}',
+class Final extends Error {}
+let ended = false
+
+await fetchEventSource(args[0], {
   openWhenHidden: true,
-  onmessage: (event) => data.push(event.data),
-  onerror: (error) => {
-    if (!(error instanceof TypeError)) throw error
-    return 10
+  // By itself it comes back after any status, for ever.
+  async onopen(response) {
+    if (response.status !== 200) throw new Final()
   },
+  onmessage(event) {
+    ended = event.event === 'end'
+    say({ name: event.event || 'message', data: event.data, id: event.id })
+  },
+  onclose() {
+    if (!ended) throw new Error('cut off')
+  },
+  onerror(error) {
+    if (error instanceof Final) throw error
+  },
+}).catch((error) => {
+  if (!(error instanceof Final)) throw error
 })
-say(data)
+say(null)
 bye()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,10 +97,24 @@ class Live:
 
 
 class Client:
-    """Makes requests; every one on a connection of its own."""
+    """Makes requests; every one on a connection of its own.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: of the server.
+        trusting: for a server that speaks TLS.
+    """
+
+    def __init__(self, port: int, trusting: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self._trusting = trusting
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        where = '127.0.0.1', self.port
+        if self._trusting is None:
+            return http.client.HTTPConnection(*where, timeout_s)
+        return http.client.HTTPSConnection(
+            *where, timeout=timeout_s, context=self._trusting
+        )
 
     def open(
         self,
@@ -110,7 +125,7 @@ class Client:
         timeout_s: float = TIMEOUT_S,
     ) -> Live:
         """Send a request and return once the headers of the answer are there."""
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout_s)
+        connection = self._connection(timeout_s)
         connection.connect()
         sock = connection.sock
         try:

@@ -10,6 +10,7 @@ from typing import Self
 
 import pytest
 
+from tests.support.certificate import Certificate
 from tests.support.client import Client
 from tests.support.leaks import wait_until
 
@@ -37,7 +38,7 @@ http {{
     gzip_proxied any;
     gzip_types text/event-stream;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} {secure}
         location / {{
             proxy_pass http://127.0.0.1:{behind};
             proxy_buffering on;
@@ -46,6 +47,10 @@ http {{
     }}
 }}
 """
+
+_SECURE = """ssl http2;
+        ssl_certificate {certificate.file};
+        ssl_certificate_key {certificate.key};"""
 
 HTTP_1_1 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 """What README.md says is needed."""
@@ -67,12 +72,22 @@ class Nginx:
         folder: for its files.
         behind: the service's port.
         lines: more of its configuration, for the location.
+        certificate: it speaks TLS and HTTP/2 to its clients.
     """
 
-    def __init__(self, folder: Path, behind: int, lines: str = HTTP_1_1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        behind: int,
+        lines: str = HTTP_1_1,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._folder = folder
         self._behind = behind
         self._lines = lines
+        self._secure = ';'
+        if certificate is not None:
+            self._secure = _SECURE.format(certificate=certificate)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -90,7 +105,11 @@ class Nginx:
         self.port = _free_port()
         config = self._folder / 'nginx.conf'
         text = _CONFIG.format(
-            folder=self._folder, port=self.port, behind=self._behind, lines=self._lines
+            folder=self._folder,
+            port=self.port,
+            secure=self._secure,
+            behind=self._behind,
+            lines=self._lines,
         )
         config.write_text(text)
         assert BINARY is not None

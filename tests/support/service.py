@@ -15,6 +15,7 @@ from typing import Self
 
 from gunicorn.config import Config
 
+from tests.support.certificate import Certificate
 from tests.support.client import Client
 from tests.support.leaks import LeakGuard, processes, wait_until
 
@@ -52,6 +53,7 @@ class Service:
         cwd: working directory.
         environment: further variables.
         control_socket: whether gunicorn is to have its control socket.
+        certificate: it speaks TLS, and HTTP/2.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Service:
         cwd: Path = ROOT,
         environment: dict[str, str] | None = None,
         control_socket: bool = False,
+        certificate: Certificate | None = None,
     ) -> None:
         self.log = log
         self.workers = workers
@@ -84,6 +87,7 @@ class Service:
         self._cwd = cwd
         self._environment = environment or {}
         self._control_socket = control_socket
+        self._certificate = certificate
         self._accidents = set(ACCIDENTS) - set(expected)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -101,6 +105,10 @@ class Service:
         command += ['--bind', self._bind, '--workers', str(self.workers)]
         if not self._control_socket and HAS_CONTROL_SOCKET:
             command += ['--no-control-socket']
+        if self._certificate is not None:
+            command += ['--certfile', str(self._certificate.file)]
+            command += ['--keyfile', str(self._certificate.key)]
+            command += ['--http-protocols', 'h2,h1']
         command += self._arguments
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
@@ -141,7 +149,8 @@ class Service:
 
     def client(self) -> Client:
         """A client of it."""
-        return Client(self.port)
+        trusted = self._certificate
+        return Client(self.port, None if trusted is None else trusted.trusting)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the master a signal."""
@@ -162,7 +171,7 @@ class Service:
 
         if not wait_until(up, START_S):
             raise AssertionError(f'gunicorn did not come up:\n{self.text()}')
-        found = re.search(r'Listening at: http://[\d.]+:(\d+)', self.text())
+        found = re.search(r'Listening at: https?://[\d.]+:(\d+)', self.text())
         assert found is not None
         self.port = int(found[1])
         self.guard.note()
