@@ -69,6 +69,7 @@ _SUMMARIES = {
     'resume_chat': 'Resume a chat',
     'stop_chat': 'Stop a chat',
     'look_up_answers': 'Look up answers',
+    'shmstream_js': 'Get the module by which pages read answers',
 }
 
 _TEXT = {'type': 'string'}
@@ -106,7 +107,7 @@ def _described(kind: str) -> dict[str, Any]:
         schema = {'type': 'object', 'properties': members}
         content = {'application/json': {'schema': schema}}
         found['requestBody'] = {'required': kind != 'stop_chat', 'content': content}
-    if kind != 'look_up_answers':
+    if kind not in ('look_up_answers', 'shmstream_js'):
         plain = kind.removesuffix('_by_query')
         place = 'path' if plain == kind else 'query'
         found['parameters'] = [

@@ -36,9 +36,6 @@ COPIED = 64 * 1024
 """Bytes that are copied at once: few enough to stay in the processor's cache."""
 
 
-_END = {'type': 'http.response.body', 'body': b'', 'more_body': False}
-
-
 async def write(
     reply: Reply, reader: Reader, more_headers: list[tuple[bytes, bytes]]
 ) -> None:
@@ -63,10 +60,10 @@ async def write(
         }
     )
     if isinstance(body, bytes):
-        await send({'type': 'http.response.body', 'body': body, 'more_body': False})
+        await send(_body(body, more=False))
         return
     await send_stream(body, reader)
-    await send(_END)
+    await send(_body(b'', more=False))
 
 
 async def send_stream(body: Cut | Live | Ended, reader: Reader) -> None:
@@ -178,5 +175,6 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
                 await asyncio.sleep(0)
 
 
-def _body(data: bytes) -> dict[str, Any]:
-    return {'type': 'http.response.body', 'body': data, 'more_body': True}
+def _body(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    # A message of its own each time: middleware that compresses puts its bytes into it.
+    return {'type': 'http.response.body', 'body': data, 'more_body': more}

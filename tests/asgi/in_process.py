@@ -50,10 +50,16 @@ async def messages(
         return {'type': 'http.disconnect'}
 
     async def send(message: Message) -> None:
-        sent.append(dict(message))
-        if message['type'] == 'http.response.start':
+        kept = dict(message)
+        # Middleware may change what it is given, and nothing else may change with it.
+        headers = message.get('headers', [])
+        kept['headers'] = list(headers)
+        headers.clear()
+        message.clear()
+        sent.append(kept)
+        if kept['type'] == 'http.response.start':
             on_head()
-        if message['type'] == 'http.response.body' and message.get('body'):
+        if kept['type'] == 'http.response.body' and kept.get('body'):
             on_body()
 
     await asyncio.wait_for(app(asked, receive, send), WAIT_S)
