@@ -11,12 +11,14 @@ import falcon.asgi
 
 from shmstream.asgi.stalled import Readers
 from shmstream.deploy import worker_life
+from shmstream.deploy.other_workers import OtherWorkers
 from shmstream.deploy.service_needs import unmet
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
+from shmstream.http.demo_routes import DemoResource
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
@@ -134,6 +136,10 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource())
+    demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
+    app.add_route('/_shmstream/demo', demo)
+    app.add_route('/_shmstream/demo/restart', demo, suffix='restart')
+    app.add_route('/_shmstream/demo/kill', demo, suffix='kill')
     gateway = Gateway(streams, source, settings, keys, uploads)
     app.add_sink(gateway, '/')
     gate = Gate(HostNames(settings.hosts), origins)
