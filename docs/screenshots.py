@@ -88,6 +88,13 @@ def resumed(page: Page) -> None:
     has(page, 'read', 46_000)
 
 
+def reloaded(page: Page) -> None:
+    """Reload the page while it reads."""
+    streaming(page, 8_000)
+    page.reload()
+    has(page, 'read', 16_000)
+
+
 def stopped(page: Page) -> None:
     """Stop the answer."""
     streaming(page, 8_000)
@@ -120,14 +127,7 @@ STATES: dict[str, Callable[[Page], None]] = {
     'streaming': streaming,
     'cut': cut,
     'resumed': resumed,
-    'reloaded': lambda page: (
-        (
-            streaming(page, 8_000),
-            page.reload(),
-            has(page, 'read', 16_000),
-        )
-        and None
-    ),
+    'reloaded': reloaded,
     'complete': complete,
     'stopped': stopped,
     'failed': failed,
