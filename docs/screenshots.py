@@ -5,19 +5,24 @@
     .venv/bin/pip install -e '.[test]' pillow
     .venv/bin/python -m docs.screenshots          the pictures of the README, into docs/
     .venv/bin/python -m docs.screenshots DIR      every state, wide, narrow, light, dark
+    .venv/bin/python -m docs.screenshots DIR cut  one of them
 
-It needs Chromium (``.ci/debian``), and Pillow for the animation.
+It needs Chromium (``.ci/debian``) and Pillow, which nothing else here needs.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import browser as started_browser
@@ -26,9 +31,16 @@ from tests.support.service import Service
 DOCS = Path(__file__).parent
 WIDE = (1280, 800)
 NARROW = (390, 844)
-KEY = 'sesame'
+FILM = (1120, 680)
+FRAME_S = 0.2
+COLOURS = 128
 
 Scheme = Literal['light', 'dark']
+
+STILLS: tuple[tuple[str, tuple[int, int], Scheme], ...] = (
+    ('page.png', WIDE, 'light'),
+    ('page-phone.png', NARROW, 'dark'),
+)
 
 
 @contextmanager
@@ -41,7 +53,7 @@ def opened(
     )
     context.set_default_timeout(60_000)
     page = context.new_page()
-    page.goto(f'http://127.0.0.1:{service.port}/')
+    page.goto(f'http://127.0.0.1:{service.port}/_shmstream/')
     page.locator('#facts dd').first.wait_for(state='attached')
     yield page
     context.close()
@@ -86,6 +98,11 @@ def resumed(page: Page) -> None:
     page.click('#main')
     page.get_by_text('nothing lost').first.wait_for()
     has(page, 'read', 46_000)
+
+
+def by_another(page: Page) -> bool:
+    """Whether another worker has sent the rest: else the picture shows half of it."""
+    return 'another worker' in page.inner_text('#status')
 
 
 def reloaded(page: Page) -> None:
@@ -148,8 +165,76 @@ def every_state(browser: Browser, service: Service, into: Path, only: set[str]) 
                     page.screenshot(path=into / f'{name}-{size[0]}-{scheme}.png')
 
 
+def shot(page: Page) -> Image.Image:
+    """Return what the page shows now."""
+    return Image.open(io.BytesIO(page.screenshot())).convert('RGB')
+
+
+def flattened(images: list[Image.Image]) -> list[Image.Image]:
+    """Return these images in the colours that they have most of, the same for all.
+
+    So files are small, and each frame of a film holds only what has changed.
+    """
+    count: Counter[tuple[int, int, int]] = Counter()
+    for image in images:
+        for many, colour in image.getcolors(image.width * image.height):
+            count[colour] += many
+    flat = [part for colour, _ in count.most_common(COLOURS) for part in colour]
+    palette = Image.new('P', (1, 1))
+    palette.putpalette(flat)
+    none = Image.Dither.NONE
+    return [image.quantize(palette=palette, dither=none) for image in images]
+
+
+def pictures(browser: Browser, service: Service) -> None:
+    """Take the pictures of the README."""
+    for name, size, scheme in STILLS:
+        with opened(browser, service, size, scheme) as page:
+            resumed(page)
+            while not by_another(page):
+                page.click('#stop')
+                in_phase(page, 'cancelled')
+                resumed(page)
+            flattened([shot(page)])[0].save(DOCS / name, optimize=True)
+
+
+def animation(browser: Browser, service: Service) -> bool:
+    """Film the cut: each frame is a screenshot, shown for as long as it took.
+
+    Returns:
+        False if the same worker has sent the rest, which is worth no film.
+    """
+    frames: list[Image.Image] = []
+    lasted: list[int] = []
+    with opened(browser, service, FILM, 'light') as page:
+
+        def film(seconds: float) -> None:
+            began = time.monotonic()
+            while (now := time.monotonic()) < began + seconds:
+                frames.append(shot(page))
+                page.wait_for_timeout(max(FRAME_S - (time.monotonic() - now), 0) * 1000)
+                lasted.append(round((time.monotonic() - now) * 1000))
+
+        film(1)
+        for seconds in (3, 4, 5):
+            page.click('#main')
+            film(seconds)
+        if not by_another(page):
+            return False
+    first, *others = flattened(frames)
+    first.save(
+        DOCS / 'cut.gif', save_all=True, append_images=others, duration=lasted, loop=0
+    )
+    return True
+
+
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as logs:
         service = Service(Path(logs) / 'log', workers=3, expected=('aborted',))
         with service, started_browser() as browser:
-            every_state(browser, service, Path(sys.argv[1]), set(sys.argv[2:]))
+            if sys.argv[1:]:
+                every_state(browser, service, Path(sys.argv[1]), set(sys.argv[2:]))
+            else:
+                pictures(browser, service)
+                while not animation(browser, service):
+                    pass

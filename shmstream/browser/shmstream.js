@@ -312,7 +312,9 @@ class Resumable extends EventTarget {
     if (!store || this.begins) return
     const saved = { stream, id, generation, offset, kept, worker, left: this.#lost || Date.now() }
     if (FINAL.includes(state) && offset === this.offset) saved.state = state
-    sessionStorage.setItem(store, JSON.stringify(saved))
+    try {
+      sessionStorage.setItem(store, JSON.stringify(saved))
+    } catch { /* it is full, or off: a reload goes on from what was saved before */ }
   }
 
   /** A network that is back, or a tab that is shown again, need not wait. */

@@ -84,7 +84,7 @@ def test_an_answer_is_read_to_its_end(shown: Demonstration) -> None:
     shown.press('complete')
     numbers = len(shown.text().partition('restart a worker. ')[2].split())
     assert shown.status() == f'Complete: 1 to {numbers}, nothing lost, doubled or torn'
-    expect(shown.page.locator('#plain')).to_contain_text('has lasted to the end')
+    expect(shown.page.locator('#plain')).to_contain_text('Nothing has happened to it')
     assert shown.text('plain') == shown.text()
     shown.press('streaming')
     shown.reaches('complete')
@@ -168,14 +168,14 @@ def test_it_asks_for_a_key_and_workers_die_under_it(
     shown.start()
     kill = page.locator('#kill')
     # Until it is read from another worker than the one that writes it.
-    while 'which will fail' in kill.inner_text():
+    while 'and the answer with it' in kill.inner_text():
         shown.cut()
         shown.resume()
     seams = len(shown.seams())
     kill.click()
     shown.resumes(seams)
     check_counts(shown.text())
-    while 'which will fail' not in kill.inner_text():
+    while 'and the answer with it' not in kill.inner_text():
         shown.cut()
         shown.resume()
     kill.click()
@@ -237,7 +237,7 @@ def test_in_front_of_an_upstream_there_is_a_question(
     page.keyboard.press('Enter')
     shown.reaches('aborted')
     assert shown.text() == 'Once'
-    assert shown.status().startswith('The answer ends here, and says so: ')
+    assert shown.status().startswith('The answer ends here, and says why: ')
     for button in ('#kill', '#restart'):
         assert page.locator(button).is_hidden()
     (question,) = asked
