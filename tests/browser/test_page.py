@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route, expect
 
 from tests.browser.conftest import WAIT_MS
 from tests.browser.demonstration import Demonstration, check_counts
@@ -77,6 +79,29 @@ def test_the_wire_is_cut_and_the_text_goes_on_where_it_was(
     shown.stop()
     assert shown.status() == 'Stopped, at the server as well'
     expect(shown.page.locator('#main')).to_have_text('Start again')
+
+
+def test_that_nothing_is_lost_is_said_only_if_it_is_so(
+    demo: Service, shown: Demonstration
+) -> None:
+    shown.start()
+    shown.cut()
+    generation = shown.fact('Generation')
+
+    def forge(route: Route) -> None:
+        offset = parse_qs(urlsplit(route.request.url).query)['from'][0]
+        head = {'Stream-Generation': generation, 'Stream-State': 'live'}
+        head |= {'Stream-Offset': offset, 'Stream-Total-Bytes': offset}
+        body = 'data: {"choices": [{"delta": {"content": "12345 "}}]}\n\n'
+        route.fulfill(headers=head, content_type='text/event-stream', body=body)
+
+    shown.page.route(re.compile(r'/v1/stream.*from='), forge)
+    shown.page.click('#main')
+    expect(shown.page.locator('#status')).to_contain_text('Something is wrong')
+    (seam,) = shown.page.locator('.seam').all_inner_texts()
+    assert seam.endswith('got “12345”')
+    assert shown.seams() == []
+    demo.client().delete(path(shown.fact('Conversation')))
 
 
 def test_an_answer_is_read_to_its_end(shown: Demonstration) -> None:
