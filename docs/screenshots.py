@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, Page
@@ -175,9 +175,9 @@ def flattened(images: list[Image.Image]) -> list[Image.Image]:
 
     So files are small, and each frame of a film holds only what has changed.
     """
-    count: Counter[tuple[int, int, int]] = Counter()
+    count: Counter[Any] = Counter()
     for image in images:
-        for many, colour in image.getcolors(image.width * image.height):
+        for many, colour in image.getcolors(image.width * image.height) or ():
             count[colour] += many
     flat = [part for colour, _ in count.most_common(COLOURS) for part in colour]
     palette = Image.new('P', (1, 1))
