@@ -63,7 +63,7 @@ export interface Options {
   fetch?: typeof fetch
 }
 
-/** The reader has gone on after a loss. */
+/** The reader has gone on after a loss, or after a reload. */
 export interface Resume {
   /** The offset at which it went on. */
   from: number
@@ -117,8 +117,8 @@ export interface Resumable<T> extends AsyncIterable<T>, EventTarget {
   /** What `keep` was given last, also before a reload. */
   readonly kept: unknown
   /**
-   * Keep a value (JSON) together with the offset: what all that was yielded has come to.
-   * After a reload, `restore` goes on from there.
+   * Keep a copy of a value (JSON) together with the offset: what all that was yielded has
+   * come to. After a reload, `restore` goes on from the last `keep`.
    */
   keep(value: unknown): void
   /** Stop the stream, wherever it is written; resolves once the server has said so. */

@@ -106,12 +106,13 @@ class Resumable extends EventTarget {
     const beside = below.length ? `${prefix}/v1/stream?conv_id=${encodeURIComponent(this.id)}` : null
     this.stream ??= this.begins ? beside : this.url.href
     this.#done = this.offset
+    this.#lost = options.left ?? 0 // a reload is a loss, too
     this.#over = FINAL.includes(this.state)
     init.signal?.addEventListener('abort', () => this.close())
   }
 
   keep(value) {
-    this.kept = value
+    this.kept = structuredClone(value) // it may change before it is saved again
     this.#done = this.offset
     this.#save()
   }
@@ -148,7 +149,8 @@ class Resumable extends EventTarget {
         if (this.as !== 'json') {
           if (found) yield found
         } else if (found?.data && found.data !== '[DONE]') yield JSON.parse(found.data)
-        this.#done = this.offset
+        // Whoever keeps a value goes on from where it was kept.
+        if (this.kept === undefined) this.#done = this.offset
       }
       this.#save()
     } finally {
@@ -317,11 +319,13 @@ class Resumable extends EventTarget {
   #tell(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })) }
 
   #save() {
-    const { store, stream, id, generation, kept, state } = this
+    const { store, stream, id, generation, kept, worker, state } = this, offset = this.#done
     if (!store || this.begins) return
-    const saved = { stream, id, generation, offset: this.#done, kept }
-    if (FINAL.includes(state)) saved.state = state
-    sessionStorage.setItem(store, JSON.stringify(saved))
+    const saved = { stream, id, generation, offset, kept, worker, left: this.#lost || Date.now() }
+    if (FINAL.includes(state) && offset === this.offset) saved.state = state
+    try {
+      sessionStorage.setItem(store, JSON.stringify(saved))
+    } catch { /* it is full, or off: a reload goes on from what was saved before */ }
   }
 
   /** A network that is back, or a tab that is shown again, need not wait. */

@@ -26,7 +26,8 @@
     uploads.py            request bodies that are held in memory, and their bounds
     drain.py              what a worker lets go of when it leaves, and what it waits for
     health.py             GET /healthz
-    page.py               the demonstration page
+    page.py               the demonstration page, and what it is made of
+    demo_routes.py        the page restarts and kills workers of the demo model
     openapi.py            the OpenAPI description of the service
     falcon_request.py     what Falcon's own request does not provide
     replies.py            turns the core's replies into Falcon's responses

@@ -11,6 +11,7 @@ import falcon.asgi
 
 from shmstream.asgi.stalled import Readers
 from shmstream.deploy import worker_life
+from shmstream.deploy.other_workers import OtherWorkers
 from shmstream.deploy.service_needs import unmet
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
@@ -18,6 +19,7 @@ from shmstream.host_names import HostNames
 from shmstream.http import error_handlers
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.chat_stop import ChatStop
+from shmstream.http.demo_routes import DemoResource
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
@@ -137,6 +139,10 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
+    demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
+    app.add_route('/_shmstream/demo', demo)
+    app.add_route('/_shmstream/demo/restart', demo, suffix='restart')
+    app.add_route('/_shmstream/demo/kill', demo, suffix='kill')
     core = Core(streams)
     gateway = Gateway(streams, core, source, settings, keys, uploads)
     app.add_sink(gateway, '/')

@@ -84,7 +84,7 @@ class Gate:
         elif origin is None or reads or (site and scope['type'] == 'http'):
             foreign = False
         else:
-            foreign = not (_is_of(origin, host) or _is_of(origin, known_as))
+            foreign = not (is_of(origin, host) or is_of(origin, known_as))
         if foreign and not self._origins.name(origin):
             return Problem(
                 403, 'Pages of this origin are not allowed (SHMSTREAM_CORS_ORIGINS)'
@@ -92,7 +92,7 @@ class Gate:
         return None
 
 
-def _is_of(origin: bytes, host: bytes | None) -> bool:
+def is_of(origin: bytes, host: bytes | None) -> bool:
     """Whether this is the origin of the pages of this host.
 
     Args:

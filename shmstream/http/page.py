@@ -1,7 +1,11 @@
-"""What the service sends to browsers as it is: the page, and the module that reads."""
+"""What the service sends to browsers as it is.
+
+That is the page, the module that the page reads with, and the README that it links to.
+"""
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 
 import falcon.asgi
@@ -52,5 +56,18 @@ def static(*, root: bool) -> dict[str, StaticResource]:
         'text/html; charset=utf-8', html, Content_Security_Policy=_POLICY
     )
     module = StaticResource(browser.CONTENT_TYPE, browser.module())
-    found = {'/_shmstream/': page, f'/_shmstream/{browser.MODULE}': module}
+    readme = StaticResource('text/plain; charset=utf-8', _readme())
+    found = {
+        '/_shmstream/': page,
+        f'/_shmstream/{browser.MODULE}': module,
+        '/_shmstream/README.md': readme,
+    }
     return found | {'/': page} if root else found
+
+
+def _readme() -> bytes:
+    """Return the project's README, as the installed package has it."""
+    try:
+        return metadata('shmstream')['Description'].encode()
+    except PackageNotFoundError:
+        return b'The README is in the source of shmstream, which is not installed here.'

@@ -26,15 +26,16 @@ DEFAULT_TOKENS = 600
 MAX_TOKENS = 1_000_000
 MAX_RATE = 100_000.0
 
-_OPENING = (
+OPENING = (
     'I am the demo model of shmstream, not a language model: I count, so that you can'
     ' see that nothing is lost when you reload this page, lose the network or restart'
     ' a worker.'
 )
+"""How each answer begins. After it the model counts from 1."""
 
 
 def _words() -> Iterator[str]:
-    yield from (word + ' ' for word in _OPENING.split())
+    yield from (word + ' ' for word in OPENING.split())
     for number in itertools.count(1):
         yield f'{number} '
 
