@@ -5,18 +5,18 @@ A conversation with this id can be begun, but is found by ``?conv_id=`` only.
 
 from __future__ import annotations
 
-from shmstream import browser
+from shmstream.browser import CONTENT_TYPE, HEADERS, MODULE, module
 from shmstream.serving.reply import Reply
 from shmstream.serving.request import Request
 
-_HEADERS = {'Content-Type': browser.CONTENT_TYPE} | browser.HEADERS
+_HEADERS = {'Content-Type': CONTENT_TYPE} | HEADERS
 
 
 def module_for(request: Request) -> Reply | None:
     """Return the module if it is asked for, whoever asks; None otherwise."""
-    if request.path != browser.MODULE.encode() or request.method not in ('GET', 'HEAD'):
+    if request.path != MODULE.encode() or request.method not in ('GET', 'HEAD'):
         return None
-    data = browser.module()
+    data = module()
     headers = [(n.lower().encode(), v.encode()) for n, v in _HEADERS.items()]
     headers.append((b'content-length', b'%d' % len(data)))
     return Reply(200, headers, b'' if request.method == 'HEAD' else data)
