@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shmstream import browser
 from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from tests.answers.asgi_deployments import ALONE, SERVERS, Deployment, deployment
 from tests.answers.watched import asks, nothing_in
@@ -208,6 +209,9 @@ def test_head_and_look_up(there: Deployment, chat: str) -> None:
     wrong = there.client.call('POST', '/plain/chat/lookup', b'{')
     assert wrong.status == 400
     assert 'invalid body' in wrong.error['message']
+    module = there.client.get('/plain/chat/shmstream.js')
+    assert module.headers['content-type'] == browser.CONTENT_TYPE
+    assert module.body == browser.module()
     much = there.client.call('POST', '/plain/chat/lookup', b' ' * (1 << 20) + b'{}')
     assert much.status == 413
 

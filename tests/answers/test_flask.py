@@ -12,7 +12,7 @@ import flask
 import pytest
 from werkzeug.test import TestResponse
 
-from shmstream import LocalError, Streams, owner_of
+from shmstream import LocalError, Streams, browser, owner_of
 from shmstream.answers import wsgi
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.flask import Answers
@@ -84,6 +84,7 @@ def test_an_answer_is_begun_read_looked_up_and_stopped(
     assert found['conversation_id'] == 'a'
     assert client.delete('/chat/a').status_code == 204
     assert client.get('/chat/a').status_code == 404
+    assert whole(client.get('/chat/shmstream.js')) == browser.module()
 
 
 @pytest.mark.parametrize('drained', [False, True], ids=['no hooks', 'hooks'])

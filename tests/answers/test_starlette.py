@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 import shmstream.fastapi
 import shmstream.starlette
-from shmstream import LocalError, Streams, SupervisorConfig
+from shmstream import LocalError, Streams, SupervisorConfig, browser
 from shmstream.answers import asgi
 from shmstream.ids import NOBODY
 from shmstream.producing.running import here
@@ -79,6 +79,7 @@ def test_a_starlette_application(streams: Streams, conv_id: str) -> None:
         assert found['total_bytes'] == len(WHOLE)
         assert client.delete(location).status_code == 204
         assert client.get(location).status_code == 404
+        assert client.get('/chat/shmstream.js').content == browser.module()
     assert here.drain is before
 
 

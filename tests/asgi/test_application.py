@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shmstream import LocalError, Streams, owner_of
+from shmstream import LocalError, Streams, browser, owner_of
 from shmstream.asgi import Application, Permit
 from shmstream.serving import Grant, Request, refusal
 from tests.asgi.in_process import call, scope
@@ -54,6 +54,18 @@ def test_below_the_path_of_a_mount(
     # Not every server has it.
     del asked['raw_path']
     assert call(app, asked)[2] == b'it'
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_the_module_for_pages_is_anybody_s(streams: Streams, otherwise: Any) -> None:
+    app = Application(
+        streams, lambda _: refusal(403, 'No'), prefix='/chat', otherwise=otherwise
+    )
+    status, headers, body, _ = call(app, scope('/chat/shmstream.js'))
+    assert (status, body) == (200, browser.module())
+    assert headers[b'content-type'] == browser.CONTENT_TYPE.encode()
+    assert call(app, scope('/chat/shmstream.js', 'HEAD'))[2] == b''
+    assert call(app, scope('/chat/shmstream.js', 'DELETE'))[0] == 403
 
 
 @pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from shmstream import Streams, owner_of
+from shmstream import Streams, browser, owner_of
 from shmstream.serving import Request, refusal
 from shmstream.wsgi import Application
 from shmstream.wsgi.application import request_of
@@ -59,6 +59,17 @@ def finished(streams: Streams, conv_id: str, size: int = 3000) -> bytes:
     with streams.create(conv_id, capacity=1 << 20) as producer:
         producer.write(data)
     return data
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_the_module_for_pages_is_anybody_s(streams: Streams, otherwise: Any) -> None:
+    app = Application(
+        streams, lambda _: refusal(403, 'No'), prefix='/chat', otherwise=otherwise
+    )
+    status, headers, body = call(app, '/chat/shmstream.js')
+    assert (status, body) == ('200 OK', browser.module())
+    assert headers['content-type'] == browser.CONTENT_TYPE
+    assert call(app, '/chat/shmstream.js', 'DELETE')[0] == '403 Forbidden'
 
 
 @pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
