@@ -9,8 +9,7 @@
 
 from __future__ import annotations
 
-import functools
-from importlib.resources import files
+from pathlib import Path
 
 MODULE = 'shmstream.js'
 """The file, and the name under which it is served."""
@@ -19,8 +18,10 @@ CONTENT_TYPE = 'text/javascript; charset=utf-8'
 
 HEADERS = {'Cache-Control': 'no-cache', 'X-Content-Type-Options': 'nosniff'}
 
+# Read here, because who serves it is on an event loop, as a rule.
+_SCRIPT = Path(__file__).with_name(MODULE).read_bytes()
 
-@functools.cache
+
 def module() -> bytes:
     """Return the module, as it is served."""
-    return files(__name__).joinpath(MODULE).read_bytes()
+    return _SCRIPT
