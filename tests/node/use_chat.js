@@ -55,9 +55,10 @@ function shown() {
   }
 }
 
-/** Wait until the last message has these characters, or nothing more comes. */
+/** Wait until the last message has these characters, or nothing more comes.
+ *  A text that an earlier response has brought does not count. */
 async function until(text) {
-  const enough = () => shown().text.includes(text) || !running
+  const enough = () => (worker !== null && shown().text.includes(text)) || !running
   while (!enough()) await Promise.race([changed(), running])
 }
 
@@ -73,7 +74,7 @@ function changed() {
 let running = null
 
 function run(work) {
-  finished = null
+  finished = worker = null
   running = work.finally(() => {
     running = null
   })
