@@ -2,7 +2,7 @@
  * Reads a stream that shmstream keeps, and goes on by itself after any loss.
  *
  *     const answer = resumable(['/v1/chat/completions', { method: 'POST', body }], { as: 'json' })
- *     for await (const chunk of answer) show(chunk.choices[0]?.delta.content ?? '')
+ *     for await (const chunk of answer) show(chunk.choices?.[0]?.delta.content ?? '')
  *
  * What the iteration yields comes once, in order and whole, whatever happens to the
  * connection, the worker or the network. At the end of the iteration `state` says how

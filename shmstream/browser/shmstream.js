@@ -23,7 +23,8 @@ export class StreamError extends Error {
 export const resumable = (input, options) => new Resumable(input, options)
 
 export function restore(store, options) {
-  const saved = JSON.parse(sessionStorage.getItem(store))
+  let saved = null
+  try { saved = JSON.parse(sessionStorage.getItem(store)) } catch { /* it is off */ }
   return saved && new Resumable([saved.stream, options?.init], { ...options, ...saved, store })
 }
 
@@ -31,6 +32,7 @@ export function restore(store, options) {
 class Framer {
   held = new Uint8Array() // the beginning of an event
   empty = true // nothing is on this line yet
+  decoder = new TextDecoder()
   afterCR = false
 
   constructor(type) {
@@ -62,11 +64,16 @@ class Framer {
 
   /** What an event says; nothing if it is a comment only. */
   read(bytes) {
-    const text = new TextDecoder().decode(bytes)
-    if (!this.sse) return { event: 'message', data: text.trimEnd(), id: '' }
     const found = { event: 'message', data: [], id: '' }
+    // Without events or lines, a letter may be in two pieces.
+    const text = this.decoder.decode(bytes, { stream: !this.sse && !this.lines })
+    if (!this.sse) {
+      const data = this.lines ? text.replace(/^\x1e|\r?\n$/g, '') : text
+      return data ? { ...found, data } : null
+    }
     for (const line of text.split(/\r\n|\n|\r/)) {
-      const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line)
+      const at = line.indexOf(':'), name = at < 0 ? line : line.slice(0, at)
+      const value = at < 0 ? '' : line.slice(line[at + 1] === ' ' ? at + 2 : at + 1)
       if (name === 'data') found.data.push(value)
       else if (name === 'id' || (name === 'event' && value)) found[name] = value
     }
@@ -82,9 +89,10 @@ class Resumable extends EventTarget {
   #stopped = false
   #confirming = false // whether all that is missing is the final state
   #unsure = false // whether a POST has been sent that was not answered
+  #posts // whether the POST can be sent again
   #skip = false // whether the beginning of the next event is missing
   #failures = 0; #failing = 0; #lost = 0 // how many in a row, since when; when it was lost
-  #heard = 0 // when the last bytes came
+  #begunAt = 0; #heard = 0 // when the answer began, and when its last bytes came
   #connection = new AbortController()
   #wake = () => {}
   #ears = []
@@ -97,7 +105,7 @@ class Resumable extends EventTarget {
     this.fetch ??= (...call) => fetch(...call)
     this.url = new URL(url, globalThis.document?.baseURI)
     this.begins = !/^get$/i.test(init.method ?? 'get')
-    this.unique = !named
+    this.unique ??= !named // whether nobody else can have a stream with this id
     this.id = named ?? (this.begins ? newId() : '')
     if (this.begins && !headers.has(ID)) headers.set(ID, asBytes(this.id))
     this.init = { ...init, headers }
@@ -107,7 +115,9 @@ class Resumable extends EventTarget {
     this.stream ??= this.begins ? beside : this.url.href
     this.#done = this.offset
     this.#lost = options.left ?? 0 // a reload is a loss, too
-    this.#over = FINAL.includes(this.state)
+    this.#unsure = options.unsure ?? false
+    this.#posts = this.begins
+    this.#over = FINAL.includes(this.state) || (init.signal?.aborted ?? false)
     init.signal?.addEventListener('abort', () => this.close())
   }
 
@@ -130,13 +140,14 @@ class Resumable extends EventTarget {
 
   async stop() {
     this.#stopped = true
+    this.#wake()
     if (!this.stream) return this.close()
     const until = Date.now() + 30e3
     for (let failures = 0; ; failures++) {
       const answer = await this.#ask('DELETE', AbortSignal.timeout(10e3)).catch(() => new Response('', { status: 503 }))
       if (answer.ok) return
       if (!AGAIN.includes(answer.status) || Date.now() > until) throw await refusal(answer)
-      await sleep(pause(failures, answer))
+      await sleep(Math.min(pause(failures, answer), 5))
     }
   }
 
@@ -161,6 +172,7 @@ class Resumable extends EventTarget {
   async *#events() {
     while (!this.#over) {
       let answer, problem
+      if (this.#stopped && this.begins) return this.#end('cancelled')
       this.#connection = new AbortController()
       if (!this.#confirming) this.#set('connecting')
       try {
@@ -170,7 +182,7 @@ class Resumable extends EventTarget {
           if (this.#confirming) continue
           problem = new Error('the answer ended, but the stream goes on')
         } else {
-          problem = await refusal(answer)
+          problem = await this.#within(this.idle, refusal(answer))
           if (this.#settled(problem)) continue
         }
       } catch (error) {
@@ -185,6 +197,7 @@ class Resumable extends EventTarget {
           // A second POST would begin the answer anew, so look for it first.
           this.begins = false
           this.#unsure = true
+          this.#save()
         }
       }
       if (!this.#over) await this.#wait(problem, answer)
@@ -198,15 +211,15 @@ class Resumable extends EventTarget {
     for (;;) {
       const { done, value } = await this.#within(this.idle, reader.read())
       if (done) break
-      if (this.#confirming) { // the end was none
-        this.#resumed(headers, before)
-        this.#set('streaming')
-      }
-      this.#confirming = false
-      this.#failures = this.#failing = 0
       this.#heard = Date.now()
       got += value.length
       for (const event of framer.feed(value)) {
+        if (this.#confirming) { // the end was none
+          this.#resumed(headers, before)
+          this.#set('streaming')
+        }
+        this.#confirming = false
+        this.#failures = this.#failing = 0
         if (this.#skip) this.offset += event.length
         else yield [event, framer]
         this.#skip = false
@@ -214,7 +227,8 @@ class Resumable extends EventTarget {
       }
     }
     const whole = headers.has('content-length') && !headers.has('content-encoding')
-    if (!kept || (FINAL.includes(state) && (whole || !got))) {
+    const again = this.#confirming && got === framer.held.length // the end of the last answer
+    if (!kept || (FINAL.includes(state) && (whole || !got || again))) {
       if (framer.held.length) yield [framer.held, framer]
       this.#end(state ?? 'complete')
     } else this.#confirming = !this.#confirming
@@ -230,6 +244,8 @@ class Resumable extends EventTarget {
       this.generation = generation
       const found = place && new URL(place, this.url)
       if (found && found.origin === this.url.origin) this.stream = found.href
+      // The stop may have overtaken the POST. Its failures have been told already.
+      if (this.#stopped) this.#ask('DELETE', AbortSignal.timeout(10e3)).catch(() => {})
     } else if (this.#unsure && !this.unique) {
       throw new StreamError('not-resumable', 'the POST may have been lost: this stream may be older')
     } else if (generation && this.generation && generation !== this.generation) {
@@ -238,6 +254,7 @@ class Resumable extends EventTarget {
       throw new StreamError('not-resumable', `asked for offset ${this.offset}, got ${offset}`)
     }
     if (generation) this.generation = generation
+    this.#begunAt = this.#heard = Date.now()
     this.worker = worker
     this.#unsure = false
     if (this.#lost && !this.#confirming) this.#resumed(headers, before)
@@ -258,9 +275,10 @@ class Resumable extends EventTarget {
   #settled(problem) {
     const { code, status, dropped_prefix: dropped, total_bytes: total } = problem
     if (this.begins ? [429, 503].includes(status) : AGAIN.includes(status) && code !== 'failed') return false
-    if ((this.#confirming || this.#stopped) && [400, 404, 409].includes(status)) {
+    const gone = [404, 409].includes(status) && (this.#confirming || this.#stopped)
+    if (gone || (this.begins && this.#stopped)) {
       this.#end('cancelled')
-    } else if (status === 404 && this.#unsure) { // the POST has not arrived
+    } else if (status === 404 && this.#unsure && this.#posts) { // the POST has not arrived
       this.#unsure = false
       this.begins = true
       return false
@@ -278,7 +296,11 @@ class Resumable extends EventTarget {
   }
 
   async #wait({ message }, answer) {
-    const now = Date.now(), wait = pause(this.#failures++, answer)
+    const now = Date.now()
+    // An answer that lasted was none of a series of failures, however quiet it was.
+    if (this.#begunAt && now - this.#begunAt >= 5000) this.#failures = this.#failing = 0
+    this.#begunAt = 0
+    const wait = pause(this.#failures++, answer)
     this.#failing ||= now
     if (!this.begins && !this.#unsure) this.#lost ||= now
     if (now + wait * 1000 - this.#failing > this.patience * 1000) {
@@ -289,7 +311,10 @@ class Resumable extends EventTarget {
   }
 
   #ask(method = 'GET', { signal } = this.#connection) {
-    if (this.begins && method === 'GET') return this.fetch(this.url.href, { ...this.init, signal })
+    if (this.begins && method === 'GET') {
+      this.#save()
+      return this.fetch(this.url.href, { ...this.init, signal })
+    }
     const { init, generation, offset } = this, headers = new Headers(init.headers)
     const url = new URL(this.stream, this.url)
     for (const name of OF_A_POST) headers.delete(name)
@@ -319,23 +344,32 @@ class Resumable extends EventTarget {
   #tell(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })) }
 
   #save() {
-    const { store, stream, id, generation, kept, worker, state } = this, offset = this.#done
-    if (!store || this.begins) return
-    const saved = { stream, id, generation, offset, kept, worker, left: this.#lost || Date.now() }
+    const { store, stream, id, unique, generation, kept, worker, state } = this
+    const offset = this.#done, left = this.#lost || Date.now(), unsure = this.begins || this.#unsure
+    if (!store) return
+    const saved = { stream, id, unique, generation, offset, kept, worker, left, unsure }
     if (FINAL.includes(state) && offset === this.offset) saved.state = state
     try {
-      sessionStorage.setItem(store, JSON.stringify(saved))
+      // What was there belongs to the answer before; of this one nobody could be sure.
+      if (unsure && !(stream && unique)) sessionStorage.removeItem(store)
+      else sessionStorage.setItem(store, JSON.stringify(saved))
     } catch { /* it is full, or off: a reload goes on from what was saved before */ }
+  }
+
+  /** Do not wait, and do not trust a connection that was silent for so long. */
+  #hurry(silent) {
+    if (this.state === 'waiting') this.#wake()
+    else if (!this.begins && this.generation && Date.now() - this.#heard >= silent) this.cut()
   }
 
   /** A network that is back, or a tab that is shown again, need not wait. */
   #listen() {
     const { window, document } = globalThis, ears = [
-      [window, 'online', () => this.cut()],
+      [window, 'online', () => this.#hurry(0)],
       [window, 'pagehide', () => this.#save()],
       [document, 'visibilitychange', () => {
         if (document.hidden) this.#save()
-        else if (this.state === 'waiting' || Date.now() - this.#heard > 5000) this.cut()
+        else this.#hurry(5000)
       }],
     ]
     this.#ears = window ? ears : []

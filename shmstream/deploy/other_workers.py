@@ -55,7 +55,11 @@ class OtherWorkers:
         master = self.master()
         if master is None:
             return []
-        children = Path(f'/proc/{master}/task/{master}/children').read_text()
+        try:
+            children = Path(f'/proc/{master}/task/{master}/children').read_text()
+        except OSError:
+            # The master has gone, or this kernel does not tell.
+            return []
         return [pid for pid in map(int, children.split()) if _is_of(pid, master)]
 
     def restart(self) -> bool:

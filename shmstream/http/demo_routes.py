@@ -6,14 +6,16 @@
     POST /_shmstream/demo/restart      as kill -HUP MASTER         202
     POST /_shmstream/demo/kill?pid=N   as kill -9 N                202
 
-They are there to show that no stream suffers from it, so they must be of no use to
-anybody else. They are refused
+They are there to show that no stream suffers from it. They are refused
 
 * with an upstream: then this is no demonstration, but somebody's service (404);
 * under another server than gunicorn, which has no master that could be told (404);
-* to a client that is not on this machine, or that a proxy speaks for (403);
-* to a page of another origin, and to a page whose name somebody else has let stand for
-  a loopback address (403).
+* to a client that is not on this machine, or for which a proxy says it speaks (403);
+* to a page of another origin, to a page whose name somebody else has let stand for a
+  loopback address, and to who does not say what a browser says (403).
+
+A proxy on this machine that says nothing cannot be told from a browser, if its client
+forges what a browser says; README.md warns of it.
 """
 
 from __future__ import annotations
@@ -119,9 +121,10 @@ def _refusal(req: falcon.asgi.Request) -> Problem | None:
     if not near or not _is_loopback(name or host) or any(map(req.get_header, _PROXIES)):
         return Problem(403, 'Only a browser on this machine may do this')
     site, origin = req.get_header('Sec-Fetch-Site'), req.get_header('Origin')
-    if site not in (None, 'same-origin') or (
-        origin is not None and not is_of(origin.encode(), host.encode())
-    ):
+    # A browser says both. Behind a proxy that tells nothing of itself, the page's
+    # origin is not what this service takes for its host.
+    told = origin is not None and is_of(origin.encode(), host.encode())
+    if site != 'same-origin' or not (told or req.method == 'GET'):
         return Problem(403, 'Only the page of this service may do this')
     return None
 

@@ -124,6 +124,42 @@ def test_a_network_that_is_back_is_used_at_once(
 
 
 @needs_chromium
+def test_a_post_under_way_is_left_alone(
+    proxied: Proxied, page: Page, begin: Begun
+) -> None:
+    """By a network that changes, and by a tab that is shown again."""
+    feed = proxied.feed(pending=True, first=event('a'))
+    begin(feed)
+    assert feed.exchange is not None
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    feed.begin()
+    feed.end()
+    page.wait_for_function("window.over === 'complete'")
+    assert page.evaluate('text') == 'a'
+
+
+@needs_chromium
+def test_a_reload_before_the_answer_finds_it(
+    proxied: Proxied, page: Page, begin: Begun
+) -> None:
+    """And not the answer before it, which was kept under the same key."""
+    old = proxied.feed(first=event('old'))
+    old.end()
+    begin(old)
+    page.wait_for_function("window.over === 'complete'")
+    feed = proxied.feed(pending=True, first=event('new'))
+    begin(feed)
+    assert feed.exchange is not None
+    page.reload()
+    page.wait_for_function('window.answer')
+    feed.begin()
+    feed.end()
+    page.wait_for_function("window.over === 'complete'")
+    assert page.evaluate('text') == 'new'
+
+
+@needs_chromium
 def test_a_stop_ends_it(proxied: Proxied, page: Page, begin: Begun) -> None:
     feed = proxied.feed(first=event('a'))
     begin(feed)

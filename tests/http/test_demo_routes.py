@@ -29,6 +29,12 @@ def kill(pid: object) -> str:
     return f'{DEMO}/kill?pid={pid}'
 
 
+def browser(service: Service) -> dict[str, str]:
+    """What a browser says of a request of the page."""
+    origin = f'http://127.0.0.1:{service.port}'
+    return {'Sec-Fetch-Site': 'same-origin', 'Origin': origin}
+
+
 @pytest.fixture(scope='module')
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Not one whose log is checked: gunicorn tells of workers that were killed."""
@@ -38,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_the_page_learns_whom_it_may_kill(service: Service) -> None:
-    reply = service.client().get(DEMO)
+    reply = service.client().get(DEMO, **{'Sec-Fetch-Site': 'same-origin'})
     assert (reply.status, reply.headers['content-type']) == (200, JSON)
     assert reply.headers['cache-control'] == 'no-store'
     told = reply.json()
@@ -48,11 +54,12 @@ def test_the_page_learns_whom_it_may_kill(service: Service) -> None:
 
 def test_nobody_but_a_worker_can_be_killed(service: Service) -> None:
     client, before = service.client(), service.worker_pids()
+    page = browser(service)
     for pid in (1, os.getpid(), service.master, *service.supervisors(), 1 << 22):
-        assert_error(client.call('POST', kill(pid)), 404, 'no worker')
+        assert_error(client.call('POST', kill(pid), None, page), 404, 'no worker')
     for wrong in ('', '-1', '0', 'all', '1e3', 1 << 64):
-        assert client.call('POST', kill(wrong)).status == 400
-    assert client.call('POST', f'{DEMO}/kill').status == 400
+        assert client.call('POST', kill(wrong), None, page).status == 400
+    assert client.call('POST', f'{DEMO}/kill', None, page).status == 400
     assert client.get(kill(before[0])).status == 405
     assert service.worker_pids() == before
 
@@ -60,7 +67,7 @@ def test_nobody_but_a_worker_can_be_killed(service: Service) -> None:
 def test_a_worker_is_killed_also_by_itself(service: Service) -> None:
     with one_per_worker(service.port, 2) as (one, other):
         # Its answer is there before it dies.
-        assert one.call('POST', kill(one.worker)).status == 202
+        assert one.call('POST', kill(one.worker), browser(service)).status == 202
         assert wait_until(lambda: one.worker not in service.worker_pids())
         assert other.call('GET', '/healthz').status == 200
     assert wait_until(lambda: len(service.worker_pids()) == 2)
@@ -69,7 +76,7 @@ def test_a_worker_is_killed_also_by_itself(service: Service) -> None:
 
 def test_all_workers_are_replaced(service: Service) -> None:
     before = set(service.worker_pids())
-    assert service.client().call('POST', RESTART).status == 202
+    assert service.client().call('POST', RESTART, None, browser(service)).status == 202
     assert wait_until(
         lambda: len(service.worker_pids()) == 2 and before.isdisjoint(pids(service))
     )
@@ -78,7 +85,9 @@ def test_all_workers_are_replaced(service: Service) -> None:
 def pids(service: Service) -> list[int]:
     """The workers, by any of them: asked when it is up."""
     with Pinned(service.port) as pinned:
-        workers: list[int] = pinned.call('GET', DEMO).json()['workers']
+        workers: list[int] = pinned.call('GET', DEMO, browser(service)).json()[
+            'workers'
+        ]
         return workers
 
 
@@ -96,28 +105,31 @@ def test_in_front_of_an_upstream_there_is_nothing_of_it(proxied: Proxied) -> Non
         # 404 says that the client may: this process is not gunicorn's.
         ({}, '127.0.0.1', 404),
         ({}, '::1', 404),
-        ({'host': 'localhost:8000'}, '127.0.0.1', 404),
-        ({'host': '[::1]'}, '::1', 404),
-        ({'sec_fetch_site': 'same-origin'}, '127.0.0.1', 404),
-        ({'origin': f'http://{HOST}'}, '127.0.0.1', 404),
+        ({'host': 'localhost:8000', 'origin': 'http://localhost:8000'}, '::1', 404),
+        ({'host': '[::1]', 'origin': 'http://[::1]'}, '::1', 404),
         ({}, '192.0.2.1', 403),
         ({}, None, 403),
-        ({'host': 'evil.test:8000'}, '127.0.0.1', 403),
+        ({'host': 'evil.test:8000', 'origin': 'http://evil.test:8000'}, '::1', 403),
         ({'x_forwarded_for': '192.0.2.1'}, '127.0.0.1', 403),
         ({'forwarded': 'for=192.0.2.1'}, '127.0.0.1', 403),
         ({'sec_fetch_site': 'same-site'}, '127.0.0.1', 403),
         ({'sec_fetch_site': 'cross-site'}, '127.0.0.1', 403),
         ({'sec_fetch_site': 'none'}, '127.0.0.1', 403),
+        ({'sec_fetch_site': ''}, '127.0.0.1', 403),
+        ({'origin': ''}, '127.0.0.1', 403),
         ({'origin': 'http://127.0.0.1:9000'}, '127.0.0.1', 403),
-        ({'origin': 'null', 'sec_fetch_site': 'same-origin'}, '127.0.0.1', 403),
+        # A proxy on this machine that names this service as the host.
+        ({'origin': 'https://public.example'}, '127.0.0.1', 403),
+        ({'origin': 'null'}, '127.0.0.1', 403),
     ],
 )
 def test_it_is_for_the_page_on_this_machine(
     directory: Path, headers: dict[str, str], peer: str | None, status: int
 ) -> None:
-    host = headers.get('host', HOST)
-    others = {name: value for name, value in headers.items() if name != 'host'}
-    asked = scope(RESTART, 'POST', **others)
+    page = {'host': HOST, 'sec_fetch_site': 'same-origin', 'origin': f'http://{HOST}'}
+    sent = {name: value for name, value in (page | headers).items() if value}
+    host = sent.pop('host')
+    asked = scope(RESTART, 'POST', **sent)
     asked['headers'][0] = (b'host', host.encode())
     asked['client'] = None if peer is None else (peer, 1)
     app = create_app(Settings(dir=directory))

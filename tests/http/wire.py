@@ -74,9 +74,11 @@ class Pinned:
         self._last = self._connection.getresponse()
         return Live(self._last, sock)
 
-    def call(self, method: str, target: str) -> Reply:
+    def call(
+        self, method: str, target: str, headers: dict[str, str] | None = None
+    ) -> Reply:
         """Make a request and read all of the answer."""
-        live = self.open(method, target)
+        live = self.open(method, target, None, headers)
         data = live.rest()
         return Reply(live.status, live.headers, data, bool(live.whole))
 

@@ -3,12 +3,15 @@
 import { resumable } from '../../shmstream/browser/shmstream.js'
 import { args, bye, hear, say } from './talk.js'
 
-const [input, options] = args
+const [input, { stopWhen, ...options }] = args
 const answer = resumable(input, options), events = answer[Symbol.asyncIterator]()
 const seen = { resumes: [], gaps: [], states: [] }
 answer.addEventListener('resume', ({ detail }) => seen.resumes.push(detail))
 answer.addEventListener('gap', ({ detail }) => seen.gaps.push(detail))
-answer.addEventListener('state', ({ detail }) => seen.states.push(detail.state))
+answer.addEventListener('state', ({ detail: { state } }) => {
+  seen.states.push(state)
+  if (state === stopWhen) answer.stop()
+})
 
 const calls = {
   next: async (as) => {
