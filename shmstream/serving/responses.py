@@ -9,7 +9,10 @@ response, which is the alias of its stream::
     POST .../responses/ID/cancel                         stops it; the object again
 
 A response that the upstream makes in the background (``"background": true``) goes on
-there when nobody reads it. So its cancel goes to the upstream, too, which answers it.
+there when nobody reads it. So its cancel goes to the upstream, too, which answers it:
+each cancel, unless the stream is complete, since the upstream may have failed to take
+the one before. If we have lost such a response, only the upstream knows what becomes of
+it, and is asked for all of it.
 
 The object of a response that is over is that of its last event. Otherwise it is that of
 its first event, with the status that the stream has now. An id that belongs to no
@@ -94,7 +97,9 @@ class Responses:
         except Exception as ex:
             return failed(request, ex)
 
-    def _retrieved(self, request: Request, consumer: Consumer) -> Reply | Later:
+    def _retrieved(self, request: Request, consumer: Consumer) -> Reply | Later | None:
+        if consumer.state is State.ABORTED and _in_background(consumer):
+            return None
         if not _wants_stream(request):
             return _object_of(consumer)
         # ``from``, ``as`` and other parameters mean nothing here, nor does ``Range``.
@@ -106,8 +111,8 @@ class Responses:
             self._streams.cancel(
                 consumer.conv_id, generation=consumer.generation, owner=request.owner
             )
-            if _begun(consumer).get('background') is True:
-                return None
+        if consumer.state is not State.COMPLETE and _in_background(consumer):
+            return None
         return _object_of(consumer)
 
 
@@ -211,6 +216,11 @@ def _begun(consumer: Consumer) -> dict[str, Any]:
         'tool_choice': 'auto',
         'tools': [],
     }
+
+
+def _in_background(consumer: Consumer) -> bool:
+    """Whether the upstream goes on with a response that nobody reads."""
+    return _begun(consumer).get('background') is True
 
 
 def _events(consumer: Consumer, offset: int, size: int) -> list[Event]:

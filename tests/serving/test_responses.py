@@ -153,3 +153,57 @@ def test_how_a_stream_is_asked_for(
         assert json.loads(body(query))['n'] == 3
     assert responses.retrieve(Request('GET', b'x'), 'r') is None
     assert responses.cancel(Request('POST', b'x'), 'a\nb') is None
+
+
+BEHIND = told('response.created', 'queued', n=1, background=True)
+
+
+@pytest.mark.parametrize(
+    ('data', 'end', 'upstream'),
+    [
+        (BEHIND, goes_on, True),
+        (BEHIND, Producer.cancel, True),
+        (BEHIND, fails, True),
+        (BEHIND + OVER, Producer.finish, False),
+        (CREATED, fails, False),
+    ],
+)
+def test_each_cancel_of_a_response_in_the_background_goes_upstream(
+    streams: Streams,
+    written: Callable[..., Consumer],
+    data: bytes,
+    end: Callable[[Producer], object],
+    upstream: bool,
+) -> None:
+    """The upstream may have answered the one before with 503."""
+    written(data, end)
+    responses = Responses(streams, Core(streams))
+    for _ in range(2):
+        reply = responses.cancel(Request('POST', b'x'), 'alias')
+        assert (reply is None) == upstream
+
+
+@pytest.mark.parametrize('query', [b'', b'stream=true', b'stream=1&starting_after=0'])
+@pytest.mark.parametrize(
+    ('data', 'end', 'upstream'),
+    [
+        (BEHIND, fails, True),
+        (BEHIND, goes_on, False),
+        (BEHIND, Producer.cancel, False),
+        (BEHIND + OVER, Producer.finish, False),
+        (BEHIND + OVER, fails, False),
+        (CREATED, fails, False),
+    ],
+)
+def test_a_response_in_the_background_that_was_lost_is_the_upstreams(
+    streams: Streams,
+    written: Callable[..., Consumer],
+    data: bytes,
+    end: Callable[[Producer], object],
+    query: bytes,
+    upstream: bool,
+) -> None:
+    written(data, end)
+    asked = Request('GET', b'x', query)
+    reply = Responses(streams, Core(streams)).retrieve(asked, 'alias')
+    assert (reply is None) == upstream
