@@ -41,7 +41,7 @@ class Aliases:
         """Return the newest session of this owner with this alias."""
         self._read()
         there = self._found.get((owner, alias), [])
-        return max(there, key=lambda session: session.segment.asked, default=None)
+        return max(there, key=Session.asked_at, default=None)
 
     def _read(self) -> None:
         for session in list(self._unread):

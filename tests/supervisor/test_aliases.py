@@ -11,7 +11,7 @@ from shmstream import State, StreamNotFound, Streams, clock, owner_of
 from shmstream.ids import NOBODY, usable_alias
 from shmstream.internals import note_alias
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.ring.layout import W_STATE
+from shmstream.ring.layout import W_ASKED, W_ASKED_BOOT, W_CREATED, W_STATE
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session
 from tests.support.registry import fresh_registry, taken_over
@@ -69,6 +69,17 @@ def test_of_several_sessions_the_newest_is_found(
     assert registry.aliased(NOBODY, 'r') is older
     registry.evict(older)
     assert registry.aliased(NOBODY, 'r') is None
+
+
+def test_the_newest_is_newest_whatever_the_wall_clock_says(registry: Registry) -> None:
+    older, newer = made(registry, 'a', b'r'), made(registry, 'b', b'r')
+    # The clock was set back by an hour meanwhile.
+    newer.words[W_CREATED] -= 3600 * clock.NS
+    assert registry.aliased(NOBODY, 'r') is newer
+    # An earlier boot is older, however long it had been up.
+    newer.words[W_ASKED_BOOT] ^= 1
+    newer.words[W_ASKED] = clock.now_ns() * 2
+    assert registry.aliased(NOBODY, 'r') is older
 
 
 def test_it_goes_with_its_session(registry: Registry) -> None:
