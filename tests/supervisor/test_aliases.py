@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shmstream import State, StreamNotFound, Streams, clock, owner_of
+from shmstream.dialects.table import CHAT, RESPONSES
 from shmstream.ids import NOBODY, usable_alias
 from shmstream.internals import note_alias
 from shmstream.memory.directory import RuntimeDirectory
@@ -110,6 +111,17 @@ def test_sessions_without_one_are_not_looked_at_for_ever(registry: Registry) -> 
     assert not aliases._unread
     assert not aliases._found
     assert not aliases._keys
+
+
+def test_nor_are_those_of_another_dialect(registry: Registry) -> None:
+    aliases = registry._index.aliases
+    chat, response, unknown = (made(registry, name) for name in 'abc')
+    chat.segment.set_dialect(CHAT.number)
+    response.segment.set_dialect(RESPONSES.number)
+    assert registry.aliased(NOBODY, 'r') is None
+    assert list(aliases._unread) == [response, unknown]
+    response.segment.set_alias(b'r')
+    assert registry.aliased(NOBODY, 'r') is response
 
 
 def test_a_session_that_is_kept_has_none_until_it_is_back(streams: Streams) -> None:
