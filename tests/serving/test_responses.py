@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shmstream import Consumer, OffsetLost, Producer, Streams
+from shmstream.dialects import events
 from shmstream.internals import note_alias
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.reply import Reply
@@ -207,3 +208,56 @@ def test_a_response_in_the_background_that_was_lost_is_the_upstreams(
     asked = Request('GET', b'x', query)
     reply = Responses(streams, Core(streams)).retrieve(asked, 'alias')
     assert (reply is None) == upstream
+
+
+class Watched:
+    """A consumer that says how much of its stream is read at once, at most."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def read(self, offset: int, limit: int) -> bytes:
+        self.most = max(self.most, limit)
+        return self._consumer.read(offset, limit)
+
+
+SHORT = b''.join(event('x', delta='x') for _ in range(700))
+A_LOT = 'x' * 20_000
+
+
+@pytest.mark.parametrize(
+    ('data', 'end', 'number'),
+    [
+        (told('response.created', 'x', n=8, a=A_LOT) + SHORT, goes_on, 8),
+        (
+            CREATED + SHORT + told('response.completed', 'x', n=9, a=A_LOT),
+            Producer.finish,
+            9,
+        ),
+        # It has no end: what is before its last events is not searched.
+        (CREATED + SHORT, Producer.finish, 1),
+    ],
+)
+def test_no_more_is_read_and_split_than_is_needed(
+    written: Callable[..., Consumer],
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    end: Callable[[Producer], object],
+    number: int,
+) -> None:
+    split: list[bytes] = []
+    plain = events._event
+
+    def counted(text: bytes) -> events.Event:
+        split.append(text)
+        return plain(text)
+
+    monkeypatch.setattr(events, '_event', counted)
+    watched = Watched(written(data, end))
+    assert response_of(cast(Consumer, watched))['n'] == number
+    assert watched.most <= 65536
+    assert len(split) < 260
