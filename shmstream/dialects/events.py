@@ -54,11 +54,33 @@ def events_in(block: bytes, framing: Framing) -> list[Event]:
     if framing is not Framing.EVENTS:
         lines = (line.strip(b' \t\r\x1e') for line in block.split(b'\n'))
         return [Event(b'', line) for line in lines if line]
+    return _some(_with_plain_ends(block).split(b'\n\n'))
+
+
+def first_events(block: bytes, most: int) -> list[Event]:
+    """Return the first of the server-sent events in a block, see ``events_in``.
+
+    Args:
+        block: bytes of a stream.
+        most: how many are split off, at most; comments count.
+    """
+    return _some(_with_plain_ends(block).split(b'\n\n', most)[:most])
+
+
+def last_events(block: bytes, most: int) -> list[Event]:
+    """Return the last of the server-sent events in a block; see ``first_events``."""
+    return _some(_with_plain_ends(block).rsplit(b'\n\n', most)[-most:])
+
+
+def _with_plain_ends(block: bytes) -> bytes:
     texts = block.removeprefix(_BYTE_ORDER_MARK)
     if b'\r' in texts:
         texts = texts.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
-    events = map(_event, texts.split(b'\n\n'))
-    return [event for event in events if event.name or event.data]
+    return texts
+
+
+def _some(texts: list[bytes]) -> list[Event]:
+    return [event for event in map(_event, texts) if event.name or event.data]
 
 
 def _event(text: bytes) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from shmstream.dialects.events import Event, events_in
@@ -12,6 +13,17 @@ from shmstream.dialects.table import RESPONSES, UI, Dialect
 
 _LOOKS = 8
 """How many events are looked at, at most, to recognise the dialect."""
+
+_RESPONSE = b'"response"'
+"""Within a string of JSON the quotes would have backslashes before them."""
+
+_BEGUN = re.compile(
+    rb'\s*\{\s*"type"\s*:\s*"response\.(?:created|queued|in_progress)"\s*,\s*'
+    rb'(?:"sequence_number"\s*:\s*\d+\s*,\s*)?'
+    rb'"response"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"'
+)
+"""How OpenAI's first events begin. They repeat the instructions and the tools, so they
+may be too long to be held back until they are whole."""
 
 
 class Incoming:
@@ -27,8 +39,8 @@ class Incoming:
 
     Attributes:
         dialect: the dialect of the answer, as far as it is known.
-        response_id: the id of an OpenAI response, as its first event tells it; None if
-            the answer is none, or does not tell it.
+        response_id: the id of an OpenAI response, as the first of its events tells it
+            that can be read; None if the answer is none, or has not told it.
         over: whether the answer has said that it is over, and nothing may follow. Its
             connection need not be waited for.
         complete: whether the answer is complete if its connection ends now, in whatever
@@ -63,6 +75,8 @@ class Incoming:
             if self._looks_left:
                 self._recognise(events)
             dialect = self.dialect
+            if dialect is RESPONSES and self.response_id is None:
+                self._look_for_id(events)
             if dialect.only_last:
                 self.complete = False
             if dialect.may_end(events):
@@ -110,12 +124,22 @@ class Incoming:
             if found is not None:
                 self.dialect = found
                 self._looks_left = 0
-                response = event.fields.get('response')
-                if found is RESPONSES and isinstance(response, dict):
-                    self.response_id = response.get('id')
                 break
 
     def _look(self, event: Event) -> Dialect | None:
         self._looks_left -= 1
         first, self._first = self._first, False
+        if self.framing is Framing.EVENTS and _BEGUN.match(event.data):
+            return RESPONSES
         return by_event(event, self.framing, first=first)
+
+    def _look_for_id(self, events: bytes) -> None:
+        if _RESPONSE not in events:
+            return
+        for event in events_in(events, self.framing):
+            if (begun := _BEGUN.match(event.data)) is not None:
+                self.response_id = begun[1].decode('utf-8', 'replace')
+            elif isinstance(response := event.fields.get('response'), dict):
+                self.response_id = response.get('id')
+            if self.response_id is not None:
+                break

@@ -84,6 +84,7 @@ async def _write_body(
     """
     loop, left_s = asyncio.get_running_loop(), AFTER_END_S
     dialect = default_dialect(producer.content_type)
+    response_id: object = None
     try:
         async with asyncio.timeout(None) as limit:
             async for chunk in answer.chunks():
@@ -99,8 +100,10 @@ async def _write_body(
                 if dialect is not incoming.dialect:
                     dialect = incoming.dialect
                     note_dialect(producer, dialect.number)
+                if response_id is not incoming.response_id:
+                    response_id = incoming.response_id
                     # Before the event is written: who knows the id can use it.
-                    if (alias := usable_alias(incoming.response_id)) is not None:
+                    if (alias := usable_alias(response_id)) is not None:
                         note_alias(producer, alias)
                 if events and not await writer.write(events):
                     return False

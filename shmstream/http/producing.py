@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
+from http import HTTPStatus
 from typing import Any
 
 import falcon
 import falcon.asgi
 
+from shmstream.asgi.answering import settled
 from shmstream.asgi.stalled import Reader
 from shmstream.asgi.targets import query_of
 from shmstream.asgi.writer import send_live
+from shmstream.errors import InvalidConversationId
 from shmstream.follower import Follower
 from shmstream.http import falcon_request
 from shmstream.http.announcing import Announcing
@@ -26,11 +29,13 @@ from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.id_from import CHAT_ID
 from shmstream.producing.pace import Pace
+from shmstream.serving.deployment import Deployment
 from shmstream.serving.get_head_delete import Core, from_the_beginning
 from shmstream.serving.headers import addresses
 from shmstream.serving.posted_again import rest_of
 from shmstream.serving.problems import Problem
-from shmstream.serving.request import parameter
+from shmstream.serving.reply import Reply
+from shmstream.serving.request import Request, parameter
 from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
@@ -97,10 +102,12 @@ class Gateway:
             if conversation.possible:
                 await self._produce(req, resp, conversation)
                 return
-        elif req.method == 'GET' and _joins(req):
-            conv_id = Conversation(req, self._id_from).conv_id()
-            if await self._sent_rest(req, resp, conv_id):
-                return
+        elif (
+            req.method == 'GET'
+            and _joins(req)
+            and await self._sent_rest(req, resp, self._joined(req))
+        ):
+            return
         body = await body_of(req, self._small_s)
         hand_on(req, resp, await ask(self._source, self._asked(req, body)))
 
@@ -109,6 +116,13 @@ class Gateway:
             return Conversation(req, self._id_from)
         # ``useChat`` asks for streams only, and does not say so.
         return Conversation(req, (CHAT_ID, *self._id_from), streamed=True)
+
+    def _joined(self, req: falcon.asgi.Request) -> str | None:
+        try:
+            return Conversation(req, self._id_from).conv_id()
+        except (InvalidConversationId, Problem):
+            # The parameters may mean something else to the upstream.
+            return None
 
     def _asked(
         self, req: falcon.asgi.Request, body: bytes | AsyncIterator[bytes] | None
@@ -203,7 +217,7 @@ class Gateway:
         if conv_id is None:
             return False
         asked = falcon_request.asked_of_core(req)
-        reply = rest_of(self._streams, self._core, asked, conv_id)
+        reply = await settled_rest(self._streams, self._core, asked, conv_id)
         if reply is not None:
             await send(reply, req, resp)
         return reply is not None
@@ -279,6 +293,19 @@ def _own_response(reader: Reader, follower: Follower, pace: Pace) -> StreamedRes
         follower.close()
 
     return StreamedResponse(sending, close)
+
+
+async def settled_rest(
+    streams: Deployment, core: Core, asked: Request, conv_id: str
+) -> Reply | None:
+    """Return the reply with the rest of a stream; None if there is no such stream."""
+    reply = rest_of(streams, core, asked, conv_id)
+    if reply is not None and not isinstance(reply, Reply):
+        reply = await settled(reply)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            # It was pending, and has been withdrawn or stopped before it began.
+            return None
+    return reply
 
 
 def _joins(req: falcon.asgi.Request) -> bool:

@@ -9,10 +9,12 @@ of the stream is sent, if there is a stream::
     one that the stream itself has    the stream's bytes after that event
     one that we gave out (events)     the events after that one
     any other                         400, as for every offset that is lost
-    none                              all of the stream
     (no stream of this conversation)  nothing here: the POST is a new one
+    (its stream never begins)         the same
 
-A GET by which a client joins such a run (``?offset=-1``) is answered in the same way.
+A POST without an id of an event is a new one in any case. A GET by which a client joins
+such a run (``?offset=-1``) is answered in the same way, without an id by all of the
+stream. If there is no stream, or no valid id, the GET is the upstream's.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ response, which is the alias of its stream::
     POST .../responses/ID/cancel                         stops it; the object again
 
 A response that the upstream makes in the background (``"background": true``) goes on
-there when nobody reads it. So its cancel goes to the upstream, too, which answers it.
+there when nobody reads it. So its cancel goes to the upstream, too, which answers it:
+each cancel, unless the stream is complete, since the upstream may have failed to take
+the one before. If we have lost such a response, only the upstream knows what becomes of
+it, and is asked for all of it.
 
 The object of a response that is over is that of its last event. Otherwise it is that of
 its first event, with the status that the stream has now. An id that belongs to no
@@ -24,8 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shmstream.consumer import MAX_OFFSET, Consumer
-from shmstream.dialects.events import Event, events_in
-from shmstream.dialects.framing import Framing
+from shmstream.dialects.events import Event, first_events, last_events
 from shmstream.errors import OffsetLost, StreamNotFound
 from shmstream.ids import usable_alias
 from shmstream.ring.state import State
@@ -37,12 +39,18 @@ from shmstream.serving.request import Request
 from shmstream.serving.sequence_number import offset_after
 from shmstream.serving.start import Start
 
-_PARTS = (16 * 1024, 64 << 20)
-"""Bytes that are looked at for the first and the last events: the larger number, which
-is mostly all that there is, if the smaller number of bytes does not show them."""
+_PARTS = tuple(16 * 1024 * 4**times for times in range(7))
+"""Bytes that are looked at for the first and the last events: a larger number if the
+ones before it do not show them, up to 64 MiB, which is mostly all that there is."""
+
+_SPLIT = 64
+"""Events that are split off, at most, at the beginning or the end. Comments count."""
 
 _FIRST = 8
 """Events that are looked at, at the beginning of a response."""
+
+_LAST = 8
+"""Events at the end of a response: if there are more, the end is not before them."""
 
 _ERROR = 'error'
 _ENDS = frozenset({'response.completed', 'response.failed', 'response.incomplete'})
@@ -94,7 +102,9 @@ class Responses:
         except Exception as ex:
             return failed(request, ex)
 
-    def _retrieved(self, request: Request, consumer: Consumer) -> Reply | Later:
+    def _retrieved(self, request: Request, consumer: Consumer) -> Reply | Later | None:
+        if consumer.state is State.ABORTED and _in_background(consumer):
+            return None
         if not _wants_stream(request):
             return _object_of(consumer)
         # ``from``, ``as`` and other parameters mean nothing here, nor does ``Range``.
@@ -106,8 +116,8 @@ class Responses:
             self._streams.cancel(
                 consumer.conv_id, generation=consumer.generation, owner=request.owner
             )
-            if _begun(consumer).get('background') is True:
-                return None
+        if consumer.state is not State.COMPLETE and _in_background(consumer):
+            return None
         return _object_of(consumer)
 
 
@@ -174,11 +184,12 @@ def _last_event(consumer: Consumer) -> Event | None:
     for size in _PARTS:
         first = max(total - size, dropped)
         # An event that has lost its beginning is no JSON any more, and is not found.
-        for event in reversed(_events(consumer, first, size)):
+        found = last_events(_read(consumer, first, size), _SPLIT)
+        for event in reversed(found):
             told = event.fields.get('response')
             if event.type == _ERROR or (event.type in _ENDS and isinstance(told, dict)):
                 return event
-        if first == dropped:
+        if first == dropped or len(found) > _LAST:
             break
     return None
 
@@ -189,7 +200,8 @@ def _begun(consumer: Consumer) -> dict[str, Any]:
     If the ring has dropped them, the object has what every response has.
     """
     for size in _PARTS:
-        found = [] if consumer.dropped_prefix else _events(consumer, 0, size)
+        data = b'' if consumer.dropped_prefix else _read(consumer, 0, size)
+        found = first_events(data, _SPLIT)
         told = [
             event.fields.get('response')
             for event in found[:_FIRST]
@@ -199,6 +211,8 @@ def _begun(consumer: Consumer) -> dict[str, Any]:
         if objects:
             # The first event may say ``queued``, and the next one ``in_progress``.
             return objects[-1]
+        if len(data) < size or len(found) > _FIRST:
+            break
     return {
         'id': consumer.alias,
         'object': 'response',
@@ -213,8 +227,13 @@ def _begun(consumer: Consumer) -> dict[str, Any]:
     }
 
 
-def _events(consumer: Consumer, offset: int, size: int) -> list[Event]:
+def _in_background(consumer: Consumer) -> bool:
+    """Whether the upstream goes on with a response that nobody reads."""
+    return _begun(consumer).get('background') is True
+
+
+def _read(consumer: Consumer, offset: int, size: int) -> bytes:
     try:
-        return events_in(consumer.read(offset, size), Framing.EVENTS)
+        return consumer.read(offset, size)
     except OffsetLost:
-        return []
+        return b''

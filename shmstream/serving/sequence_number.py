@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from shmstream.consumer import Consumer
+from shmstream.consumer import MAX_OFFSET, Consumer
 from shmstream.dialects.events import events_in
 from shmstream.dialects.framing import EVENT_STREAM, Framing, media_type
 from shmstream.errors import OffsetLost
@@ -55,16 +55,25 @@ def offset_after(consumer: Consumer, number: int) -> int:
 
 def _search(consumer: Consumer, number: int) -> int | None:
     # Whether the event before the one that is looked at is known to be of no interest.
-    seen = consumer.dropped_prefix == 0
-    done = -1
+    seen: bool | None = None
+    done = 0
     for first, window in windows(consumer, _LONGEST):
+        if seen is None:
+            # The search decides by what it has read: the ring may drop bytes meanwhile.
+            seen = first < 0
         for match in _NUMBER.finditer(window):
-            at, found = first + match.start(), int(match[1])
-            if at <= done or (found < number and seen):
+            at = first + match.start()
+            if at < done or (int(match[1]) < number and seen):
                 continue
-            done = at
             begin, end = begin_of_event(consumer, at), end_of_event(consumer, at)
-            if begin is None or not _has(consumer, begin, end, found):
+            # One look at an event is enough, however many members have such a name.
+            done = MAX_OFFSET if end is None else end
+            if begin is None:
+                # It may have been the event that the client lacks.
+                seen = False
+                continue
+            found = _number_of(consumer, begin, end)
+            if found is None:
                 continue
             if found < number:
                 seen = True
@@ -72,6 +81,8 @@ def _search(consumer: Consumer, number: int) -> int | None:
                 return begin if seen or found == number + 1 else None
             else:
                 return begin if end is None else end
+    if seen is None:
+        seen = consumer.dropped_prefix == 0
     if not seen:
         return None
     raise Problem(
@@ -79,9 +90,12 @@ def _search(consumer: Consumer, number: int) -> int | None:
     )
 
 
-def _has(consumer: Consumer, begin: int, end: int | None, number: int) -> bool:
-    """Whether the event between these offsets has this number."""
+def _number_of(consumer: Consumer, begin: int, end: int | None) -> int | None:
+    """Return the number of the event between these offsets; None: it has none."""
     end = consumer.total_bytes if end is None else end
     block = consumer.read(begin, end - begin)
-    events = events_in(block, Framing.EVENTS)
-    return any(event.fields.get(_MEMBER) == number for event in events)
+    for event in events_in(block, Framing.EVENTS):
+        found = event.fields.get(_MEMBER)
+        if isinstance(found, int):
+            return found
+    return None

@@ -12,7 +12,11 @@ more::
 
 from __future__ import annotations
 
+from shmstream.dialects.table import RESPONSES
 from shmstream.supervisor.session import Key, Session
+
+_UNKNOWN = 0
+"""The number of the dialect until a producer knows it."""
 
 
 class Aliases:
@@ -41,15 +45,17 @@ class Aliases:
         """Return the newest session of this owner with this alias."""
         self._read()
         there = self._found.get((owner, alias), [])
-        return max(there, key=lambda session: session.segment.asked, default=None)
+        return max(there, key=Session.asked_at, default=None)
 
     def _read(self) -> None:
         for session in list(self._unread):
-            # The end is read first: after it no alias comes any more.
+            # The end and the dialect are read first. A producer writes its dialect
+            # once, then the alias: none comes after the end, or in another dialect.
             ended = session.reader.producer_state.final
+            other = session.segment.dialect not in (_UNKNOWN, RESPONSES.number)
             alias = session.segment.alias
             if alias:
                 key = self._keys[session] = (session.key[0], alias)
                 self._found.setdefault(key, []).append(session)
-            if alias or ended:
+            if alias or ended or other:
                 del self._unread[session]

@@ -93,11 +93,21 @@ class Session:
 
     def asked_for_after(self, asked_ns: int) -> bool:
         """Whether its producer asked for it after this moment, in ns since boot."""
+        of_this_boot, then_ns = self.asked_at()
+        return of_this_boot and then_ns > asked_ns
+
+    def asked_at(self) -> tuple[bool, int]:
+        """When its producer asked for it; of two sessions, the larger one is newer.
+
+        Returns:
+            Whether that was in this boot, and when: in ns since boot, or of an earlier
+            boot by the wall clock.
+        """
         asked = self.segment.asked
         # A moment in the future belongs to an earlier boot. This test works also where
         # boots have no ids.
         of_this_boot = asked.boot == clock.BOOT and asked.now_ns <= clock.now_ns()
-        return of_this_boot and asked.now_ns > asked_ns
+        return of_this_boot, asked.now_ns if of_this_boot else asked.wall_ns
 
     def memory(self) -> int:
         """Bytes of memory that it holds now, in whole pages."""

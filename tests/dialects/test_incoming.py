@@ -255,3 +255,47 @@ def test_other_bytes_may_end_anywhere() -> None:
     incoming = incoming_for(EVENTS)
     incoming.feed(EVENTS.begun + b': half a comm')
     assert incoming.may_end_here
+
+
+LONG = 'x' * 300_000
+
+
+def response(kind: str, **more: object) -> bytes:
+    return event({'type': kind, 'response': {'id': 'resp_1', **more}})
+
+
+@pytest.mark.parametrize('size', [1000, 65536, 1 << 20])
+@pytest.mark.parametrize(
+    'data',
+    [
+        response('response.created', instructions=LONG),
+        event(
+            {
+                'type': 'response.created',
+                'sequence_number': 0,
+                'response': {'id': 'resp_1', 'instructions': LONG},
+            }
+        ),
+        # An order of which nothing is known: the next event that is whole tells it.
+        event({'response': {'tools': LONG, 'id': 'resp_1'}, 'type': 'response.created'})
+        + event({'type': 'response.output_text.delta', 'delta': '"response"'})
+        + response('response.completed'),
+    ],
+)
+def test_the_id_of_a_response_whose_first_event_is_too_long(
+    data: bytes, size: int
+) -> None:
+    incoming = Incoming(SSE)
+    for at in range(0, len(data), size):
+        incoming.feed(data[at : at + size])
+    assert incoming.response_id == 'resp_1'
+    assert incoming.dialect is table.RESPONSES
+
+
+def test_the_id_is_the_first_that_comes() -> None:
+    incoming = Incoming(SSE)
+    incoming.feed(event({'type': 'response.output_text.delta', 'sequence_number': 1}))
+    assert incoming.response_id is None
+    incoming.feed(response('response.in_progress'))
+    incoming.feed(event({'type': 'response.completed', 'response': {'id': 'other'}}))
+    assert incoming.response_id == 'resp_1'

@@ -54,3 +54,19 @@ def test_readers_have_a_turn_after_each_part_of_the_ring(
     parts = [after - before for before, after in pairwise(turns)]
     assert sum(parts) == EVENTS * len(EVENT)
     assert max(parts) <= MOST
+
+
+class IdLater(AtOnce):
+    """A response whose first event does not tell its id."""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b'data: {"type":"response.output_text.delta","sequence_number":1}\n\n'
+        yield b'data: {"type":"response.completed","response":{"id":"late"}}\n\n'
+
+
+def test_a_stream_gets_its_alias_whichever_event_tells_it(streams: Streams) -> None:
+    with streams.create('c') as producer:
+        client = Pace()
+        client.left()
+        asyncio.run(write_answer(streams, client, producer, IdLater()))
+    assert streams.open('c').alias == 'late'

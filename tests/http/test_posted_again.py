@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from shmstream import Streams
+from shmstream.http.producing import settled_rest
+from shmstream.serving.get_head_delete import Core
+from shmstream.serving.request import Request
 from tests.http.conftest import Watch
 from tests.http.proxied import Proxied, proxied_service
 from tests.http.wire import assert_error
@@ -179,6 +184,9 @@ def test_only_a_get_that_joins_a_stream_that_is_there_is_answered_here(
         ('/api/chat?runId=joined&offset=-1', True),
         ('/api/chat?offset=-1&runId=unknown', False),
         ('/api/chat?offset=-1', False),
+        ('/api/chat?offset=-1&runId=%0A', False),
+        ('/api/chat?offset=-1&runId=%FF', False),
+        ('/api/chat?offset=-1&runId=joined&runId=x', False),
         ('/api/chat?offset=0&runId=joined', False),
         ('/api/chat?runId=joined', False),
     ):
@@ -188,3 +196,23 @@ def test_only_a_get_that_joins_a_stream_that_is_there_is_answered_here(
         '/api/chat?offset=-1&runId=joined', **{'Last-Event-ID': 'run/4'}
     )
     assert reply.body == b''.join(run()[5:])
+
+
+@pytest.mark.parametrize('stop', [Streams.withdraw, Streams.cancel, Streams.evict])
+def test_what_never_begins_has_no_rest(
+    streams: Streams, stop: Callable[[Streams, str], bool]
+) -> None:
+    """The upstream's answer to the first POST was no stream."""
+    asked = Request('POST', b'x', b'', [(b'last-event-id', b'run/3')])
+
+    async def ask() -> None:
+        rest = asyncio.create_task(
+            settled_rest(streams, Core(streams), asked, 'pending')
+        )
+        # The task has found the stream then, and waits for it to begin.
+        await asyncio.sleep(0)
+        await asyncio.to_thread(stop, streams, 'pending')
+        assert await rest is None
+
+    with streams.create('pending', pending=True):
+        asyncio.run(ask())

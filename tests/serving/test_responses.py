@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shmstream import Consumer, OffsetLost, Producer, Streams
+from shmstream.dialects import events
 from shmstream.internals import note_alias
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.reply import Reply
@@ -153,3 +155,113 @@ def test_how_a_stream_is_asked_for(
         assert json.loads(body(query))['n'] == 3
     assert responses.retrieve(Request('GET', b'x'), 'r') is None
     assert responses.cancel(Request('POST', b'x'), 'a\nb') is None
+
+
+BEHIND = told('response.created', 'queued', n=1, background=True)
+
+
+@pytest.mark.parametrize(
+    ('data', 'end', 'upstream'),
+    [
+        (BEHIND, goes_on, True),
+        (BEHIND, Producer.cancel, True),
+        (BEHIND, fails, True),
+        (BEHIND + OVER, Producer.finish, False),
+        (CREATED, fails, False),
+    ],
+)
+def test_each_cancel_of_a_response_in_the_background_goes_upstream(
+    streams: Streams,
+    written: Callable[..., Consumer],
+    data: bytes,
+    end: Callable[[Producer], object],
+    upstream: bool,
+) -> None:
+    """The upstream may have answered the one before with 503."""
+    written(data, end)
+    responses = Responses(streams, Core(streams))
+    for _ in range(2):
+        reply = responses.cancel(Request('POST', b'x'), 'alias')
+        assert (reply is None) == upstream
+
+
+@pytest.mark.parametrize('query', [b'', b'stream=true', b'stream=1&starting_after=0'])
+@pytest.mark.parametrize(
+    ('data', 'end', 'upstream'),
+    [
+        (BEHIND, fails, True),
+        (BEHIND, goes_on, False),
+        (BEHIND, Producer.cancel, False),
+        (BEHIND + OVER, Producer.finish, False),
+        (BEHIND + OVER, fails, False),
+        (CREATED, fails, False),
+    ],
+)
+def test_a_response_in_the_background_that_was_lost_is_the_upstreams(
+    streams: Streams,
+    written: Callable[..., Consumer],
+    data: bytes,
+    end: Callable[[Producer], object],
+    query: bytes,
+    upstream: bool,
+) -> None:
+    written(data, end)
+    asked = Request('GET', b'x', query)
+    reply = Responses(streams, Core(streams)).retrieve(asked, 'alias')
+    assert (reply is None) == upstream
+
+
+class Watched:
+    """A consumer that says how much of its stream is read at once, at most."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def read(self, offset: int, limit: int) -> bytes:
+        self.most = max(self.most, limit)
+        return self._consumer.read(offset, limit)
+
+
+SHORT = b''.join(event('x', delta='x') for _ in range(700))
+A_LOT = 'x' * 20_000
+
+
+@pytest.mark.parametrize(
+    ('data', 'end', 'number'),
+    [
+        (told('response.created', 'x', n=8, a=A_LOT) + SHORT, goes_on, 8),
+        (
+            CREATED + SHORT + told('response.completed', 'x', n=9, a=A_LOT),
+            Producer.finish,
+            9,
+        ),
+        # It has no end: what is before its last events is not searched.
+        (CREATED + SHORT, Producer.finish, 1),
+    ],
+)
+def test_no_more_is_read_and_split_than_is_needed(
+    written: Callable[..., Consumer],
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    end: Callable[[Producer], object],
+    number: int,
+) -> None:
+    watched = Watched(written(data, end))
+    split: list[bytes] = []
+    plain, here = events._event, threading.get_ident()
+
+    def counted(text: bytes) -> events.Event:
+        # The producer of a test before this one may be finished meanwhile, in a thread.
+        if threading.get_ident() == here:
+            split.append(text)
+        return plain(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events, '_event', counted)
+        assert response_of(cast(Consumer, watched))['n'] == number
+    assert watched.most <= 65536
+    assert len(split) < 260

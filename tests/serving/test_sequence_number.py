@@ -107,3 +107,73 @@ def test_json_lines_have_no_numbers() -> None:
     stream.content_type = 'application/x-ndjson'
     with pytest.raises(OffsetLost):
         sequence_number.offset_after(cast(Consumer, stream), 1)
+
+
+class Counted(Text):
+    """A stream that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, offset: int, limit: int) -> bytes:
+        self.reads += 1
+        return super().read(offset, limit)
+
+
+def test_an_event_is_looked_at_once_however_many_numbers_it_holds() -> None:
+    nested = [{'sequence_number': 5 + (n & 1)} for n in range(1000)]
+    large, last = event(4, items=nested), event(6)
+    stream = Counted(large + last)
+    assert sequence_number.offset_after(cast(Consumer, stream), 5) == len(large)
+    assert stream.reads < 12
+
+
+class Dropping(Text):
+    """A ring that drops bytes as soon as it has been read for the first time."""
+
+    def __init__(self, data: bytes, dropped: int) -> None:
+        super().__init__(data)
+        self._later = dropped
+
+    def read(self, offset: int, limit: int) -> bytes:
+        data = super().read(offset, limit)
+        self.dropped_prefix = self._later
+        return data
+
+
+def test_what_is_dropped_during_the_search_may_be_what_the_client_lacks() -> None:
+    # The number is at the end of the event, and stays.
+    stream = Dropping(event(3) + event(5), dropped=5)
+    with pytest.raises(OffsetLost):
+        sequence_number.offset_after(cast(Consumer, stream), 2)
+
+
+class Hasty(Text):
+    """A ring that drops bytes as soon as it has been asked what it has dropped."""
+
+    _told = 0
+
+    def __init__(self, data: bytes, dropped: int) -> None:
+        self._later = dropped
+        super().__init__(data)
+
+    @property
+    def dropped_prefix(self) -> int:
+        told = self._told
+        self._told = self._later
+        return told
+
+    @dropped_prefix.setter
+    def dropped_prefix(self, value: int) -> None:
+        self._told = value
+
+    def read(self, offset: int, limit: int) -> bytes:
+        if offset < self._later:
+            raise OffsetLost(offset, self._later, self.total_bytes)
+        return super().read(offset, limit)
+
+
+def test_the_search_trusts_what_it_reads_and_not_what_it_was_told_before() -> None:
+    first = event(1)
+    stream = Hasty(first + event(5), len(first) - 2)
+    with pytest.raises(OffsetLost):
+        sequence_number.offset_after(cast(Consumer, stream), 1)

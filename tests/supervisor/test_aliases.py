@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from shmstream import State, StreamNotFound, Streams, clock, owner_of
+from shmstream.dialects.table import CHAT, RESPONSES
 from shmstream.ids import NOBODY, usable_alias
 from shmstream.internals import note_alias
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.ring.layout import W_STATE
+from shmstream.ring.layout import W_ASKED, W_ASKED_BOOT, W_CREATED, W_STATE
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Session
 from tests.support.registry import fresh_registry, taken_over
@@ -71,6 +72,17 @@ def test_of_several_sessions_the_newest_is_found(
     assert registry.aliased(NOBODY, 'r') is None
 
 
+def test_the_newest_is_newest_whatever_the_wall_clock_says(registry: Registry) -> None:
+    older, newer = made(registry, 'a', b'r'), made(registry, 'b', b'r')
+    # The clock was set back by an hour meanwhile.
+    newer.words[W_CREATED] -= 3600 * clock.NS
+    assert registry.aliased(NOBODY, 'r') is newer
+    # An earlier boot is older, however long it had been up.
+    newer.words[W_ASKED_BOOT] ^= 1
+    newer.words[W_ASKED] = clock.now_ns() * 2
+    assert registry.aliased(NOBODY, 'r') is older
+
+
 def test_it_goes_with_its_session(registry: Registry) -> None:
     read, unread = made(registry, 'a', b'r'), made(registry, 'b', b's')
     assert registry.aliased(NOBODY, 'r') is read
@@ -99,6 +111,17 @@ def test_sessions_without_one_are_not_looked_at_for_ever(registry: Registry) -> 
     assert not aliases._unread
     assert not aliases._found
     assert not aliases._keys
+
+
+def test_nor_are_those_of_another_dialect(registry: Registry) -> None:
+    aliases = registry._index.aliases
+    chat, response, unknown = (made(registry, name) for name in 'abc')
+    chat.segment.set_dialect(CHAT.number)
+    response.segment.set_dialect(RESPONSES.number)
+    assert registry.aliased(NOBODY, 'r') is None
+    assert list(aliases._unread) == [response, unknown]
+    response.segment.set_alias(b'r')
+    assert registry.aliased(NOBODY, 'r') is response
 
 
 def test_a_session_that_is_kept_has_none_until_it_is_back(streams: Streams) -> None:
