@@ -34,6 +34,7 @@ from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
 from shmstream.serving.body_fields import BodyFields
 from shmstream.serving.deployment import Deployment
+from shmstream.serving.page_origin import check_page
 from shmstream.serving.permit import checked
 from shmstream.serving.problems import JSON, Problem, problem_of
 from shmstream.serving.reply import Blocking, Reply
@@ -105,7 +106,9 @@ def nothing_to_resume(request: Request, reply: Reply) -> Reply:
     return reply
 
 
-def stop_chat(streams: Deployment, request: Request, body: bytes) -> Blocking:
+def stop_chat(
+    streams: Deployment, request: Request, body: bytes, *, gated: bool = False
+) -> Blocking:
     """Return what to wait for before there is a reply to a POST of ``ID/stop``.
 
     It is 200 also if there is no such stream, or none of the generation that the body
@@ -115,13 +118,17 @@ def stop_chat(streams: Deployment, request: Request, body: bytes) -> Blocking:
         streams: the deployment.
         request: the request, whose owner is set.
         body: the whole body, or its first ``MAX_STOP_BYTES + 1`` bytes.
+        gated: whether it has been checked which page has sent the request. If not, a
+            page of another site gets 403 (``serving.page_origin``).
     """
     # The thread that asks the supervisor also looks at the body, which may be large.
-    return Blocking(lambda: _stopped(streams, request, body))
+    return Blocking(lambda: _stopped(streams, request, body, gated))
 
 
-def _stopped(streams: Deployment, request: Request, body: bytes) -> Reply:
+def _stopped(streams: Deployment, request: Request, body: bytes, gated: bool) -> Reply:
     try:
+        if not gated:
+            check_page(request)
         if request.generation is not None:
             raise Problem(403, 'This request may only read its stream')
         conv_id = request.conversation_id()

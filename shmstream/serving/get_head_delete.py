@@ -105,12 +105,16 @@ class Core:
         except Exception as ex:
             return failed(request, ex)
 
-    def stop_chat(self, request: Request, body: bytes) -> Blocking:
+    def stop_chat(
+        self, request: Request, body: bytes, *, gated: bool = False
+    ) -> Blocking:
         """Return what to wait for before a POST that stops a chat has its reply.
 
         Args:
             request: the request, which ``find_chat_route`` has found.
             body: the whole body, or its first ``chat_routes.MAX_STOP_BYTES + 1`` bytes.
+            gated: whether it has been checked which page has sent the request. If not,
+                a page of another site gets 403.
 
         Example::
 
@@ -118,7 +122,7 @@ class Core:
             assert find_chat_route(request)
             assert Core(streams).stop_chat(request, b'').work().status == 200
         """
-        return stop_chat(self._streams, request, body)
+        return stop_chat(self._streams, request, body, gated=gated)
 
     def _delete(self, request: Request) -> Later:
         conv_id = request.conversation_id()

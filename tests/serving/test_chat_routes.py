@@ -233,6 +233,43 @@ def test_a_stop_is_of_the_owner_s_stream_only(
 
 
 @pytest.mark.parametrize(
+    ('headers', 'foreign'),
+    [
+        ({b'sec-fetch-site': b'cross-site'}, True),
+        ({b'sec-fetch-site': b'same-site', b'origin': b'https://b.test'}, False),
+        ({b'sec-fetch-site': b'same-origin'}, False),
+        ({b'origin': b'http://evil.test', b'host': b'a.test'}, True),
+        ({b'origin': b'null', b'host': b'a.test'}, True),
+        ({b'origin': b'http://a.test:81', b'host': b'a.test'}, True),
+        ({b'origin': b'http://a.test', b'host': b'a.test:80'}, False),
+        (
+            {
+                b'origin': b'https://a.test',
+                b'host': b'backend:8000',
+                b'x-forwarded-host': b'a.test',
+            },
+            False,
+        ),
+        ({b'host': b'a.test'}, False),
+    ],
+)
+def test_a_page_of_another_site_stops_nothing(
+    streams: Streams,
+    live: Producer,
+    conv_id: str,
+    headers: dict[bytes, bytes],
+    foreign: bool,
+) -> None:
+    reply = stopped(streams, conv_id, headers=[*headers.items()])
+    assert reply.status == (403 if foreign else 200)
+    assert live.write(b'data: 2\n\n') == foreign
+    # The service has looked at the page before.
+    asked = chat(f'{conv_id}/stop', 'POST', headers=[*headers.items()])
+    assert is_done(stop_chat(streams, asked, b'', gated=True).work())
+    live.cancel()
+
+
+@pytest.mark.parametrize(
     ('body', 'status', 'message'),
     [
         (b'{', 400, 'invalid body'),
