@@ -11,12 +11,17 @@ It takes any status but 200 and 204 for an error that it shows, and asks only on
 204 says that there is nothing to resume, whatever the other routes answer::
 
     unknown, expired, another owner's         404 elsewhere
+    of another generation than asked for      409 elsewhere
     not begun in the seconds that a GET waits 503 elsewhere
     the ring has dropped the beginning        400 elsewhere: what begins in the middle
                                               would be an error of types at the client
     over, or stopped                          200 elsewhere, and here with
                                               ``?finished=replay``: by then the
                                               application has stored the message
+
+A 503 of any other cause stays one: the stream may be there, and 204 would say that its
+message is whole. A worker that leaves before the stream has a byte answers 200, and is
+cut: after a cut ``useChat`` comes back.
 
 A stream that has failed is there to be resumed: nobody has stored it as a message, and
 a client that was cut by the death of the stream's worker learns of the failure here.
@@ -44,7 +49,7 @@ MAX_STOP_BYTES = 4 << 20
 """The largest body of a stop: it may hold the message so far, with what its tools have
 found, and nobody reads that."""
 
-_NOTHING = frozenset({404, 409, 503})
+_NOTHING = frozenset({404, 409})
 _GENERATION = re.compile('[0-9a-f]{16}')
 _STREAM, _STOP = b'/stream', b'/stop'
 _ACTIVE = 'activeStreamId'

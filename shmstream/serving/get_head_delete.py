@@ -202,6 +202,8 @@ class Core:
             # A stream is cancelled before it is evicted: its state tells both.
             ended, state = consumer.finished, consumer.state
             if state is State.PENDING:
+                if request.chat:
+                    raise StreamNotFound
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
             return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
@@ -245,7 +247,9 @@ class Core:
             live = Live(consumer, offset, self._streams.leaving)
             return Reply(200, headers, live, consumer)
         if not ended:
-            if self._streams.leaving() and consumer.total_bytes <= offset:
+            nothing_new = consumer.total_bytes <= offset
+            # ``useChat`` gives up on an error, and comes back after a cut.
+            if nothing_new and self._streams.leaving() and not request.chat:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
             # Who comes back learns how much was written meanwhile.
             headers.append((b'stream-total-bytes', b'%d' % total))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
 import pytest
 
 from shmstream import (
+    FollowCut,
     Producer,
     State,
     StreamNotFound,
@@ -17,8 +19,9 @@ from shmstream import (
 )
 from shmstream.chat_paths import parse_chat_paths
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route, stop_chat
-from shmstream.serving.get_head_delete import Core, failed
+from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.permit import Grant, apply
+from shmstream.serving.problems import Problem, refusal
 from shmstream.serving.reply import Live, Pending, Reply
 from shmstream.serving.request import Request
 from tests.serving.test_get_head_delete import error, sent
@@ -156,9 +159,43 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, conv_id: str) -> Non
         assert later.go_on(None).status == 200
 
 
-def test_what_cannot_be_had_now_is_nothing_to_resume() -> None:
-    refused = SupervisorUnavailable('no supervisor')
-    assert is_nothing(failed(chat('chat-1/stream'), refused))
+@pytest.mark.parametrize(
+    'refused',
+    [
+        SupervisorUnavailable('no supervisor'),
+        OSError(errno.EMFILE, 'too many'),
+        OSError(errno.ENOMEM, 'no memory'),
+        Problem(503, 'All places of readers are taken'),
+    ],
+)
+def test_what_cannot_be_had_now_may_be_there(refused: Exception) -> None:
+    assert error(failed(chat('chat-1/stream'), refused))['code'] == 503
+
+
+def test_a_refusal_of_the_application_is_told() -> None:
+    assert suited(chat('chat-1/stream'), refusal(503, 'Later')).status == 503
+
+
+def test_what_is_of_another_generation_is_nothing_to_resume(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'1')
+        assert is_nothing(resumed(streams, f'{conv_id}/stream?generation={OTHER}'))
+
+
+def test_a_worker_that_leaves_cuts_what_has_not_a_byte(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a cut the client comes back, and after a 503 or a 204 it does not."""
+    with streams.create(conv_id) as producer:
+        monkeypatch.setattr(streams, 'leaving', lambda: True)
+        reply = resumed(streams, f'{conv_id}/stream')
+        assert reply.status == 200
+        assert isinstance(reply.body, Live)
+        with pytest.raises(FollowCut):
+            list(reply.body.follow())
+        producer.finish()
 
 
 @pytest.mark.parametrize('path', ['%ff/stream', 'a%00b/stream', f'{"x" * 513}/stream'])
