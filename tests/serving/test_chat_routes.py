@@ -18,6 +18,8 @@ from shmstream import (
     owner_of,
 )
 from shmstream.chat_paths import parse_chat_paths
+from shmstream.serving import chat_routes
+from shmstream.serving.body_fields import BodyFields
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route, stop_chat
 from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.permit import Grant, apply
@@ -315,16 +317,50 @@ def test_a_page_of_another_site_stops_nothing(
         (b'{"a": 1', 400, 'invalid body'),
         (b'{"activeStreamId": "0", "activeStreamId": "1"}', 400, 'once'),
         (b'{"activeStreamId": 7}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": 7.5}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": {"id": "%b"}}' % OTHER.encode(), 400, 'activeStreamId'),
+        (b'{"activeStreamId": ["%b"]}' % OTHER.encode(), 400, 'activeStreamId'),
+        (b'{"activeStreamId": garbage}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": true}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": {}, "activeStreamId": null}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": }', 400, 'invalid body'),
+        (b'{}' + b' ' * 70_000 + b'{"activeStreamId": "x"}', 400, 'invalid body'),
+        (b'{} and more', 400, 'invalid body'),
+        (b'null', 400, 'invalid body'),
         (b'{"activeStreamId": "stream-1"}', 400, 'Stream-Generation'),
         (b' ' * (MAX_STOP_BYTES + 1), 413, 'more than'),
     ],
 )
 def test_a_stop_that_is_asked_wrongly(
-    streams: Streams, body: bytes, status: int, message: str
+    streams: Streams,
+    live: Producer,
+    conv_id: str,
+    body: bytes,
+    status: int,
+    message: str,
 ) -> None:
-    told = error(stopped(streams, 'chat-1', body))
+    told = error(stopped(streams, conv_id, body))
     assert told['code'] == status
     assert message in told['message']
+    assert live.write(b'data: 2\n\n')
+    live.finish()
+
+
+def test_a_long_body_is_looked_at_piece_by_piece(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    class Fed(BodyFields):
+        def feed(self, piece: bytes) -> None:
+            sizes.append(len(piece))
+            super().feed(piece)
+
+    monkeypatch.setattr(chat_routes, 'BodyFields', Fed)
+    body = b'{"a": "%b"}' % (b'x' * 200_000)
+    assert is_done(stopped(streams, 'unknown', body))
+    assert sum(sizes) == len(body)
+    assert max(sizes) == 64 * 1024
 
 
 def test_paths_of_chats() -> None:
