@@ -311,3 +311,42 @@ def test_f74_what_failed_and_cannot_say_so_is_cut(streams: Streams) -> None:
     status, headers, _ = call(app, '/cut', 'HEAD')
     assert status.startswith('200')
     assert 'content-length' not in {name.lower() for name in headers}
+
+
+class _Lost(io.BytesIO):
+    """The input of a request whose client has left."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        raise OSError('client disconnected')
+
+
+@pytest.mark.parametrize(
+    ('more', 'status'),
+    [
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': io.BytesIO()}, '400'),
+        ({'CONTENT_LENGTH': '\u00b2', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9' * 5000, 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '-1', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': _Lost()}, '400'),
+        ({'wsgi.input_terminated': True, 'wsgi.input': _Lost()}, '400'),
+        (
+            {'HTTP_TRANSFER_ENCODING': 'chunked', 'wsgi.input': io.BytesIO(b'{}')},
+            '411',
+        ),
+    ],
+)
+def test_a_stop_whose_body_is_lost_stops_nothing(
+    streams: Streams, conv_id: str, more: dict[str, Any], status: str
+) -> None:
+    app = Application(streams, prefix='/chat', otherwise=other)
+    with streams.create(conv_id) as producer:
+        assert call(app, f'/chat/{conv_id}/stop', 'POST', more)[0][:3] == status
+        assert producer.write(b'data: 1\n\n')
+        whole = more | {
+            'CONTENT_LENGTH': '',
+            'wsgi.input': io.BytesIO(b'{}'),
+            'wsgi.input_terminated': True,
+        }
+        assert call(app, f'/chat/{conv_id}/stop', 'POST', whole)[0][:3] == '200'
+        assert not producer.write(b'data: 2\n\n')
