@@ -72,9 +72,9 @@ class Application:
         otherwise: the application that answers all other requests. An ID with a slash
             has to come as ``?conv_id=`` then, because all else that begins with
             ``{prefix}/ID/`` is ``otherwise``'s, and WSGI servers decode an encoded
-            slash. So it can be no chat's. Without
-            ``otherwise`` all that follows the prefix is the id, and other requests get
-            400, 404 or 405.
+            slash. So it can be no chat's. Without ``otherwise`` all that follows the
+            prefix is the id, but for the ``/stream`` or ``/stop`` of a chat: an ID that
+            ends so has to come as ``?conv_id=``. Other requests get 400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
         readers: readers of a process, at most; by default ``$SHMSTREAM_READER_SHARE``

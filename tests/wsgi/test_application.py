@@ -73,6 +73,15 @@ def test_the_module_for_pages_is_anybody_s(streams: Streams, otherwise: Any) -> 
 
 
 @pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_a_chat_may_have_the_module_s_name(streams: Streams, otherwise: Any) -> None:
+    app = Application(streams, prefix='/chat', otherwise=otherwise)
+    assert call(app, '/chat/shmstream.js/stream')[0][:3] == '204'
+    with streams.create(browser.MODULE) as producer:
+        producer.write(b'data: 1\n\n')
+        assert call(app, '/chat/shmstream.js/stream', 'HEAD')[0][:3] == '200'
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
 def test_who_may_is_asked_for_the_id_of_the_chat(
     streams: Streams, otherwise: Any
 ) -> None:
@@ -249,6 +258,13 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(streams: Streams) -> Non
         assert call(app, target, method)[0] == '299 Other'
     alone = Application(streams, prefix='/chats')
     assert call(alone, '/chatsx/a')[0] == '404 Not Found'
+
+
+def test_alone_an_id_may_end_like_a_route_only_in_the_query(streams: Streams) -> None:
+    app = Application(streams, prefix='/chat')
+    finished(streams, 'a/stream')
+    assert call(app, '/chat/a%2Fstream')[0][:3] == '204'
+    assert call(app, '/chat?conv_id=a%2Fstream')[0][:3] == '200'
 
 
 def test_headers_that_cgi_names_otherwise_are_headers() -> None:
