@@ -86,6 +86,7 @@ from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
+from shmstream.wsgi.application import read_body
 
 __all__ = ['Answers']
 
@@ -298,7 +299,15 @@ class Answers:
         if request.method != 'POST':
             return HttpResponseNotAllowed(['POST'])
         asked = request_of(request, conv_id, '/stop')
-        body = functools.partial(request.read, MAX_STOP_BYTES + 1)
+        # Under ASGI Django has read the whole body before. Under WSGI it reads nothing
+        # of one without a length.
+        there = {
+            'CONTENT_LENGTH': request.META.get('CONTENT_LENGTH'),
+            'HTTP_TRANSFER_ENCODING': request.META.get('HTTP_TRANSFER_ENCODING'),
+            'wsgi.input': request,
+            'wsgi.input_terminated': is_asgi(request),
+        }
+        body = functools.partial(read_body, there, MAX_STOP_BYTES)
         return self._response(request, self._in_thread.stop_chat(body, asked, request))
 
     def _look_up(self, request: HttpRequest) -> HttpResponseBase:

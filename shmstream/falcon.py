@@ -35,8 +35,10 @@ from shmstream.producing.sources import Source
 from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
+from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
+from shmstream.wsgi.application import read_body
 
 __all__ = ['Answers', 'WsgiAnswers']
 
@@ -164,11 +166,7 @@ class Answers:
         **_: Any,
     ) -> None:
         """Stop an answer, whoever writes it, and keep it."""
-
-        async def body() -> bytes:
-            found: bytes = await req.stream.read(MAX_STOP_BYTES + 1)
-            return found
-
+        body = functools.partial(_body, req, MAX_STOP_BYTES)
         request = of_scope(req.scope, conv_id, '/stop')
         self._put(await self._answers.stop_chat(body, request, req), req, resp)
 
@@ -284,7 +282,7 @@ class WsgiAnswers:
         self, req: falcon.Request, resp: falcon.Response, conv_id: str, **_: Any
     ) -> None:
         """Stop an answer, whoever writes it, and keep it."""
-        body = functools.partial(req.bounded_stream.read, MAX_STOP_BYTES + 1)
+        body = functools.partial(read_body, req.env, MAX_STOP_BYTES)
         request = of_environ(req.env, conv_id, '/stop')
         self._put(self._answers.stop_chat(body, request, req), req, resp)
 
@@ -323,6 +321,29 @@ def _put_head(reply: Reply, resp: falcon.Response) -> None:
     resp.status = reply.status
     for name, value in reply.headers:
         resp.set_header(name.decode(), value.decode('latin-1'))
+
+
+async def _body(req: falcon.asgi.Request, most: int) -> bytes:
+    """Return the body; if it has more than ``most`` bytes, the first ``most + 1``.
+
+    Raises:
+        Problem: 400, the client left within its body.
+    """
+    stream: Any = req.stream
+    receive, gone = stream._receive, False
+
+    async def noted() -> Any:
+        nonlocal gone
+        event = await receive()
+        gone = gone or event['type'] == 'http.disconnect'
+        return event
+
+    # For Falcon's stream a client that leaves is the end of the body.
+    stream._receive = noted
+    found: bytes = await stream.read(most + 1)
+    if gone or len(found) < min(req.content_length or 0, most + 1):
+        raise Problem(400, 'The body ended early')
+    return found
 
 
 async def _nothing() -> AsyncIterator[bytes]:

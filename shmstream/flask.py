@@ -12,7 +12,6 @@ Example::
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -38,6 +37,7 @@ from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
+from shmstream.wsgi.application import read_body
 
 __all__ = ['Answers']
 
@@ -203,7 +203,12 @@ class Answers:
         """Stop an answer, whoever writes it, and keep it."""
         asked = _asked()
         request = of_environ(asked.environ, conv_id, '/stop')
-        body = functools.partial(asked.stream.read, MAX_STOP_BYTES + 1)
+
+        def body() -> bytes:
+            # A function of the application may have read it before.
+            kept: bytes | None = getattr(asked, '_cached_data', None)
+            return read_body(asked.environ, MAX_STOP_BYTES) if kept is None else kept
+
         return self._response(self._answers.stop_chat(body, request, asked), asked)
 
     def _look_up(self, **_: Any) -> Response:

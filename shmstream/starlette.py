@@ -276,12 +276,13 @@ def _names(router: Any, name: str, depth: int = 3) -> Iterator[str]:
 
 async def _body(asked: Asked, most: int) -> bytes:
     """Return the body; if it has more than ``most`` bytes, some more than that."""
-    found = b''
+    # A client may send one byte per chunk, and bytes would be copied for each of them.
+    found = bytearray()
     async for part in asked.stream():
         found += part
         if len(found) > most:
             break
-    return found
+    return bytes(found)
 
 
 def _whole(reply: Reply) -> Response:

@@ -248,17 +248,21 @@ class AsgiAnswers:
 
         Args:
             body: reads the body, of which ``MAX_STOP_BYTES`` may be needed, and one
-                more.
+                more. A ``Problem`` that it raises is the reply.
             request: the request.
             asked: the framework's request.
 
         Raises:
-            Whatever ``permit`` or ``body`` raises.
+            Whatever else ``permit`` or ``body`` raises.
         """
         refusal = refused(await self.verdict(asked), request)
         if refusal is not None:
             return refusal
-        return await settled(self._core.stop_chat(request, await body()))
+        try:
+            text = await body()
+        except Problem as ex:
+            return ex.reply()
+        return await settled(self._core.stop_chat(request, text))
 
 
 @functools.cache

@@ -178,17 +178,21 @@ class WsgiAnswers:
 
         Args:
             body: reads the body, of which ``MAX_STOP_BYTES`` may be needed, and one
-                more.
+                more. A ``Problem`` that it raises is the reply.
             request: the request.
             asked: the framework's request.
 
         Raises:
-            Whatever ``permit`` or ``body`` raises.
+            Whatever else ``permit`` or ``body`` raises.
         """
         refusal = refused(self.verdict(asked), request)
         if refusal is not None:
             return refusal
-        return self._core.stop_chat(request, body()).work()
+        try:
+            text = body()
+        except Problem as ex:
+            return ex.reply()
+        return self._core.stop_chat(request, text).work()
 
 
 @functools.cache

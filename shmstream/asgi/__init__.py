@@ -5,6 +5,7 @@
     application.py      a mountable application: streams at /{id}, and chats
     answering.py        takes a request, asks the core, sends the reply
     body.py             reads a request's body
+    body_pace.py        how slowly a body may come
     writer.py           sends a reply; under gunicorn in a cheaper way than by ``send``
     iterated.py         a stream as an async iterator, for frameworks without a ``send``
     stalled.py          cuts readers that take nothing

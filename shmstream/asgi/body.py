@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shmstream.asgi.body_pace import Pace
 from shmstream.serving.problems import Problem
 
 
@@ -17,19 +17,21 @@ async def read_body(
     Args:
         receive: of the request.
         most: bytes that are wanted.
-        wait_s: seconds in which the body has to come.
+        wait_s: seconds that the body has at first; see ``Pace``.
 
     Raises:
         Problem: 400, the client left within its body; 408, it comes too slowly.
     """
     body = bytearray()
     try:
-        async with asyncio.timeout(wait_s):
+        async with Pace(wait_s) as pace:
             while len(body) <= most:
                 message = await receive()
                 if message['type'] != 'http.request':
                     raise Problem(400, 'The body ended early')
-                body += message.get('body', b'')
+                piece = message.get('body', b'')
+                pace.came(len(piece))
+                body += piece
                 if not message.get('more_body', False):
                     break
     except TimeoutError:

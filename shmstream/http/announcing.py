@@ -82,7 +82,7 @@ class Announcing:
             if self.task is not None:
                 self.task.on_failure(self._reading.cancel)
         elif self.task is not None and self.task.failed:
-            # ``cancel`` may have been lost: see ``uploads.Pace.came``.
+            # ``cancel`` may have been lost: see ``Pace.came``.
             raise asyncio.CancelledError
 
     def begin(self) -> None:

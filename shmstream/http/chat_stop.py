@@ -60,4 +60,5 @@ class ChatStop:
             return
         request.owner = req.context.owner
         body = (await self._uploads.read(req, MAX_STOP_BYTES)).whole()
-        put(await settled(self._core.stop_chat(request, body)), resp)
+        # ``Gate`` has looked at the page, and knows which origins are named.
+        put(await settled(self._core.stop_chat(request, body, gated=True)), resp)

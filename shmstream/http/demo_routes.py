@@ -27,7 +27,7 @@ from typing import Any
 import falcon.asgi
 
 from shmstream.deploy.other_workers import OtherWorkers
-from shmstream.http.gate import is_of
+from shmstream.serving.page_origin import is_of
 from shmstream.serving.problems import JSON, Problem
 from shmstream.upstream.demo import OPENING
 

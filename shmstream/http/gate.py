@@ -29,12 +29,11 @@ from typing import Any
 
 from shmstream.host_names import HostNames
 from shmstream.http.origins import Origins
+from shmstream.serving.page_origin import is_of
 from shmstream.serving.problems import Problem
 
 TELLING = frozenset({b'origin', b'sec-fetch-site'})
 """Headers of which a request has at least one if it can be refused for its page."""
-
-_USUAL_PORTS = {b'http': b':80', b'https': b':443'}
 
 
 class Gate:
@@ -90,18 +89,3 @@ class Gate:
                 403, 'Pages of this origin are not allowed (SHMSTREAM_CORS_ORIGINS)'
             )
         return None
-
-
-def is_of(origin: bytes, host: bytes | None) -> bool:
-    """Whether this is the origin of the pages of this host.
-
-    Args:
-        origin: the value of ``Origin``.
-        host: the value of ``Host`` or ``X-Forwarded-Host``, which may be a list.
-    """
-    scheme, _, own = origin.partition(b'://')
-    if not own or host is None:
-        return False
-    first = host.partition(b',')[0].strip().lower()
-    # Browsers leave the usual port out.
-    return own == first.removesuffix(_USUAL_PORTS.get(scheme, b':'))

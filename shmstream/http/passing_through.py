@@ -9,7 +9,7 @@ from typing import Self
 
 import falcon.asgi
 
-from shmstream.http.uploads import Pace
+from shmstream.asgi.body_pace import Pace
 from shmstream.serving.problems import Problem
 from shmstream.upstream.source import Answer, ClientLeft, Headers, UpstreamBroken
 

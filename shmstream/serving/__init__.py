@@ -16,6 +16,7 @@ make the request from what their servers give them, wait, and send the reply::
     own_events.py       the events that the stream has not: end, lost, replaced
     framed_follower.py  a follower whose bytes are framed anew
     chat_routes.py      the same streams for ``useChat``, which resumes by itself
+    page_origin.py      whether the page of another site has sent a request
     body_fields.py      members of a JSON body, found without parsing it
     lookup.py           which of a client's conversations have a stream
     reply.py            the reply: status, headers, body; and what to wait for before it

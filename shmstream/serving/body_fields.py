@@ -59,17 +59,21 @@ class BodyFields:
             and ``False``. If several members have one name, the first of these counts.
         twice: the name of a found member that came again with another value; None if
             there is none. Upstreams would take the last value.
+        unfit: the names of members whose value is of another kind: a list, an object, a
+            fraction, or no JSON. ``null`` is as if the member were not there.
         over: whether nothing more will be found: the object has ended, a member has
             come twice, the text is no JSON object, or ``MAX_STEPS`` are used up.
         ended: whether the object has ended, as far as was looked.
+        more: whether anything but space comes after its end.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
         self.found: dict[str, Value] = {}
         self.twice: str | None = None
+        self.unfit: set[str] = set()
         self.over = not self._names
-        self.ended = False
+        self.ended = self.more = False
         self._data = b''
         self._at = 0
         self._expects = self._object
@@ -83,6 +87,8 @@ class BodyFields:
         """Take the next piece. Call this only after ``look`` has returned True."""
         if not self.over:
             self._data, self._at = self._data[self._at :] + piece, 0
+        else:
+            self._look_behind(piece)
 
     def look(self) -> bool:
         """Look at some of the bytes that have arrived.
@@ -106,12 +112,18 @@ class BodyFields:
                 if at < len(data):
                     at = self._expects(data, at)
         self.over = self.over or self._steps >= MAX_STEPS
+        if self.over:
+            self._look_behind(data[at:])
         if self.over or at == len(data):
             # The piece is dropped, because pieces may be large.
             data, at = b'', 0
         self._data, self._at = data, at
         # If the last step came no farther, more bytes must arrive first.
         return not data or at == before
+
+    def _look_behind(self, rest: bytes) -> None:
+        if self.ended and rest and not rest.isspace():
+            self.more = True
 
     # -- strings and nested values ---------------------------------------------------
 
@@ -163,7 +175,7 @@ class BodyFields:
             return at + 1
         if _BRACKETS.get(data[at]) == 1:
             self._depth = 1
-            self._comes_again()
+            self._is_unfit()
             return at + 1
         end = _LITERAL.match(data, at).end()  # type: ignore[union-attr]
         if end == len(data) and end - at <= _MAX_LITERAL:
@@ -175,8 +187,10 @@ class BodyFields:
             self._keep(literal == b'true')
         elif self._wanted and _WHOLE_NUMBER.fullmatch(literal):
             self._keep(literal.decode())
-        else:
+        elif literal == b'null':
             self._comes_again()
+        else:
+            self._is_unfit()
         return self._go_on(0 < end - at <= _MAX_LITERAL, self._comma, end)
 
     def _comma(self, data: bytes, at: int) -> int:
@@ -214,6 +228,11 @@ class BodyFields:
         assert self._name is not None
         if self.found.setdefault(self._name, value) != value:
             self._comes_again()
+
+    def _is_unfit(self) -> None:
+        if self._name is not None and self._wanted:
+            self.unfit.add(self._name)
+        self._comes_again()
 
     def _comes_again(self) -> None:
         # A value is here that is not the one that was found, if one was found.

@@ -11,12 +11,17 @@ It takes any status but 200 and 204 for an error that it shows, and asks only on
 204 says that there is nothing to resume, whatever the other routes answer::
 
     unknown, expired, another owner's         404 elsewhere
+    of another generation than asked for      409 elsewhere
     not begun in the seconds that a GET waits 503 elsewhere
     the ring has dropped the beginning        400 elsewhere: what begins in the middle
                                               would be an error of types at the client
     over, or stopped                          200 elsewhere, and here with
                                               ``?finished=replay``: by then the
                                               application has stored the message
+
+A 503 of any other cause stays one: the stream may be there, and 204 would say that its
+message is whole. A worker that leaves before the stream has a byte answers 200, and is
+cut: after a cut ``useChat`` comes back.
 
 A stream that has failed is there to be resumed: nobody has stored it as a message, and
 a client that was cut by the death of the stream's worker learns of the failure here.
@@ -34,6 +39,7 @@ from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
 from shmstream.serving.body_fields import BodyFields
 from shmstream.serving.deployment import Deployment
+from shmstream.serving.page_origin import check_page
 from shmstream.serving.permit import checked
 from shmstream.serving.problems import JSON, Problem, problem_of
 from shmstream.serving.reply import Blocking, Reply
@@ -43,7 +49,9 @@ MAX_STOP_BYTES = 4 << 20
 """The largest body of a stop: it may hold the message so far, with what its tools have
 found, and nobody reads that."""
 
-_NOTHING = frozenset({404, 409, 503})
+_PIECE_BYTES = 64 * 1024
+
+_NOTHING = frozenset({404, 409})
 _GENERATION = re.compile('[0-9a-f]{16}')
 _STREAM, _STOP = b'/stream', b'/stop'
 _ACTIVE = 'activeStreamId'
@@ -105,7 +113,9 @@ def nothing_to_resume(request: Request, reply: Reply) -> Reply:
     return reply
 
 
-def stop_chat(streams: Deployment, request: Request, body: bytes) -> Blocking:
+def stop_chat(
+    streams: Deployment, request: Request, body: bytes, *, gated: bool = False
+) -> Blocking:
     """Return what to wait for before there is a reply to a POST of ``ID/stop``.
 
     It is 200 also if there is no such stream, or none of the generation that the body
@@ -115,13 +125,17 @@ def stop_chat(streams: Deployment, request: Request, body: bytes) -> Blocking:
         streams: the deployment.
         request: the request, whose owner is set.
         body: the whole body, or its first ``MAX_STOP_BYTES + 1`` bytes.
+        gated: whether it has been checked which page has sent the request. If not, a
+            page of another site gets 403 (``serving.page_origin``).
     """
     # The thread that asks the supervisor also looks at the body, which may be large.
-    return Blocking(lambda: _stopped(streams, request, body))
+    return Blocking(lambda: _stopped(streams, request, body, gated))
 
 
-def _stopped(streams: Deployment, request: Request, body: bytes) -> Reply:
+def _stopped(streams: Deployment, request: Request, body: bytes, gated: bool) -> Reply:
     try:
+        if not gated:
+            check_page(request)
         if request.generation is not None:
             raise Problem(403, 'This request may only read its stream')
         conv_id = request.conversation_id()
@@ -148,21 +162,24 @@ def _active_stream(body: bytes) -> str | None:
         Problem: 400, the body is neither empty nor a JSON object, or what it names is
             no generation.
     """
-    if not body.strip():
+    if not body or body.isspace():
         return None
     # A parser would let no other thread run until it is done, the event loop neither.
+    # A step over a string takes as long as the string, so it gets a piece at a time.
     fields = BodyFields({_ACTIVE})
-    fields.feed(body)
-    while not fields.look():
-        pass
+    for at in range(0, len(body), _PIECE_BYTES):
+        fields.feed(body[at : at + _PIECE_BYTES])
+        while not fields.look():
+            pass
     if fields.twice is not None:
         raise Problem(400, f'{_ACTIVE!r} must come once in the body')
-    if not fields.ended:
+    if not fields.ended or fields.more:
         raise Problem(400, 'invalid body: no JSON object, or one of too many parts')
     active = fields.found.get(_ACTIVE)
-    if active is None:
+    if active is None and not fields.unfit:
         return None
-    if not isinstance(active, str) or not _GENERATION.fullmatch(active):
+    # What a client names wrongly must not stop whatever is there.
+    if fields.unfit or not isinstance(active, str) or not _GENERATION.fullmatch(active):
         raise Problem(
             400, f'Invalid {_ACTIVE!r}: must be a Stream-Generation, or be left out'
         )

@@ -105,12 +105,16 @@ class Core:
         except Exception as ex:
             return failed(request, ex)
 
-    def stop_chat(self, request: Request, body: bytes) -> Blocking:
+    def stop_chat(
+        self, request: Request, body: bytes, *, gated: bool = False
+    ) -> Blocking:
         """Return what to wait for before a POST that stops a chat has its reply.
 
         Args:
             request: the request, which ``find_chat_route`` has found.
             body: the whole body, or its first ``chat_routes.MAX_STOP_BYTES + 1`` bytes.
+            gated: whether it has been checked which page has sent the request. If not,
+                a page of another site gets 403.
 
         Example::
 
@@ -118,7 +122,7 @@ class Core:
             assert find_chat_route(request)
             assert Core(streams).stop_chat(request, b'').work().status == 200
         """
-        return stop_chat(self._streams, request, body)
+        return stop_chat(self._streams, request, body, gated=gated)
 
     def _delete(self, request: Request) -> Later:
         conv_id = request.conversation_id()
@@ -198,6 +202,8 @@ class Core:
             # A stream is cancelled before it is evicted: its state tells both.
             ended, state = consumer.finished, consumer.state
             if state is State.PENDING:
+                if request.chat:
+                    raise StreamNotFound
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
             return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
@@ -241,7 +247,9 @@ class Core:
             live = Live(consumer, offset, self._streams.leaving)
             return Reply(200, headers, live, consumer)
         if not ended:
-            if self._streams.leaving() and consumer.total_bytes <= offset:
+            nothing_new = consumer.total_bytes <= offset
+            # ``useChat`` gives up on an error, and comes back after a cut.
+            if nothing_new and self._streams.leaving() and not request.chat:
                 raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
             # Who comes back learns how much was written meanwhile.
             headers.append((b'stream-total-bytes', b'%d' % total))

@@ -1,6 +1,7 @@
 """``shmstream.js``, by which a page reads streams, beside those of an application.
 
-A conversation with this id can be begun, but is found by ``?conv_id=`` only.
+A conversation with this id can be begun, but is found by ``?conv_id=`` only, and by the
+routes of chats.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ _HEADERS = {'Content-Type': CONTENT_TYPE} | HEADERS
 
 def module_for(request: Request) -> Reply | None:
     """Return the module if it is asked for, whoever asks; None otherwise."""
-    if request.path != MODULE.encode() or request.method not in ('GET', 'HEAD'):
+    # The path of a request for a chat is the chat's id.
+    asked = not request.chat and request.path == MODULE.encode()
+    if not asked or request.method not in ('GET', 'HEAD'):
         return None
     data = module()
     headers = [(n.lower().encode(), v.encode()) for n, v in _HEADERS.items()]

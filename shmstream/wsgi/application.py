@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -33,6 +34,8 @@ from shmstream.wsgi.reader_threads import ReaderThreads
 from shmstream.wsgi.response_body import Body, client_left, cut_after
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+_LENGTH = re.compile('[0-9]{1,18}')
 
 _WITHOUT_HTTP = {'CONTENT_TYPE': b'content-type', 'CONTENT_LENGTH': b'content-length'}
 """Headers that CGI, and so WSGI, gives without ``HTTP_`` before their names."""
@@ -69,9 +72,9 @@ class Application:
         otherwise: the application that answers all other requests. An ID with a slash
             has to come as ``?conv_id=`` then, because all else that begins with
             ``{prefix}/ID/`` is ``otherwise``'s, and WSGI servers decode an encoded
-            slash. So it can be no chat's. Without
-            ``otherwise`` all that follows the prefix is the id, and other requests get
-            400, 404 or 405.
+            slash. So it can be no chat's. Without ``otherwise`` all that follows the
+            prefix is the id, but for the ``/stream`` or ``/stop`` of a chat: an ID that
+            ends so has to come as ``?conv_id=``. Other requests get 400, 404 or 405.
         timeout_s: seconds for which a client may read nothing, and for which it may go
             on reading a stream that is gone; by default ``$SHMSTREAM_SEND_TIMEOUT``.
         readers: readers of a process, at most; by default ``$SHMSTREAM_READER_SHARE``
@@ -143,7 +146,10 @@ class Application:
             if refusal is not None:
                 return suited(request, refusal)
         if is_chat and request.method == 'POST':
-            body = read_body(request.environment, MAX_STOP_BYTES)
+            try:
+                body = read_body(request.environment, MAX_STOP_BYTES)
+            except Exception as ex:
+                return failed(request, ex)
             return self._core.stop_chat(request, body).work()
         return answered(self._core, request, self._readers)
 
@@ -242,15 +248,34 @@ def read_body(environ: Mapping[str, Any], most: int) -> bytes:
     """Return the body of a request, or its first ``most + 1`` bytes. Blocks.
 
     The server bounds the wait, as for every body that an application reads.
+
+    Raises:
+        Problem: 400, the length is no number, or the body ended early; 411, nobody
+            tells where the body ends.
     """
     length = environ.get('CONTENT_LENGTH') or ''
-    if length.isdigit():
-        most = min(most, int(length) - 1)
+    wanted, known = most + 1, False
+    if length:
+        if not _LENGTH.fullmatch(length):
+            raise Problem(400, "Invalid 'Content-Length'")
+        wanted, known = min(wanted, int(length)), True
     elif not environ.get('wsgi.input_terminated'):
-        # Nobody says where the body ends.
+        if environ.get('HTTP_TRANSFER_ENCODING'):
+            raise Problem(411, 'A body needs a Content-Length here')
         return b''
-    body: bytes = environ['wsgi.input'].read(most + 1)
-    return body
+    body = bytearray()
+    try:
+        while len(body) < wanted:
+            piece = environ['wsgi.input'].read(wanted - len(body))
+            if not piece:
+                break
+            body += piece
+    except (OSError, ValueError) as ex:
+        # The client has left, or has sent what is no body.
+        raise Problem(400, 'The body ended early') from ex
+    if known and len(body) < wanted:
+        raise Problem(400, 'The body ended early')
+    return bytes(body)
 
 
 def settled(later: Later, request: Request) -> Reply:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import pytest
 from shmstream import LocalError, Producer, Streams, owner_of
 from shmstream.falcon import Answers, WsgiAnswers
 from tests.answers.deployments import starter
+from tests.asgi.in_process import scope
 from tests.producing.scripted import Gate
 from tests.producing.steered import AFTER, BEFORE, FIRST, WHOLE
 from tests.servers.asgi import AsgiServer
@@ -322,3 +325,47 @@ def test_a_reader_that_takes_nothing_of_an_ended_stream_is_cut(
         with take_nothing(there.server.port) as sock:
             assert wait_until(lambda: 'a reader was cut' in there.server.text())
             assert is_cut(sock)
+
+
+def stop_with(app: Any, events: list[dict[str, Any]], headers: list[Any]) -> int:
+    """The status of a POST that stops ``a``, by an ASGI application."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return events.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asked = scope('/chat/a/stop', 'POST')
+    asked['headers'] += headers
+    asyncio.run(app(asked, receive, send))
+    return int(sent[0]['status'])
+
+
+@KINDS
+def test_a_stop_whose_body_is_lost_stops_nothing(streams: Streams, kind: str) -> None:
+    app = application(kind, streams, '/chat/{conv_id}')
+    cls: Any = Chat if kind == 'wsgi' else AsyncChat
+    app.add_route('/chat/{conv_id}/stop', cls(streams=streams), suffix='stop')
+    client = falcon.testing.TestClient(app)
+    with streams.create('a') as producer:
+        producer.write(TEXT)
+        if kind == 'wsgi':
+            for body, length in ((b'', '9'), (b'{}', '9'), (b'{}', '')):
+                environ = falcon.testing.create_environ('/chat/a/stop', method='POST')
+                environ |= {'wsgi.input': io.BytesIO(body), 'CONTENT_LENGTH': length}
+                if not length:
+                    environ['HTTP_TRANSFER_ENCODING'] = 'chunked'
+                started: list[Any] = []
+                app(environ, lambda *start, seen=started: seen.append(start))
+                assert started[0][0][:3] == ('400' if length else '411')
+        else:
+            gone = {'type': 'http.disconnect'}
+            for sent in (b'', b' ', b'{}'):
+                for headers in ([], [(b'content-length', b'9')]):
+                    part = {'type': 'http.request', 'body': sent, 'more_body': True}
+                    assert stop_with(app, [part, gone], headers) == 400
+        assert producer.write(TEXT)
+        assert client.simulate_post('/chat/a/stop', body=b'{}').status_code == 200
+        assert not producer.write(TEXT)

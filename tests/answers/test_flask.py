@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -296,3 +297,33 @@ def test_a_head_of_a_live_stream_has_no_length(
     assert head.status_code == 200
     assert 'Content-Length' not in head.headers
     assert head.headers['Stream-Total-Bytes'] == str(len(TEXT))
+
+
+def test_a_stop_whose_body_is_lost_stops_nothing(
+    app: flask.Flask, answers: Answers, streams: Streams
+) -> None:
+    early: list[bool] = []
+
+    @app.before_request
+    def read_it_before() -> None:
+        if early:
+            flask.request.get_data()
+
+    client = app.test_client()
+
+    def stop(body: bytes, **environ: Any) -> int:
+        # As gunicorn's: what ends early is short, and raises nothing.
+        more = {'wsgi.input': io.BytesIO(body), 'wsgi.input_terminated': True}
+        overrides = more | environ
+        return client.post('/chat/a/stop', environ_overrides=overrides).status_code
+
+    with streams.create('a') as producer:
+        assert stop(b'{}', CONTENT_LENGTH='9') == 400
+        assert stop(b'', CONTENT_LENGTH='9') == 400
+        assert producer.write(b'data: 1\n\n')
+        early.append(True)
+        named = b'{"activeStreamId": "%b"}' % (b'0' * 16)
+        assert stop(named, CONTENT_LENGTH=str(len(named))) == 200
+        assert producer.write(b'data: 2\n\n')
+        assert stop(b'{}', CONTENT_LENGTH='2') == 200
+        assert not producer.write(b'data: 3\n\n')

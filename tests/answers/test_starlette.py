@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 
 import shmstream.fastapi
 import shmstream.starlette
-from shmstream import LocalError, Streams, SupervisorConfig, browser
+from shmstream import LocalError, Streams, SupervisorConfig, browser, starlette
 from shmstream.answers import asgi
 from shmstream.ids import NOBODY
 from shmstream.producing.running import here
@@ -319,3 +320,22 @@ def test_who_forgets_the_lifespan_is_warned_once(
             client.post(f'/chat/{conv_id}-{number}')
     assert [record.levelname for record in caplog.records] == ['WARNING']
     assert 'lifespan' in caplog.text
+
+
+class _Chunk(bytes):
+    """Some bytes of a body, which notice that what came before them is copied."""
+
+    def __radd__(self, before: Any) -> Any:
+        assert not isinstance(before, bytes), 'all of the body is copied for each chunk'
+        return NotImplemented
+
+
+def test_a_body_of_many_chunks_is_not_copied_for_each() -> None:
+    async def receive() -> Any:
+        return {'type': 'http.request', 'body': _Chunk(b'x'), 'more_body': True}
+
+    async def read() -> bytes:
+        asked = Request({'type': 'http', 'method': 'POST', 'headers': []}, receive)
+        return await starlette._body(asked, 9)
+
+    assert asyncio.run(read()) == b'x' * 10

@@ -69,6 +69,15 @@ def test_the_module_for_pages_is_anybody_s(streams: Streams, otherwise: Any) -> 
 
 
 @pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_a_chat_may_have_the_module_s_name(streams: Streams, otherwise: Any) -> None:
+    app = Application(streams, prefix='/chat', otherwise=otherwise)
+    assert call(app, scope('/chat/shmstream.js/stream'))[0] == 204
+    with streams.create(browser.MODULE) as producer:
+        producer.write(b'data: 1\n\n')
+        assert call(app, scope('/chat/shmstream.js/stream', 'HEAD'))[0] == 200
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
 def test_the_routes_of_a_chat(streams: Streams, conv_id: str, otherwise: Any) -> None:
     app = Application(streams, owned, prefix='/chat', otherwise=otherwise)
     target = f'/chat/{conv_id}%2Fa'

@@ -18,6 +18,9 @@ from tests.support.service import ROOT, Service, fresh_directory
 
 OLD = '23.0.0'
 
+SHARED = {'aiohttp', 'falcon', 'gunicorn', 'shmstream', 'uvloop'}
+"""What a worker needs, and takes long to import."""
+
 
 def installed(versions: dict[str, str]) -> Callable[[str], str]:
     """A look-up of versions, which knows no other packages."""
@@ -73,6 +76,40 @@ def test_another_server_is_told_as_well(
         create_app(settings)
     # The demo model does not use it.
     create_app(Settings(dir=tmp_path))
+
+
+WORKER = """
+import importlib, sys
+from pathlib import Path
+from shmstream.deploy import hooks
+from shmstream.deploy.service_needs import used_modules
+
+environ = {'SHMSTREAM_UPSTREAM': sys.argv[1]}
+for module in used_modules(environ):
+    importlib.import_module(module)
+before = set(sys.modules)
+from shmstream.http.app import create_app
+from shmstream.settings import Settings
+
+create_app(Settings(dir=Path(sys.argv[2]), upstream=sys.argv[1] or None))
+print(*(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize('upstream', ['', 'http://127.0.0.1:8080'])
+def test_a_worker_imports_nothing_that_its_master_has_not(
+    tmp_path: Path, upstream: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', WORKER, upstream, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    late = {name for name in done.stdout.split() if name.partition('.')[0] in SHARED}
+    assert late == set()
 
 
 def test_only_the_service_is_the_service() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shmstream.http.uploads import LEAST_RATE, Pace
+from shmstream.asgi.body_pace import LEAST_RATE, Pace
 from tests.http.proxied import Feed, Proxied
 from tests.http.wire import ask, assert_error, chunked, connect, numbered
 from tests.support.client import path

@@ -1,6 +1,6 @@
 """Bodies end in time even if a cancellation of their read is lost.
 
-Under Python 3.11 that happens in gunicorn's server: see ``http.uploads.Pace.came``.
+Under Python 3.11 that happens in gunicorn's server: see ``asgi.body_pace``.
 """
 
 from __future__ import annotations

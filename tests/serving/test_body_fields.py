@@ -181,3 +181,23 @@ def test_a_long_string_is_one_step_for_each_piece() -> None:
 )
 def test_whether_the_object_has_ended(body: str, ended: bool, size: int) -> None:
     assert looked_at(body.encode(), size).ended == ended
+
+
+@pytest.mark.parametrize('size', [1, 3, 10_000])
+@pytest.mark.parametrize(
+    ('body', 'unfit', 'more'),
+    [
+        ('{"id": "a", "stream": true}', set(), False),
+        ('{"id": null, "x": [1.5]}', set(), False),
+        ('{"id": 1.5}', {'id'}, False),
+        ('{"id": [null], "stream": {}}', {'id', 'stream'}, False),
+        ('{"id": nul} \n', {'id'}, False),
+        ('{}  {', set(), True),
+        ('{"id": "a"}x ', set(), True),
+    ],
+)
+def test_what_does_not_fit_is_noticed(
+    body: str, unfit: set[str], more: bool, size: int
+) -> None:
+    fields = looked_at(body.encode(), size)
+    assert (fields.unfit, fields.more) == (unfit, more)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
 import pytest
 
 from shmstream import (
+    FollowCut,
     Producer,
     State,
     StreamNotFound,
@@ -16,9 +18,12 @@ from shmstream import (
     owner_of,
 )
 from shmstream.chat_paths import parse_chat_paths
+from shmstream.serving import chat_routes
+from shmstream.serving.body_fields import BodyFields
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route, stop_chat
-from shmstream.serving.get_head_delete import Core, failed
+from shmstream.serving.get_head_delete import Core, failed, suited
 from shmstream.serving.permit import Grant, apply
+from shmstream.serving.problems import Problem, refusal
 from shmstream.serving.reply import Live, Pending, Reply
 from shmstream.serving.request import Request
 from tests.serving.test_get_head_delete import error, sent
@@ -156,9 +161,43 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, conv_id: str) -> Non
         assert later.go_on(None).status == 200
 
 
-def test_what_cannot_be_had_now_is_nothing_to_resume() -> None:
-    refused = SupervisorUnavailable('no supervisor')
-    assert is_nothing(failed(chat('chat-1/stream'), refused))
+@pytest.mark.parametrize(
+    'refused',
+    [
+        SupervisorUnavailable('no supervisor'),
+        OSError(errno.EMFILE, 'too many'),
+        OSError(errno.ENOMEM, 'no memory'),
+        Problem(503, 'All places of readers are taken'),
+    ],
+)
+def test_what_cannot_be_had_now_may_be_there(refused: Exception) -> None:
+    assert error(failed(chat('chat-1/stream'), refused))['code'] == 503
+
+
+def test_a_refusal_of_the_application_is_told() -> None:
+    assert suited(chat('chat-1/stream'), refusal(503, 'Later')).status == 503
+
+
+def test_what_is_of_another_generation_is_nothing_to_resume(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        producer.write(b'1')
+        assert is_nothing(resumed(streams, f'{conv_id}/stream?generation={OTHER}'))
+
+
+def test_a_worker_that_leaves_cuts_what_has_not_a_byte(
+    streams: Streams, conv_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a cut the client comes back, and after a 503 or a 204 it does not."""
+    with streams.create(conv_id) as producer:
+        monkeypatch.setattr(streams, 'leaving', lambda: True)
+        reply = resumed(streams, f'{conv_id}/stream')
+        assert reply.status == 200
+        assert isinstance(reply.body, Live)
+        with pytest.raises(FollowCut):
+            list(reply.body.follow())
+        producer.finish()
 
 
 @pytest.mark.parametrize('path', ['%ff/stream', 'a%00b/stream', f'{"x" * 513}/stream'])
@@ -233,6 +272,43 @@ def test_a_stop_is_of_the_owner_s_stream_only(
 
 
 @pytest.mark.parametrize(
+    ('headers', 'foreign'),
+    [
+        ({b'sec-fetch-site': b'cross-site'}, True),
+        ({b'sec-fetch-site': b'same-site', b'origin': b'https://b.test'}, False),
+        ({b'sec-fetch-site': b'same-origin'}, False),
+        ({b'origin': b'http://evil.test', b'host': b'a.test'}, True),
+        ({b'origin': b'null', b'host': b'a.test'}, True),
+        ({b'origin': b'http://a.test:81', b'host': b'a.test'}, True),
+        ({b'origin': b'http://a.test', b'host': b'a.test:80'}, False),
+        (
+            {
+                b'origin': b'https://a.test',
+                b'host': b'backend:8000',
+                b'x-forwarded-host': b'a.test',
+            },
+            False,
+        ),
+        ({b'host': b'a.test'}, False),
+    ],
+)
+def test_a_page_of_another_site_stops_nothing(
+    streams: Streams,
+    live: Producer,
+    conv_id: str,
+    headers: dict[bytes, bytes],
+    foreign: bool,
+) -> None:
+    reply = stopped(streams, conv_id, headers=[*headers.items()])
+    assert reply.status == (403 if foreign else 200)
+    assert live.write(b'data: 2\n\n') == foreign
+    # The service has looked at the page before.
+    asked = chat(f'{conv_id}/stop', 'POST', headers=[*headers.items()])
+    assert is_done(stop_chat(streams, asked, b'', gated=True).work())
+    live.cancel()
+
+
+@pytest.mark.parametrize(
     ('body', 'status', 'message'),
     [
         (b'{', 400, 'invalid body'),
@@ -241,16 +317,50 @@ def test_a_stop_is_of_the_owner_s_stream_only(
         (b'{"a": 1', 400, 'invalid body'),
         (b'{"activeStreamId": "0", "activeStreamId": "1"}', 400, 'once'),
         (b'{"activeStreamId": 7}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": 7.5}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": {"id": "%b"}}' % OTHER.encode(), 400, 'activeStreamId'),
+        (b'{"activeStreamId": ["%b"]}' % OTHER.encode(), 400, 'activeStreamId'),
+        (b'{"activeStreamId": garbage}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": true}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": {}, "activeStreamId": null}', 400, 'activeStreamId'),
+        (b'{"activeStreamId": }', 400, 'invalid body'),
+        (b'{}' + b' ' * 70_000 + b'{"activeStreamId": "x"}', 400, 'invalid body'),
+        (b'{} and more', 400, 'invalid body'),
+        (b'null', 400, 'invalid body'),
         (b'{"activeStreamId": "stream-1"}', 400, 'Stream-Generation'),
         (b' ' * (MAX_STOP_BYTES + 1), 413, 'more than'),
     ],
 )
 def test_a_stop_that_is_asked_wrongly(
-    streams: Streams, body: bytes, status: int, message: str
+    streams: Streams,
+    live: Producer,
+    conv_id: str,
+    body: bytes,
+    status: int,
+    message: str,
 ) -> None:
-    told = error(stopped(streams, 'chat-1', body))
+    told = error(stopped(streams, conv_id, body))
     assert told['code'] == status
     assert message in told['message']
+    assert live.write(b'data: 2\n\n')
+    live.finish()
+
+
+def test_a_long_body_is_looked_at_piece_by_piece(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    class Fed(BodyFields):
+        def feed(self, piece: bytes) -> None:
+            sizes.append(len(piece))
+            super().feed(piece)
+
+    monkeypatch.setattr(chat_routes, 'BodyFields', Fed)
+    body = b'{"a": "%b"}' % (b'x' * 200_000)
+    assert is_done(stopped(streams, 'unknown', body))
+    assert sum(sizes) == len(body)
+    assert max(sizes) == 64 * 1024
 
 
 def test_paths_of_chats() -> None:

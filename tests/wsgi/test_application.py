@@ -73,6 +73,15 @@ def test_the_module_for_pages_is_anybody_s(streams: Streams, otherwise: Any) -> 
 
 
 @pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
+def test_a_chat_may_have_the_module_s_name(streams: Streams, otherwise: Any) -> None:
+    app = Application(streams, prefix='/chat', otherwise=otherwise)
+    assert call(app, '/chat/shmstream.js/stream')[0][:3] == '204'
+    with streams.create(browser.MODULE) as producer:
+        producer.write(b'data: 1\n\n')
+        assert call(app, '/chat/shmstream.js/stream', 'HEAD')[0][:3] == '200'
+
+
+@pytest.mark.parametrize('otherwise', [None, other], ids=['alone', 'in-front'])
 def test_who_may_is_asked_for_the_id_of_the_chat(
     streams: Streams, otherwise: Any
 ) -> None:
@@ -251,6 +260,13 @@ def test_all_that_is_not_asked_of_a_stream_is_handed_on(streams: Streams) -> Non
     assert call(alone, '/chatsx/a')[0] == '404 Not Found'
 
 
+def test_alone_an_id_may_end_like_a_route_only_in_the_query(streams: Streams) -> None:
+    app = Application(streams, prefix='/chat')
+    finished(streams, 'a/stream')
+    assert call(app, '/chat/a%2Fstream')[0][:3] == '204'
+    assert call(app, '/chat?conv_id=a%2Fstream')[0][:3] == '200'
+
+
 def test_headers_that_cgi_names_otherwise_are_headers() -> None:
     environ = {
         'REQUEST_METHOD': 'GET',
@@ -311,3 +327,42 @@ def test_f74_what_failed_and_cannot_say_so_is_cut(streams: Streams) -> None:
     status, headers, _ = call(app, '/cut', 'HEAD')
     assert status.startswith('200')
     assert 'content-length' not in {name.lower() for name in headers}
+
+
+class _Lost(io.BytesIO):
+    """The input of a request whose client has left."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        raise OSError('client disconnected')
+
+
+@pytest.mark.parametrize(
+    ('more', 'status'),
+    [
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': io.BytesIO()}, '400'),
+        ({'CONTENT_LENGTH': '\u00b2', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9' * 5000, 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '-1', 'wsgi.input': io.BytesIO(b'{}')}, '400'),
+        ({'CONTENT_LENGTH': '9', 'wsgi.input': _Lost()}, '400'),
+        ({'wsgi.input_terminated': True, 'wsgi.input': _Lost()}, '400'),
+        (
+            {'HTTP_TRANSFER_ENCODING': 'chunked', 'wsgi.input': io.BytesIO(b'{}')},
+            '411',
+        ),
+    ],
+)
+def test_a_stop_whose_body_is_lost_stops_nothing(
+    streams: Streams, conv_id: str, more: dict[str, Any], status: str
+) -> None:
+    app = Application(streams, prefix='/chat', otherwise=other)
+    with streams.create(conv_id) as producer:
+        assert call(app, f'/chat/{conv_id}/stop', 'POST', more)[0][:3] == status
+        assert producer.write(b'data: 1\n\n')
+        whole = more | {
+            'CONTENT_LENGTH': '',
+            'wsgi.input': io.BytesIO(b'{}'),
+            'wsgi.input_terminated': True,
+        }
+        assert call(app, f'/chat/{conv_id}/stop', 'POST', whole)[0][:3] == '200'
+        assert not producer.write(b'data: 2\n\n')
