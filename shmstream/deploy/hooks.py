@@ -164,8 +164,8 @@ def on_starting(server: Any) -> None:
     worker_life.current.share_stop_flag()
     gunicorn_ends.before_stop(server, worker_life.current.announce_stop)
     if ours:
-        # Once here, and not again in each worker: with an upstream, importing is half
-        # of what a worker takes to start, and the workers share the memory.
+        # Once here, and not again in each worker: importing is much of what a worker
+        # takes to start, above all with an upstream, and the workers share the memory.
         for module in used_modules(os.environ):
             importlib.import_module(module)
 
