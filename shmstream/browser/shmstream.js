@@ -155,13 +155,16 @@ class Resumable extends EventTarget {
     this.#listen()
     try {
       for await (const [bytes, framer] of this.#events()) {
+        const upToHere = this.#done === this.offset
         this.offset += bytes.length
-        const found = this.as === 'bytes' ? bytes : framer.read(bytes)
-        if (this.as !== 'json') {
-          if (found) yield found
-        } else if (found?.data && found.data !== '[DONE]') yield JSON.parse(found.data)
-        // Whoever keeps a value goes on from where it was kept.
-        if (this.kept === undefined) this.#done = this.offset
+        let found = this.as === 'bytes' ? bytes : framer.read(bytes) ?? undefined
+        if (this.as === 'json') {
+          const said = found?.data && found.data !== '[DONE]'
+          found = said ? JSON.parse(found.data) : undefined
+        }
+        if (found !== undefined) yield found
+        // Whoever keeps a value goes on from where it was kept, or after what says nothing.
+        if (this.kept === undefined || (upToHere && found === undefined)) this.#done = this.offset
       }
       this.#save()
     } finally {

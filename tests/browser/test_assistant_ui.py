@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +35,14 @@ def chat(context: BrowserContext, demo: Service, built: Path) -> Iterator[Page]:
     def send(route: Route) -> None:
         route.fulfill(path=built if route.request.url.endswith('js') else html)
 
+    def lengthen(route: Route) -> None:
+        # Or it would be over before a busy machine presses the button.
+        asked = {**(route.request.post_data_json or {}), 'max_tokens': 100_000}
+        route.continue_(post_data=json.dumps(asked))
+
     html = EXAMPLE / 'index.html'
     context.route('**/assistant/*', send)
+    context.route('**/v1/chat/completions', lengthen)
     page = context.new_page()
     errors: list[str] = []
     page.on('pageerror', lambda error: errors.append(str(error)))
