@@ -73,7 +73,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
-from shmstream.answers.django_request import is_asgi, request_of
+from shmstream.answers.django_request import body_of, is_asgi, request_of
 from shmstream.answers.django_response import other_method, response_of
 from shmstream.answers.wsgi import WsgiAnswers
 from shmstream.asgi.stalled import Readers
@@ -86,7 +86,6 @@ from shmstream.serving.permit import Verdict
 from shmstream.serving.reply import Reply
 from shmstream.settings import send_timeout
 from shmstream.streams import Streams
-from shmstream.wsgi.application import read_body
 
 __all__ = ['Answers']
 
@@ -299,15 +298,7 @@ class Answers:
         if request.method != 'POST':
             return HttpResponseNotAllowed(['POST'])
         asked = request_of(request, conv_id, '/stop')
-        # Under ASGI Django has read the whole body before. Under WSGI it reads nothing
-        # of one without a length.
-        there = {
-            'CONTENT_LENGTH': request.META.get('CONTENT_LENGTH'),
-            'HTTP_TRANSFER_ENCODING': request.META.get('HTTP_TRANSFER_ENCODING'),
-            'wsgi.input': request,
-            'wsgi.input_terminated': is_asgi(request),
-        }
-        body = functools.partial(read_body, there, MAX_STOP_BYTES)
+        body = functools.partial(body_of, request, MAX_STOP_BYTES)
         return self._response(request, self._in_thread.stop_chat(body, asked, request))
 
     def _look_up(self, request: HttpRequest) -> HttpResponseBase:

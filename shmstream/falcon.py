@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
 
 import falcon
 import falcon.asgi
 
 from shmstream.answers.asgi import AsgiAnswers
 from shmstream.answers.beginning import Beginning
+from shmstream.answers.falcon_request import body_of, mount_of
+from shmstream.answers.falcon_response import nothing, put, put_head
 from shmstream.answers.routed import of_environ, of_scope
 from shmstream.answers.wsgi import WsgiAnswers as _WsgiAnswers
 from shmstream.producing.formats import Format
@@ -35,7 +36,6 @@ from shmstream.producing.sources import Source
 from shmstream.serving.chat_routes import MAX_STOP_BYTES
 from shmstream.serving.lookup import MAX_BYTES
 from shmstream.serving.permit import Verdict
-from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Reply
 from shmstream.streams import Streams
 from shmstream.wsgi.application import read_body
@@ -128,7 +128,7 @@ class Answers:
             Whatever ``permit`` raises; the source is closed.
         """
         beginning = Beginning(conv_id, source, format, capacity)
-        mount = _mount(req, self._prefix)
+        mount = mount_of(req, self._prefix)
         reply = await self._answers.begin(beginning, of_scope(req.scope), req, mount)
         self._put(reply, req, resp)
 
@@ -166,7 +166,7 @@ class Answers:
         **_: Any,
     ) -> None:
         """Stop an answer, whoever writes it, and keep it."""
-        body = functools.partial(_body, req, MAX_STOP_BYTES)
+        body = functools.partial(body_of, req, MAX_STOP_BYTES)
         request = of_scope(req.scope, conv_id, '/stop')
         self._put(await self._answers.stop_chat(body, request, req), req, resp)
 
@@ -186,7 +186,7 @@ class Answers:
         self, reply: Reply, req: falcon.asgi.Request, resp: falcon.asgi.Response
     ) -> None:
         if isinstance(reply.body, bytes):
-            _put(reply, reply.body, req, resp, _nothing())
+            put(reply, reply.body, req, resp, nothing())
             return
         # Falcon gives a responder no ``send``, and its request keeps ``receive``.
         receive = getattr(req, '_receive', None)
@@ -194,7 +194,7 @@ class Answers:
         module = str(getattr(receive, '__module__', ''))
         watched = receive is not None and not module.startswith('falcon.testing')
         resp.stream = self._answers.iterated(reply, receive, watched)
-        _put_head(reply, resp)
+        put_head(reply, resp)
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         """Find the supervisor, and hear the signals that tell the process to stop."""
@@ -256,7 +256,7 @@ class WsgiAnswers:
         closed.
         """
         beginning = Beginning(conv_id, source, format, capacity)
-        mount = _mount(req, self._prefix)
+        mount = mount_of(req, self._prefix)
         request = of_environ(req.env)
         self._put(self._answers.begin(beginning, request, req, mount), req, resp)
 
@@ -296,72 +296,7 @@ class WsgiAnswers:
 
     def _put(self, reply: Reply, req: falcon.Request, resp: falcon.Response) -> None:
         if isinstance(reply.body, bytes):
-            _put(reply, reply.body, req, resp, iter(()))
+            put(reply, reply.body, req, resp, iter(()))
             return
         resp.stream = self._answers.body(reply, req.env)
-        _put_head(reply, resp)
-
-
-def _put(
-    reply: Reply,
-    body: bytes,
-    req: falcon.Request,
-    resp: falcon.Response,
-    nothing: Any,
-) -> None:
-    _put_head(reply, resp)
-    if req.method == 'HEAD' and resp.get_header('content-length') is None:
-        # Falcon would say that a stream without a known length has the length 0.
-        resp.stream = nothing
-    else:
-        resp.data = body
-
-
-def _put_head(reply: Reply, resp: falcon.Response) -> None:
-    resp.status = reply.status
-    for name, value in reply.headers:
-        resp.set_header(name.decode(), value.decode('latin-1'))
-
-
-async def _body(req: falcon.asgi.Request, most: int) -> bytes:
-    """Return the body; if it has more than ``most`` bytes, the first ``most + 1``.
-
-    Raises:
-        Problem: 400, the client left within its body.
-    """
-    stream: Any = req.stream
-    receive, gone = stream._receive, False
-
-    async def noted() -> Any:
-        nonlocal gone
-        event = await receive()
-        gone = gone or event['type'] == 'http.disconnect'
-        return event
-
-    # For Falcon's stream a client that leaves is the end of the body.
-    stream._receive = noted
-    found: bytes = await stream.read(most + 1)
-    if gone or len(found) < min(req.content_length or 0, most + 1):
-        raise Problem(400, 'The body ended early')
-    return found
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    """An iterator of no part."""
-    return
-    yield b''
-
-
-def _mount(req: falcon.Request, prefix: str | None) -> str | None:
-    """Return the path that streams have for the client of a request."""
-    mount = prefix
-    if mount is None:
-        _, slash, last = (req.uri_template or '').rpartition('/')
-        if not slash or not last.startswith('{'):
-            return None
-        mount = req.path.rpartition('/')[0]
-    root = req.root_path
-    if isinstance(req, falcon.asgi.Request) and f'{mount}/'.startswith(f'{root}/'):
-        # Some ASGI servers leave the path of the application's own mount in ``path``.
-        root = ''
-    return quote(root + mount)
+        put_head(reply, resp)

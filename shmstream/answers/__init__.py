@@ -12,4 +12,6 @@ stop and look up the answers. Those modules (``shmstream.fastapi``, ``.starlette
 
     django_request.py   a request of Django as one for a stream
     django_response.py  a response of Django that follows a stream
+    falcon_request.py   what a request of Falcon has for these routes
+    falcon_response.py  a reply as a response of Falcon
 """

@@ -7,6 +7,7 @@ from typing import Any
 from shmstream.answers.routed import path_of
 from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.request import Header, Request
+from shmstream.wsgi.application import read_body
 
 
 def is_asgi(asked: Any) -> bool:
@@ -38,3 +39,20 @@ def request_of(asked: Any, conv_id: object, route: str = '') -> Request:
     request = Request(asked.method, path, query, headers, environment=environment)
     find_chat_route(request)
     return request
+
+
+def body_of(asked: Any, most: int) -> bytes:
+    """Return the body of a request of Django, or its first ``most + 1`` bytes. Blocks.
+
+    Raises:
+        Problem: as ``read_body``.
+    """
+    # Under ASGI Django has read the whole body before. Under WSGI it reads nothing of
+    # one without a length.
+    there = {
+        'CONTENT_LENGTH': asked.META.get('CONTENT_LENGTH'),
+        'HTTP_TRANSFER_ENCODING': asked.META.get('HTTP_TRANSFER_ENCODING'),
+        'wsgi.input': asked,
+        'wsgi.input_terminated': is_asgi(asked),
+    }
+    return read_body(there, most)

@@ -2,8 +2,8 @@
 
 ::
 
-time that a body has left      at first and at most      the send timeout
-for each 16 KiB received  a second more
+    the time that a body has left    at first and at most      the send timeout
+                                     for each 16 KiB received  a second more
 """
 
 from __future__ import annotations

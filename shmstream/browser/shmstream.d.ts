@@ -12,7 +12,10 @@
 /** What `fetch` takes: an address, or an address and how to ask. */
 export type Input = string | URL | [url: string | URL, init?: RequestInit]
 
-/** An event of a stream. JSON lines are events named `message`, without an id. */
+/**
+ * An event of a stream. JSON lines, and pieces of text of other types as they arrive, are
+ * events named `message`, without an id.
+ */
 export interface StreamEvent {
   event: string
   data: string

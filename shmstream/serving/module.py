@@ -1,7 +1,7 @@
 """``shmstream.js``, by which a page reads streams, beside those of an application.
 
-A conversation with this id can be begun, but is found by ``?conv_id=`` only, and by the
-routes of chats.
+A stream whose id is ``shmstream.js`` is found by ``?conv_id=`` only, and by the routes
+of chats: its path is that of the module.
 """
 
 from __future__ import annotations

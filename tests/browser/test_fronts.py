@@ -10,12 +10,11 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import WAIT_MS
 from tests.browser.followed_page import Followed
-from tests.http.conftest import Watch
 from tests.support.certificate import needs_openssl
 from tests.support.chromium import needs_chromium
 from tests.support.client import path
 from tests.support.followed import Stream
-from tests.support.fronts import ALL, Front, front_of
+from tests.support.fronts import ALL, Front, front_fixture
 from tests.support.nginx import needs_nginx
 
 pytestmark = [needs_chromium, needs_openssl, needs_nginx]
@@ -38,16 +37,7 @@ PROTOCOL = """performance.getEntriesByType('resource').find(
     (entry) => entry.name.includes('/v1/')).nextHopProtocol"""
 
 
-@pytest.fixture(scope='module', params=ALL)
-def front(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    watch_module: Watch,
-) -> Iterator[Front]:
-    """A service behind each."""
-    with front_of(request.param, tmp_path_factory.mktemp('front')) as front:
-        watch_module(front.proxied.service)
-        yield front
+front = front_fixture(ALL)
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.http.conftest import Watch
 from tests.support.certificate import needs_openssl
 from tests.support.client import TIMEOUT_S, path
 from tests.support.followed import event
-from tests.support.fronts import GUNICORN, HTTP_2, Front, front_of
+from tests.support.fronts import GUNICORN, HTTP_2, Front, front_fixture
 from tests.support.nginx import needs_nginx
 
 pytestmark = [needs_openssl, needs_nginx]
@@ -22,16 +21,7 @@ FLOOD = 2 << 20
 """More than the windows of HTTP/2 and the sockets' buffers let through."""
 
 
-@pytest.fixture(scope='module', params=HTTP_2)
-def front(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    watch_module: Watch,
-) -> Iterator[Front]:
-    """A service behind each."""
-    with front_of(request.param, tmp_path_factory.mktemp('front')) as front:
-        watch_module(front.proxied.service)
-        yield front
+front = front_fixture(HTTP_2)
 
 
 @pytest.fixture

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.http.proxied import Proxied, proxied_with
 from tests.support.certificate import Certificate, certificate
 from tests.support.nginx import Nginx
+from tests.support.service import Service
 
 GUNICORN = 'gunicorn, HTTP/2'
 HTTP_2 = (GUNICORN, 'nginx, HTTP/2')
@@ -50,3 +54,20 @@ def front_of(name: str, folder: Path) -> Iterator[Front]:
             return
         with Nginx(folder, port, certificate=made) as nginx:
             yield Front(proxied, nginx.port, made)
+
+
+def front_fixture(names: tuple[str, ...]) -> Any:
+    """Return a fixture: a service behind each of these, whose log is checked."""
+
+    @pytest.fixture(scope='module', params=names)
+    def front(
+        request: pytest.FixtureRequest,
+        tmp_path_factory: pytest.TempPathFactory,
+        watch_module: Callable[[Service], Service],
+    ) -> Iterator[Front]:
+        """A service behind each."""
+        with front_of(request.param, tmp_path_factory.mktemp('front')) as front:
+            watch_module(front.proxied.service)
+            yield front
+
+    return front

@@ -32,7 +32,7 @@ def judge(
     text = reason[-1] if isinstance(reason, tuple) else str(reason)
     if not but or not re.search(but, text):
         report.outcome = 'failed'
-        report.longrepr = f'{text}; here no test may be skipped, see .ci/debian'
+        report.longrepr = f'{text}; here no test may be skipped, see .ci/run'
     return report
 
 
@@ -53,6 +53,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = len(terminalreporter.stats.get('skipped', []))
     if skipped:
         terminalreporter.write_line(
-            f'{skipped} skipped (-rs says why): .ci/debian installs what they need, '
-            'and some need root'
+            f'{skipped} skipped (-rs says why): .ci/debian and .ci/node install what '
+            'they need, and some need root'
         )
