@@ -55,14 +55,14 @@ def run(folder: Path, but: str | None, module: str = _TESTS) -> tuple[int, str]:
 def test_a_skip_is_told_and_names_the_script(tmp_path: Path) -> None:
     code, text = run(tmp_path, None)
     assert code == 0, text
-    assert '3 skipped (-rs says why): .ci/debian installs' in text
+    assert '3 skipped (-rs says why): .ci/debian and .ci/node install' in text
 
 
 @pytest.mark.parametrize('but', ['', 'no compiler'])
 def test_where_none_may_be_skipped_each_skip_fails(tmp_path: Path, but: str) -> None:
     code, text = run(tmp_path, but)
     assert code == 1, text
-    assert 'there is no strace; here no test may be skipped, see .ci/debian' in text
+    assert 'there is no strace; here no test may be skipped, see .ci/run' in text
     assert '3 skipped' not in text
     assert '1 xfailed' in text
     code, text = run(tmp_path, but, _MODULE)
