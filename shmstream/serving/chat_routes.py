@@ -12,12 +12,14 @@ It takes any status but 200 and 204 for an error that it shows, and asks only on
 
     unknown, expired, another owner's         404 elsewhere
     of another generation than asked for      409 elsewhere
-    not begun in the seconds that a GET waits 503 elsewhere
     the ring has dropped the beginning        400 elsewhere: what begins in the middle
                                               would be an error of types at the client
     over, or stopped                          200 elsewhere, and here with
                                               ``?finished=replay``: by then the
                                               application has stored the message
+
+What has not begun in the seconds that a GET waits is 503 elsewhere, and 200 here: the
+answer goes on to wait. A model may think for longer than that.
 
 A 503 of any other cause stays one: the stream may be there, and 204 would say that its
 message is whole. A worker that leaves before the stream has a byte answers 200, and is

@@ -201,9 +201,7 @@ class Core:
                 raise error
             # A stream is cancelled before it is evicted: its state tells both.
             ended, state = consumer.finished, consumer.state
-            if state is State.PENDING:
-                if request.chat:
-                    raise StreamNotFound
+            if state is State.PENDING and not request.chat:
                 raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
             return self._begun(request, consumer, start, ended, state)
         except Exception as ex:

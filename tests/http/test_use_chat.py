@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shmstream import Streams
 from tests.http.proxied import Feed, Proxied, proxied_service
 from tests.support.cutting import Cutting
 from tests.support.leaks import wait_until
@@ -76,9 +77,10 @@ def tab(chats: Proxied) -> Iterator[Open]:
         yield opened
 
 
-def fed(chats: Proxied, text: str) -> Feed:
-    """An answer that begins with this text."""
-    return chats.feed(first=beginning(text, 'answer'), headers=HEADERS)
+def fed(chats: Proxied, text: str, *, pending: bool = False) -> Feed:
+    """An answer that begins with this text, at once or when ``begin`` is called."""
+    first = beginning(text, 'answer')
+    return chats.feed(first=first, headers=HEADERS, pending=pending)
 
 
 def finish(feed: Feed, text: str) -> None:
@@ -112,6 +114,26 @@ def test_a_second_tab_and_a_reload_have_the_whole_answer(
     # They have not been given the question, which the application stores.
     assert is_whole(second.does('ends'), 'one two three', messages=1)
     assert is_whole(third.does('ends'), 'one two three', messages=1)
+
+
+def test_a_tab_waits_for_a_model_that_thinks_for_long(
+    chats: Proxied, tab: Open
+) -> None:
+    feed = fed(chats, 'one ', pending=True)
+    tab('thinks').does('send', body={'feed': feed.token})
+    assert wait_until(lambda: bool(chats.client.lookup('thinks')))
+    page = tab('thinks')
+    page.does('resume')
+    with Streams.attach(chats.service.directory) as streams:
+        streams.connect()
+        segment = streams.open('thinks')._segment
+        assert wait_until(lambda: streams._process.followers.everywhere(segment) > 0)
+    # A GET of another route gives up after as long as the tab's begins to answer.
+    assert chats.client.get('/v1/stream/thinks').status == 503
+    feed.begin()
+    assert page.does('until', text='one ')['status'] == 'streaming'
+    finish(feed, 'two')
+    assert is_whole(page.does('ends'), 'one two', messages=1)
 
 
 def test_nothing_is_shown_of_what_is_over_or_unknown(chats: Proxied, tab: Open) -> None:

@@ -156,9 +156,29 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, conv_id: str) -> Non
     with streams.create(conv_id, pending=True) as producer:
         later = Core(streams).answer(chat(f'{conv_id}/stream'))
         assert isinstance(later, Pending)
-        assert is_nothing(later.go_on(None))
+        reply = later.go_on(None)
+        assert reply.status == 200
+        assert dict(reply.headers)[b'content-type'] == b'text/event-stream'
         producer.begin('text/event-stream')
         assert later.go_on(None).status == 200
+        producer.write(b'data: 1\n\n')
+        producer.finish()
+    assert isinstance(reply.body, Live)
+    assert b''.join(reply.body.follow()) == b'data: 1\n\n'
+
+
+def test_what_never_begins_is_an_answer_without_a_message(
+    streams: Streams, conv_id: str
+) -> None:
+    with streams.create(conv_id, pending=True) as producer:
+        later = Core(streams).answer(chat(f'{conv_id}/stream'))
+        assert isinstance(later, Pending)
+        reply = later.go_on(None)
+        streams.evict(conv_id)
+        assert is_nothing(later.go_on(None))
+        assert producer.is_cancelled
+        assert isinstance(reply.body, Live)
+        assert b''.join(reply.body.follow()) == b''
 
 
 @pytest.mark.parametrize(
