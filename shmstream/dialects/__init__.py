@@ -9,6 +9,7 @@ bytes only::
     recognise   recognises the dialect from the headers or from an event
     incoming    takes an answer chunk by chunk, with the help of all modules above
     frames      makes the events that tell a failure or a stop
+    ag_ui       makes those of AG-UI
     last_words  decides what is written at the end of a stream, from the stream's bytes
 
 No module here knows of a file, a process, an event loop or a framework.

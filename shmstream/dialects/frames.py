@@ -60,7 +60,7 @@ def fitted(make: Callable[[Said], bytes], said: Said) -> bytes:
 
 
 def failure_event(message: str, sequence_number: int = 0) -> bytes:
-    """Return a server-sent event that tells a failure to the clients of every dialect.
+    """Return a server-sent event that tells a failure to the clients of most dialects.
 
     Args:
         message: why the stream has failed. It is cut if the event would be too long.
@@ -82,14 +82,20 @@ def failure_event(message: str, sequence_number: int = 0) -> bytes:
             'sequence_number': sequence_number,
             'error': error,
         }
-        return _event(told, 'error')
+        return event_of(told, 'error')
 
-    return _cut(frame, message)
+    return cut_to_fit(frame, message)
 
 
 def is_failure(event: Event) -> bool:
-    """Whether ``failure_event`` has made this event."""
-    return event.name == b'error' and event.fields.get('name') == 'UpstreamError'
+    """Whether ``failure_event``, or AG-UI's ``failure``, has made this event."""
+    is_error = event.name == b'error' or event.type == 'RUN_ERROR'
+    return is_error and event.fields.get('name') == 'UpstreamError'
+
+
+def failure_of_response(message: str, said: Said) -> bytes:
+    """Return ``failure_event`` with the number that the stream's next event has."""
+    return failure_event(message, next_sequence_number(said) or 0)
 
 
 def failure_line(message: str) -> bytes:
@@ -98,7 +104,7 @@ def failure_line(message: str) -> bytes:
     Args:
         message: why the stream has failed. It is cut if the line would be too long.
     """
-    return _cut(lambda text: _line({'error': text}), message)
+    return cut_to_fit(lambda text: _line({'error': text}), message)
 
 
 def next_sequence_number(said: Said) -> int | None:
@@ -136,7 +142,7 @@ def _stop_openai(said: Said, nothing: dict[str, Any]) -> bytes:
         choices = event.fields.get('choices')
         if not isinstance(choices, list):
             continue
-        head = head or _repeated(event.fields, 'id', 'object', 'created', 'model')
+        head = head or repeated(event.fields, 'id', 'object', 'created', 'model')
         for choice in choices:
             index = choice.get('index', 0) if isinstance(choice, dict) else None
             if _is_index(index):
@@ -150,7 +156,7 @@ def _stop_openai(said: Said, nothing: dict[str, Any]) -> bytes:
             for index in open_ones[:8]
         ]
     }
-    return (_event(chunk) if open_ones else b'') + _DONE
+    return (event_of(chunk) if open_ones else b'') + _DONE
 
 
 def stop_response(said: Said) -> bytes:
@@ -159,7 +165,7 @@ def stop_response(said: Said) -> bytes:
     for event in said.first + said.last:
         found = event.fields.get('response')
         if isinstance(found, dict):
-            response = _repeated(found, 'id', 'created_at', 'model')
+            response = repeated(found, 'id', 'created_at', 'model')
             break
     response |= {
         'object': 'response',
@@ -175,18 +181,18 @@ def stop_response(said: Said) -> bytes:
     number = next_sequence_number(said)
     if number is not None:
         told['sequence_number'] = number
-    return _event(told | {'response': response}, 'response.incomplete')
+    return event_of(told | {'response': response}, 'response.incomplete')
 
 
 def stop_message(said: Said) -> bytes:
     """Return the event that ends an Anthropic message."""
-    return _event({'type': 'message_stop'}, 'message_stop')
+    return event_of({'type': 'message_stop'}, 'message_stop')
 
 
 def stop_ui(said: Said) -> bytes:
     """Return the events that end a UI message stream of the AI SDK."""
     stopped = {'type': 'message-metadata', 'messageMetadata': {'stopped': True}}
-    return _event(stopped) + _event({'type': 'abort', 'reason': 'stopped'}) + _DONE
+    return event_of(stopped) + event_of({'type': 'abort', 'reason': 'stopped'}) + _DONE
 
 
 def stop_langgraph(said: Said) -> bytes:
@@ -202,7 +208,7 @@ def stop_ollama(said: Said) -> bytes:
             break
     else:
         return b''
-    told = _repeated(line, 'model', 'created_at')
+    told = repeated(line, 'model', 'created_at')
     if 'response' in line:
         told['response'] = ''
     else:
@@ -213,7 +219,8 @@ def stop_ollama(said: Said) -> bytes:
 # -- bytes -----------------------------------------------------------------------------
 
 
-def _event(told: dict[str, Any], name: str = '') -> bytes:
+def event_of(told: dict[str, Any], name: str = '') -> bytes:
+    """Return a server-sent event."""
     head = f'event: {name}\n' if name else ''
     return b'%sdata: %s\n\n' % (head.encode(), _json(told))
 
@@ -227,7 +234,7 @@ def _json(value: object) -> bytes:
     return text.encode('utf-8', 'replace')
 
 
-def _repeated(found: dict[str, Any], *names: str) -> dict[str, Any]:
+def repeated(found: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return the members of these names that are short texts or plain numbers."""
     return {name: found[name] for name in names if _is_short(found.get(name))}
 
@@ -248,7 +255,7 @@ def _is_index(value: object) -> TypeGuard[int]:
     return type(value) is int and abs(value) < _MAX_NUMBER
 
 
-def _cut(frame: Callable[[str], bytes], message: str) -> bytes:
+def cut_to_fit(frame: Callable[[str], bytes], message: str) -> bytes:
     """Return the message's frame. The message is halved until the frame fits."""
     told = frame(message)
     while message and len(told) > MAX_FRAME - _MAX_BEFORE:

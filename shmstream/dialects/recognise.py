@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shmstream.dialects.ag_ui import is_ag_ui
 from shmstream.dialects.events import Event
 from shmstream.dialects.framing import Framing
 from shmstream.dialects.table import (
+    AG_UI,
     ANTHROPIC,
     CHAT,
     COMPLETIONS,
@@ -106,6 +108,8 @@ def _of_events(event: Event, first: bool) -> Dialect | None:
         return UI
     if kind == 'start' and 'messageId' in fields:
         return UI
+    if is_ag_ui(event):
+        return AG_UI
     choices = fields.get('choices')
     if isinstance(choices, list):
         return _of_choices(fields.get('object'), choices)

@@ -12,17 +12,19 @@
     UI            [DONE]; finish, but data parts  abort, [DONE]
                   may follow
     LANGGRAPH     event: end                      event: end
+    AG_UI         RUN_FINISHED, RUN_ERROR; but    RUN_FINISHED with the finishReason
+                  another run may follow          "cancelled"
     SSE           (the end of the body)           (a clean end)
     OLLAMA        "done": true                    "done_reason": "cancelled"
     JSON_LINES    "done": true in the last line   (a clean end)
     JSON_RECORDS  "done": true in the last line   (a clean end)
     OTHER         (the end of the body)           (a clean end)
 
-A failure is told by one event in every dialect of server-sent events, and by one line
-in every dialect of JSON lines. ``OTHER`` cannot tell a failure. ``[DONE]`` is an end in
-every dialect of server-sent events, because no server sends it before the end. Where
-more may follow an end, an open connection is not cut: the end counts when the
-connection ends, in whatever way.
+A failure is told by the same event in all dialects of server-sent events but AG_UI, and
+by the same line in all dialects of JSON lines. ``OTHER`` cannot tell a failure.
+``[DONE]`` is an end in every dialect of server-sent events, because no server sends it
+before the end. Where more may follow an end, an open connection is not cut: the end
+counts when the connection ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shmstream.dialects import frames
+from shmstream.dialects import ag_ui, frames
 from shmstream.dialects.events import Event
 from shmstream.dialects.frames import Said, Stop
 from shmstream.dialects.framing import Framing, framing_of
@@ -51,6 +53,7 @@ class Dialect:
         marks: pieces of bytes. An end contains at least one of them.
         ends: returns whether an event is an end.
         stop: returns the frame that tells a stop.
+        fail: returns the frame that tells a failure. None: it is that of the framing.
         closes: returns whether an event is an end that nothing may follow. None: that
             is so of every end.
         only_last: whether an end counts only while it is the last event.
@@ -65,6 +68,7 @@ class Dialect:
     marks: tuple[bytes, ...]
     ends: Callable[[Event], bool]
     stop: Stop
+    fail: Callable[[str, Said], bytes] | None = None
     closes: Callable[[Event], bool] | None = None
     only_last: bool = False
     always_said: bool = True
@@ -92,12 +96,13 @@ class Dialect:
             message: why the stream has failed.
             said: the first and the last events of the stream.
         """
+        if self.fail is not None:
+            return self.fail(message, said)
         if self.framing is Framing.OPAQUE:
             return b''
         if self.framing is Framing.EVENTS:
-            number = frames.next_sequence_number(said) if self is RESPONSES else None
-            # Every dialect's clients get this member, and read 0 as no number.
-            return frames.failure_event(message, number or 0)
+            # Clients read the sequence number 0 as none.
+            return frames.failure_event(message)
         mark = b'\x1e' if self.framing is Framing.RECORDS else b''
         return mark + frames.failure_line(message)
 
@@ -158,6 +163,7 @@ RESPONSES = Dialect(
     (*_quoted(*_RESPONSE_ENDS), _DONE),
     _named(*_RESPONSE_ENDS),
     frames.stop_response,
+    frames.failure_of_response,
 )
 ANTHROPIC = Dialect(
     4,
@@ -235,9 +241,20 @@ OTHER = Dialect(
     frames.no_word,
     always_said=False,
 )
+AG_UI = Dialect(
+    12,
+    'AG-UI',
+    _EVENTS,
+    (*_quoted(*ag_ui.ENDS), _DONE),
+    _named(*ag_ui.ENDS),
+    ag_ui.stop,
+    ag_ui.failure,
+    closes=_done,
+    only_last=True,
+)
 
 _ALL = (
-    *(CHAT, COMPLETIONS, RESPONSES, ANTHROPIC, UI, LANGGRAPH, SSE),
+    *(CHAT, COMPLETIONS, RESPONSES, ANTHROPIC, UI, LANGGRAPH, AG_UI, SSE),
     *(OLLAMA, JSON_LINES, JSON_RECORDS, OTHER),
 )
 

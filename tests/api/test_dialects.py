@@ -8,8 +8,7 @@ import pytest
 
 from shmstream import Producer, State, Streams
 from shmstream.stream_end import DROPPED, NO_ROOM, SHUTTING_DOWN
-from tests.dialects.samples import LANGGRAPH, RECORDS, RESPONSES, SAMPLES, SSE, Sample
-from tests.support.ends import failure, failure_line
+from tests.dialects.samples import LANGGRAPH, SAMPLES, Sample, told
 from tests.support.leaks import wait_until
 
 dialects = pytest.mark.parametrize('sample', SAMPLES.values(), ids=SAMPLES)
@@ -19,12 +18,6 @@ def begun(streams: Streams, conv_id: str, sample: Sample) -> Producer:
     producer = streams.create(conv_id, content_type=sample.content_type)
     assert producer.write(sample.begun)
     return producer
-
-
-def told(sample: Sample, message: str) -> bytes:
-    if sample.content_type == SSE:
-        return failure(message, 6 if sample is RESPONSES else 0)
-    return (b'\x1e' if sample is RECORDS else b'') + failure_line(message)
 
 
 @dialects

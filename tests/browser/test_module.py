@@ -108,10 +108,10 @@ def test_a_network_that_is_back_is_used_at_once(
     feed = proxied.feed(first=event('a'))
     begin(feed)
     assert shows(page, 'a')
+    # From now on it asks again after minutes only, and does not give up meanwhile.
+    page.evaluate('Math.random = () => 2e3')
     context.set_offline(True)
     page.evaluate('answer.cut()')
-    # By now it would ask again after minutes only.
-    page.evaluate('Math.random = () => 2e3')
     page.wait_for_function("answer.state === 'waiting'")
     feed.send(event('b'))
     written(proxied, page.evaluate('answer.id'), 'ab')

@@ -8,6 +8,7 @@ from typing import Any
 
 from shmstream.dialects import table
 from shmstream.dialects.table import Dialect
+from tests.support.ends import failure, failure_line, failure_of_run
 
 SSE = 'text/event-stream'
 NDJSON = 'application/x-ndjson'
@@ -204,6 +205,18 @@ LANGGRAPH = Sample(
     ],
     b'event: end\ndata: null\n\n',
 )
+AG_UI = Sample(
+    table.AG_UI,
+    SSE,
+    [
+        event({'type': 'RUN_STARTED', 'threadId': 't', 'runId': 'r'}),
+        event({'type': 'TEXT_MESSAGE_START', 'messageId': 'm', 'role': 'assistant'}),
+        event({'type': 'TEXT_MESSAGE_CONTENT', 'messageId': 'm', 'delta': 'one '}),
+        event({'type': 'TEXT_MESSAGE_CONTENT', 'messageId': 'm', 'delta': 'two '}),
+    ],
+    event({'type': 'TEXT_MESSAGE_END', 'messageId': 'm'})
+    + event({'type': 'RUN_FINISHED', 'threadId': 't', 'runId': 'r'}),
+)
 EVENTS = Sample(table.SSE, SSE, [event({'n': 1}), event({'n': 2})], b'')
 OLLAMA = Sample(
     table.OLLAMA,
@@ -235,9 +248,19 @@ SAMPLES = {
     'anthropic': ANTHROPIC,
     'ui': UI,
     'langgraph': LANGGRAPH,
+    'ag-ui': AG_UI,
     'events': EVENTS,
     'ollama': OLLAMA,
     'lines': LINES,
     'records': RECORDS,
 }
 """All whose failures can be told."""
+
+
+def told(sample: Sample, message: str, *, begun: bool = True) -> bytes:
+    """What tells a failure after all events of a sample, or before the first."""
+    if sample is AG_UI and begun:
+        return failure_of_run(message, '"threadId":"t","runId":"r",')
+    if sample.content_type == SSE:
+        return failure(message, 6 if sample is RESPONSES and begun else 0)
+    return (b'\x1e' if sample is RECORDS else b'') + failure_line(message)

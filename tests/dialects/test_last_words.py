@@ -11,6 +11,7 @@ from shmstream.dialects import frames, table
 from shmstream.dialects.events import events_in
 from shmstream.dialects.last_words import LastWords, last_words
 from tests.dialects.samples import (
+    AG_UI,
     ANTHROPIC,
     CHAT,
     COMPLETIONS,
@@ -26,6 +27,7 @@ from tests.dialects.samples import (
     Sample,
     event,
     line,
+    told,
 )
 
 WHY = 'upstream broke off the stream'
@@ -61,20 +63,7 @@ def test_a_failure_is_told_as_the_clients_know_it(sample: Sample) -> None:
     words = end_of(sample, failure=WHY)
     assert words.told
     assert not words.over
-    number = 6 if sample is RESPONSES else 0
-    assert words.frame == _failure(sample, number)
-
-
-def _failure(sample: Sample, number: int) -> bytes:
-    if sample.content_type == SSE:
-        return (
-            'event: error\ndata: {"type":"error","name":"UpstreamError",'
-            f'"message":"{WHY}","errorText":"{WHY}","sequence_number":{number},'
-            '"error":{"type":"server_error","code":"502",'
-            f'"message":"{WHY}","param":null}}}}\n\n'
-        ).encode()
-    mark = b'\x1e' if sample is RECORDS else b''
-    return mark + b'{"error": "%s"}\n' % WHY.encode()
+    assert words.frame == told(sample, WHY)
 
 
 @samples
@@ -107,6 +96,8 @@ def test_what_is_left_of_a_stream_says_what_it_speaks(
     expected = end_of(sample, number=sample.dialect.number)
     if sample.dialect is table.RESPONSES:
         assert fields_of(words, sample)[0]['response']['status'] == 'incomplete'
+    elif sample is AG_UI:
+        assert fields_of(words, sample)[-1]['type'] == 'RUN_FINISHED'
     else:
         assert words == expected
 
@@ -183,6 +174,30 @@ def test_a_stop_of_a_message_a_run_and_a_ui_stream() -> None:
     assert end_of(UI).frame == expected
 
 
+def test_a_stop_of_ag_ui_closes_what_is_open_and_ends_the_run() -> None:
+    run = {'threadId': 't', 'runId': 'r'}
+    finished = {'type': 'RUN_FINISHED', **run, 'finishReason': 'cancelled'}
+    message = {'type': 'TEXT_MESSAGE_END', 'messageId': 'm'}
+    assert fields_of(end_of(AG_UI), AG_UI) == [message, finished]
+    stream = AG_UI.begun + event(message)
+    stream += event({'type': 'STEP_STARTED', 'stepName': 's'})
+    stream += event({'type': 'TOOL_CALL_START', 'toolCallId': 'a'})
+    stream += event({'type': 'TOOL_CALL_END', 'toolCallId': 'a'})
+    stream += event({'type': 'TOOL_CALL_ARGS', 'toolCallId': 'b', 'delta': '{'})
+    assert fields_of(end_of(AG_UI, stream), AG_UI) == [
+        {'type': 'TOOL_CALL_END', 'toolCallId': 'b'},
+        {'type': 'STEP_FINISHED', 'stepName': 's'},
+        finished,
+    ]
+
+
+def test_a_run_that_follows_another_is_not_over() -> None:
+    stream = AG_UI.begun + AG_UI.end
+    assert end_of(AG_UI, stream, WHY).over
+    again = stream + AG_UI.events[0]
+    assert b'RUN_ERROR' in end_of(AG_UI, again, WHY).frame
+
+
 def test_a_stop_of_ollama_is_its_last_line() -> None:
     (found,) = fields_of(end_of(OLLAMA), OLLAMA)
     assert found == {
@@ -205,19 +220,19 @@ def test_others_are_stopped_by_a_clean_end(sample: Sample) -> None:
 def test_before_the_first_event_a_failure_can_be_told(sample: Sample) -> None:
     words = end_of(sample, b'', WHY)
     assert words.told
-    assert words.frame == _failure(sample, 0)
+    assert words.frame == told(sample, WHY, begun=False)
     assert end_of(sample, b'').told
 
 
 def test_a_failure_after_half_an_event_begins_an_event_of_its_own() -> None:
     """A producer of the library writes what it likes."""
     half = CHAT.begun + b'data: {"half'
-    assert end_of(CHAT, half, WHY).frame == b'\n\n' + _failure(CHAT, 0)
+    assert end_of(CHAT, half, WHY).frame == b'\n\n' + told(CHAT, WHY, begun=False)
     half = OLLAMA.begun + b'{"half'
-    assert end_of(OLLAMA, half, WHY).frame == b'\n' + _failure(OLLAMA, 0)
+    assert end_of(OLLAMA, half, WHY).frame == b'\n' + told(OLLAMA, WHY, begun=False)
     # A comment is no event.
     ping = CHAT.begun + b': ping\n'
-    assert end_of(CHAT, ping, WHY).frame == _failure(CHAT, 0)
+    assert end_of(CHAT, ping, WHY).frame == told(CHAT, WHY, begun=False)
 
 
 def test_a_long_last_event_is_found() -> None:

@@ -9,6 +9,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from tests.http.proxied import Proxied
+from tests.support.client import path
 from tests.support.cutting import Cutting
 from tests.support.node import Script, needs_node
 from tests.support.upstream import Exchange
@@ -38,6 +39,28 @@ def test_f93_it_gets_each_event_once_however_often_it_is_cut(
     with Cutting(proxied.service.port, b'}\n\n', *cuts) as relay:
         numbers = run(relay.port, f'run/{len(cuts)}-{sum(cuts)}')
     came_back(relay, numbers, cuts)
+
+
+@pytest.mark.parametrize('what', ['is_stopped', 'fails'])
+def test_the_end_of_a_run_that_is_not_whole(proxied: Proxied, what: str) -> None:
+    feed = proxied.feed(first=b'event: metadata\ndata: {"run_id":"1"}\n\n' + event(0))
+    proxied.script = feed
+    url, conv_id = f'http://127.0.0.1:{proxied.service.port}', f'run/{what}'
+    with get_sync_client(url=url, api_key=None) as client:
+        parts = client.runs.stream(
+            None, 'agent', input={}, headers={'X-Conversation-Id': conv_id}
+        )
+        assert next(part.data for part in parts if part.event == 'values') == {'n': 0}
+        if what == 'fails':
+            feed.break_off()
+        else:
+            assert proxied.client.delete(path(conv_id)).status == 204
+        last = [(part.event, part.data) for part in parts]
+    if what == 'is_stopped':
+        assert [event for event, _ in last] in ([], ['end'])
+    else:
+        assert [event for event, _ in last] == ['error']
+        assert 'upstream' in last[0][1]['message']
 
 
 @needs_node

@@ -89,6 +89,26 @@ def test_each_word_comes_once_and_is_generated_once(
 
 
 @needs_node
+@pytest.mark.parametrize('what', ['is_stopped', 'fails'])
+def test_the_end_of_a_run_that_is_not_whole(proxied: Proxied, what: str) -> None:
+    feed = proxied.feed(first=b''.join(run()[:5]))
+    proxied.script = feed
+    url = f'http://127.0.0.1:{proxied.service.port}/api/chat'
+    with Script('tanstack.js', url, 'told') as script:
+        run_id = script.hear()['run']
+        if what == 'fails':
+            feed.break_off()
+        else:
+            assert proxied.client.delete(path(run_id)).status == 204
+        told = script.hear()
+    assert told['text'] == '0 1 2 '
+    if what == 'is_stopped':
+        assert (told['errors'], told['requests']) == ([], [['POST', None]])
+    else:
+        assert len(told['errors']) == 1
+
+
+@needs_node
 def test_and_so_it_is_with_fetch_event_source(proxied: Proxied) -> None:
     asked: list[bytes] = []
     proxied.script = answering(asked)

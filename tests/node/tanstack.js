@@ -3,7 +3,7 @@
 import { ChatClient, fetchServerSentEvents } from '@tanstack/ai-client'
 import { args, bye, say } from './talk.js'
 
-const [url] = args
+const [url, tells] = args
 const sent = []
 const options = {
   reconnect: { delayMs: 10, maxAttempts: 5 },
@@ -17,13 +17,17 @@ const errors = []
 const client = new ChatClient({
   connection: fetchServerSentEvents(url, options),
   onError: (error) => errors.push(error.message),
+  onChunk: (chunk) => {
+    // The test does something to the run, which it has to name.
+    if (tells && chunk.delta === '2 ') say({ run: sent[0][2] })
+  },
 })
 await client.sendMessage('Count.')
 // As after a reload: what joins the run knows its id only.
 const joined = []
 const adapter = fetchServerSentEvents(url, options)
 const runId = sent[0][2]
-for await (const chunk of adapter.joinRun(runId)) joined.push(chunk.delta ?? '')
+if (!tells) for await (const chunk of adapter.joinRun(runId)) joined.push(chunk.delta ?? '')
 say({
   joined: joined.join(''),
   text: client

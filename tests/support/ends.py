@@ -13,6 +13,12 @@ def failure(message: str, sequence_number: int = 0) -> bytes:
     ).encode()
 
 
+def failure_of_run(message: str, run: str = '') -> bytes:
+    """The event of AG-UI; ``run`` is its ids."""
+    told = f'"message":"{message}","code":"502","name":"UpstreamError"'
+    return f'data: {{"type":"RUN_ERROR",{run}{told}}}\n\n'.encode()
+
+
 def failure_line(message: str) -> bytes:
     """The JSON line."""
     return f'{{"error": "{message}"}}\n'.encode()
