@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from tests.support.service import Service
 GUNICORN = 'gunicorn, HTTP/2'
 HTTP_2 = (GUNICORN, 'nginx, HTTP/2')
 ALL = (*HTTP_2, 'nginx, HTTP/1.1')
+
+CHAT = '/api/chat'
+"""The path of ``useChat``."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def front_of(name: str, folder: Path) -> Iterator[Front]:
     made = certificate(folder) if version == 'HTTP/2' else None
     own = made if server == 'gunicorn' else None
     log = folder / 'service.log'
-    with proxied_with({}, log=log, certificate=own) as proxied:
+    with proxied_with({'CHAT': CHAT}, log=log, certificate=own) as proxied:
         port = proxied.service.port
         if server == 'gunicorn':
             yield Front(proxied, port, made)
@@ -56,7 +59,7 @@ def front_of(name: str, folder: Path) -> Iterator[Front]:
             yield Front(proxied, nginx.port, made)
 
 
-def front_fixture(names: tuple[str, ...]) -> Any:
+def front_fixture(names: Sequence[Any]) -> Any:
     """Return a fixture: a service behind each of these, whose log is checked."""
 
     @pytest.fixture(scope='module', params=names)
