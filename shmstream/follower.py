@@ -10,7 +10,7 @@ from typing import NoReturn, Self
 
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
-from shmstream.metrics.catalogue import LOST
+from shmstream.metrics.catalogue import LOST, TRANSPORTS
 from shmstream.process.attachment import Attachment
 from shmstream.ring.state import State
 from shmstream.wakeups.hub_delivery import Delivery, Send, Write
@@ -160,6 +160,10 @@ class Follower:
             return False
         self._silent_since = now
         return True
+
+    def _leaves_by(self, transport: str) -> None:
+        """Note how the bytes leave, before the first step; for the metrics."""
+        self._transport = TRANSPORTS.index(transport)
 
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
         # C code puts the results into the lists. So, wherever a signal handler raises,

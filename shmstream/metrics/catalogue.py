@@ -122,7 +122,8 @@ LOST: Final = _add(
 REFUSALS: Final = _labelled(
     *('counter', 'refusals', 'Requests that have been refused, by the cause.'),
     *('cause', 'sessions', 'memory', 'owner', 'processes', 'no_supervisor'),
-    *('leaving', 'not_begun', 'key', 'origin', 'host', 'too_large', 'slow', 'system'),
+    *('leaving', 'not_begun', 'key', 'origin', 'host', 'too_large', 'slow', 'uploads'),
+    'system',
 )
 UPSTREAM: Final = _labelled(
     *('counter', 'upstream_requests', 'Requests to the upstream, by the answer.'),
