@@ -90,8 +90,9 @@ def test_sums_hold_over_kills_reloads_and_recycling(
 
     try:
         begin(LONG, 4)
-        assert wait_until(has('sessions_started', started))
-        os.kill(service.worker_pids()[0], signal.SIGKILL)
+        assert wait_until(has('producers', 1))
+        busy = [w.pid for w in read(directory).workers if w.producers]
+        os.kill(busy[0], signal.SIGKILL)
         assert wait_until(lambda: len(service.worker_pids()) == 2)
         begin(SHORT, 4)
         assert wait_until(has('sessions_started', started))
@@ -123,7 +124,7 @@ def test_sums_hold_over_kills_reloads_and_recycling(
     assert reading.value('bytes', 'in') == lengths
     assert reading.value('sessions_started') == reading.value('sessions_ended')
     assert reading.value('sessions_ended', 'aborted') >= 1, 'of the killed worker'
-    assert reading.value('producers') == 0
+    assert wait_until(lambda: read(directory).value('producers') == 0)
     assert wait_until(lambda: read(directory).value('followers') == 0)
     assert len(reading.workers) <= 4
     plain = client.get('/metrics')
