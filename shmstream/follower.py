@@ -16,7 +16,7 @@ from shmstream.ring.state import State
 from shmstream.wakeups.hub_delivery import Delivery, Send, Write
 from shmstream.wakeups.hub_in_threads import ThreadHub
 from shmstream.wakeups.hub_on_loop import LoopHub
-from shmstream.wakeups.hub_watch import Watch
+from shmstream.wakeups.hub_watch import PIECE, Watch
 
 CANCEL_GRACE_S = 0.5
 """How long followers wait for the producer of a cancelled stream to end it."""
@@ -264,8 +264,7 @@ class Follower:
         # No signal comes between them: CPython runs signal handlers after calls only.
         size = len(data)
         self.delivered = True
-        watch.deliveries += 1
-        watch.delivered += size
+        watch.delivered += PIECE + size
         self.offset += size
         return data
 
@@ -312,8 +311,7 @@ class Follower:
         # the return.
         size = len(data)
         self.delivered = True
-        watch.deliveries += 1
-        watch.delivered += size
+        watch.delivered += PIECE + size
         self.offset += size
         return data
 
@@ -358,8 +356,7 @@ class Follower:
                 data = self._look(watch)
                 if data:
                     size = len(data)
-                    watch.deliveries += 1
-                    watch.delivered += size
+                    watch.delivered += PIECE + size
                     self.offset += size
                     self.delivered = True
                     await send(data)

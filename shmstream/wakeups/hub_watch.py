@@ -22,6 +22,11 @@ _MAX_HAND_OVER = 64 * 1024
 """Bytes that are handed to all takers in one turn of the loop, at the most. If there
 are more, each taker is woken, and reads them in its own turn."""
 
+_PIECE_BITS = 48
+PIECE = 1 << _PIECE_BITS
+"""What one delivered piece counts for, beside its bytes: one addition counts both. No
+process delivers so many bytes in the second between two calls of ``tell``."""
+
 _BYTES_OUT = BYTES.of('out')
 _DELIVERIES = DELIVERIES.at
 
@@ -59,18 +64,17 @@ class Watch:
             seconds on the monotonic clock.
         waiters: woken once at the next change.
         takers: handed the bytes of every change.
-        deliveries: pieces that followers have got by this watch.
-        delivered: the bytes of these pieces.
+        delivered: the bytes that followers have got by this watch, and ``PIECE`` for
+            each piece.
     """
 
     __slots__ = (
         '_marked',
         '_shared',
         '_told',
-        '_told_bytes',
+        '_untaken',
         'asked_at',
         'delivered',
-        'deliveries',
         'followers',
         'last',
         'marked',
@@ -91,7 +95,7 @@ class Watch:
         self.marked = False
         self.asked_at = 0.0
         self._shared: tuple[int, bytes] = (-1, b'')
-        self.deliveries = self.delivered = self._told = self._told_bytes = 0
+        self.delivered = self._told = self._untaken = 0
 
     def mark(self, here: bool = False) -> bool:
         """Note that the segment may have changed; as ``Placed.mark``."""
@@ -100,11 +104,12 @@ class Watch:
     def tell(self, counts: Counts) -> None:
         """Count what has been delivered since the last call; from any thread."""
         # Nothing is called between these lines, so no other thread comes in between.
-        deliveries, delivered = self.deliveries, self.delivered
-        more, more_bytes = deliveries - self._told, delivered - self._told_bytes
-        self._told, self._told_bytes = deliveries, delivered
-        counts.words[_DELIVERIES] += more
-        counts.words[_BYTES_OUT] += more_bytes
+        delivered = self.delivered
+        more = delivered - self._told
+        self._told = delivered
+        pieces, size = more >> _PIECE_BITS, more & (PIECE - 1)
+        counts.words[_DELIVERIES] += pieces
+        counts.words[_BYTES_OUT] += size
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
@@ -157,19 +162,18 @@ class Watch:
             return
         # ``takers`` is copied, because a taker may leave it while it takes bytes.
         takers = list(self.takers)
-        number = len(takers)
-        handed = number * len(data)
-        # Counted here, once for all of them, because nothing is done more often. A
-        # taker that does not take takes this back.
-        self.deliveries += number
-        self.delivered += handed
         for taker in takers:
             taker.take(at, data)
+        # Counted here, once for all of them, because nothing is done more often.
+        taken = len(takers)
+        if self._untaken:
+            taken -= self._untaken
+            self._untaken = 0
+        self.delivered += taken * (PIECE + head - at)
 
-    def not_taken(self, size: int) -> None:
-        """Take back a piece that was handed over to a taker, which has not taken it."""
-        self.deliveries -= 1
-        self.delivered -= size
+    def not_taken(self) -> None:
+        """Note that a taker has not taken what it was just handed."""
+        self._untaken += 1
 
     def wake_waiters(self) -> None:
         """Wake all waiters."""
