@@ -377,9 +377,9 @@ class Producer:
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
             state = end_stream(self._segment, self._ring, state, error)
+            self._marker.mark_state(state)
             self._tell()
             self._process.counts.add(ENDED.of(state.label))
-            self._marker.mark_state(state)
 
     def _let_go(self) -> None:
         # Under the lock, because another thread may be publishing the end.

@@ -30,6 +30,14 @@ _MOST_BYTES = 4 << 20
 
 _MOST_KEY_BYTES = 4096
 
+_EXIT_CODES: Final = """\b
+Exit codes:
+  0  done
+  2  the command line is wrong
+  3  there is no deployment, or it does not answer
+  4  refused: the key, another version, a directory of somebody else
+"""
+
 FORMATS = ('table', 'json', 'openmetrics', 'prometheus')
 
 
@@ -42,7 +50,7 @@ class Failure(click.ClickException):
         vars(self)['exit_code'] = code
 
 
-@click.command('stats')
+@click.command('stats', epilog=_EXIT_CODES)
 @click.option(
     '--dir',
     'directory',
@@ -66,17 +74,10 @@ def command(
     as_json: bool,
     kind: str,
 ) -> None:
-    r"""Show what a deployment has counted, and what is there now.
+    """Show what a deployment has counted, and what is there now.
 
     Reads the runtime directory, and asks no process: it works when the supervisor is
     down, and says so. With --url it asks a service over HTTP.
-
-    \b
-    Exit codes:
-      0  done
-      2  the command line is wrong
-      3  there is no deployment, or it does not answer
-      4  refused: the key, another version, a directory of somebody else
     """
     if url is not None and directory is not None:
         raise click.UsageError('give either --dir or --url')

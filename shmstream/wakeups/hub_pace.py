@@ -229,6 +229,7 @@ class FollowHub:
     def close(self) -> None:
         """Give up all watches: nobody drives this hub any more."""
         self._board.nap(self)
+        self.tell()
         for watch in list(self._watches.values()):
             watch.followers = 0
             self._board.leave(watch, self)
