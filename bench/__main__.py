@@ -22,6 +22,7 @@ QUESTIONS = {
     'proxy': 'what does the ring cost between an upstream and its client?',
     'scale': 'does cost grow with sessions, followers, memory?',
     'weight': 'what does it cost to import the library?',
+    'metrics': 'what does counting cost, alone and on the way of a live event?',
 }
 
 

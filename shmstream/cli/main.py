@@ -9,7 +9,7 @@ import click
 
 from shmstream.version import __version__
 
-COMMANDS: Final[dict[str, str]] = {}
+COMMANDS: Final[dict[str, str]] = {'stats': 'shmstream.cli.stats'}
 """Each subcommand, and the module whose ``command`` it is.
 
 Only the module of the command that is run is imported: ``ls`` needs no gunicorn.

@@ -96,6 +96,7 @@ class FollowHub:
         """Count one follower less; when no follower is left, drop the watch."""
         watch.followers -= 1
         if not watch.followers:
+            watch.tell(self._board.counts)
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch, self)
             if not self._watches:
@@ -214,6 +215,11 @@ class FollowHub:
         for watch in list(self._watches.values()):
             watch.changed()
 
+    def tell(self) -> None:
+        """Count what has been delivered since the last call; from any thread."""
+        for watch in list(self._watches.values()):
+            watch.tell(self._board.counts)
+
     def wake_all(self) -> None:
         """Wake all waiters and takers, whatever has happened to their streams."""
         for watch in list(self._watches.values()):
@@ -223,6 +229,7 @@ class FollowHub:
     def close(self) -> None:
         """Give up all watches: nobody drives this hub any more."""
         self._board.nap(self)
+        self.tell()
         for watch in list(self._watches.values()):
             watch.followers = 0
             self._board.leave(watch, self)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
+from shmstream.metrics.catalogue import BYTES, DELIVERIES
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import WORD
 
 MAX_READ = 256 * 1024
@@ -19,6 +21,14 @@ _SHARED_READ = 64 * 1024
 _MAX_HAND_OVER = 64 * 1024
 """Bytes that are handed to all takers in one turn of the loop, at the most. If there
 are more, each taker is woken, and reads them in its own turn."""
+
+_PIECE_BITS = 48
+PIECE = 1 << _PIECE_BITS
+"""What one delivered piece counts for, beside its bytes: one addition counts both. No
+process delivers so many bytes in the second between two calls of ``tell``."""
+
+_BYTES_OUT = BYTES.of('out')
+_DELIVERIES = DELIVERIES.at
 
 _REST = slice(16, None)
 """The bytes of a snapshot after head and dropped prefix."""
@@ -54,12 +64,17 @@ class Watch:
             seconds on the monotonic clock.
         waiters: woken once at the next change.
         takers: handed the bytes of every change.
+        delivered: the bytes that followers have got by this watch, and ``PIECE`` for
+            each piece.
     """
 
     __slots__ = (
         '_marked',
         '_shared',
+        '_told',
+        '_untaken',
         'asked_at',
+        'delivered',
         'followers',
         'last',
         'marked',
@@ -80,10 +95,21 @@ class Watch:
         self.marked = False
         self.asked_at = 0.0
         self._shared: tuple[int, bytes] = (-1, b'')
+        self.delivered = self._told = self._untaken = 0
 
     def mark(self, here: bool = False) -> bool:
         """Note that the segment may have changed; as ``Placed.mark``."""
         return self._marked(self, here)
+
+    def tell(self, counts: Counts) -> None:
+        """Count what has been delivered since the last call; from any thread."""
+        # Nothing is called between these lines, so no other thread comes in between.
+        delivered = self.delivered
+        more = delivered - self._told
+        self._told = delivered
+        pieces, size = more >> _PIECE_BITS, more & (PIECE - 1)
+        counts.words[_DELIVERIES] += pieces
+        counts.words[_BYTES_OUT] += size
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
@@ -135,8 +161,19 @@ class Watch:
             self.wake_takers()
             return
         # ``takers`` is copied, because a taker may leave it while it takes bytes.
-        for taker in list(self.takers):
+        takers = list(self.takers)
+        for taker in takers:
             taker.take(at, data)
+        # Counted here, once for all of them, because nothing is done more often.
+        taken = len(takers)
+        if self._untaken:
+            taken -= self._untaken
+            self._untaken = 0
+        self.delivered += taken * (PIECE + head - at)
+
+    def not_taken(self) -> None:
+        """Note that a taker has not taken what it was just handed."""
+        self._untaken += 1
 
     def wake_waiters(self) -> None:
         """Wake all waiters."""
