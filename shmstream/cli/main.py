@@ -9,7 +9,9 @@ import click
 
 from shmstream.version import __version__
 
-COMMANDS: Final[dict[str, str]] = {}
+COMMANDS: Final[dict[str, str]] = {
+    'doctor': 'shmstream.cli.doctor',
+}
 """Each subcommand, and the module whose ``command`` it is.
 
 Only the module of the command that is run is imported: ``ls`` needs no gunicorn.

@@ -19,6 +19,7 @@ from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Key, Session
 from shmstream.supervisor.workers import Workers
+from shmstream.version import __version__
 
 log = logging.getLogger('shmstream.supervisor')
 
@@ -191,6 +192,7 @@ class Operations:
         status: dict[str, Any] = {
             'ok': True,
             'pid': os.getpid(),
+            'version': __version__,
             'format': FORMAT,
             'masters': self._masters.pids,
             'sessions': len(self._registry),

@@ -1,0 +1,171 @@
+"""``shmstream doctor``: what will bite this deployment, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from shmstream.defaults import CAPACITY_BYTES
+from shmstream.doctor import Finding, Result, examine, examined
+from shmstream.doctor.finding import mebibytes
+from shmstream.doctor.plan import Load, Plan, plan
+from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
+
+_COLOURS = {
+    Result.OK: 'green',
+    Result.NOTE: 'cyan',
+    Result.BITES: 'red',
+    Result.UNKNOWN: 'yellow',
+}
+_MOST = 1_000_000
+
+
+@click.command()
+@click.option(
+    '--dir',
+    'directory',
+    type=click.Path(path_type=Path, resolve_path=True),
+    help='The runtime directory.  [default: $SHMSTREAM_DIR, or /dev/shm/shmstream-UID]',
+)
+@click.option(
+    '-c',
+    '--config',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="gunicorn's configuration file, which is run to read it.  [default:"
+    ' gunicorn.conf.py here; a gunicorn that runs is asked instead]',
+)
+@click.option('--json', 'as_json', is_flag=True, help='Write JSON.')
+@click.option('--plan', 'planned', is_flag=True, help='Calculate what a load takes.')
+@click.option(
+    '--sessions',
+    type=click.IntRange(1, 65_536),
+    help='With --plan: streams that exist at once, live ones and kept ones.',
+)
+@click.option(
+    '--followers',
+    type=click.IntRange(0, _MOST),
+    default=0,
+    help='With --plan: clients that read them at once, beside those of the POSTs.',
+)
+@click.option(
+    '--bytes',
+    'answer_bytes',
+    type=click.IntRange(1, 1 << 40),
+    default=20_000,
+    show_default=True,
+    help='With --plan: bytes of an answer.',
+)
+@click.option(
+    '--workers',
+    type=click.IntRange(1, 32),
+    default=2,
+    show_default=True,
+    help="With --plan: gunicorn's workers.",
+)
+@click.option(
+    '--ring',
+    'ring_bytes',
+    type=click.IntRange(MIN_CAPACITY, MAX_CAPACITY),
+    default=CAPACITY_BYTES,
+    show_default=True,
+    help='With --plan: bytes of a ring (SHMSTREAM_SESSION_BYTES).',
+)
+def command(
+    directory: Path | None,
+    config: Path | None,
+    as_json: bool,
+    planned: bool,
+    sessions: int | None,
+    followers: int,
+    answer_bytes: int,
+    workers: int,
+    ring_bytes: int,
+) -> None:
+    """Check what will bite this deployment, and say what to do.
+
+    If a deployment runs in the runtime directory, it is examined with the settings that
+    it runs with; else the one that this environment would start.
+
+    Exit code 0: nothing will bite. 1: something will. 2: the command was misused.
+    """
+    if planned:
+        if sessions is None:
+            raise click.UsageError('--plan needs --sessions N')
+        load = Load(sessions, followers, answer_bytes, ring_bytes, workers)
+        _show_plan(load, plan(load), as_json)
+        return
+    if sessions is not None:
+        raise click.UsageError('--sessions is for --plan')
+    findings = examine(examined(directory, config))
+    found = _show_json(findings) if as_json else _show(findings)
+    sys.exit(1 if Result.BITES in found else 0)
+
+
+def _show(findings: Iterable[Finding]) -> list[Result]:
+    """Write each finding as it comes; click leaves the colours out of a file."""
+    results = []
+    for finding in findings:
+        results.append(finding.result)
+        result = click.style(f'{finding.result:14}', _COLOURS[finding.result])
+        click.echo(f'{result} {finding.check}: {finding.what}', color=_coloured())
+        if finding.do:
+            click.echo(f'{"":14} -> {finding.do}')
+    bite = results.count(Result.BITES)
+    missed = results.count(Result.UNKNOWN)
+    click.echo(
+        f'{len(results)} checks: '
+        + (f'{bite} will bite' if bite else 'nothing will bite')
+        + (f', {missed} could not look' if missed else '')
+    )
+    return results
+
+
+def _coloured() -> bool | None:
+    """Return False if colours are unwanted; None: only on a terminal."""
+    return False if os.environ.get('NO_COLOR') else None
+
+
+def _show_json(findings: Iterable[Finding]) -> list[Result]:
+    found = list(findings)
+    click.echo(json.dumps({'findings': [asdict(each) for each in found]}, indent=2))
+    return [each.result for each in found]
+
+
+def _show_plan(load: Load, found: Plan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({'load': asdict(load), 'plan': asdict(found)}, indent=2))
+        return
+    rows = (
+        ('one session, in shared memory', mebibytes(found.segment), ''),
+        (
+            'all sessions',
+            mebibytes(found.sessions),
+            f'SHMSTREAM_MAX_MEMORY={-(-found.sessions // (1 << 20))}MiB'
+            f' SHMSTREAM_MAX_SESSIONS={load.sessions}',
+        ),
+        (
+            'file system of the runtime directory',
+            mebibytes(found.file_system),
+            f'--shm-size={-(-found.file_system // (1 << 20))}m, sizeLimit',
+        ),
+        (f'processes, {load.workers} workers', mebibytes(found.processes), ''),
+        (
+            'all memory, during a reload',
+            mebibytes(found.memory),
+            f'MemoryMax={-(-found.memory // (1 << 20))}M, resources.limits.memory',
+        ),
+        (
+            'descriptors of a process',
+            str(found.descriptors),
+            f'LimitNOFILE={found.descriptors}',
+        ),
+        ('mappings of a process', str(found.mappings), 'vm.max_map_count, at least'),
+    )
+    for what, figure, setting in rows:
+        click.echo(f'{what:38}{figure:>10}  {setting}'.rstrip())

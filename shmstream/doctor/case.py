@@ -1,0 +1,136 @@
+"""What is examined: the settings, gunicorn's settings, and who runs with them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shmstream.doctor.running import Running, find
+from shmstream.doctor.server import ServerSettings, ServerUnknown, ask_running, read
+from shmstream.errors import ShmstreamError
+from shmstream.memory.directory import RuntimeDirectory, default_directory
+from shmstream.settings import Settings
+
+CONFIG = Path('gunicorn.conf.py')
+"""The file that gunicorn reads by itself if it is in the working directory."""
+
+
+class NoSettings(ShmstreamError):
+    """The settings are not valid, so what depends on them cannot be looked at."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A deployment that runs, or one that is about to.
+
+    Attributes:
+        environ: the environment that it has, or would have.
+        directory: its runtime directory.
+        user: the id of the user of its workers.
+        running: what runs in the directory; None if nothing does.
+        found: its settings, or the line that says why they are refused.
+        told: gunicorn's settings, or the line that says why they are not known.
+    """
+
+    environ: Mapping[str, str]
+    directory: RuntimeDirectory
+    user: int
+    running: Running | None
+    found: Settings | str
+    told: ServerSettings | str
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings; raises ``NoSettings``."""
+        if isinstance(self.found, str):
+            raise NoSettings('the settings are not valid')
+        return self.found
+
+    @property
+    def server(self) -> ServerSettings:
+        """Gunicorn's settings; raises ``ServerUnknown``."""
+        if isinstance(self.told, str):
+            raise ServerUnknown(self.told)
+        return self.told
+
+    @property
+    def limit(self) -> int:
+        """Bytes that all sessions may take; raises ``OSError`` and ``NoSettings``."""
+        if self.running is not None:
+            return int(self.running.status['max_memory'])
+        return self.settings.max_memory or self.free // 2
+
+    @property
+    def free(self) -> int:
+        """Bytes that sessions could take: what is free, and what they have already."""
+        room = os.statvfs(self.place)
+        held = self.running.status['memory'] if self.running is not None else 0
+        return room.f_bavail * room.f_frsize + int(held)
+
+    @property
+    def place(self) -> Path:
+        """The runtime directory, or the folder in which it would be made."""
+        path = self.directory.path
+        return path if path.exists() else path.parent
+
+
+def examined(
+    directory: Path | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Case:
+    """Find out what is to be examined; blocks for some seconds at the most.
+
+    If a deployment runs in the directory, its own environment counts, and what its
+    gunicorn tells: the shell of whoever asks has other settings. Otherwise it is the
+    deployment that this environment would start.
+
+    Args:
+        directory: the runtime directory; None: as the environment says.
+        config: the configuration file of gunicorn; None: ``gunicorn.conf.py`` of the
+            working directory, if there is one.
+        environ: the environment.
+
+    Raises:
+        SettingsError: ``SHMSTREAM_DIR`` is not an absolute path.
+
+    Example::
+
+        case = examined(Path('/dev/shm/shmstream-1000'))
+    """
+    if directory is None:
+        directory = Path(environ.get('SHMSTREAM_DIR') or default_directory())
+    place = RuntimeDirectory(directory)
+    running = find(place)
+    user = os.geteuid() if running is None else running.user
+    if running is not None and running.environ is not None:
+        environ = running.environ
+    # As it is given here, and not as a running deployment's environment spells it.
+    environ = {**environ, 'SHMSTREAM_DIR': str(directory)}
+    found: Settings | str
+    try:
+        found = Settings.from_environment(environ, user)
+    except ShmstreamError as ex:
+        found = str(ex)
+    told: ServerSettings | str
+    try:
+        told = ask_running(place) if running is not None else _planned(config, environ)
+    except ServerUnknown as ex:
+        told = str(ex)
+    return Case(environ, place, user, running, found, told)
+
+
+def _planned(config: Path | None, environ: Mapping[str, str]) -> ServerSettings:
+    if config is None and not _is_file(CONFIG):
+        raise ServerUnknown('no gunicorn runs, and no configuration file is named')
+    return read(config or CONFIG, environ)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
