@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shmstream.doctor.case import Case
 from shmstream.doctor.finding import Finding, bites, mebibytes, note, ok, unknown
-from shmstream.doctor.plan import worker_bytes
+from shmstream.doctor.plan import BASE_BYTES, WORKER_BYTES
 from shmstream.memory.directory import default_directory
 
 FEW_RINGS = 8
@@ -108,12 +108,12 @@ def group(case: Case) -> Finding:
         return unknown(f'the limit on memory cannot be told: {ex}')
     server = case.told
     workers = 2 if isinstance(server, str) else server.workers
-    needed = sessions + workers * worker_bytes()
+    own = BASE_BYTES + workers * WORKER_BYTES
     what = (
-        f'sessions may take {mebibytes(sessions)}, and {workers} workers take about'
-        f' {mebibytes(workers * worker_bytes())}; {whose} allows {mebibytes(limit)}'
+        f'sessions may take {mebibytes(sessions)}, and the processes of {workers}'
+        f' workers about {mebibytes(own)}; {whose} allows {mebibytes(limit)}'
     )
-    if needed > limit:
+    if sessions + own > limit:
         return bites(
             f'{what}: the kernel would kill a process',
             'lower SHMSTREAM_MAX_MEMORY, or raise that limit',

@@ -15,15 +15,15 @@ from shmstream.ring.layout import HEADER_BYTES, WORD
 
 KIB = 1024
 
-BASE_BYTES = 40 << 20
+BASE_BYTES = 54 << 20
 """Master and supervisor (``bench sizes``)."""
 
-WORKER_BYTES = 35 << 20
+WORKER_BYTES = 22 << 20
 """An idle worker in front of an upstream (``bench sizes``)."""
 
-LIVE_BYTES = 40 * KIB
+LIVE_BYTES = 77 * KIB
 """A live answer, beside its segment, with the connections of its client and to the
-upstream (``bench sizes``)."""
+upstream (``bench sizes``). The processes keep this memory once they had it."""
 
 FOLLOWER_BYTES = 25 * KIB
 """A follower, the first one of its stream in its worker; a further one takes 22 KiB
@@ -31,7 +31,7 @@ FOLLOWER_BYTES = 25 * KIB
 
 LIVE_DESCRIPTORS = 5
 FOLLOWER_DESCRIPTORS = 2
-IDLE_DESCRIPTORS = 40
+IDLE_DESCRIPTORS = 22
 """Of a worker without requests (``bench sizes``)."""
 
 ROOM = 1.25
@@ -134,11 +134,6 @@ def segment_bytes(answer_bytes: int, ring_bytes: int) -> int:
     while reserved < min(answer_bytes, ring_bytes):
         reserved = extend_to(reserved, reserved + 1, ring_bytes)
     return HEADER_BYTES + -(-reserved // _PAGE) * _PAGE
-
-
-def worker_bytes() -> int:
-    """Return what an idle worker takes."""
-    return WORKER_BYTES
 
 
 def followers_within(descriptors: int) -> int:

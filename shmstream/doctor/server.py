@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -147,6 +148,8 @@ def read(
         raise ServerUnknown(f'{config} is not read within {ASK_S:g} s') from None
     _, found, last = done.stdout.rpartition('\0')
     if not found:
-        said = (done.stderr.strip() or f'exit code {done.returncode}').splitlines()
-        raise ServerUnknown(f'gunicorn cannot read {config}: {said[-1]}')
+        # The last line of a traceback says most, and a bracket may follow it.
+        said = [line for line in done.stderr.splitlines() if re.search(r'\w', line)]
+        why = said[-1] if said else f'exit code {done.returncode}'
+        raise ServerUnknown(f'gunicorn cannot read {config}: {why}')
     return ServerSettings.of(json.loads(last))
