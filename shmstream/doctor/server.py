@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ from shmstream.errors import ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
 
 ASK_S = 3.0
-"""Seconds that gunicorn may take to tell its settings, or to read them."""
+"""Seconds that a gunicorn that runs may take to tell its settings."""
+
+READ_S = 20.0
+"""Seconds that reading a configuration file may take: usually half a second, most of it
+for what the file imports."""
 
 _CHILD = """
 import json, sys
@@ -119,21 +123,21 @@ def ask_running(directory: RuntimeDirectory) -> ServerSettings:
 
 
 def read(
-    config: Path, environ: Mapping[str, str] = os.environ, more: Sequence[str] = ()
+    config: Path, environ: Mapping[str, str] = os.environ, wait_s: float = READ_S
 ) -> ServerSettings:
-    """Have gunicorn read a configuration file; blocks for ``ASK_S`` at the most.
+    """Have gunicorn read a configuration file; blocks for ``wait_s`` at the most.
 
     The file is run, as gunicorn runs it. No application is loaded.
 
     Args:
         config: the file.
         environ: the environment, with ``GUNICORN_CMD_ARGS``.
-        more: further arguments of gunicorn.
+        wait_s: seconds that this may take.
 
     Raises:
         ServerUnknown: gunicorn refuses the file, or takes too long.
     """
-    command = [sys.executable, '-c', _CHILD, ','.join(NAMES), '-c', str(config), *more]
+    command = [sys.executable, '-c', _CHILD, ','.join(NAMES), '-c', str(config)]
     try:
         done = subprocess.run(
             command,
@@ -141,11 +145,11 @@ def read(
             capture_output=True,
             text=True,
             errors='replace',
-            timeout=ASK_S,
+            timeout=wait_s,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise ServerUnknown(f'{config} is not read within {ASK_S:g} s') from None
+        raise ServerUnknown(f'{config} is not read within {wait_s:g} s') from None
     _, found, last = done.stdout.rpartition('\0')
     if not found:
         # The last line of a traceback says most, and a bracket may follow it.

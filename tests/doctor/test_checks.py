@@ -137,13 +137,13 @@ def test_workers(directory: Path, tmp_path: Path, lines: str, result: str) -> No
     """As gunicorn reads them from its configuration file."""
     config = tmp_path / 'gunicorn.conf.py'
     config.write_text(f'wsgi_app = "app:app"\nworkers = 2\n{lines}\n')
-    found = look('workers', case_of(directory, read(config, os.environ)))
+    found = look('workers', case_of(directory, read(config, wait_s=600)))
     assert found.result == result, found
 
 
 def test_the_configuration_of_the_service_is_read_as_gunicorn_reads_it() -> None:
     arguments = os.environ | {'GUNICORN_CMD_ARGS': '--workers 3 --bind 0.0.0.0:1'}
-    found = read(ROOT / 'gunicorn.conf.py', arguments)
+    found = read(ROOT / 'gunicorn.conf.py', arguments, 600)
     assert (found.workers, found.bind) == (3, ('0.0.0.0:1',))
     assert (found.timeout, found.graceful_timeout) == (30, 10)
     assert (found.worker_class, found.wsgi_app) == (
@@ -151,17 +151,14 @@ def test_the_configuration_of_the_service_is_read_as_gunicorn_reads_it() -> None
     )
 
 
-def test_a_configuration_that_cannot_be_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     config = tmp_path / 'gunicorn.conf.py'
     config.write_text('raise SystemExit("this one wants a database")')
     with pytest.raises(ServerUnknown, match='this one wants a database'):
-        read(config)
+        read(config, wait_s=600)
     config.write_text('import threading\nthreading.Event().wait()')
-    monkeypatch.setattr('shmstream.doctor.server.ASK_S', 1.0)
     with pytest.raises(ServerUnknown, match='not read within 1 s'):
-        read(config)
+        read(config, wait_s=1.0)
 
 
 def test_timeouts(directory: Path) -> None:

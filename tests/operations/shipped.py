@@ -79,6 +79,12 @@ def compose() -> dict[str, Any]:
     return service
 
 
+def compose_environment() -> dict[str, str]:
+    """What the image and the compose file set."""
+    more: dict[str, str] = compose()['environment']
+    return dockerfile_environment() | more
+
+
 def manifest(name: str) -> dict[str, Any]:
     """A manifest of Kubernetes."""
     found: dict[str, Any] = yaml.safe_load((KUBERNETES / name).read_text())

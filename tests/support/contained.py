@@ -1,8 +1,8 @@
 """Run a command as a container or a hardened unit would, in a mount namespace.
 
 ``unshare -m python -m tests.support.contained USER SHM KEPT ... -- COMMAND ...``: the
-root is read-only but for the places that are kept, ``/dev/shm`` has so many bytes, or
-is closed (0), ``/tmp`` is private, and the command runs as the user, without any
+root is read-only but for the places that are kept, ``/dev/shm`` has so many bytes,
+``/tmp`` is private, and the command runs as the user, without any
 capability, without new privileges, and without memory that is writable and executable.
 """
 
@@ -27,8 +27,7 @@ def main() -> None:
     for point in _mounts():
         if point not in kept and not point.startswith(('/proc', '/sys', '/dev')):
             mount('-o', 'remount,bind,ro', point)
-    size = f'size={shm},mode=1777' if int(shm) else 'size=4k,mode=000,ro'
-    mount('-t', 'tmpfs', '-o', size, 'tmpfs', '/dev/shm')
+    mount('-t', 'tmpfs', '-o', f'size={shm},mode=1777', 'tmpfs', '/dev/shm')
     mount('-t', 'tmpfs', '-o', 'size=16m,mode=1777', 'tmpfs', '/tmp')
     os.umask(0o077)
     # Older kernels do not know it.
