@@ -22,7 +22,9 @@ from pathlib import Path
 import pytest
 
 from tests.operations import shipped
+from tests.operations.test_numbers import needs_systemd
 from tests.support.client import Client, path
+from tests.support.filtered import CALLS, allowed
 from tests.support.leaks import LeakGuard, wait_until
 from tests.support.nginx import free_port
 from tests.support.service import ROOT, Service
@@ -66,6 +68,7 @@ def contained(shm: int, *kept: Path, more: tuple[str, ...] = ()) -> tuple[str, .
     return ('unshare', '-m', *more, *python, *reach, '--', *python, *inner, '--')
 
 
+@needs_systemd
 def test_the_unit_runs_by_its_rules(place: Path, tmp_path: Path) -> None:
     """It tells systemd when it is up, reloads, and leaves its directory empty."""
     unit, told = shipped.unit(), shipped.unit_environment()
@@ -76,6 +79,8 @@ def test_the_unit_runs_by_its_rules(place: Path, tmp_path: Path) -> None:
     settings = {'MAX_MEMORY': told['SHMSTREAM_MAX_MEMORY'], 'DEMO_RATE': '100'}
     files = int(unit['LimitNOFILE'][0])
     limited = ('prlimit', f'--nofile={min(files, _hard())}')
+    filtered = (sys.executable, '-B', '-m', 'tests.support.filtered')
+    calls = ','.join(allowed(unit['SystemCallFilter']))
     name = f'@shmstream-test-{os.getpid()}'
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind('\0' + name[1:])
@@ -87,8 +92,8 @@ def test_the_unit_runs_by_its_rules(place: Path, tmp_path: Path) -> None:
             settings=settings,
             arguments=tuple(shlex.split(arguments)[2:]),
             control_socket=True,
-            environment={'NOTIFY_SOCKET': name, 'PYTHONDONTWRITEBYTECODE': '1'},
-            prefix=(*limited, *contained(1 << 26, place)),
+            environment={'NOTIFY_SOCKET': name, CALLS: calls},
+            prefix=(*limited, *contained(1 << 26, place), *filtered),
         )
         service.guard = Emptied(place)
         with service:
