@@ -51,20 +51,32 @@ def test_checks_bite_on_a_bad_machine() -> None:
     )
 
 
-@pytest.mark.parametrize(('most', 'result'), [(512, BITES), (8192, OK)])
-def test_descriptors(directory: Path, most: int, result: str) -> None:
-    """The command itself under a low limit."""
-    program = (
-        'import resource, sys\n'
+@pytest.mark.parametrize(
+    ('most', 'sessions', 'result'),
+    [(512, 1, BITES), (8192, 4096, OK), (8192, 1, OK)],
+)
+def test_descriptors(directory: Path, most: int, sessions: int, result: str) -> None:
+    """The process itself has a low limit."""
+    case = f'case_of(Path({str(directory)!r}), MAX_SESSIONS="{sessions}")'
+    assert in_a_process(
+        'import resource\n'
         f'resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))\n'
         'from tests.doctor.cases import *\n'
-        f'print(look("descriptors", case_of({str(directory)!r} and Path('
-        f'{str(directory)!r}))).result)'
-    )
+        f'print(look("descriptors", {case}).result)'
+    ) == [result]
+
+
+def in_a_process(program: str) -> list[str]:
+    """Run a program in an interpreter of its own; returns the lines that it prints."""
     done = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, '-c', program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
     )
-    assert done.stdout.strip() == result, done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_settings(directory: Path) -> None:
@@ -204,6 +216,18 @@ def test_a_check_that_hangs_or_breaks_hides_no_other(
     assert [each.result for each in found] == [UNKNOWN, UNKNOWN, OK, OK]
     assert [each.check for each in found] == ['hangs', 'breaks', 'settings', 'packages']
     assert 'a kernel of another kind' in found[1].what
+
+
+def test_a_check_that_hangs_does_not_keep_the_process(directory: Path) -> None:
+    assert in_a_process(
+        'import threading\n'
+        'from tests.doctor.cases import *\n'
+        'from shmstream.doctor import examination\n'
+        'hang = examination.Check("hangs", lambda _: threading.Event().wait())\n'
+        'examination.CHECKS = (hang,)\n'
+        f'case = case_of(Path({str(directory)!r}))\n'
+        'print(*(each.result for each in examination.examine(case, 0.1)))'
+    ) == [UNKNOWN]
 
 
 def test_quick_asks_nobody(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
