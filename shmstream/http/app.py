@@ -36,6 +36,7 @@ from shmstream.http.page import static
 from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.responses_route import PATHS, ResponsesSink
 from shmstream.http.service import Service
+from shmstream.http.sessions_route import SessionsResource
 from shmstream.http.uploads import Uploads
 from shmstream.http.websockets import WebSockets
 from shmstream.serving.get_head_delete import Core
@@ -139,6 +140,7 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
+    app.add_route('/_shmstream/sessions', SessionsResource(streams))
     demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
     app.add_route('/_shmstream/demo', demo)
     app.add_route('/_shmstream/demo/restart', demo, suffix='restart')
