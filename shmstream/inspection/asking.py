@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from shmstream.control.request import ask
+from shmstream.control.request import ask, connect
 from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
+
+_STATUS_S = 1.0
+"""Seconds that a supervisor may take to report; it needs a millisecond."""
 
 
 def status(directory: RuntimeDirectory) -> dict[str, Any] | None:
     """Return what the supervisor reports; None if there is none, or if it is stuck.
 
-    Blocks for the time of a request, some seconds at the most.
+    Blocks for a second at the most.
     """
     try:
-        return ask(directory, 'status')
+        return ask(directory, 'status', reply_s=_STATUS_S)
     except SupervisorUnavailable:
         return None
+
+
+def answers(directory: RuntimeDirectory) -> bool:
+    """Whether a supervisor listens; asks it nothing, and waits for nothing."""
+    try:
+        connect(directory, 0).close()
+    except BlockingIOError:
+        # It is there, and others connect to it.
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def stop(
@@ -41,5 +56,5 @@ def stop(
         SupervisorUnavailable: no supervisor answered within some seconds.
     """
     op = 'evict' if evict else 'cancel'
-    fields = {'owner': owner.hex(), 'id': conv_id, 'generation': generation}
-    return bool(ask(directory, op, **fields)['found'])
+    reply = ask(directory, op, owner=owner.hex(), id=conv_id, generation=generation)
+    return bool(reply['found'])

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmstream.errors import DirectoryRefused, LayoutMismatch
+from shmstream.errors import LayoutMismatch, ShmstreamError
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.memory.file_locks import is_locked
 from shmstream.memory.segment_header import SegmentHeader
 from shmstream.memory.session_facts import SessionFacts, facts_of
 from shmstream.memory.worker_table import Slots, read_slots
@@ -23,19 +24,8 @@ _BLOCK = 512
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-@dataclass(frozen=True)
-class Found:
-    """One session.
-
-    Attributes:
-        facts: what its header says.
-        name: the name of its file in the folder of sessions.
-        kept_headers: lines of the answer's headers that its replays have too.
-    """
-
-    facts: SessionFacts
-    name: str
-    kept_headers: tuple[str, ...]
+class NoDeployment(ShmstreamError):
+    """No deployment has used the directory, or the last one has cleaned up."""
 
 
 @dataclass
@@ -47,12 +37,15 @@ class Listing:
         damaged: the names of files that are no segments of this version, and why.
     """
 
-    found: list[Found]
+    found: list[SessionFacts]
     damaged: list[tuple[str, str]]
 
 
 def slots_of(directory: RuntimeDirectory) -> Slots:
-    """Return the slots of the workers; empty if there is no worker table.
+    """Return the slots of the workers that live; empty if there is no worker table.
+
+    Without a supervisor, the table has the slots of workers that have died. So the
+    locks are asked who lives (``memory.slot_locks``).
 
     Raises:
         LayoutMismatch: the table is of another version.
@@ -62,7 +55,8 @@ def slots_of(directory: RuntimeDirectory) -> Slots:
     except FileNotFoundError:
         return {}
     try:
-        return read_slots(fd)
+        taken = read_slots(fd)
+        return {slot: who for slot, who in taken.items() if is_locked(fd, slot)}
     finally:
         os.close(fd)
 
@@ -77,10 +71,10 @@ def all_sessions(
         progress: is called with the number of sessions that have been read.
 
     Raises:
-        DirectoryRefused: the directory is not there, or not private to this user.
+        NoDeployment, DirectoryRefused: as ``require``.
         LayoutMismatch: the deployment is of another version.
     """
-    directory.check()
+    require(directory)
     slots = slots_of(directory)
     listing = Listing([], [])
     for path, name in _files(directory):
@@ -107,8 +101,24 @@ def _files(directory: RuntimeDirectory) -> Iterator[tuple[str, str]]:
         return
 
 
-def _read(path: Path | str, name: str, slots: Slots) -> Found | None:
+def kept_headers(directory: RuntimeDirectory, name: str) -> list[str]:
+    """Return the headers that the replays of a session have as well, one per line."""
+    found = _header_of(directory.segment(name))
+    return found[0].kept_headers.decode('latin-1').splitlines() if found else []
+
+
+def _read(path: Path | str, name: str, slots: Slots) -> SessionFacts | None:
     """Read one session; None if it has gone."""
+    found = _header_of(path)
+    if found is None or found[0].evicted:
+        return None
+    if found[0].digest != name:
+        raise LayoutMismatch('the name is not that of its session')
+    return facts_of(*found, slots)
+
+
+def _header_of(path: Path | str) -> tuple[SegmentHeader, int] | None:
+    """Return a copy of a segment's header, and the memory that the segment holds."""
     try:
         fd = os.open(path, _READ)
     except FileNotFoundError:
@@ -124,20 +134,19 @@ def _read(path: Path | str, name: str, slots: Slots) -> Found | None:
         os.close(fd)
     header = SegmentHeader(memoryview(raw.ljust(HEADER_BYTES, b'\0')))
     header.check(about.st_size)
-    if header.evicted:
-        return None
-    facts = facts_of(header, about.st_blocks * _BLOCK, slots)
-    lines = header.kept_headers.decode('latin-1').splitlines()
-    return Found(facts, name, tuple(lines))
+    return header, about.st_blocks * _BLOCK
 
 
 def require(directory: RuntimeDirectory) -> None:
     """Check that a deployment has used this directory.
 
     Raises:
-        DirectoryRefused: it is not there, not private to this user, or has nothing of a
-            deployment in it.
+        NoDeployment: it is not there, or has nothing of a deployment in it.
+        DirectoryRefused: it is not private to this user.
     """
+    path = directory.path
+    if not os.path.lexists(path):
+        raise NoDeployment(f'there is no deployment in {path}: nothing is there')
     directory.check()
     if not (directory.table.exists() or directory.sessions.is_dir()):
-        raise DirectoryRefused(f'{directory.path} is no runtime directory')
+        raise NoDeployment(f'there is no deployment in {path}')

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from shmstream.dialects.table import DIALECTS
+from shmstream.ids import digest
 from shmstream.memory.segment_header import SegmentHeader
 from shmstream.memory.worker_table import Slots
 from shmstream.ring.layout import (
@@ -85,6 +86,11 @@ def facts_of(header: SegmentHeader, memory: int, slots: Slots) -> SessionFacts:
         started_at=header.created_at_ns // _NS,
         completed_at=words[W_COMPLETED] // _NS if state.final else 0,
     )
+
+
+def file_name(facts: SessionFacts) -> str:
+    """Return the name of the session's file in the folder of sessions."""
+    return digest(bytes.fromhex(facts['owner']), facts['conversation_id'])
 
 
 def _followers(words: memoryview, slots: Slots) -> int:
