@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, str]] = {
     'stop': 'shmstream.cli.stop',
     'evict': 'shmstream.cli.evict',
     'top': 'shmstream.cli.top',
+    'stats': 'shmstream.cli.stats',
     'clean': 'shmstream.cli.clean',
     'completion': 'shmstream.cli.completion',
 }

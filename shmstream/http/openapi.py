@@ -137,6 +137,16 @@ _PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
 
 
+_METRICS = _answer(
+    "Prometheus' text, OpenMetrics, or JSON",
+    **{
+        'text/plain': _STRING,
+        'application/openmetrics-text': _STRING,
+        'application/json': {'type': 'object'},
+    },
+)
+
+
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
     parameters = [where, _FROM, _GENERATION, _LAST_EVENT, _RANGE]
     responses = _answers(
@@ -351,6 +361,12 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
                         status: _answer(what, **{'application/json': {}})
                         for status, what in (('200', 'yes'), ('503', 'no'))
                     },
+                }
+            },
+            '/_shmstream/metrics': {
+                'get': {
+                    'summary': 'The metrics of the whole deployment, by Accept',
+                    'responses': _answers({'200': _METRICS}, 401, 403, 421, 503),
                 }
             },
             **chat_routes,

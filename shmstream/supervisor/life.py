@@ -156,7 +156,7 @@ def _sweep(directory: RuntimeDirectory, head: TableHead | None) -> None:
     """Remove the bells of a life that is over, and the files that it left half made."""
     leftovers = Leftovers()
     leftovers.remove_bells(directory, head.token if head is not None else 0)
-    for path in (directory.table, directory.settings):
+    for path in (directory.table, directory.settings, directory.metrics):
         leftovers.remove_file(path.with_suffix('.new'))
     leftovers.report()
 

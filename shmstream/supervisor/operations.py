@@ -83,7 +83,7 @@ class Operations:
             operation(connection, request)
         except NoRoom as ex:
             refusal = {'ok': False, 'error': str(ex), 'no_room': True}
-            connection.send(refusal | {'soon': ex.soon})
+            connection.send(refusal | {'soon': ex.soon, 'cause': ex.cause})
         except StreamReplaced as ex:
             connection.send({'ok': False, 'error': str(ex), 'replaced': ex.generation})
         except Exception as ex:

@@ -26,6 +26,7 @@ import time
 from shmstream.errors import ControlError
 from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.directory import RuntimeDirectory
+from shmstream.metrics.own_counts import OwnCounts
 from shmstream.supervisor.adoption import RETURN_S
 from shmstream.supervisor.bells_check import check_bells
 from shmstream.supervisor.config import SupervisorConfig
@@ -91,8 +92,9 @@ class Supervisor:
         check_bells(directory)
         self._table, config = begin(directory, config)
         config = within_reach(config)
-        self._workers = Workers(self._table, directory.table)
-        self._registry = Registry(directory, config, self._table)
+        self._counts = OwnCounts.open(directory.metrics, self._table)
+        self._workers = Workers(self._table, directory.table, self._counts)
+        self._registry = Registry(directory, config, self._table, self._counts)
         self._registry.adopt()
         self._selector = selectors.DefaultSelector()
         self._masters = MasterWatch(self._selector, self.stop, bool(masters))
@@ -185,6 +187,7 @@ class Supervisor:
         self._workers.close()
         leftovers.remove_bells(self._directory, self._table.token)
         leftovers.remove_file(self._directory.table)
+        leftovers.remove_file(self._directory.metrics)
         leftovers.remove_file(self._directory.settings)
         self._remove_rest(leftovers)
         leftovers.report()
