@@ -48,6 +48,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand, and turn what ends it into an exit code."""
+        if sys.stdout is None:
+            # Whoever has closed it wants no output.
+            sys.stdout = open(os.devnull, 'w')  # noqa: SIM115
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from shmstream.cli.outcome import NO_DEPLOYMENT, Failure
-from shmstream.cli.place import Count, End, Totals
+from shmstream.cli.place import Count, End
 from shmstream.cli.words import counted
-from shmstream.errors import StreamNotFound, SupervisorUnavailable
+from shmstream.errors import ShmstreamError, StreamNotFound, SupervisorUnavailable
 from shmstream.inspection import asking
 from shmstream.inspection.reading import Lost, Tail, open_tail
 from shmstream.inspection.sessions import all_sessions, kept_headers, slots_of
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.session_facts import SessionFacts, file_name
+from shmstream.metrics.reading import Reading, read
 from shmstream.ring.state import State
 
 _ASK_WHO_LIVES_S = 1.0
@@ -81,21 +82,13 @@ class OnDirectory:
             raise StreamNotFound('stream not found or expired')
         return _Following(self._directory, tail)
 
-    def totals(self) -> Totals:
-        """Return what the supervisor and the worker table say."""
-        workers = len(slots_of(self._directory))
-        status = asking.status(self._directory)
-        if status is None:
-            return Totals(supervisor=0, workers=workers)
-        return Totals(
-            supervisor=status['pid'],
-            workers=workers,
-            masters=tuple(status['masters']),
-            sessions=status['sessions'],
-            max_sessions=status['max_sessions'],
-            memory=status['memory'],
-            max_memory=status['max_memory'],
-        )
+    def reading(self) -> Reading | None:
+        """Return the numbers of the deployment; None if they cannot be read."""
+        try:
+            return read(self._directory.path)
+        except (ShmstreamError, OSError):
+            # They are gone once the deployment is, and its streams say so, too.
+            return None
 
     def warnings(self) -> list[str]:
         """Say if nobody runs here, or if files could not be read."""

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from shmstream.cli.outcome import NO_DEPLOYMENT, REFUSED, USAGE, Failure
-from shmstream.cli.place import Count, End, Totals
+from shmstream.cli.place import Count, End
 from shmstream.client import Following as Reader
 from shmstream.client import Limits, StreamFailed, follow
 from shmstream.client.address import beside, checked, with_query
@@ -19,6 +19,8 @@ from shmstream.client.sockets import Sockets
 from shmstream.errors import LocalError, OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.inspection.reading import Lost
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.metrics.exposition import from_json
+from shmstream.metrics.reading import Reading
 from shmstream.ring.state import State
 from shmstream.version import __version__
 
@@ -26,7 +28,7 @@ LIMITS = Limits(patience_s=30.0, connect_s=10.0, begin_s=30.0, idle_s=60.0)
 """An operator waits for less long than a program does."""
 
 _LIST = '/_shmstream/sessions'
-_HEALTH = '/healthz'
+_METRICS = '/_shmstream/metrics'
 _MOST_BYTES = 16 << 20
 """Bytes of an answer, at most. A page of a thousand streams has some 3 MB at the most.
 """
@@ -94,9 +96,12 @@ class OnUrl:
             REFUSED,
         )
 
-    def _get(self, url: str, method: str = 'GET') -> tuple[int, bytes]:
+    def _get(
+        self, url: str, method: str = 'GET', accept: str = '*/*'
+    ) -> tuple[int, bytes]:
         try:
-            answer = self._open(Asked(method, url, self._headers))
+            headers = self._headers | {'accept': accept}
+            answer = self._open(Asked(method, url, headers))
         except NoAnswer as ex:
             raise Failure(f'{self.name}: {ex}', NO_DEPLOYMENT) from None
         body = b''
@@ -129,13 +134,14 @@ class OnUrl:
         """Open the stream."""
         return _Following(self, self._address(session), session, self._headers)
 
-    def totals(self) -> Totals:
-        """Return what the service's health says."""
-        _, body = self._get(self._base + _HEALTH)
-        health = _json(body)
-        supervisor = health.get('supervisor')
-        pid = supervisor.get('pid') if isinstance(supervisor, dict) else None
-        return Totals(supervisor=pid if isinstance(pid, int) else 0)
+    def reading(self) -> Reading | None:
+        """Return the numbers of the service; None if it does not tell them."""
+        status, body = self._get(self._base + _METRICS, accept='application/json')
+        try:
+            return from_json(body) if status == 200 else None
+        except (ValueError, KeyError, TypeError):
+            # An older service tells them in another form.
+            return None
 
     def warnings(self) -> list[str]:
         """Nothing: what is wrong over there, the service itself says."""

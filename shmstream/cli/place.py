@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from shmstream.inspection.reading import Lost
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.metrics.reading import Reading
 from shmstream.ring.state import State
 
 Count = Callable[[int], None]
@@ -45,33 +46,6 @@ class Following(Protocol):
         """How it has ended; after ``follow``."""
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What is known of the whole deployment. None is what is not known.
-
-    Attributes:
-        supervisor: the supervisor's pid; 0 if there is none.
-        workers: the number of processes that have a slot.
-        masters: the pids that the supervisor works for.
-        sessions: the number of sessions, kept ones included.
-        max_sessions: the limit of ``sessions``.
-        memory: bytes that sessions hold.
-        max_memory: the limit of ``memory``.
-    """
-
-    supervisor: int | None = None
-    workers: int | None = None
-    masters: tuple[int, ...] = ()
-    sessions: int | None = None
-    max_sessions: int | None = None
-    memory: int | None = None
-    max_memory: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields."""
-        return dict(self.__dict__) | {'masters': list(self.masters)}
-
-
 class Place(Protocol):
     """What the commands ask. Each call blocks, for some seconds at the most.
 
@@ -98,8 +72,8 @@ class Place(Protocol):
     def tail(self, session: SessionFacts) -> Following:
         """Open a stream."""
 
-    def totals(self) -> Totals:
-        """Return what is known of the deployment."""
+    def reading(self) -> Reading | None:
+        """Return the numbers of the whole deployment; None if they cannot be had."""
 
     def warnings(self) -> list[str]:
         """Return what the operator should know of the deployment, a line for each."""

@@ -2,25 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shmstream.control.request import ask, connect
-from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
-
-_STATUS_S = 1.0
-"""Seconds that a supervisor may take to report; it needs a millisecond."""
-
-
-def status(directory: RuntimeDirectory) -> dict[str, Any] | None:
-    """Return what the supervisor reports; None if there is none, or if it is stuck.
-
-    Blocks for a second at the most.
-    """
-    try:
-        return ask(directory, 'status', reply_s=_STATUS_S)
-    except SupervisorUnavailable:
-        return None
 
 
 def answers(directory: RuntimeDirectory) -> bool:
