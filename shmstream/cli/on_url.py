@@ -86,8 +86,8 @@ class OnUrl:
         if status == 200 and isinstance(page.get('sessions'), list):
             page['sessions'] = list(map(_facts, page['sessions']))
             return page
-        if status in (401, 403):
-            raise Failure(f'{self.name} refuses this key ({status})', REFUSED)
+        if status in (401, 403, 421):
+            raise Failure(f'{self.name}: {_message(body, status)}', REFUSED)
         if status == 503:
             raise Failure(f'{self.name}: {_message(body, status)}', NO_DEPLOYMENT)
         raise Failure(

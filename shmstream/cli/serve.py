@@ -21,8 +21,8 @@ from shmstream.settings import PREFIX, Settings
 CONFIGURATION: Final = 'python:shmstream.deploy.service_conf'
 
 QUICK_CHECK: Final = 'shmstream.doctor'
-"""The module whose ``quick(settings)`` checks what a start needs, if it is there. It
-returns lines to show, or raises a ``ShmstreamError`` if a start would fail."""
+"""The module whose ``quick(settings)`` looks at what a start needs, if it is there. It
+takes milliseconds. Each of its findings has a ``line`` to show."""
 
 SETTINGS: Final = (
     ('upstream', 'URL', 'The server that answers. Default: a built-in demo model.'),
@@ -129,14 +129,11 @@ def _as_option(line: str, settings: Mapping[str, str | None]) -> str:
 
 
 def quick_check(settings: Settings) -> list[str]:
-    """Return what a look before the start has to say, a line for each.
-
-    Raises:
-        ShmstreamError: a start would fail.
-    """
+    """Return what a quick look before the start has found, a line for each."""
     if importlib.util.find_spec(QUICK_CHECK) is None:
         return []
-    return list(importlib.import_module(QUICK_CHECK).quick(settings))
+    found = importlib.import_module(QUICK_CHECK).quick(settings)
+    return [finding.line for finding in found]
 
 
 def become_gunicorn(arguments: list[str], environ: Mapping[str, str]) -> NoReturn:

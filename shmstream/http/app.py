@@ -147,7 +147,7 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
-    app.add_route('/_shmstream/sessions', SessionsResource(streams))
+    app.add_route('/_shmstream/sessions', SessionsResource(streams, keys.restricted))
     demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
     app.add_route('/_shmstream/demo', demo)
     app.add_route('/_shmstream/demo/restart', demo, suffix='restart')

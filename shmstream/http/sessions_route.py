@@ -6,7 +6,8 @@
 
 The streams are in the order of their ids. ``?after=ID`` begins after this id: ``next``
 is what to send for the next page. ``?conv_id=ID`` asks for one stream. A key sees its
-own streams and no others, so nobody can enumerate another's ids.
+own streams and no others, so nobody can enumerate another's ids. Without keys all
+clients are one owner. So there is no list then, and only ``?conv_id=ID`` is answered.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ class SessionsResource:
 
     Args:
         streams: the deployment.
+        keys: whether clients have keys.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, keys: bool) -> None:
         self._streams = streams
+        self._keys = keys
 
     async def on_get(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response
@@ -40,6 +43,12 @@ class SessionsResource:
         """Answer with one page."""
         most = _limit(req.get_param('limit'))
         conv_id, after = req.get_param('conv_id'), req.get_param('after') or ''
+        if not (conv_id or self._keys):
+            raise Problem(
+                403,
+                'Without SHMSTREAM_API_KEYS streams are not listed, because everybody'
+                ' would see the ids of all; name one by conv_id',
+            )
         resp.data = await asyncio.to_thread(
             self._page, req.context.owner, conv_id, after, most
         )
