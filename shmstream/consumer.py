@@ -8,12 +8,15 @@ from collections.abc import Callable
 from shmstream.errors import LocalError, StreamNotFound
 from shmstream.follower import Follower
 from shmstream.memory.segment import Segment
+from shmstream.metrics.catalogue import TRANSPORTS
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.ring.state import State
 from shmstream.wakeups.hub_watch import MAX_READ, Watch
 
 MAX_OFFSET = (1 << 63) - 1
+
+_WAITING = TRANSPORTS.index('waiting')
 
 
 def _checked(offset: int) -> int:
@@ -214,7 +217,7 @@ class Consumer:
             joined.extend(map(hub.join, (self._segment,)))
             # A reader that waits for the first byte counts as a follower, so that the
             # stream is not cancelled for want of one.
-            counted.extend(map(followers.count, (self._segment,), (1,)))
+            counted.extend(map(followers.count, (self._segment,), (1,), (_WAITING,)))
             watch = joined[0]
             while True:
                 seen = watch.reader.snapshot()
@@ -229,7 +232,7 @@ class Consumer:
         finally:
             try:
                 if counted:
-                    followers.count(self._segment, -1)
+                    followers.count(self._segment, -1, _WAITING)
             finally:
                 if joined:
                     hub.leave(joined[0])

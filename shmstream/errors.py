@@ -150,6 +150,8 @@ class NoRoom(ShmstreamError):
     Attributes:
         retry_after: seconds after which a new attempt makes sense.
         soon: whether a stream that was just evicted may free its memory in a moment.
+        cause: what is used up: ``'sessions'``, ``'memory'``, ``'owner'`` (the share of
+            this owner), ``'processes'``, or ``'system'`` (something of the machine).
 
     Example::
 
@@ -161,6 +163,7 @@ class NoRoom(ShmstreamError):
 
     retry_after = 2
     soon = False
+    cause = 'system'
 
 
 class LayoutMismatch(ShmstreamError):

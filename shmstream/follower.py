@@ -10,6 +10,7 @@ from typing import NoReturn, Self
 
 from shmstream.errors import FollowCut, LocalError, OffsetLost, ShmstreamError
 from shmstream.memory.segment import Segment
+from shmstream.metrics.catalogue import LOST, TRANSPORTS
 from shmstream.process.attachment import Attachment
 from shmstream.ring.state import State
 from shmstream.wakeups.hub_delivery import Delivery, Send, Write
@@ -87,6 +88,7 @@ class Follower:
         self._seen = b''
         self._cancel_seen_at: float | None = None
         self._counted = False
+        self._transport = 0
         # Why the follower has stopped: the stream's end, or an exception that every
         # further step raises.
         self._over: _StreamEnded | ShmstreamError | None = None
@@ -159,6 +161,10 @@ class Follower:
         self._silent_since = now
         return True
 
+    def _leaves_by(self, transport: str) -> None:
+        """Note how the bytes leave, before the first step; for the metrics."""
+        self._transport = TRANSPORTS.index(transport)
+
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
         # C code puts the results into the lists. So, wherever a signal handler raises,
         # the lists say which of the two calls has been done and has to be undone.
@@ -166,14 +172,21 @@ class Follower:
         counted: list[None] = []
         try:
             joined.extend(map(hub.join, (self._segment,)))
-            counted.extend(map(self._followers.count, (self._segment,), (1,)))
+            counted.extend(
+                map(
+                    self._followers.count,
+                    (self._segment,),
+                    (1,),
+                    (self._transport,),
+                )
+            )
             self._hub, self._watch, self._counted = hub, joined[0], True
             return joined[0]
         except BaseException:
             self._watch, self._counted = None, False
             try:
                 if counted:
-                    self._followers.count(self._segment, -1)
+                    self._followers.count(self._segment, -1, self._transport)
             finally:
                 if joined:
                     hub.leave(joined[0])
@@ -196,6 +209,8 @@ class Follower:
         self._leave_hub()
 
     def _stop(self, why: _StreamEnded | ShmstreamError) -> None:
+        if isinstance(why, OffsetLost):
+            self._process.counts.add(LOST.at)
         # A copy is kept, because an exception that was raised keeps its frames alive.
         self._over = copy.copy(why)
         self._leave_hub()
@@ -214,7 +229,7 @@ class Follower:
         try:
             if self._counted:
                 self._counted = False
-                self._followers.count(self._segment, -1)
+                self._followers.count(self._segment, -1, self._transport)
         finally:
             watch, self._watch = self._watch, None
             if watch is not None:
@@ -247,8 +262,11 @@ class Follower:
             raise StopIteration from None
         # These lines come last, so that a step that is interrupted has taken nothing.
         # No signal comes between them: CPython runs signal handlers after calls only.
+        size = len(data)
         self.delivered = True
-        self.offset += len(data)
+        watch.deliveries += 1
+        watch.delivered += size
+        self.offset += size
         return data
 
     # -- on an event loop ------------------------------------------------------------
@@ -270,7 +288,7 @@ class Follower:
                 # The follower was in the hub of another event loop, which may have
                 # been closed since.
                 counted, self._watch, self._counted = self._counted, None, False
-                self._followers.drop(hub, watch, counted)
+                self._followers.drop(hub, watch, counted, self._transport)
             hub, watch = there, self._enter(there)
         return hub, watch
 
@@ -292,8 +310,11 @@ class Follower:
             raise StopAsyncIteration from None
         # Nothing is awaited from here on, so a cancel cannot separate these lines from
         # the return.
+        size = len(data)
         self.delivered = True
-        self.offset += len(data)
+        watch.deliveries += 1
+        watch.delivered += size
+        self.offset += size
         return data
 
     async def deliver(self, send: Send, write: Write | None = None) -> None:
@@ -336,7 +357,10 @@ class Follower:
                 at = self.offset
                 data = self._look(watch)
                 if data:
-                    self.offset += len(data)
+                    size = len(data)
+                    watch.deliveries += 1
+                    watch.delivered += size
+                    self.offset += size
                     self.delivered = True
                     await send(data)
                 else:
@@ -366,4 +390,4 @@ class Follower:
     def __del__(self) -> None:
         watch = getattr(self, '_watch', None)
         if watch is not None and self._hub is not None and self._process.here:
-            self._followers.drop(self._hub, watch, self._counted)
+            self._followers.drop(self._hub, watch, self._counted, self._transport)

@@ -9,7 +9,10 @@ it; ``tests/test_public_face.py`` checks that. Nothing here promises to stay as 
 
 from __future__ import annotations
 
+from shmstream.attaching import Attaching
 from shmstream.consumer import Consumer
+from shmstream.follower import Follower
+from shmstream.metrics.counts import Counts
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.producer import Producer
@@ -48,6 +51,29 @@ def note_alias(producer: Producer, alias: bytes) -> None:
 def ignore_cancel(producer: Producer) -> None:
     """Call no stop hook from now on, and do not end the stream at a cancel."""
     producer._ignore_cancel()
+
+
+def counts_of(streams: object) -> Counts:
+    """Return what the process counts in that a ``Streams`` or a consumer belongs to.
+
+    Call it when there is something to count, because a fork has counts of its own.
+    What stands in for a ``Streams`` gets words that nobody reads.
+    """
+    if isinstance(streams, Attaching):
+        return streams._process.counts
+    if isinstance(streams, Consumer):
+        return streams._attachment.process.counts
+    return Counts()
+
+
+def note_transport(follower: Follower, transport: str) -> None:
+    """Note how a follower's bytes leave, before its first step.
+
+    Args:
+        follower: the follower.
+        transport: one of ``metrics.catalogue.TRANSPORTS``.
+    """
+    follower._leaves_by(transport)
 
 
 def host_of(consumer: Consumer) -> Host:

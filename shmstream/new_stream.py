@@ -8,6 +8,7 @@ from typing import Any
 
 from shmstream.errors import LocalError, NoRoom, SupervisorUnavailable
 from shmstream.ids import validate_id
+from shmstream.metrics.catalogue import REFUSALS
 from shmstream.process.attachment import Attachment
 from shmstream.process.live_producers import CLOSED
 from shmstream.process.this_process import ThisProcess
@@ -45,10 +46,10 @@ def new_stream(
     """
     validate_id(conv_id)
     process = attachment.process
-    process.connect()
     lock: io.FileIO | None = None
     made: list[Producer] = []
     try:
+        process.connect()
         lock = _ask_for_stream(
             process,
             owner=owner.hex(),
@@ -67,7 +68,8 @@ def new_stream(
         if content_type is not None:
             _begin(made[0], content_type, kept_headers)
         return made[0]
-    except BaseException:
+    except BaseException as ex:
+        _count(process, ex)
         # A caller that keeps the exception also keeps the objects of this frame, so
         # they must not hold the stream open.
         if made:
@@ -75,6 +77,13 @@ def new_stream(
         elif lock is not None:
             lock.close()
         raise
+
+
+def _count(process: ThisProcess, error: BaseException) -> None:
+    if isinstance(error, NoRoom):
+        process.counts.add(REFUSALS.of(error.cause))
+    elif isinstance(error, SupervisorUnavailable):
+        process.counts.add(REFUSALS.of('no_supervisor'))
 
 
 def _begin(producer: Producer, content_type: str, kept_headers: bytes) -> None:

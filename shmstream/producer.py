@@ -12,18 +12,22 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from shmstream import clock
 from shmstream.cancel_hooks import CancelHooks
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
+from shmstream.metrics.catalogue import APPENDS, BYTES, ENDED, FIRST_BYTE
 from shmstream.producer_needs import Attached
-from shmstream.ring.layout import W_CANCELLED
+from shmstream.ring.layout import W_ASKED, W_CANCELLED, W_COUNTED
 from shmstream.ring.state import State
 from shmstream.stream_end import DROPPED, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
 
 log = logging.getLogger('shmstream')
+
+_APPENDS, _BYTES_IN = APPENDS.at, BYTES.of('in')
 
 
 class Producer:
@@ -68,6 +72,7 @@ class Producer:
             self._marker = Marker(segment, process.bells)
             self._on_cancel = CancelHooks(segment)
             self._ignores_cancel = False
+            self._appends = self._told = 0
             self._make_lock()
             # Set before ``add``: after that, another thread may end the stream.
             self._ended = False
@@ -191,8 +196,11 @@ class Producer:
                 self._end(State.CANCELLED)
                 return False
             if chunk:
+                if not self._appends:
+                    self._note_first()
                 try:
                     self._ring.append(chunk)
+                    self._appends += 1
                 except NoRoom as ex:
                     if not self._room.may_wait:
                         return self._run_out(ex)
@@ -210,6 +218,24 @@ class Producer:
         self._marker.ring()
         return True
 
+    def _note_first(self) -> None:
+        took = clock.now_ns() - self._words[W_ASKED]
+        self._process.counts.observe(FIRST_BYTE, took)
+
+    def _tell(self) -> None:
+        """Count what has been written since the last call; from any thread."""
+        counts = self._process.counts
+        with self._lock:
+            if self._file.closed:
+                # The segment's words belong to the supervisor now.
+                return
+            appends, head = self._appends, self._ring.head
+            more, more_bytes = appends - self._told, head - self._words[W_COUNTED]
+            self._told = appends
+            counts.words[_APPENDS] += more
+            counts.words[_BYTES_IN] += more_bytes
+            self._words[W_COUNTED] = head
+
     def _write_late(self, chunk: bytes) -> bool:
         """Wait for the supervisor's answer about memory, then write or abort.
 
@@ -224,6 +250,7 @@ class Producer:
                 return self.write(chunk)
             try:
                 self._ring.append(chunk)
+                self._appends += 1
             except NoRoom as ex:
                 return self._run_out(ex)
             self._marker.mark(self._ring.head)
@@ -350,6 +377,8 @@ class Producer:
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
             state = end_stream(self._segment, self._ring, state, error)
+            self._tell()
+            self._process.counts.add(ENDED.of(state.label))
             self._marker.mark_state(state)
 
     def _let_go(self) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment
+from shmstream.metrics.counts import Counts
 from shmstream.process.live_producers import LiveProducers
 from shmstream.wakeups.ring_others import Bells
 
@@ -36,6 +37,10 @@ class Process(Protocol):
     @property
     def producers(self) -> LiveProducers:
         """The process's producers: told of cancels, aborted when the process leaves."""
+
+    @property
+    def counts(self) -> Counts:
+        """What the process counts in."""
 
     @property
     def followers(self) -> Followers:

@@ -29,6 +29,8 @@ from shmstream.asgi.writer import COPIED, TURN
 from shmstream.consumer import Consumer
 from shmstream.deploy import gunicorn_insides
 from shmstream.errors import FollowCut, OffsetLost
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import BYTES
 from shmstream.serving.reply import Cut, Ended, Following, Live
 
 log = logging.getLogger('shmstream.asgi')
@@ -154,6 +156,7 @@ class IteratedBody:
         raise FollowCut(0, 'the client has to come back')
 
     async def _ended(self, body: Ended) -> AsyncIterator[bytes]:
+        counts = counts_of(body.consumer)
         sent, turn = 0, TURN
         for view in body.views:
             for at in range(0, len(view), COPIED):
@@ -162,6 +165,7 @@ class IteratedBody:
                 part = bytes(view[at : at + COPIED])
                 sent += len(part)
                 yield part
+                counts.add(BYTES.of('out'), len(part))
                 if sent >= turn:
                     turn = sent + TURN
                     await asyncio.sleep(0)

@@ -20,6 +20,8 @@ from typing import Any
 from shmstream.asgi.stalled import Reader
 from shmstream.deploy.direct_writer import DirectWriter
 from shmstream.errors import FollowCut, OffsetLost
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import BYTES
 from shmstream.serving.reply import Cut, Ended, Following, Live, Reply
 
 log = logging.getLogger('shmstream.asgi')
@@ -31,6 +33,8 @@ _DIRECT = 256 * 1024
 
 TURN = 1 << 20
 """Bytes after which other tasks have a turn, however fast the client reads."""
+
+_BYTES_OUT = BYTES.of('out')
 
 COPIED = 64 * 1024
 """Bytes that are copied at once: few enough to stay in the processor's cache."""
@@ -154,6 +158,7 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
     Raises:
         CancelledError: the worker leaves, and the client has to resume at another one.
     """
+    counts = counts_of(body.consumer)
     direct = DirectWriter.of(send)
     sent, turn = 0, TURN
     for view in body.views:
@@ -170,6 +175,7 @@ async def send_ended(send: AsgiSend, body: Ended) -> None:
                 await send(_body(bytes(part)))
             at += len(part)
             sent += len(part)
+            counts.add(_BYTES_OUT, len(part))
             if sent >= turn:
                 turn = sent + TURN
                 await asyncio.sleep(0)

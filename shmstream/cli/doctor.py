@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,6 +9,10 @@ from pathlib import Path
 
 import click
 
+from shmstream.cli.options import directory_of, directory_option, json_option
+from shmstream.cli.outcome import NOT_DONE, OK
+from shmstream.cli.output import coloured, painted, write, write_json
+from shmstream.cli.words import counted, safe
 from shmstream.defaults import CAPACITY_BYTES
 from shmstream.doctor import Finding, Result, examine, examined
 from shmstream.doctor.finding import mebibytes
@@ -27,20 +29,16 @@ _MOST = 1_000_000
 
 
 @click.command()
-@click.option(
-    '--dir',
-    'directory',
-    type=click.Path(path_type=Path, resolve_path=True),
-    help='The runtime directory.  [default: $SHMSTREAM_DIR, or /dev/shm/shmstream-UID]',
-)
+@directory_option
 @click.option(
     '-c',
     '--config',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="gunicorn's configuration file, which is run to read it.  [default:"
-    ' gunicorn.conf.py here; a gunicorn that runs is asked instead]',
+    metavar='FILE',
+    help="gunicorn's configuration file, which is run to read it. Default:"
+    ' gunicorn.conf.py here, or that of serve; a gunicorn that runs is asked instead.',
 )
-@click.option('--json', 'as_json', is_flag=True, help='Write JSON.')
+@json_option
 @click.option('--plan', 'planned', is_flag=True, help='Calculate what a load takes.')
 @click.option(
     '--sessions',
@@ -77,7 +75,7 @@ _MOST = 1_000_000
     help='With --plan: bytes of a ring (SHMSTREAM_SESSION_BYTES).',
 )
 def command(
-    directory: Path | None,
+    directory: str | None,
     config: Path | None,
     as_json: bool,
     planned: bool,
@@ -102,44 +100,40 @@ def command(
         return
     if sessions is not None:
         raise click.UsageError('--sessions is for --plan')
-    findings = examine(examined(directory, config))
+    findings = examine(examined(directory_of(directory).path, config))
     found = _show_json(findings) if as_json else _show(findings)
-    sys.exit(1 if Result.BITES in found else 0)
+    sys.exit(NOT_DONE if Result.BITES in found else OK)
 
 
 def _show(findings: Iterable[Finding]) -> list[Result]:
-    """Write each finding as it comes; click leaves the colours out of a file."""
+    """Write each finding as it comes."""
     results = []
+    colours = coloured()
     for finding in findings:
         results.append(finding.result)
-        result = click.style(f'{finding.result:14}', _COLOURS[finding.result])
-        click.echo(f'{result} {finding.check}: {finding.what}', color=_coloured())
+        result = f'{finding.result:14}'
+        result = painted(result, _COLOURS[finding.result], on=colours)
+        write(f'{result} {finding.check}: {safe(finding.what)}')
         if finding.do:
-            click.echo(f'{"":14} -> {finding.do}')
+            write(f'{"":14} -> {safe(finding.do)}')
     bite = results.count(Result.BITES)
     missed = results.count(Result.UNKNOWN)
-    click.echo(
-        f'{len(results)} checks: '
-        + (f'{bite} will bite' if bite else 'nothing will bite')
-        + (f', {missed} could not look' if missed else '')
-    )
+    told = [f'{bite} will bite' if bite else 'nothing will bite']
+    if missed:
+        told.append(f'{missed} could not look')
+    write(f'{counted(len(results), "check")}: {", ".join(told)}')
     return results
-
-
-def _coloured() -> bool | None:
-    """Return False if colours are unwanted; None: only on a terminal."""
-    return False if os.environ.get('NO_COLOR') else None
 
 
 def _show_json(findings: Iterable[Finding]) -> list[Result]:
     found = list(findings)
-    click.echo(json.dumps({'findings': [asdict(each) for each in found]}, indent=2))
+    write_json({'findings': [asdict(each) for each in found]})
     return [each.result for each in found]
 
 
 def _show_plan(load: Load, found: Plan, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({'load': asdict(load), 'plan': asdict(found)}, indent=2))
+        write_json({'load': asdict(load), 'plan': asdict(found)})
         return
     rows = (
         ('one session, in shared memory', mebibytes(found.segment), ''),
@@ -168,4 +162,4 @@ def _show_plan(load: Load, found: Plan, as_json: bool) -> None:
         ('mappings of a process', str(found.mappings), 'vm.max_map_count, at least'),
     )
     for what, figure, setting in rows:
-        click.echo(f'{what:38}{figure:>10}  {setting}'.rstrip())
+        write(f'{what:38}{figure:>10}  {setting}'.rstrip())

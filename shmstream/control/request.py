@@ -186,6 +186,7 @@ def _refusal(reply: Message) -> ShmstreamError:
     if reply.get('no_room'):
         error = NoRoom(text)
         error.soon = bool(reply.get('soon'))
+        error.cause = str(reply.get('cause'))
         return error
     if reply.get('late'):
         # The supervisor was stopped or busy for as long as this waits.

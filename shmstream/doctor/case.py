@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ from shmstream.settings import Settings
 
 CONFIG = Path('gunicorn.conf.py')
 """The file that gunicorn reads by itself if it is in the working directory."""
+
+SERVICE = 'python:shmstream.deploy.service_conf'
+"""The configuration of ``shmstream serve``."""
 
 
 class NoSettings(ShmstreamError):
@@ -91,11 +93,8 @@ def examined(
     Args:
         directory: the runtime directory; None: as the environment says.
         config: the configuration file of gunicorn; None: ``gunicorn.conf.py`` of the
-            working directory, if there is one.
+            working directory, or that of ``shmstream serve`` if there is none.
         environ: the environment.
-
-    Raises:
-        SettingsError: ``SHMSTREAM_DIR`` is not an absolute path.
 
     Example::
 
@@ -124,13 +123,6 @@ def examined(
 
 
 def _planned(config: Path | None, environ: Mapping[str, str]) -> ServerSettings:
-    if config is None and not _is_file(CONFIG):
-        raise ServerUnknown('no gunicorn runs, and no configuration file is named')
-    return read(config or CONFIG, environ)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        return False
+    if config is None and CONFIG.is_file():
+        config = CONFIG
+    return read(config or SERVICE, environ)

@@ -124,7 +124,7 @@ def quick(
     server: ServerSettings | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> list[Finding]:
-    """Return what bites, or is worth a note, of a deployment that is about to start.
+    """Return what will bite a deployment that is about to start.
 
     For whoever starts one. Takes milliseconds, and asks no network and no other
     process.
@@ -137,8 +137,7 @@ def quick(
     Example::
 
         for finding in quick(Settings.from_environment()):
-            if finding.result is Result.BITES:
-                print(finding.line, file=sys.stderr)
+            print(finding.line, file=sys.stderr)
     """
     case = Case(
         environ,
@@ -149,4 +148,4 @@ def quick(
         'not known' if server is None else server,
     )
     found = (run(check, case) for check in CHECKS if check.quick)
-    return [each for each in found if each.result in (Result.BITES, Result.NOTE)]
+    return [each for each in found if each.result is Result.BITES]

@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import stat
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shmstream.doctor.case import Case
 from shmstream.doctor.finding import Finding, bites, note, ok, unknown
-from shmstream.doctor.running import locked
 from shmstream.errors import DirectoryRefused
+from shmstream.inspection.dead import in_shared_memory, remains, token_of
+from shmstream.inspection.orphans import orphans
 from shmstream.memory.directory import RuntimeDirectory
 
 SHM = Path('/dev/shm')
-_SEMAPHORE = 'sem.shmstream-'
-_MOST = 10_000
-"""Names that are looked at in one folder."""
 
 SYSTEM_USERS = 999
 """The highest id of a system user, as Debian, Fedora and systemd have it."""
@@ -109,55 +105,21 @@ def removes_ipc() -> bool:
 
 def leftovers(case: Case) -> Finding:
     """Look for directories and semaphores that a killed deployment has left."""
-    try:
-        left = [str(path) for path in stale_directories(case)]
-        left += [str(path) for path in stale_semaphores(case.user)]
-    except OSError as ex:
-        return unknown(f'what is left cannot be looked at: {ex}')
+    left: list[str] = []
+    tokens: set[int] = set()
+    places = {place.path: place for place in (case.directory, *in_shared_memory())}
+    for path, place in places.items():
+        try:
+            found = remains(place)
+        except DirectoryRefused:
+            # It is somebody else's, or open to others: another check says so.
+            continue
+        if found is not None:
+            left.append(f'{path} ({found.sessions} streams)')
+        tokens.add(token_of(place))
+    lost = orphans(tokens)
+    left += map(str, lost.paths)
     if not left:
         return ok('nothing is left of an earlier deployment')
     shown = ', '.join(left[:3]) + (f' and {len(left) - 3} more' if left[3:] else '')
     return note(f'left by a deployment that was killed: {shown}', 'shmstream clean')
-
-
-def stale_directories(case: Case) -> Iterator[Path]:
-    """Yield the runtime directories of this user in which nobody lives."""
-    places = {path for path, _ in _mine(SHM, 'shmstream-', case.user, stat.S_ISDIR)}
-    for path in sorted(places | {case.directory.path}):
-        place = RuntimeDirectory(path)
-        try:
-            # A supervisor locks the one file, and each worker a byte of the other.
-            used = [locked(file) for file in (place.lock, place.table) if file.exists()]
-        except FileNotFoundError:
-            continue
-        if used and not any(used):
-            yield path
-
-
-def stale_semaphores(user: int) -> Iterator[Path]:
-    """Yield the semaphores of this user's deployments that no process has mapped."""
-    found = dict(_mine(SHM, _SEMAPHORE, user, stat.S_ISREG))
-    if not found:
-        return
-    used: set[int] = set()
-    for maps in Path('/proc').glob('[0-9]*/maps'):
-        try:
-            with maps.open('rb') as file:
-                used |= {int(line.split()[4]) for line in file if b'/sem.shm' in line}
-        except OSError:
-            # It has gone, or is another user's, who has no semaphores of this user.
-            continue
-    yield from sorted(path for path, inode in found.items() if inode not in used)
-
-
-def _mine(
-    folder: Path, prefix: str, user: int, kind: Callable[[int], bool]
-) -> Iterator[tuple[Path, int]]:
-    with os.scandir(folder) as entries:
-        for _, entry in zip(range(_MOST), entries, strict=False):
-            if not entry.name.startswith(prefix):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                found = entry.stat(follow_symlinks=False)
-                if found.st_uid == user and kind(found.st_mode):
-                    yield Path(entry.path), found.st_ino

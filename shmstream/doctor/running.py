@@ -1,13 +1,8 @@
-"""The deployment that runs in a runtime directory, found without disturbing it.
-
-No lock is tried, because even a lock that is given back at once would keep a supervisor
-from starting in that moment. ``/proc/locks`` tells who holds which.
-"""
+"""The deployment that runs in a runtime directory, found without disturbing it."""
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -21,7 +16,6 @@ ASK_S = 2.0
 """Seconds that the supervisor may take to answer."""
 
 _LISTENS = '0A'
-_LOCKED = re.compile(r'([0-9a-f]+):([0-9a-f]+):(\d+) ')
 
 
 @dataclass(frozen=True)
@@ -73,21 +67,6 @@ def find(directory: RuntimeDirectory) -> Running | None:
     except (ShmstreamError, OSError):
         return None
     return Running(int(status['pid']), user, status, tuple(status['masters']))
-
-
-def locked(path: Path) -> bool:
-    """Whether any process holds a lock on this file; raises ``OSError``."""
-    found = os.lstat(path)
-    device = os.major(found.st_dev), os.minor(found.st_dev)
-    for line in Path('/proc/locks').read_text(encoding='ascii').splitlines():
-        match = _LOCKED.search(line)
-        if (
-            match is not None
-            and (int(match[1], 16), int(match[2], 16)) == device
-            and int(match[3]) == found.st_ino
-        ):
-            return True
-    return False
 
 
 def listening(pid: int) -> list[str]:

@@ -123,14 +123,14 @@ def ask_running(directory: RuntimeDirectory) -> ServerSettings:
 
 
 def read(
-    config: Path, environ: Mapping[str, str] = os.environ, wait_s: float = READ_S
+    config: Path | str, environ: Mapping[str, str] = os.environ, wait_s: float = READ_S
 ) -> ServerSettings:
     """Have gunicorn read a configuration file; blocks for ``wait_s`` at the most.
 
     The file is run, as gunicorn runs it. No application is loaded.
 
     Args:
-        config: the file.
+        config: the file, or ``python:MODULE``.
         environ: the environment, with ``GUNICORN_CMD_ARGS``.
         wait_s: seconds that this may take.
 

@@ -114,7 +114,7 @@ class AnswerTask:
         self.task.add_done_callback(lambda _: self._end())
 
     def _end(self) -> None:
-        self._fail(Problem(503, _LEAVING, 2))
+        self._fail(Problem(503, _LEAVING, 2, 'leaving'))
         if self._answered is not None:
             self._answered.close()
 

@@ -25,6 +25,7 @@ from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
 from shmstream.http.health import HealthResource
 from shmstream.http.lookup_route import LookupResource
+from shmstream.http.metrics_route import MetricsResource
 from shmstream.http.middleware import (
     KeysMiddleware,
     OriginsMiddleware,
@@ -36,8 +37,10 @@ from shmstream.http.page import static
 from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.responses_route import PATHS, ResponsesSink
 from shmstream.http.service import Service
+from shmstream.http.sessions_route import SessionsResource
 from shmstream.http.uploads import Uploads
 from shmstream.http.websockets import WebSockets
+from shmstream.internals import counts_of
 from shmstream.serving.get_head_delete import Core
 from shmstream.serving.responses import Responses
 from shmstream.settings import Settings
@@ -106,7 +109,7 @@ def create_app(
     # process that attaches starts one.
     life, config = worker_life.current, settings.supervisor()
     streams = Streams.attach(settings.dir, supervise=config, host=life)
-    source = _source(settings)
+    source = _source(settings, streams)
     keys = ApiKeys(settings.api_keys)
     origins = Origins(settings.cors_origins)
     readers = Readers(settings.send_timeout)
@@ -130,15 +133,21 @@ def create_app(
     )
     # Otherwise Falcon would add a content type to an upstream's answer without one.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
-    error_handlers.install(app)
+    error_handlers.install(app, streams)
 
     share = settings.owner_share if settings.several_owners else None
     uploads = Uploads(settings.max_uploads, share, settings.send_timeout)
     app.add_route('/v1/streams/lookup', LookupResource(streams, uploads))
     app.add_route('/healthz', HealthResource(streams))
+    metrics = MetricsResource(settings.dir)
+    app.add_route('/_shmstream/metrics', metrics)
+    if settings.upstream is None:
+        # An upstream may have metrics of its own there.
+        app.add_route('/metrics', metrics)
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
+    app.add_route('/_shmstream/sessions', SessionsResource(streams, keys.restricted))
     demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
     app.add_route('/_shmstream/demo', demo)
     app.add_route('/_shmstream/demo/restart', demo, suffix='restart')
@@ -162,10 +171,11 @@ def create_app(
         app,
         web_sockets,
         settings.chat,
+        lambda: counts_of(streams),
     )
 
 
-def _source(settings: Settings) -> Source:
+def _source(settings: Settings, streams: Streams) -> Source:
     if settings.upstream is None:
         return DemoModel(settings.demo_rate)
     line = unmet(('aiohttp',))
@@ -175,4 +185,4 @@ def _source(settings: Settings) -> Source:
     # Imported here, because aiohttp takes long to import and the demo does not use it.
     from shmstream.upstream.connections import Upstream
 
-    return Upstream(settings)
+    return Upstream(settings, lambda: counts_of(streams))

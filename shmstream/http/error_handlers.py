@@ -8,19 +8,9 @@ import falcon
 import falcon.asgi
 
 from shmstream.http.replies import put
-from shmstream.serving.problems import Problem, problem_of
-
-
-async def _handle(
-    req: falcon.asgi.Request,
-    resp: falcon.asgi.Response | None,
-    error: Exception,
-    _params: dict[str, Any],
-    **_: Any,
-) -> None:
-    problem = problem_of(error, f'{req.method} {req.path}')
-    if resp is not None:
-        put(problem.reply(), resp)
+from shmstream.internals import counts_of
+from shmstream.serving.problems import Problem, count_refusal, problem_of
+from shmstream.streams import Streams
 
 
 async def _handle_http(
@@ -38,7 +28,25 @@ async def _handle_http(
         resp.set_header(name, value)
 
 
-def install(app: falcon.asgi.App[Any, Any]) -> None:
-    """Have the application answer every error in the core's form."""
-    app.add_error_handler(Exception, _handle)
+def install(app: falcon.asgi.App[Any, Any], streams: Streams) -> None:
+    """Have the application answer every error in the core's form.
+
+    Args:
+        app: the application.
+        streams: the process of these streams counts the requests that are refused.
+    """
+
+    async def handle(
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response | None,
+        error: Exception,
+        _params: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        count_refusal(counts_of(streams), error)
+        problem = problem_of(error, f'{req.method} {req.path}')
+        if resp is not None:
+            put(problem.reply(), resp)
+
+    app.add_error_handler(Exception, handle)
     app.add_error_handler(falcon.HTTPError, _handle_http)

@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon.asgi
 
+from shmstream.http.sessions_route import MAX_PAGE
 from shmstream.ids import MAX_ID_BYTES
 from shmstream.serving.problems import JSON
 from shmstream.version import __version__
@@ -38,7 +39,7 @@ _ERROR = {
     },
 }
 
-_SESSION = {
+_SESSION: dict[str, Any] = {
     'type': 'object',
     'required': [
         'conversation_id',
@@ -59,6 +60,19 @@ _SESSION = {
         'dropped_prefix': _COUNT,
         'state': {'enum': ['pending', 'live', 'complete', 'cancelled', 'aborted']},
         'generation': {'type': 'string', 'pattern': '^[0-9a-f]{16}$'},
+    },
+}
+
+_LISTED = {
+    'type': 'object',
+    'required': [*_SESSION['required'], 'followers', 'memory', 'capacity', 'worker'],
+    'properties': _SESSION['properties']
+    | {
+        'capacity': _COUNT,
+        'memory': _COUNT,
+        'followers': _COUNT,
+        'worker': {'type': ['integer', 'null']},
+        **dict.fromkeys(('content_type', 'dialect', 'alias', 'failure'), _STRING),
     },
 }
 
@@ -123,6 +137,16 @@ _PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
 
 
+_METRICS = _answer(
+    "Prometheus' text, OpenMetrics, or JSON",
+    **{
+        'text/plain': _STRING,
+        'application/openmetrics-text': _STRING,
+        'application/json': {'type': 'object'},
+    },
+)
+
+
 def _stream(where: dict[str, Any]) -> dict[str, Any]:
     parameters = [where, _FROM, _GENERATION, _LAST_EVENT, _RANGE]
     responses = _answers(
@@ -164,6 +188,30 @@ def _events(where: dict[str, Any]) -> dict[str, Any]:
             'summary': 'The same for an EventSource, which resumes by itself',
             'parameters': parameters,
             'responses': responses,
+        }
+    }
+
+
+def _listing() -> dict[str, Any]:
+    page = {
+        'type': 'object',
+        'required': ['sessions', 'next'],
+        'properties': {
+            'sessions': {'type': 'array', 'items': _LISTED},
+            'next': {'type': ['string', 'null']},
+        },
+    }
+    limit = {'type': 'integer', 'minimum': 1, 'maximum': MAX_PAGE}
+    found = _answer('a page of streams', **{'application/json': page})
+    return {
+        'get': {
+            'summary': 'The streams of this key, in the order of their ids',
+            'parameters': [
+                _query('after', _STRING),
+                _query('limit', limit),
+                _query('conv_id', _ID),
+            ],
+            'responses': _answers({'200': found}, 400, 401, 403, 414, 421, 503),
         }
     }
 
@@ -305,6 +353,7 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
                 }
             },
             **_response(),
+            '/_shmstream/sessions': _listing(),
             '/healthz': {
                 'get': {
                     'summary': 'Can this worker serve requests?',
@@ -312,6 +361,12 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
                         status: _answer(what, **{'application/json': {}})
                         for status, what in (('200', 'yes'), ('503', 'no'))
                     },
+                }
+            },
+            '/_shmstream/metrics': {
+                'get': {
+                    'summary': 'The metrics of the whole deployment, by Accept',
+                    'responses': _answers({'200': _METRICS}, 401, 403, 421, 503),
                 }
             },
             **chat_routes,

@@ -28,6 +28,7 @@ from shmstream.http.replies import add_headers, send
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.id_from import CHAT_ID
+from shmstream.internals import note_transport
 from shmstream.producing.pace import Pace
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.get_head_delete import Core, from_the_beginning
@@ -252,6 +253,7 @@ class Gateway:
             resp.set_header('Stream-Token', token)
         falcon_request.reads(req, consumer)
         follower, reader = consumer.follow(0, _stays), falcon_request.reader_of(req)
+        note_transport(follower, 'post')
         pace.reads(follower, reader)
         resp.stream = _own_response(reader, follower, pace)
 

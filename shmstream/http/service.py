@@ -8,7 +8,7 @@ decide who owns a request and which origins may see the reply.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import falcon.asgi
@@ -30,10 +30,11 @@ from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
 from shmstream.http.websockets import WebSockets, refuse
+from shmstream.metrics.counts import Counts
 from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import Core, suited
 from shmstream.serving.permit import Verdict
-from shmstream.serving.problems import Problem
+from shmstream.serving.problems import Problem, count_refusal
 from shmstream.serving.request import Request
 
 _EVENTS_METHODS = ('GET', 'HEAD', 'OPTIONS')
@@ -60,6 +61,7 @@ class Service:
         app: the Falcon application that answers everything else.
         web_sockets: relays WebSockets.
         chat: the paths of ``useChat``.
+        counts: returns what this process counts in.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Service:
         app: falcon.asgi.App[FalconRequest, falcon.asgi.Response],
         web_sockets: WebSockets,
         chat: Collection[str] = (),
+        counts: Callable[[], Counts] = Counts,
     ) -> None:
+        self._counts = counts
         self._keys = keys
         self._origins = origins
         more = origins.headers if origins.some else None
@@ -103,6 +107,7 @@ class Service:
             if refusal is None:
                 await self._web_sockets(self._prefix.cut(scope), receive, send)
             else:
+                count_refusal(self._counts(), refusal)
                 await receive()
                 await refuse(refusal, scope, send)
         else:
@@ -144,6 +149,7 @@ class Service:
         return self.falcon(scope, receive, reader.send)
 
     def _refuse(self, why: Problem, scope: Any, reader: Reader) -> Awaitable[None]:
+        count_refusal(self._counts(), why)
         asked = Request(scope['method'], b'', headers=scope['headers'])
         more = self._origins.headers(asked)
         return write(suited(asked, why.reply()), reader, more)
@@ -154,4 +160,8 @@ class Service:
             preflight = self._origins.preflight(request)
             if preflight is not None:
                 return preflight
-        return self._keys.verdict(request)
+        try:
+            return self._keys.verdict(request)
+        except Problem as ex:
+            count_refusal(self._counts(), ex)
+            raise

@@ -119,7 +119,8 @@ class Uploads:
         """Raise ``Problem`` as ``read`` if ``size`` more bytes do not fit now."""
         if self._held_of[owner] + size > self._share or self._held + size > self._limit:
             raise Problem(
-                503, 'Too many request bodies are under way, retry later', _RETRY_S
+                *(503, 'Too many request bodies are under way, retry later', _RETRY_S),
+                cause='uploads',
             )
 
     def hold(self, owner: bytes, size: int) -> None:

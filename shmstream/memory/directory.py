@@ -7,6 +7,7 @@
     supervisor.json     its settings, for the process that starts its successor
     gunicorn.ctl        gunicorn's control socket (``deploy.control_socket``)
     workers             the worker table (``worker_table``)
+    counters            what each process counts (``metrics.blocks``)
     bell-<epoch>        the pipe by which others ring one worker's event loop
     bell-<epoch>-posts  the pipe that stands in for one worker's semaphore
     sessions/<digest>   one segment per session (``segment``)
@@ -100,6 +101,11 @@ class RuntimeDirectory:
     def table(self) -> Path:
         """The worker table."""
         return self.path / 'workers'
+
+    @property
+    def metrics(self) -> Path:
+        """The file in which all processes count."""
+        return self.path / 'counters'
 
     @property
     def sessions(self) -> Path:

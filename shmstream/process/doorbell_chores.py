@@ -9,6 +9,7 @@ from typing import Final
 
 from shmstream.guarded_chores import GuardedChores
 from shmstream.memory.mappings import Mappings
+from shmstream.metrics.counts import TELL_S
 from shmstream.process.live_producers import LiveProducers
 from shmstream.process.membership import Membership
 from shmstream.process.membership_holder import MembershipHolder
@@ -68,6 +69,7 @@ class DoorbellChores:
         leaving: returns whether this process has been told to stop serving.
         keep_supervisor: starts a supervisor, and connects to it, if there is none.
         leave_unused: makes the process leave if it has no attachments.
+        tell: counts what the producers and followers of this process have done.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class DoorbellChores:
         leaving: Callable[[], bool],
         keep_supervisor: Callable[[], None],
         leave_unused: Callable[[], None],
+        tell: Callable[[], None],
     ) -> None:
         self._holder = holder
         self._producers = producers
@@ -87,6 +90,8 @@ class DoorbellChores:
         self._leaving = leaving
         self._keep_supervisor = keep_supervisor
         self._leave_unused = leave_unused
+        self._tell = tell
+        self._told_at = 0.0
         # Actions of finalizers, which may run in any thread, under any lock.
         self._later: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._guard = GuardedChores('doorbell')
@@ -154,6 +159,11 @@ class DoorbellChores:
     def _forget_mappings(self, wake: Wake) -> None:
         self._mappings.forget_unused(wake.now)
 
+    def _count(self, wake: Wake) -> None:
+        if wake.now - self._told_at >= TELL_S:
+            self._told_at = wake.now
+            self._tell()
+
     def later(self, action: Callable[[], object]) -> None:
         """Make the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._later.put(action)
@@ -197,5 +207,6 @@ CHORES: Final[tuple[tuple[str, int, Callable[[DoorbellChores, Wake], object]], .
     ('mappings', NET, DoorbellChores._forget_mappings),
     ('the supervisor', NET, lambda chores, wake: chores._keep_supervisor()),
     ('leaving unused', NET, lambda chores, wake: chores._leave_unused()),
+    ('counting', NET, DoorbellChores._count),
 )
 """Name, occasion and function of each chore, in the order in which they are run."""

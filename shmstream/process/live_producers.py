@@ -41,6 +41,9 @@ class Producing(Protocol):
     def _abandon(self) -> None:
         """Forget the stream after a fork."""
 
+    def _tell(self) -> None:
+        """Count what has been written since the last call."""
+
 
 class LiveProducers:
     """The producers of a process that have not ended, held weakly. Thread-safe."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from shmstream.memory.segment import Segment
+from shmstream.metrics.catalogue import TRANSPORTS
 from shmstream.process.membership_holder import MembershipHolder
 from shmstream.wakeups.hub_in_threads import ThreadHub
 from shmstream.wakeups.hub_on_loop import LoopHub
@@ -26,6 +27,7 @@ class LocalFollowers:
 
     Attributes:
         number: the number of followers.
+        by_transport: the same by transport (``metrics.catalogue.TRANSPORTS``).
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class LocalFollowers:
         self._connect = connect
         self._later = later
         self.number = 0
+        self.by_transport = [0] * len(TRANSPORTS)
         self._lock = threading.RLock()
 
     def thread_hub(self) -> ThreadHub:
@@ -56,15 +59,17 @@ class LocalFollowers:
             await asyncio.to_thread(self._connect)
         return self._holder.require().hubs.loops.of(asyncio.get_running_loop())
 
-    def count(self, segment: Segment, step: int) -> None:
+    def count(self, segment: Segment, step: int, transport: int = 0) -> None:
         """Count one follower of this segment more or less, and publish the count.
 
         Args:
             segment: the segment.
             step: 1 or -1.
+            transport: index of the follower's transport.
         """
         with self._lock:
             self.number += step
+            self.by_transport[transport] += step
         now = self._holder.now
         # Without a membership there is no word to publish it in.
         if now is not None:
@@ -75,19 +80,20 @@ class LocalFollowers:
         now = self._holder.now
         return 0 if now is None else segment.followers.everywhere(now.table.epoch)
 
-    def drop(self, hub: Hub, watch: Watch, counted: bool) -> None:
+    def drop(self, hub: Hub, watch: Watch, counted: bool, transport: int) -> None:
         """Forget a follower that was dropped without ``close``; ``__del__`` calls this.
 
         Args:
             hub: the hub of the follower.
             watch: the watch of the follower's segment.
             counted: whether ``count`` has counted it.
+            transport: as for ``count``.
         """
-        self._later(functools.partial(self._forget, hub, watch, counted))
+        self._later(functools.partial(self._forget, hub, watch, counted, transport))
 
-    def _forget(self, hub: Hub, watch: Watch, counted: bool) -> None:
+    def _forget(self, hub: Hub, watch: Watch, counted: bool, transport: int) -> None:
         if counted:
-            self.count(watch.segment, -1)
+            self.count(watch.segment, -1, transport)
         hub.leave_later(watch)
 
     def wake_everybody(self) -> None:

@@ -72,7 +72,8 @@ class Membership:
         self.lock = lock
         self.doorbell = doorbell
         self.hubs = hubs
-        self.bells = Bells(table, (slot, epoch), hubs.board.mark_here)
+        board = hubs.board
+        self.bells = Bells(table, (slot, epoch), board.mark_here, board.counts)
         self.room = RoomShare(table, want_room)
         self.before = before
         self._cancels = table.cancels(slot)

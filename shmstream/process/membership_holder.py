@@ -15,6 +15,8 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment
 from shmstream.memory.slot_locks import SlotLock
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.blocks import block_of
+from shmstream.metrics.counts import Counts
 from shmstream.process.membership import Hubs, Membership
 from shmstream.process.room_requests import RoomRequests
 from shmstream.wakeups.doorbell_greenlet import make_doorbell
@@ -33,6 +35,7 @@ class MembershipHolder:
         directory: the runtime directory.
         on_wake: called by the doorbell's thread; see ``Doorbell``.
         room_requests: asks the supervisor for room.
+        counts: counts in the block of the slot.
 
     Attributes:
         now: the membership; None if there is none yet, or none any more.
@@ -43,7 +46,9 @@ class MembershipHolder:
         directory: RuntimeDirectory,
         on_wake: Callable[[bool], float],
         room_requests: RoomRequests,
+        counts: Counts,
     ) -> None:
+        self._counts = counts
         self._directory = directory
         self._on_wake = on_wake
         self._room_requests = room_requests
@@ -105,6 +110,10 @@ class MembershipHolder:
                 self.now = Membership(
                     slot, epoch, table, lock, doorbell, hubs, want_room, before
                 )
+                if before is None or before.lock is not lock:
+                    # The block before is left alone before its slot is given back.
+                    block = block_of(self._directory.metrics, slot, epoch)
+                    self._counts.use(block)
         except BaseException:
             now = self.now
             if doorbell is not None and (now is None or doorbell is not now.doorbell):
@@ -158,7 +167,7 @@ class MembershipHolder:
     def _open_hubs(
         self, table: WorkerTable, slot: int, epoch: int, by_pipe: bool
     ) -> Hubs:
-        board = Board(table, slot, epoch)
+        board = Board(table, slot, epoch, self._counts)
         pipe = None if by_pipe else pipe_path(table, epoch)
         return Hubs(
             board,
@@ -203,6 +212,7 @@ class MembershipHolder:
             now.bells.close()
             now.hubs.loops.close()
             self.now = None
+            self._counts.use(None)
             for membership in (now, *now.all_before()):
                 membership.lock.release()
 
@@ -211,6 +221,7 @@ class MembershipHolder:
         # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
         self._moving = threading.RLock()
+        self._counts.forget()
         if self.now is not None:
             self.now.hubs.loops.abandon()
             # ``memory.slot_locks`` has closed the child's copy of the slot's lock.

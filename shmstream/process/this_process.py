@@ -12,6 +12,7 @@ from shmstream.errors import SupervisorUnavailable
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.room_share import RoomShare
+from shmstream.metrics.counts import Counts
 from shmstream.process.doorbell_chores import DoorbellChores
 from shmstream.process.host import Host
 from shmstream.process.live_producers import LiveProducers
@@ -19,6 +20,7 @@ from shmstream.process.local_followers import LocalFollowers
 from shmstream.process.membership_holder import MembershipHolder
 from shmstream.process.room_requests import RoomRequests
 from shmstream.process.supervisor_link import SupervisorLink
+from shmstream.process.telling import tell
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.wakeups.doorbell_thread import NET_S
 from shmstream.wakeups.ring_others import Bells
@@ -47,6 +49,7 @@ class ThisProcess:
         producers: the live producers of this process.
         followers: the followers of this process.
         mappings: the segments that are mapped here.
+        counts: what this process counts in.
     """
 
     def __init__(
@@ -64,7 +67,8 @@ class ThisProcess:
         self._leaving_now: threading.Thread | None = None
         self._room_requests = RoomRequests(directory)
         on_wake = weakly(self._on_wake, NET_S)
-        holder = MembershipHolder(directory, on_wake, self._room_requests)
+        self.counts = counts = Counts()
+        holder = MembershipHolder(directory, on_wake, self._room_requests, counts)
         self.holder = holder
         take_slot = weakly(self._take_slot, None)
         self.link = SupervisorLink(directory, config, masters, holder, take_slot)
@@ -78,6 +82,7 @@ class ThisProcess:
             host.leaving,
             weakly(self.link.look, None),
             weakly(self._leave_unused, None),
+            weakly(self._tell, None),
         )
         self.followers = LocalFollowers(holder, self.link.connect, self._chores.later)
         self._pid = os.getpid()
@@ -144,6 +149,9 @@ class ThisProcess:
         """Make the doorbell's thread run ``action``; may be called by ``__del__``."""
         self._chores.later(action)
 
+    def _tell(self) -> None:
+        tell(self.counts, self.producers, self.followers, self.holder, self.host)
+
     # -- leaving ---------------------------------------------------------------------
 
     @property
@@ -200,6 +208,7 @@ class ThisProcess:
         self.link.stop()
         self.producers.abort()
         self._chores.do_later()
+        self._tell()
         self.holder.stop()
         self._room_requests.join()
         # The slot is given back before the connection is closed: when the connection

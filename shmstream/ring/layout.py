@@ -33,6 +33,8 @@ writer has cache lines of its own::
                                                     that of all owners together
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once the stream has begun
+       200  producer               counted          bytes, of head, that are in the
+                                                    metrics (``metrics``)
     ------  ---------------------  ---------------------------------------------- 256 --
        256  producer, at its end   failure length   bytes; 0 = none, or told in-band
        264  producer, at its end   failure          UTF-8, up to 248 bytes
@@ -75,7 +77,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -111,6 +113,7 @@ W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
 
 W_BEGUN: Final = 24
+W_COUNTED: Final = 25
 
 W_FAILURE_LENGTH: Final = 32
 

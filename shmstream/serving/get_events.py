@@ -41,6 +41,8 @@ from collections.abc import Callable
 from shmstream.consumer import Consumer
 from shmstream.dialects.framing import EVENT_STREAM, Framing, framing_of
 from shmstream.errors import OffsetLost
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import BYTES
 from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
 from shmstream.serving import own_events
@@ -50,6 +52,7 @@ from shmstream.serving.headers import described
 from shmstream.serving.problems import RETRY_S, Problem
 from shmstream.serving.reply import Cut, Live, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.resumes import count_resume
 
 _AT_ONCE = 64 * 1024
 _TRIES = 3
@@ -78,18 +81,22 @@ def events_of(
     if framing_of(consumer.content_type) is Framing.OPAQUE:
         raise Problem(406, f'No events are known in {consumer.content_type}')
     last = last_event_of(request)
-    offset, first = 0, [own_events.RETRY]
+    offset, first, result = 0, [own_events.RETRY], 'ok'
     if last is not None and last.generation == consumer.generation:
         offset = last.offset
         if offset > consumer.total_bytes:
             raise Problem(400, "Invalid 'Last-Event-ID': beyond the end of the stream")
         if ended and offset == consumer.total_bytes:
+            count_resume(counts_of(consumer), request)
             return Reply(204, [], b'', consumer)
     elif last is not None:
+        result = 'replaced'
         first.append(own_events.replaced(consumer))
     offset, there, lost = _read(consumer, offset)
     if lost:
+        result = 'lost'
         first.append(own_events.lost(consumer))
+    count_resume(counts_of(consumer), request, result)
     headers = [
         (name, EVENT_STREAM.encode() if name == b'content-type' else value)
         for name, value in described(consumer, offset, ended, state)
@@ -98,13 +105,21 @@ def events_of(
         return Reply(200, headers, b'', consumer)
     framer = EventFramer(consumer, offset, within=lost)
     if there:
+        counts_of(consumer).add(BYTES.of('out'), len(there))
         first.append(framer.feed(there))
     offset += len(there)
     if ended and offset == consumer.total_bytes:
         body = b''.join([*first, framer.end()])
         headers.insert(0, (b'content-length', b'%d' % len(body)))
         return Reply(200, headers, body, consumer)
-    live = Live(consumer, offset, leave, b''.join(first), framer=framer)
+    live = Live(
+        consumer,
+        offset,
+        leave,
+        b''.join(first),
+        framer=framer,
+        transport=request.transport,
+    )
     return Reply(200, headers, live, consumer)
 
 

@@ -28,6 +28,8 @@ from dataclasses import replace
 from shmstream.consumer import Consumer
 from shmstream.errors import OffsetLost, StreamNotFound, StreamReplaced
 from shmstream.ids import validate_id
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import BYTES
 from shmstream.ring.state import State
 from shmstream.serving.chat_routes import is_over, nothing_to_resume, stop_chat
 from shmstream.serving.deployment import Deployment
@@ -38,6 +40,7 @@ from shmstream.serving.permit import checked
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.resumes import count_failure, count_resume, goes_on
 from shmstream.serving.start import Start, begin_of, start_of
 
 PENDING_S = 5.0
@@ -45,6 +48,8 @@ PENDING_S = 5.0
 
 WHOLE = 64 * 1024
 """The rest of an ended stream is copied into one piece if it has at most this size."""
+
+_BYTES_OUT = BYTES.of('out')
 
 METHODS = frozenset({'GET', 'HEAD', 'DELETE'})
 
@@ -103,7 +108,11 @@ class Core:
             reply.headers.append((b'allow', _ALLOW + b', OPTIONS'))
             return reply
         except Exception as ex:
-            return failed(request, ex)
+            return self._failed(request, ex)
+
+    def _failed(self, request: Request, error: Exception) -> Reply:
+        count_failure(counts_of(self._streams), request, error)
+        return failed(request, error)
 
     def stop_chat(
         self, request: Request, body: bytes, *, gated: bool = False
@@ -134,7 +143,7 @@ class Core:
             try:
                 self._streams.evict(conv_id, generation=generation, owner=owner)
             except Exception as ex:
-                return failed(request, ex)
+                return self._failed(request, ex)
             return Reply(204, [], b'')
 
         return Blocking(evict)
@@ -143,6 +152,7 @@ class Core:
         conv_id = request.conversation_id()
         start = start_of(request)
         asked, only = request.asked_generation(), request.generation
+        request.resumes = start != 0 or asked is not None or goes_on(request)
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
         # ``only`` is compared before ``asked``: ``StreamReplaced`` would tell the
@@ -187,7 +197,7 @@ class Core:
             ended, state = consumer.finished, consumer.state
             return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
-            return failed(request, ex)
+            return self._failed(request, ex)
 
     def _go_on(
         self,
@@ -204,10 +214,11 @@ class Core:
             if state is State.PENDING:
                 if request.chat:
                     raise StreamNotFound
-                raise Problem(503, 'The answer has not begun yet, retry later', RETRY_S)
+                text = 'The answer has not begun yet, retry later'
+                raise Problem(503, text, RETRY_S, 'not_begun')
             return self._begun(request, consumer, start, ended, state)
         except Exception as ex:
-            return failed(request, ex)
+            return self._failed(request, ex)
 
     def _begun(
         self,
@@ -242,21 +253,33 @@ class Core:
             headers.append((b'stream-total-bytes', b'%d' % total))
             headers.append((b'stream-dropped-prefix', b'%d' % consumer.dropped_prefix))
             return Reply(status, headers, b'', consumer)
+        counts, transport = counts_of(consumer), request.transport
         if cut:
             # The client gets the bytes that are left, and then its response is cut.
-            live = Live(consumer, offset, self._streams.leaving)
+            live = Live(consumer, offset, self._streams.leaving, transport=transport)
+            count_resume(counts, request)
             return Reply(200, headers, live, consumer)
         if not ended:
             nothing_new = consumer.total_bytes <= offset
             # ``useChat`` gives up on an error, and comes back after a cut.
             if nothing_new and self._streams.leaving() and not request.chat:
-                raise Problem(503, 'This worker is leaving, ask again', RETRY_S)
+                text = 'This worker is leaving, ask again'
+                raise Problem(503, text, RETRY_S, 'leaving')
             # Who comes back learns how much was written meanwhile.
             headers.append((b'stream-total-bytes', b'%d' % total))
             there = consumer.read(offset, WHOLE)
-            live = Live(consumer, offset + len(there), self._streams.leaving, there)
+            live = Live(
+                *(consumer, offset + len(there), self._streams.leaving, there),
+                transport=transport,
+            )
+            counts.add(_BYTES_OUT, len(there))
+            count_resume(counts, request)
             return Reply(200, headers, live, consumer)
         views = consumer.views(offset)
+        count_resume(counts, request)
+        if size <= WHOLE:
+            # Who sends a longer rest counts what the client has got of it.
+            counts.add(_BYTES_OUT, size)
         body: bytes | Ended = (
             b''.join(views)
             if size <= WHOLE
@@ -274,7 +297,8 @@ def from_the_beginning(consumer: Consumer, leave: Callable[[], bool]) -> Reply:
     """
     # ``finished`` is read before ``state``: the state is then final if it is true.
     headers = described(consumer, 0, consumer.finished, consumer.state)
-    return Reply(200, headers, Live(consumer, 0, leave), consumer)
+    live = Live(consumer, 0, leave, transport='post')
+    return Reply(200, headers, live, consumer)
 
 
 def failed(request: Request, error: Exception) -> Reply:

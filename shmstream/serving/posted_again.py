@@ -20,11 +20,13 @@ stream. If there is no stream, or no valid id, the GET is the upstream's.
 from __future__ import annotations
 
 from shmstream.errors import StreamNotFound
+from shmstream.internals import counts_of
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.event_id import parsed
 from shmstream.serving.get_head_delete import Core, failed
 from shmstream.serving.reply import Later, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.resumes import count_failure
 from shmstream.serving.start import start_of
 
 LAST_EVENT = b'last-event-id'
@@ -44,6 +46,7 @@ def rest_of(
     last = request.header(LAST_EVENT) or b''
     # Nothing else in the request says where to begin.
     asked = Request('GET', request.path, b'', [(LAST_EVENT, last)], request.owner)
+    asked.transport, asked.resumes = 'post', bool(last)
     try:
         consumer = streams.open(conv_id, owner=request.owner)
         ours = parsed(last)
@@ -53,4 +56,5 @@ def rest_of(
     except StreamNotFound:
         return None
     except Exception as ex:
+        count_failure(counts_of(streams), asked, ex)
         return failed(asked, ex)

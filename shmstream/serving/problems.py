@@ -28,6 +28,8 @@ from shmstream.errors import (
     StreamReplaced,
     SupervisorUnavailable,
 )
+from shmstream.metrics.catalogue import REFUSALS
+from shmstream.metrics.counts import Counts
 from shmstream.serving.reply import Reply
 
 log = logging.getLogger('shmstream.serving')
@@ -47,6 +49,8 @@ _TYPES = {
     503: 'unavailable_error',
 }
 
+_CAUSES = {401: 'key', 403: 'origin', 408: 'slow', 413: 'too_large', 421: 'host'}
+
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 
 RETRY_S = 2
@@ -61,6 +65,8 @@ class Problem(Exception):
         status: HTTP status.
         message: what is wrong, and what to change.
         retry_after: seconds for the ``Retry-After`` header.
+        cause: why the request is refused, for the metrics; by default what the status
+            says. One of the values of ``metrics.catalogue.REFUSALS``.
         more: further members of the JSON error object.
 
     Example::
@@ -76,12 +82,14 @@ class Problem(Exception):
         status: int,
         message: str,
         retry_after: int | None = None,
+        cause: str | None = None,
         **more: Any,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry_after = retry_after
+        self.cause = _CAUSES.get(status) if cause is None else cause
         self.more = more
 
     def reply(self) -> Reply:
@@ -147,6 +155,12 @@ def problem_of(error: Exception, asked: str) -> Problem:
             return Problem(503, 'The stream was made by another version', RETRY_S)
     log.error('%s failed', asked, exc_info=error)
     return Problem(500, 'Internal error')
+
+
+def count_refusal(counts: Counts, error: Exception) -> None:
+    """Count an error, if it says that a request has been refused."""
+    if isinstance(error, Problem) and error.cause is not None:
+        counts.add(REFUSALS.of(error.cause))
 
 
 def refusal(status: int, message: str) -> Reply:

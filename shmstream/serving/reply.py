@@ -8,6 +8,7 @@ from typing import Protocol
 
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
+from shmstream.internals import note_transport
 from shmstream.serving.framed_follower import FramedFollower, Framer
 
 Following = Follower | FramedFollower
@@ -67,6 +68,7 @@ class Live:
         follows: is told the follower, if a source waits for this one reader.
         framer: turns what the follower reads into what is sent; None: it is sent as it
             is.
+        transport: how the bytes leave (``metrics.catalogue.TRANSPORTS``).
 
     Example::
 
@@ -82,6 +84,7 @@ class Live:
     first: bytes = b''
     follows: Callable[[Follower], None] | None = None
     framer: Framer | None = None
+    transport: str = 'library'
 
     def follow(self, leave: Callable[[], bool] | None = None) -> Following:
         """Return a follower. It holds no resource before its first step.
@@ -99,6 +102,7 @@ class Live:
         let_go, framer = leave or self.leave, self.framer
         beat_s = None if framer is None else framer.beat_s
         follower = self.consumer.follow(self.offset, let_go, beat_s=beat_s)
+        note_transport(follower, self.transport)
         if self.follows is not None:
             self.follows(follower)
         return follower if framer is None else FramedFollower(follower, framer)

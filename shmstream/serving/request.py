@@ -42,6 +42,8 @@ class Request:
             ``?as=events``, or its address says so.
         chat: the request is for one of the routes of ``useChat``
             (``serving.chat_routes``), which read a stream from its beginning.
+        resumes: whether the client goes on with a stream, as far as is known by now.
+        transport: how the stream's bytes leave (``metrics.catalogue.TRANSPORTS``).
         environment: the ASGI scope or the WSGI environ of the request. The core does
             not read it; an application's ``permit`` may.
 
@@ -61,6 +63,8 @@ class Request:
         'owner',
         'path',
         'query',
+        'resumes',
+        'transport',
     )
 
     def __init__(
@@ -80,6 +84,8 @@ class Request:
         self.generation: str | None = None
         self.events = b'as=' in query and self.parameter(b'as') == b'events'
         self.chat = False
+        self.resumes = False
+        self.transport = 'raw'
         self.environment = {} if environment is None else environment
 
     def __str__(self) -> str:

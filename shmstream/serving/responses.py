@@ -109,7 +109,9 @@ class Responses:
             return _object_of(consumer)
         # ``from``, ``as`` and other parameters mean nothing here, nor does ``Range``.
         plain = Request('GET', request.path, owner=request.owner)
-        return self._core.replay(plain, consumer, _start_of(request))
+        start = _start_of(request)
+        plain.transport, plain.resumes = 'responses', start != 0
+        return self._core.replay(plain, consumer, start)
 
     def _cancelled(self, request: Request, consumer: Consumer) -> Reply | None:
         if not consumer.finished:

@@ -17,6 +17,8 @@ from shmstream.ids import digest, validate_id
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.reservation import no_room
+from shmstream.metrics.catalogue import EVICTIONS, STARTED
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
@@ -26,6 +28,9 @@ from shmstream.supervisor.index import Index
 from shmstream.supervisor.predecessors import Predecessors
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
+
+_REPLACED = EVICTIONS.of('replaced')
+_STARTED = STARTED.at
 
 
 class Creation:
@@ -40,6 +45,7 @@ class Creation:
         adoption: knows the sessions that could not be adopted yet.
         eviction: makes room.
         predecessors: keeps an ended session until a pending session begins.
+        counts: the supervisor's own words.
     """
 
     def __init__(
@@ -52,7 +58,9 @@ class Creation:
         adoption: Adoption,
         eviction: Eviction,
         predecessors: Predecessors,
+        counts: Counts,
     ) -> None:
+        self._counts = counts
         self._directory = directory
         self._config = config
         self._index = index
@@ -125,10 +133,12 @@ class Creation:
             self._predecessors.keep(replaced, kept)
         else:
             if replaced is not None:
+                self._counts.words[_REPLACED] += 1
                 self._index.drop(replaced)
                 self._words.evict(replaced)
             if kept is not None:
                 self._gone.keep(kept, owner)
+        self._counts.words[_STARTED] += 1
         session = Session(key, name, segment)
         self._index.add(session)
         # The room is reduced before the producer gets the session and takes memory.

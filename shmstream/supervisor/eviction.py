@@ -106,21 +106,21 @@ class Eviction:
             self._holdings.measure_of(owner)
             self._gone.look()
             if (what := self._refusal(owner, replaced)) is not None:
-                raise self.refused(f'no room: {what}')
+                raise self.refused(f'no room: {what}', 'owner')
         self._probes = _PROBES
         looked = False
         while (lack := self._lack(owner, replaced)) is not None:
-            what, free = lack
+            cause, what, free = lack
             if free():
                 continue
             if looked:
-                raise self.refused(f'no room: {what} are in use and none can go')
+                raise self.refused(f'no room: {what} are in use and none can go', cause)
             self._holdings.measure()
             looked = True
 
     def _lack(
         self, owner: bytes, replaced: Session | None
-    ) -> tuple[str, Callable[[], bool]] | None:
+    ) -> tuple[str, str, Callable[[], bool]] | None:
         """Say what one more session lacks, and return a function that frees some of it.
 
         Returns:
@@ -132,19 +132,33 @@ class Eviction:
         short = self._shares.excess(self._owners(owner), asker.held + _NEED)
         if short:
             share = f'{asker.held} bytes of this owner'
-            return share, lambda: self._gone.look() or self._take_from([asker], short)
+            return (
+                'owner',
+                share,
+                lambda: self._gone.look() or self._take_from([asker], short),
+            )
         shortage = self._shares.shortage(count, self._used + _NEED)
         if shortage is None:
             return None
         if count > self._config.max_sessions:
             # An evicted session's place is free at once, even if it is mapped.
-            return shortage, lambda: self._free_place(owner)
+            return 'sessions', shortage, lambda: self._free_place(owner)
         short = self._used + _NEED - self._config.max_memory
-        return shortage, lambda: self._free_memory(owner, short, self._shares.usable)
+        return (
+            'memory',
+            shortage,
+            lambda: self._free_memory(owner, short, self._shares.usable),
+        )
 
-    def refused(self, why: str) -> NoRoom:
-        """Return the refusal; its ``soon`` says whether to ask again in a moment."""
+    def refused(self, why: str, cause: str = 'system') -> NoRoom:
+        """Return the refusal; its ``soon`` says whether to ask again in a moment.
+
+        Args:
+            why: the text.
+            cause: what is used up, as ``NoRoom.cause``.
+        """
         error = NoRoom(why)
+        error.cause = cause
         # If this pass could not try all sessions, the next pass goes on from there.
         error.soon = self._gone.soon or not self._probes
         return error

@@ -12,8 +12,11 @@ import os
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.segment import open_segment
+from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
+from shmstream.metrics.catalogue import BYTES, ENDED
+from shmstream.metrics.counts import Counts
+from shmstream.ring.layout import W_COUNTED
 from shmstream.ring.state import State
 from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
@@ -30,11 +33,17 @@ class Finishing:
         directory: the runtime directory.
         index: loses the sessions whose files have been removed.
         words: cancels and evicts sessions, and rings their followers.
+        counts: the supervisor's own words.
     """
 
     def __init__(
-        self, directory: RuntimeDirectory, index: Index, words: SegmentWords
+        self,
+        directory: RuntimeDirectory,
+        index: Index,
+        words: SegmentWords,
+        counts: Counts,
     ) -> None:
+        self._counts = counts
         self._directory = directory
         self._index = index
         self._words = words
@@ -87,10 +96,20 @@ class Finishing:
                 return False
             segment = session.segment
             if segment.cancelled:
-                end_stream(segment, segment_writer(segment, fd), State.CANCELLED)
+                state, error = State.CANCELLED, None
             else:
-                end_stream(segment, segment_writer(segment, fd), State.ABORTED, DIED)
+                state, error = State.ABORTED, DIED
+            state = end_stream(segment, segment_writer(segment, fd), state, error)
+            self._count(segment, state)
             self._words.ring(segment)
             return True
         finally:
             os.close(fd)
+
+    def _count(self, segment: Segment, state: State) -> None:
+        """Count the end, and the bytes that the producer has not counted any more."""
+        head = segment.reader.total_bytes
+        uncounted = max(head - segment.words[W_COUNTED], 0)
+        segment.words[W_COUNTED] = head
+        self._counts.words[BYTES.of('in')] += uncounted
+        self._counts.words[ENDED.of(state.label)] += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.ring.layout import W_STATE
+from shmstream.ring.state import State
 from shmstream.supervisor.aliases import Aliases
 from shmstream.supervisor.deaths import Deaths
 from shmstream.supervisor.holdings import Holdings
@@ -97,6 +99,24 @@ class Index:
     def all(self) -> list[Session]:
         """Return all sessions of all owners, without the kept ones."""
         return list(self._sessions.values())
+
+    def named(self, conv_id: str, owner: bytes | None) -> list[Key]:
+        """Return the keys of the sessions with this id; owner None: of all owners."""
+        if owner is not None:
+            return [(owner, conv_id)] if self.get((owner, conv_id)) else []
+        return [key for key in self._sessions if key[1] == conv_id]
+
+    def after(self, owner: bytes, conv_id: str, most: int) -> list[Key]:
+        """Return the keys of an owner's sessions whose ids come after this one."""
+        return [(owner, name) for name in self._ids.after(owner, conv_id, most)]
+
+    def states(self) -> list[int]:
+        """Return how many sessions, kept ones included, are in each state."""
+        numbers = [0] * len(State)
+        for sessions in (self._sessions, self._kept):
+            for session in sessions.values():
+                numbers[session.words[W_STATE]] += 1
+        return numbers
 
     def found_by(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
         """Return the key of each session that a look-up of these ids finds (``names``).

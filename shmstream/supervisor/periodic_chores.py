@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shmstream.metrics.counts import TELL_S
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.timers import Timers
 from shmstream.supervisor.workers import Workers
@@ -39,3 +40,4 @@ def start_chores(
     timers.every('left streams', RECHECK_S, registry.adopt_left)
     timers.every('room', ROOM_S, registry.look_at_room)
     timers.every('expiry', collect_s, registry.collect)
+    timers.every('metrics', TELL_S, registry.publish)

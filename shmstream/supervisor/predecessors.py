@@ -30,12 +30,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.memory.directory import RuntimeDirectory, discard
+from shmstream.metrics.catalogue import EVICTIONS
+from shmstream.metrics.counts import Counts
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
 from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
+
+_REPLACED = EVICTIONS.of('replaced')
+_NOT_BEGUN = EVICTIONS.of('not_begun')
 
 
 class Predecessors:
@@ -47,6 +52,7 @@ class Predecessors:
         words: marks a successor that never began as cancelled and evicted.
         gone: counts such a successor for as long as a process maps it.
         expire: evicts a session that has ended or never began.
+        counts: the supervisor's own words.
     """
 
     def __init__(
@@ -56,7 +62,9 @@ class Predecessors:
         words: SegmentWords,
         gone: Gone,
         expire: Callable[[Session], None],
+        counts: Counts,
     ) -> None:
+        self._counts = counts
         self._directory = directory
         self._index = index
         self._words = words
@@ -112,6 +120,7 @@ class Predecessors:
         if successor is None or successor.never_began:
             self.restore(key)
         elif successor.has_begun:
+            self._counts.words[_REPLACED] += 1
             self._expire(kept)
 
     def restore(self, key: Key) -> bool:
@@ -153,6 +162,7 @@ class Predecessors:
             return True
         kept.file = kept.digest
         if successor is not None:
+            self._counts.words[_NOT_BEGUN] += 1
             self._words.evict(successor)
             self._index.drop(successor)
         self._index.put_back(kept)

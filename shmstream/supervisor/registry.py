@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterable
 
 from shmstream import clock
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.worker_table import WorkerTable
+from shmstream.memory.session_facts import SessionFacts, facts_of
+from shmstream.memory.worker_table import Slots, WorkerTable
+from shmstream.metrics.catalogue import EVICTIONS, MEMORY, SESSIONS, SESSIONS_LIMIT
+from shmstream.metrics.counts import Counts
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.creation import Creation
@@ -27,6 +31,11 @@ from shmstream.supervisor.session import Key, Session
 
 log = logging.getLogger('shmstream.supervisor')
 
+_ASKED = EVICTIONS.of('asked')
+_EXPIRED = EVICTIONS.of('expired')
+_NOT_BEGUN = EVICTIONS.of('not_begun')
+_ROOM = EVICTIONS.of('room')
+
 
 class Registry:
     """All sessions of a runtime directory.
@@ -35,31 +44,37 @@ class Registry:
         directory: the runtime directory.
         config: the limits; ``max_memory`` must not be 0.
         table: the worker table, to ring processes that follow or produce.
+        counts: the supervisor's own words.
     """
 
     def __init__(
-        self, directory: RuntimeDirectory, config: SupervisorConfig, table: WorkerTable
+        self,
+        directory: RuntimeDirectory,
+        config: SupervisorConfig,
+        table: WorkerTable,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts = counts or Counts()
         self._directory = directory
         self._config = config
         self._gone = Gone(directory)
         self._index = Index(table, self._gone.memory_of)
-        self._words = SegmentWords(table)
+        self._words = SegmentWords(table, counts)
         self._adoption = Adoption(
             directory, self._index, self._words, self._gone, self._evict_oldest
         )
-        self._finishing = Finishing(directory, self._index, self._words)
+        self._finishing = Finishing(directory, self._index, self._words, counts)
         self._eviction = Eviction(
             directory,
             config,
             table,
             self._index.holdings,
             self._gone,
-            evict=self._expire,
-            forget=self._index.drop,
+            evict=self._make_way,
+            forget=self._forget,
         )
         self._predecessors = Predecessors(
-            directory, self._index, self._words, self._gone, self._expire
+            directory, self._index, self._words, self._gone, self._expire, counts
         )
         self._creation = Creation(
             directory,
@@ -70,6 +85,7 @@ class Registry:
             self._adoption,
             self._eviction,
             self._predecessors,
+            counts,
         )
 
     def __len__(self) -> int:
@@ -96,7 +112,7 @@ class Registry:
         holdings.measure()
         losers = [holding for holding in holdings.all() if holding.can_lose]
         if losers:
-            self._expire(max(losers, key=lambda holding: holding.sessions).oldest())
+            self._make_way(max(losers, key=lambda holding: holding.sessions).oldest())
         return bool(losers)
 
     # -- operations ------------------------------------------------------------------
@@ -171,8 +187,10 @@ class Registry:
         """Cancel and remove the session, and remove the kept session of its id."""
         kept = self._index.kept(session.key)
         if kept is not None:
+            self._count(_ASKED)
             self._expire(kept)
         if session is not kept:
+            self._count(_ASKED)
             self._words.cancel_and_evict(session)
             self._unlink(session)
 
@@ -186,6 +204,7 @@ class Registry:
         self._words.cancel(session)
         self._finishing.finish(session)
         if session in self._index and not self._predecessors.restore(session.key):
+            self._count(_NOT_BEGUN)
             self._expire(session)
 
     def lookup(self, owner: bytes, conv_ids: Iterable[str]) -> list[Key]:
@@ -199,9 +218,34 @@ class Registry:
         """Return the newest session of this owner that has this alias."""
         return self._index.aliases.find(owner, alias)
 
-    def everything(self) -> list[Key]:
-        """Find all sessions of all owners; for tools on this machine only."""
-        return [session.key for session in self._index.all()]
+    def everything(
+        self,
+        owner: bytes | None = None,
+        conv_id: str | None = None,
+        after: str = '',
+        most: int = sys.maxsize,
+    ) -> list[Key]:
+        """Find the sessions of an owner by their ids, or of all owners.
+
+        Args:
+            owner: the owner; None: all owners, which is for tools on this machine only.
+            conv_id: find the session with this id only.
+            after: find the sessions whose ids come after this one.
+            most: find so many sessions, at most. Those of one owner are in the order of
+                their ids.
+        """
+        if conv_id is not None:
+            keys = self._index.named(conv_id, owner)
+        elif owner is not None:
+            return self._index.after(owner, after, most)
+        else:
+            keys = [session.key for session in self._index.all()]
+        return [key for key in keys if key[1] > after][:most]
+
+    def facts(self, keys: Iterable[Key], slots: Slots) -> list[SessionFacts]:
+        """Return what tools are told of these sessions; skip removed ones."""
+        there = map(self._index.get, keys)
+        return [facts_of(s.segment, s.memory(), slots) for s in there if s is not None]
 
     def describe(self, keys: Iterable[Key]) -> list[str]:
         """Describe the sessions with these keys, as JSON texts; skip removed ones."""
@@ -218,9 +262,23 @@ class Registry:
         expired = 0
         for holding in list(holdings.all()):
             while holding.ended and holding.oldest().ended_ns() <= before:
+                self._count(_EXPIRED)
                 self._expire(holding.oldest())
                 expired += 1
         return expired
+
+    def _count(self, at: int) -> None:
+        self._counts.words[at] += 1
+
+    def _make_way(self, session: Session) -> None:
+        """Evict a session that has ended, to make room."""
+        self._count(_ROOM)
+        self._expire(session)
+
+    def _forget(self, session: Session) -> None:
+        """Drop a session whose file has been removed to make room."""
+        self._count(_ROOM)
+        self._index.drop(session)
 
     def _expire(self, session: Session) -> None:
         """Evict a session that has ended."""
@@ -289,6 +347,16 @@ class Registry:
         """
         self._settle()
         self._eviction.look()
+
+    def publish(self) -> None:
+        """Publish the sessions by state, and their memory, in the metrics."""
+        words = self._counts.words
+        for at, number in enumerate(self._index.states(), SESSIONS.at):
+            words[at] = number
+        words[SESSIONS_LIMIT.at] = self._config.max_sessions
+        words[MEMORY.of('used')] = self.memory()
+        words[MEMORY.of('pinned')] = self._gone.memory
+        words[MEMORY.of('limit')] = self._config.max_memory
 
     def _settle(self) -> None:
         # One session that cannot be restored stops neither the supervisor's start nor

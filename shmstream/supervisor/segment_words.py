@@ -9,6 +9,7 @@ from __future__ import annotations
 from shmstream import clock
 from shmstream.memory.segment import Segment
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import W_CANCELLED, W_EVICTED
 from shmstream.supervisor.session import Session
 from shmstream.wakeups.producer_side import ring_everybody
@@ -20,11 +21,12 @@ class SegmentWords:
 
     Args:
         table: the worker table.
+        counts: counts the rings.
     """
 
-    def __init__(self, table: WorkerTable) -> None:
+    def __init__(self, table: WorkerTable, counts: Counts) -> None:
         self._table = table
-        self._bells = Bells(table)
+        self._bells = Bells(table, counts=counts)
 
     def cancel(self, session: Session) -> None:
         """Tell the producer of a session to stop."""

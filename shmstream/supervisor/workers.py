@@ -13,7 +13,8 @@ import posix_ipc
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.memory.slot_locks import SlotLocks
-from shmstream.memory.worker_table import WorkerTable
+from shmstream.memory.worker_table import Slots, WorkerTable, slots_in
+from shmstream.metrics.own_counts import OwnCounts
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import pipe_path
 from shmstream.wakeups.semaphore import semaphore_name
@@ -36,11 +37,14 @@ class Workers:
     Args:
         table: the worker table.
         path: the table's file.
+        counts: gives each worker a block to count in, and adds up the blocks of those
+            that have left.
     """
 
-    def __init__(self, table: WorkerTable, path: Path) -> None:
+    def __init__(self, table: WorkerTable, path: Path, counts: OwnCounts) -> None:
         self._table = table
         self._path = path
+        self._counts = counts
         self._locks = SlotLocks(path)
         self._connected: set[int] = set()
 
@@ -71,7 +75,9 @@ class Workers:
                 with self._locks.vacant(free) as vacant:
                     if vacant:
                         return free, self._take(free, pid)
-        raise NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+        error = NoRoom(f'{MAX_SLOTS} processes are attached, no more can be')
+        error.cause = 'processes'
+        raise error
 
     def _take(self, slot: int, pid: int) -> int:
         try:
@@ -83,6 +89,7 @@ class Workers:
             # The table comes first: if the supervisor dies after this line, its
             # successor finds the epoch in the table and unlinks the bells.
             self._table.take(slot, epoch, pid)
+            self._counts.give(slot, epoch, pid)
             self._make_bells(slot, epoch)
         except BaseException:
             self._give_back(slot)
@@ -135,6 +142,7 @@ class Workers:
                     with contextlib.suppress(OSError):
                         pipe(self._table, epoch).unlink()
         finally:
+            self._counts.fold(slot)
             # The slot is freed last: if the supervisor dies before this line, its
             # successor finds the epoch in the table and unlinks the bells.
             self._table.free(slot)
@@ -144,6 +152,10 @@ class Workers:
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot) and slot not in self._connected:
                 self.left(slot)
+
+    def slots(self) -> Slots:
+        """Return the slots that are taken."""
+        return slots_in(self._table.words)
 
     def close(self) -> None:
         """Take back all slots and unlink their bells; before the table is removed."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from shmstream.metrics.catalogue import UPSTREAM
+from shmstream.metrics.counts import Counts
 from shmstream.upstream.address import Address
 from shmstream.upstream.causes import chain, in_words
 from shmstream.upstream.hops import end_to_end
@@ -155,9 +157,13 @@ class Upstream:
     Args:
         settings: the server's address, key and timeouts, and the proxy that leads to
             the server.
+        counts: returns what this process counts in.
     """
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, counts: Callable[[], Counts] = Counts
+    ) -> None:
+        self._counts = counts
         assert settings.upstream is not None
         self._address = Address.parse(settings.upstream)
         self._proxy = settings.upstream_proxy
@@ -192,9 +198,13 @@ class Upstream:
                 )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as ex:
             raise self._failed(request, ex) from ex
+        except asyncio.CancelledError:
+            self._count('left')
+            raise
         if response.status == 101:
             response.close()
             raise self._failed(request, 'it switched protocols unasked')
+        self._count(response.status)
         return ProxiedAnswer(
             response, self._handed_on(response, request.prefix), self._watch
         )
@@ -214,9 +224,11 @@ class Upstream:
                     url, headers, protocols, max_message, _HEARTBEAT_S
                 )
         except aiohttp.WSServerHandshakeError as ex:
+            self._count(ex.status)
             raise UpstreamRefused(ex.status) from None
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as ex:
             raise self._failed(request, ex) from ex
+        self._count(101)
         return UpstreamSocket(socket, end_to_end(response_headers))
 
     def _checked(self, text: str) -> URL:
@@ -258,6 +270,7 @@ class Upstream:
         causes = [] if isinstance(why, str) else chain(why)
         if any(isinstance(cause, ClientLeft) for cause in causes):
             # No client is left to be told, and the upstream did nothing wrong.
+            self._count('left')
             return UpstreamUnreachable('the client left within its request')
         if isinstance(why, aiohttp.ConnectionTimeoutError):
             error = UpstreamTimeout(
@@ -272,9 +285,16 @@ class Upstream:
         else:
             words = why if isinstance(why, str) else in_words(why)
             error = UpstreamUnreachable(f'upstream cannot be reached: {words}')
+        self._count('timeout' if isinstance(error, UpstreamTimeout) else 'unreachable')
         path = request.target.partition('?')[0]
         log.warning('%s %s: %s (%s)', request.method, path, error, self._address.shown)
         return error
+
+    def _count(self, what: int | str) -> None:
+        """Count a request: a status of the upstream, or why there is none."""
+        # A status beyond 599 has no class, and is as wrong as those of the last.
+        code = f'{min(max(what // 100, 1), 5)}xx' if isinstance(what, int) else what
+        self._counts().add(UPSTREAM.of(code))
 
     async def close(self) -> None:
         """Close the pool."""

@@ -155,10 +155,12 @@ class Delivery:
         """Hand on ``data``, of offset ``at``, unless the task will wake up anyway."""
         parked, cursor = self._parked, self._cursor
         if parked.done():
+            self._watch.not_taken(len(data))
             return
         if cursor.offset != at:
             # The follower's next byte is not the first of ``data``, so the follower's
             # task has to look.
+            self._watch.not_taken(len(data))
             parked.set_result(None)
             return
         # The offset moves before the bytes are sent, so that no byte is sent twice, not

@@ -70,6 +70,10 @@ class ThreadHub:
                 return 0.0
             return TICK_S if self._hub.awake else NET_S
 
+    def tell(self) -> None:
+        """As ``FollowHub.tell``."""
+        self._hub.tell()
+
     def join(self, segment: Segment) -> Watch:
         """As ``FollowHub.join``."""
         with self._lock:

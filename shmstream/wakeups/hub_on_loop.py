@@ -84,6 +84,10 @@ class LoopHub:
             # The loop has closed.
             return
 
+    def tell(self) -> None:
+        """As ``FollowHub.tell``; from any thread."""
+        self._hub.tell()
+
     @property
     def behind(self) -> bool:
         """Whether a segment has changed since the hub's last look; from any thread."""
@@ -133,7 +137,7 @@ class LoopHub:
         """Have others ring this loop by the pipe, without the doorbell's thread."""
         self.leave_pipe()
         try:
-            self._bell = PipeBell(self.loop, path, self._on_ring)
+            self._bell = PipeBell(self.loop, path, self._on_ring, self._board.counts)
         except (OSError, RuntimeError) as ex:
             # A NotImplementedError (which is a RuntimeError) says that this loop cannot
             # wait for descriptors; any other RuntimeError says that the loop is closed.

@@ -96,6 +96,7 @@ class FollowHub:
         """Count one follower less; when no follower is left, drop the watch."""
         watch.followers -= 1
         if not watch.followers:
+            watch.tell(self._board.counts)
             self._watches.pop(watch.segment.identity, None)
             self._board.leave(watch, self)
             if not self._watches:
@@ -213,6 +214,11 @@ class FollowHub:
         """Look at all watches: for the safety net, and for changes without a mark."""
         for watch in list(self._watches.values()):
             watch.changed()
+
+    def tell(self) -> None:
+        """Count what has been delivered since the last call; from any thread."""
+        for watch in list(self._watches.values()):
+            watch.tell(self._board.counts)
 
     def wake_all(self) -> None:
         """Wake all waiters and takers, whatever has happened to their streams."""

@@ -59,6 +59,11 @@ class LoopHubs:
             if hub.closed:
                 self._forget(hub)
 
+    def tell(self) -> None:
+        """As ``FollowHub.tell``, for the hubs of all loops; from any thread."""
+        for hub in self._all():
+            hub.tell()
+
     def _forget(self, hub: LoopHub) -> None:
         with self._lock:
             if self._hubs.pop(hub.loop, None) is None:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from shmstream.errors import OffsetLost
 from shmstream.memory.segment import Segment
+from shmstream.metrics.catalogue import BYTES, DELIVERIES
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import WORD
 
 MAX_READ = 256 * 1024
@@ -19,6 +21,9 @@ _SHARED_READ = 64 * 1024
 _MAX_HAND_OVER = 64 * 1024
 """Bytes that are handed to all takers in one turn of the loop, at the most. If there
 are more, each taker is woken, and reads them in its own turn."""
+
+_BYTES_OUT = BYTES.of('out')
+_DELIVERIES = DELIVERIES.at
 
 _REST = slice(16, None)
 """The bytes of a snapshot after head and dropped prefix."""
@@ -54,12 +59,18 @@ class Watch:
             seconds on the monotonic clock.
         waiters: woken once at the next change.
         takers: handed the bytes of every change.
+        deliveries: pieces that followers have got by this watch.
+        delivered: the bytes of these pieces.
     """
 
     __slots__ = (
         '_marked',
         '_shared',
+        '_told',
+        '_told_bytes',
         'asked_at',
+        'delivered',
+        'deliveries',
         'followers',
         'last',
         'marked',
@@ -80,10 +91,20 @@ class Watch:
         self.marked = False
         self.asked_at = 0.0
         self._shared: tuple[int, bytes] = (-1, b'')
+        self.deliveries = self.delivered = self._told = self._told_bytes = 0
 
     def mark(self, here: bool = False) -> bool:
         """Note that the segment may have changed; as ``Placed.mark``."""
         return self._marked(self, here)
+
+    def tell(self, counts: Counts) -> None:
+        """Count what has been delivered since the last call; from any thread."""
+        # Nothing is called between these lines, so no other thread comes in between.
+        deliveries, delivered = self.deliveries, self.delivered
+        more, more_bytes = deliveries - self._told, delivered - self._told_bytes
+        self._told, self._told_bytes = deliveries, delivered
+        counts.words[_DELIVERIES] += more
+        counts.words[_BYTES_OUT] += more_bytes
 
     def read(self, offset: int) -> bytes:
         """Read as ``RingReader.read`` does; followers at one offset share the bytes.
@@ -135,8 +156,20 @@ class Watch:
             self.wake_takers()
             return
         # ``takers`` is copied, because a taker may leave it while it takes bytes.
-        for taker in list(self.takers):
+        takers = list(self.takers)
+        number = len(takers)
+        handed = number * len(data)
+        # Counted here, once for all of them, because nothing is done more often. A
+        # taker that does not take takes this back.
+        self.deliveries += number
+        self.delivered += handed
+        for taker in takers:
             taker.take(at, data)
+
+    def not_taken(self, size: int) -> None:
+        """Take back a piece that was handed over to a taker, which has not taken it."""
+        self.deliveries -= 1
+        self.delivered -= size
 
     def wake_waiters(self) -> None:
         """Wake all waiters."""

@@ -3,6 +3,9 @@
 An event loop cannot wait on a semaphore. The doorbell's thread could wait instead, but
 it would have to wake the loop by a descriptor, and two wake-ups in a row cost about
 three times as much as one, in time and in CPU (``python -m bench wake``).
+
+A ring is ``RING_BYTES``: the time since boot in nanoseconds, from which the reader sees
+how long the ring took to wake it. A write of so few bytes is atomic.
 """
 
 from __future__ import annotations
@@ -13,9 +16,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream import clock
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.catalogue import WAKE
+from shmstream.metrics.counts import Counts
 
 PIPE_PREFIX = 'bell-'
+
+RING_BYTES = 8
+"""Bytes of one ring."""
 
 DRAIN = 65536
 """Bytes that are read at a ring: as many as a pipe holds."""
@@ -42,16 +51,23 @@ def open_pipe(path: Path | str) -> int:
 class PipeBell:
     """Calls ``on_ring`` on the loop at each ring; made and closed on the loop's thread.
 
+    Counts in ``counts`` how long each ring took.
+
     Raises:
         OSError: the pipe cannot be opened.
         NotImplementedError: this loop cannot wait for descriptors.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, path: Path, on_ring: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: Path,
+        on_ring: Callable[[], None],
+        counts: Counts | None = None,
     ) -> None:
         self._loop = loop
         self._on_ring = on_ring
+        self._counts = counts or Counts()
         self._fd = open_pipe(path)
         try:
             loop.add_reader(self._fd, self._on_readable)
@@ -63,7 +79,10 @@ class PipeBell:
         # The pipe is read before ``on_ring`` looks: a ring that is read after the look
         # would be lost.
         with contextlib.suppress(BlockingIOError):
-            os.read(self._fd, DRAIN)
+            rings = os.read(self._fd, DRAIN)
+            # The first ring of several is the one that has woken the loop.
+            rung = int.from_bytes(rings[:RING_BYTES], 'little')
+            self._counts.observe(WAKE, clock.now_ns() - rung)
         self._on_ring()
 
     def close(self) -> None:

@@ -10,14 +10,19 @@ from collections.abc import Callable
 
 import posix_ipc
 
+from shmstream import clock
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.catalogue import RINGS
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import MAX_SLOTS
-from shmstream.wakeups.pipe import open_pipe, pipe_path
+from shmstream.wakeups.pipe import RING_BYTES, open_pipe, pipe_path
 from shmstream.wakeups.semaphore import post
 from shmstream.wakeups.shared_board import BY_PIPE
 from shmstream.wakeups.stand_in import posts_of
 
 log = logging.getLogger('shmstream')
+
+_RINGS = RINGS.at
 
 
 class Bells:
@@ -28,6 +33,7 @@ class Bells:
         own: slot and epoch of this process; None if it has no slot (the supervisor).
         mark_here: what producers do for followers in their own process instead of
             ringing; takes a place on the board.
+        counts: counts the rings.
 
     Attributes:
         table: the worker table.
@@ -40,10 +46,12 @@ class Bells:
         table: WorkerTable,
         own: tuple[int, int] | None = None,
         mark_here: Callable[[int], None] = lambda place: None,
+        counts: Counts | None = None,
     ) -> None:
         self.table = table
         self.mark_here = mark_here
         self._own = own
+        self._counts = counts or Counts()
         self._open: dict[int, _Bell] = {}
         self.rung_naps = [0] * MAX_SLOTS
         # Held around each use and each close: closing a semaphore that a thread uses
@@ -71,6 +79,7 @@ class Bells:
                 bell = self._bell(slot)
                 if bell is not None:
                     bell.ring(bool(nap & BY_PIPE))
+                    self._counts.words[_RINGS] += 1
             except (OSError, posix_ipc.Error) as ex:
                 # No descriptor is left, or a signal handler has closed the bell. The
                 # worker looks by itself within 200 ms.
@@ -120,7 +129,8 @@ class _Bell:
         try:
             if self._fd < 0:
                 self._fd = open_pipe(self._pipe)
-            os.write(self._fd, b'!')
+            # The reader sees how long it has slept after the ring (``pipe``).
+            os.write(self._fd, clock.now_ns().to_bytes(RING_BYTES, 'little'))
         except BlockingIOError:
             # The pipe is full of rings: one more makes no difference.
             return True

@@ -46,6 +46,8 @@ from typing import Protocol
 from shmstream.chance import random_bits
 from shmstream.memory.segment import Segment
 from shmstream.memory.worker_table import PLACES, WorkerTable
+from shmstream.metrics.catalogue import NAPS
+from shmstream.metrics.counts import Counts
 from shmstream.ring.fence import make_fence
 from shmstream.ring.layout import WORD
 
@@ -59,6 +61,8 @@ BY_PIPE = 1
 """The bit of a nap number that says: ring by the pipe."""
 
 _WORD_BITS = 8 * WORD
+
+_NAPS = NAPS.at
 
 _CROWD = PLACES - 1
 """The place that all segments share when no other place is left: a mark there is a mark
@@ -88,9 +92,20 @@ class Board:
         table: the worker table.
         slot: the slot of this process.
         epoch: the epoch of this process.
+        counts: counts the naps, and what the hubs of this board deliver.
+
+    Attributes:
+        counts: see above.
     """
 
-    def __init__(self, table: WorkerTable, slot: int, epoch: int) -> None:
+    def __init__(
+        self,
+        table: WorkerTable,
+        slot: int,
+        epoch: int,
+        counts: Counts | None = None,
+    ) -> None:
+        self.counts = counts or Counts()
         # Reentrant: while the lock is held, a garbage collection may close a follower.
         self._lock = threading.RLock()
         self._fence = make_fence()
@@ -254,6 +269,7 @@ class Board:
 
     def _renew_nap(self) -> None:
         self._nap += 2
+        self.counts.words[_NAPS] += 1
         alone = self._following.keys() <= {self._pipe_hub}
         by_pipe = self._pipe_hub is not None and alone
         self._words[self._nap_at] = self._nap | (BY_PIPE if by_pipe else 0)

@@ -193,15 +193,17 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
         return [body] if body else []
     if isinstance(body, Cut):
         return cut_after(body.data)
-    first, follows, framer = b'', None, None
+    first, follows, framer, transport = b'', None, None, 'raw'
     if isinstance(body, Live):
         first, follows, framer = body.first, body.follows, body.framer
+        transport = body.transport
     return Body(
         *(environ, body.consumer, body.offset, body.leave, timeout_s),
         first=first,
         follows=follows,
         place=reply.place,
         framer=framer,
+        transport=transport,
     )
 
 

@@ -99,6 +99,7 @@ class Body:
         place: is given back at the end. A body that an application makes itself has
             none, and is not counted as a reader.
         framer: turns what is read into what is sent; None: it is sent as it is.
+        transport: what the metrics call this follower.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -123,6 +124,7 @@ class Body:
         follows: Callable[[Follower], None] | None = None,
         place: Place | None = None,
         framer: Framer | None = None,
+        transport: str = 'library',
     ) -> None:
         self._place = place
         self._environ = environ
@@ -141,7 +143,9 @@ class Body:
         # Without a reference cycle: a body that is dropped lets go of its place, and of
         # the source that waits for it, at once.
         lets_go = weakly(self._lets_go, True)
-        live = Live(consumer, offset, lets_go, first, follows, framer)
+        live = Live(
+            *(consumer, offset, lets_go, first, follows, framer), transport=transport
+        )
         self._follower: Following | None = live.follow()
         self._read = first
         self._at = 0

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(
 USER = str(61_000 + os.getpid() % 4_000)
 """A user without a name, and of no other test."""
 
-GUNICORN = str(Path(sys.executable).parent / 'gunicorn')
+SCRIPTS = Path(sys.executable).parent
 
 
 class Emptied(LeakGuard):
@@ -73,7 +73,7 @@ def test_the_unit_runs_by_its_rules(place: Path, tmp_path: Path) -> None:
     """It tells systemd when it is up, reloads, and leaves its directory empty."""
     unit, told = shipped.unit(), shipped.unit_environment()
     (start,) = unit['ExecStart']
-    assert start == '/opt/shmstream/bin/gunicorn -c /opt/shmstream/gunicorn.conf.py'
+    assert start == '/opt/shmstream/bin/shmstream serve'
     assert (unit['UMask'], unit['RuntimeDirectoryMode']) == (['0077'], ['0700'])
     arguments = told['GUNICORN_CMD_ARGS'].replace(told['SHMSTREAM_DIR'], str(place))
     settings = {'MAX_MEMORY': told['SHMSTREAM_MAX_MEMORY'], 'DEMO_RATE': '100'}
@@ -125,14 +125,14 @@ def test_the_image_runs_as_process_1(tmp_path: Path) -> None:
     env |= {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
     env |= {'SHMSTREAM_DEMO_RATE': '50'}
     command = json.loads(told['CMD'])
-    assert command == ['gunicorn', '-c', '/opt/shmstream/gunicorn.conf.py']
-    # gunicorn itself is process 1, and no shell: a shell would not pass SIGTERM on.
+    # No shell is process 1: it would not pass SIGTERM on.
+    assert command[0] == 'shmstream'
     alone = ('--pid', '--fork', '--mount-proc', '--kill-child')
     run = contained(shipped.size(shipped.compose()['shm_size']), more=alone)
     log = tmp_path / 'log'
     with log.open('wb') as out:
         process = subprocess.Popen(
-            [*run, GUNICORN, '-c', str(ROOT / 'gunicorn.conf.py')],
+            [*run, str(SCRIPTS / command[0]), *command[1:]],
             env=env,
             cwd=ROOT,
             stdout=out,
@@ -149,6 +149,7 @@ def test_the_image_runs_as_process_1(tmp_path: Path) -> None:
 
         assert wait_until(healthy), log.read_text()
         (first,) = _children(process.pid)
+        assert _name(first) != 'unshare'
         inside = Path(f'/proc/{first}/status').read_text()
         assert f'\nNSpid:\t{first}\t1\n' in inside
         assert f'\nUid:\t{USER}\t' in inside

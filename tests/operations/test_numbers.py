@@ -169,7 +169,7 @@ def test_systemd_takes_the_unit_and_finds_it_closed(tmp_path: Path) -> None:
     text = (shipped.DEPLOY / 'systemd/shmstream.service').read_text()
     file = tmp_path / 'shmstream.service'
     file.write_text(
-        text.replace('/opt/shmstream/bin/gunicorn', shutil.which('true') or '')
+        text.replace('/opt/shmstream/bin/shmstream', shutil.which('true') or '')
     )
     for command in (
         ['verify', str(file)],

@@ -116,7 +116,7 @@ def test_sizes_and_limits_are_what_the_format_says() -> None:
     assert layout.MAX_CONTENT_TYPE == 256
     assert layout.MAX_KEPT == 752
     assert layout.MAX_FAILURE == 248
-    assert layout.LAYOUT_VERSION == 5
+    assert layout.LAYOUT_VERSION == 6
     assert layout.MAGIC == 0x314D5254534D4853
     assert MAX_ID_BYTES == 512
     assert MAX_ALIAS_BYTES == 440

@@ -1,0 +1,56 @@
+"""Counts the requests that go on with a stream, by what they got.
+
+A request goes on with a stream if it says where: by an offset, by the id of an event,
+by a generation, or as ``useChat`` does when it comes back.
+"""
+
+from __future__ import annotations
+
+from shmstream.errors import (
+    OffsetLost,
+    StreamNotFound,
+    StreamReplaced,
+    SupervisorUnavailable,
+)
+from shmstream.metrics.catalogue import REFUSALS, RESUMES
+from shmstream.metrics.counts import Counts
+from shmstream.serving.problems import count_refusal
+from shmstream.serving.request import Request
+
+
+def goes_on(request: Request) -> bool:
+    """Whether a request goes on with a stream, although it names no offset."""
+    if request.chat:
+        request.transport = 'chat'
+        return True
+    if not request.events:
+        return False
+    request.transport = 'events'
+    return b'last_event_id=' in request.query or bool(request.header(b'last-event-id'))
+
+
+def count_resume(counts: Counts, request: Request, result: str = 'ok') -> None:
+    """Count a request, if it goes on with a stream.
+
+    Args:
+        counts: what the process counts in.
+        request: the request.
+        result: one of the values of ``metrics.catalogue.RESUMES``.
+    """
+    if request.resumes and request.method == 'GET':
+        counts.add(RESUMES.of(result))
+
+
+def count_failure(counts: Counts, request: Request, error: Exception) -> None:
+    """Count a request that gets an error, or a refusal."""
+    match error:
+        case OffsetLost():
+            count_resume(counts, request, 'lost')
+        case StreamReplaced():
+            count_resume(counts, request, 'replaced')
+        case StreamNotFound():
+            count_resume(counts, request, 'unknown')
+        case SupervisorUnavailable():
+            counts.add(REFUSALS.of('no_supervisor'))
+        case _:
+            count_refusal(counts, error)
