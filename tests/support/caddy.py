@@ -53,8 +53,8 @@ class Caddy:
     def _start(self) -> bool:
         self.port = free_port()
         environ = os.environ | {
-            'SHMSTREAM_SITE': f'https://127.0.0.1:{self.port}',
-            'SHMSTREAM_BIND': f'127.0.0.1:{self._behind}',
+            'CHAT_SITE': f'https://127.0.0.1:{self.port}',
+            'CHAT_SERVICE': f'127.0.0.1:{self._behind}',
             'XDG_DATA_HOME': str(self._folder),
             'XDG_CONFIG_HOME': str(self._folder),
         }
