@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def examined(
         directory = Path(environ.get('SHMSTREAM_DIR') or default_directory())
     place = RuntimeDirectory(directory)
     running = find(place)
-    user = os.geteuid() if running is None else running.user
+    user = future_user(place) if running is None else running.user
     if running is not None and running.environ is not None:
         environ = running.environ
     # As it is given here, and not as a running deployment's environment spells it.
@@ -120,6 +121,18 @@ def examined(
     except ServerUnknown as ex:
         told = str(ex)
     return Case(environ, place, user, running, found, told)
+
+
+def future_user(directory: RuntimeDirectory) -> int:
+    """Return the id of the user that a deployment in this directory would run as.
+
+    That is this user. But root may have gunicorn run as the owner of the directory.
+    """
+    me = os.geteuid()
+    if me == 0:
+        with contextlib.suppress(OSError):
+            return os.lstat(directory.path).st_uid
+    return me
 
 
 def _planned(config: Path | None, environ: Mapping[str, str]) -> ServerSettings:

@@ -18,7 +18,7 @@ from shmstream.doctor import (
     versions,
     workers,
 )
-from shmstream.doctor.case import Case
+from shmstream.doctor.case import Case, future_user
 from shmstream.doctor.finding import Finding, Result, bites, ok, unknown
 from shmstream.doctor.server import ServerSettings
 from shmstream.errors import ShmstreamError
@@ -139,10 +139,11 @@ def quick(
         for finding in quick(Settings.from_environment()):
             print(finding.line, file=sys.stderr)
     """
+    directory = RuntimeDirectory(settings.dir)
     case = Case(
         environ,
-        RuntimeDirectory(settings.dir),
-        os.geteuid(),
+        directory,
+        future_user(directory),
         None,
         settings,
         'not known' if server is None else server,

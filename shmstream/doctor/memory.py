@@ -109,9 +109,10 @@ def group(case: Case) -> Finding:
     server = case.told
     workers = 2 if isinstance(server, str) else server.workers
     own = BASE_BYTES + workers * WORKER_BYTES
+    rings = f'sessions may take {mebibytes(sessions)}, and ' if in_memory else ''
     what = (
-        f'sessions may take {mebibytes(sessions)}, and the processes of {workers}'
-        f' workers about {mebibytes(own)}; {whose} allows {mebibytes(limit)}'
+        f'{rings}the processes of {workers} workers take about {mebibytes(own)};'
+        f' {whose} allows {mebibytes(limit)}'
     )
     if sessions + own > limit:
         return bites(

@@ -120,7 +120,8 @@ def access(case: Case) -> Finding:
             f'set SHMSTREAM_OWNER_SHARE={int(100 / keys) / 100:g}',
         )
     return ok(
-        f'it listens at {shown}, {f"{keys} API keys" if keys else "without keys"}'
+        f'it listens at {shown}, '
+        + (f'with API keys ({keys})' if keys else 'without API keys')
     )
 
 

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 
 from shmstream import Streams
 from shmstream.cli.main import main
+from shmstream.doctor import plan as figures
 from shmstream.doctor.plan import Load, plan, segment_bytes
+from tests.support.service import ROOT
 
 RING = 65536
 
@@ -54,3 +56,30 @@ def test_the_command_plans() -> None:
     assert run(main, ['doctor', '--plan']).exit_code == 2
     assert run(main, ['doctor', '--sessions', '5']).exit_code == 2
     assert run(main, [*asked, '--workers', '33']).exit_code == 2
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    file = ROOT / 'docs/benchmarks/sizes/sizes.json'
+    rows = json.loads(file.read_text())['rows']
+    found = {row['case']: row['figure']['median'] for row in rows}
+    answer = found['a live answer of 20 KB with its client, KiB']
+    ring = found['a live answer, KiB of segment']
+    for planned, measured in (
+        (figures.BASE_BYTES / 1024, found['master and supervisor, KiB']),
+        (figures.WORKER_BYTES / 1024, found['a worker, KiB']),
+        (figures.LIVE_BYTES / 1024, answer - ring),
+        (figures.IDLE_DESCRIPTORS, found['a worker, descriptors of all processes']),
+        (
+            figures.LIVE_DESCRIPTORS,
+            found['a live answer with its client, descriptors'],
+        ),
+    ):
+        assert planned == pytest.approx(measured, rel=0.03)
+    assert segment_bytes(20_000, 4 << 20) == ring * 1024
+
+
+def test_the_page_shows_what_the_command_says() -> None:
+    page = (ROOT / 'docs/operations/sizing.md').read_text()
+    asked = page.partition('$ shmstream ')[2].partition('\n')[0]
+    shown = CliRunner().invoke(main, asked.split())
+    assert f'```text\n{shown.output}```' in page
