@@ -145,8 +145,14 @@ def require(directory: RuntimeDirectory) -> None:
         DirectoryRefused: it is not private to this user.
     """
     path = directory.path
-    if not os.path.lexists(path):
-        raise NoDeployment(f'there is no deployment in {path}: nothing is there')
-    directory.check()
-    if not (directory.table.exists() or directory.sessions.is_dir()):
+    try:
+        theirs = os.lstat(path).st_uid != os.geteuid()
+    except OSError as ex:
+        raise NoDeployment(f'there is no deployment in {path}: {ex.strerror}') from None
+    # Whether it is private counts only if it is a runtime directory: nobody is to make
+    # /tmp private.
+    if not theirs and not (
+        os.path.lexists(directory.table) or os.path.lexists(directory.sessions)
+    ):
         raise NoDeployment(f'there is no deployment in {path}')
+    directory.check()
