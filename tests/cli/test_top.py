@@ -94,7 +94,11 @@ def test_no_color_means_none(place: Place) -> None:
         assert terminal.wait() == 0
 
 
-def test_it_says_when_the_supervisor_is_gone_and_when_it_is_back(place: Place) -> None:
+def test_it_says_when_the_supervisor_is_gone_and_when_it_is_back(
+    place: Place, new_id: NewId
+) -> None:
+    conv_id = new_id('reading')
+    place.begin(conv_id)
     workers = place.service.worker_pids()
     with top(place) as terminal:
         terminal.until('supervisor up')
@@ -105,9 +109,12 @@ def test_it_says_when_the_supervisor_is_gone_and_when_it_is_back(place: Place) -
             for pid in place.service.supervisors():
                 os.kill(pid, signal.SIGKILL)
             terminal.until('NO SUPERVISOR')
-            assert place.run('ls', '--json').code == 0
-            refused = place.run('stop', '--all', '--yes')
-            assert refused.code in (0, 3)
+            # Reading needs none; stopping does, and says so.
+            assert conv_id in place.run('ls').out
+            assert place.run('show', conv_id).code == 0
+            refused = place.run('stop', conv_id)
+            assert (refused.code, refused.out) == (3, '')
+            assert 'only a supervisor can stop streams' in refused.err
         finally:
             for pid in [*workers, place.service.master]:
                 os.kill(pid, signal.SIGCONT)
