@@ -64,7 +64,7 @@ def slots_of(directory: RuntimeDirectory) -> Slots:
 def all_sessions(
     directory: RuntimeDirectory, progress: Callable[[int], None] = lambda _: None
 ) -> Listing:
-    """Return all sessions of all owners; takes some 20 us for each.
+    """Return all sessions of all owners; takes some 50 us of CPU for each.
 
     Args:
         directory: the runtime directory.
