@@ -65,6 +65,7 @@ FROM_BELOW = {
     ('shmstream.process.live_producers', '_attachment'),
     ('shmstream.process.live_producers', '_abandon'),
     ('shmstream.process.doorbell_chores', '_look_for_cancel'),
+    ('shmstream.process.telling', '_tell'),
 }
 """Below the public classes, so they cannot import the door: they have a protocol."""
 

@@ -45,7 +45,7 @@ def command(
     all_semaphores: bool,
     as_json: bool,
 ) -> None:
-    """Remove what deployments have left that were killed.
+    """Remove what killed deployments have left.
 
     These are the runtime directories of this user in /dev/shm, and the one that
     $SHMSTREAM_DIR names, with their streams, pipes and semaphores; and semaphores whose

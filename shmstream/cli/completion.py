@@ -13,7 +13,9 @@ fish: run once           shmstream completion fish > FILE
 """
 
 
-@click.command(epilog=_HOW)
+@click.command(
+    epilog=_HOW, short_help='Write the script by which a shell completes this.'
+)
 @click.argument('shell', type=click.Choice(['bash', 'zsh', 'fish']))
 def command(shell: str) -> None:
     """Write the script that has a shell complete commands, options and ids.

@@ -92,6 +92,9 @@ def _failure(error: Exception) -> Failure | None:
     for kind, code in codes:
         if isinstance(error, kind):
             return Failure(str(error), code)
+    if isinstance(error, OSError) and error.strerror:
+        where = f'{error.filename}: ' if error.filename else ''
+        return Failure(f'{where}{error.strerror}', outcome.NOT_DONE)
     return None
 
 

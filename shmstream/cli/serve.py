@@ -52,7 +52,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(
-    epilog='All other settings are environment variables; docs/settings.md lists them.'
+    epilog='All other settings are SHMSTREAM_* variables of the environment.'
 )
 @click.option(
     '-b',

@@ -13,7 +13,7 @@ from shmstream.cli.options import json_option, place_options
 from shmstream.cli.outcome import USAGE, Failure
 from shmstream.cli.output import coloured, write, write_json
 from shmstream.cli.place import Place
-from shmstream.cli.top_frame import Frame, look
+from shmstream.cli.top_frame import Frame, Looks
 from shmstream.cli.top_view import SORTS, View, draw
 from shmstream.errors import ShmstreamError
 
@@ -51,9 +51,10 @@ def command(
     if as_json and not once:
         raise Failure('--json: only with --once', USAGE)
     if once:
-        first = look(place, None)
+        looks = Looks(place)
+        looks.look()
         time.sleep(min(interval, 1.0))
-        frame = look(place, first)
+        frame = looks.look()
         if as_json:
             write_json(frame.as_json())
             return
@@ -70,7 +71,8 @@ def command(
 
 def _live(place: Place, view: View) -> None:
     # The first look is made before the screen is taken, so that an error is seen.
-    frame = look(place, None)
+    looks = Looks(place)
+    frame = looks.look()
     # Only this module needs a terminal's modes.
     from shmstream.cli.screen import screen
 
@@ -88,13 +90,13 @@ def _live(place: Place, view: View) -> None:
             if key is not None and not press(view, key, size[1]):
                 return
             if time.monotonic() >= due and not view.paused:
-                frame = _next(place, frame)
+                frame = _next(looks, frame)
                 due = time.monotonic() + view.interval_s
 
 
-def _next(place: Place, frame: Frame) -> Frame:
+def _next(looks: Looks, frame: Frame) -> Frame:
     try:
-        return look(place, frame)
+        return looks.look()
     except (ShmstreamError, Failure, OSError) as ex:
         # The deployment may be back at the next look.
         return replace(frame, trouble=str(ex))

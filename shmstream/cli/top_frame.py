@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shmstream.cli.place import Place
@@ -20,6 +21,8 @@ _COUNTED = (
     ('appends', 'appends', None),
 )
 """The rates of the totals: the name, the counter, and the value of its label."""
+
+_LEAST_SPAN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,28 +85,41 @@ def key_of(facts: SessionFacts) -> tuple[str, str]:
     return facts['owner'], facts['generation']
 
 
-def look(place: Place, before: Frame | None) -> Frame:
-    """Look now. Raises as the place does.
+class Looks:
+    """Looks at a place again and again.
 
     Args:
         place: where.
-        before: an earlier frame, for the rates; None: there are no rates.
     """
-    sessions = place.sessions(lambda _: None)
-    reading = place.reading()
-    at = time.time()
-    heads = {key_of(facts): facts['total_bytes'] for facts in sessions}
-    if before is None:
-        return Frame(at, sessions, reading, heads)
-    # A clock that has been set back must not make rates negative.
-    span_s = max(at - before.at, 0.001)
-    rates = {
-        key: (head - before.heads.get(key, head)) / span_s
-        for key, head in heads.items()
-    }
-    return Frame(
-        at, sessions, reading, heads, rates, _totals(reading, before.reading, span_s)
-    )
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._before: collections.deque[Frame] = collections.deque()
+
+    def look(self) -> Frame:
+        """Look now. The first frame has no rates. Raises as the place does."""
+        sessions = self._place.sessions(lambda _: None)
+        reading = self._place.reading()
+        at = time.time()
+        heads = {key_of(facts): facts['total_bytes'] for facts in sessions}
+        frame = Frame(at, sessions, reading, heads)
+        before = self._before
+        # Rates are measured over a second at least, because the counters are published
+        # a few times a second.
+        while len(before) > 1 and before[1].at <= at - _LEAST_SPAN_S:
+            before.popleft()
+        if before:
+            base = before[0]
+            # A clock that has been set back must not make rates negative.
+            span_s = max(at - base.at, 0.001)
+            rates = {
+                key: (head - base.heads.get(key, head)) / span_s
+                for key, head in heads.items()
+            }
+            totals = _totals(reading, base.reading, span_s)
+            frame = replace(frame, rates=rates, totals=totals)
+        before.append(frame)
+        return frame
 
 
 def _totals(

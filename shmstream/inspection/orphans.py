@@ -26,7 +26,9 @@ _FIRST_NAMESPACE = 'pid:[4026531836]'
 """The PID namespace of the machine itself. In any other one, processes outside cannot
 be seen, and may use the same ``/dev/shm``."""
 
-_MARK = b'/sem.shmstream-'
+_MARK = b'/sem.'
+"""In the line of each mapped semaphore. Who has made a semaphore has mapped it under
+another name, which glibc makes up."""
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,8 @@ METRICS: Final = tuple(_metrics)
 WORDS: Final = _metrics[-1].at + _metrics[-1].words
 assert WORDS <= BLOCK_WORDS
 
-CATALOGUE: Final = zlib.crc32(repr(METRICS).encode())
+CATALOGUE: Final = zlib.crc32(
+    repr([(m.name, m.at, m.label, m.values, m.bounds) for m in METRICS]).encode()
+)
 """Another number for every other catalogue: processes whose catalogues differ must not
 count in one file."""

@@ -10,7 +10,7 @@ import pytest
 
 from shmstream import OffsetLost, Producer, Streams
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.ring.layout import W_DROPPED, W_HEAD, W_RESERVED
+from shmstream.ring.layout import W_COUNTED, W_DROPPED, W_HEAD, W_RESERVED
 from tests.support.leaks import wait_until
 from tests.support.worker import Worker
 
@@ -24,6 +24,7 @@ def put_at(producer: Producer, head: int) -> None:
     os.posix_fallocate(producer._file.fileno(), 0, 4096 + segment.capacity)
     segment.words[W_RESERVED] = segment.capacity
     segment.words[W_HEAD] = segment.words[W_DROPPED] = head
+    segment.words[W_COUNTED] = head
     producer._ring = segment_writer(segment, producer._file.fileno())
 
 

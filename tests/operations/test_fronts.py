@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 
 from tests.http.proxied import Proxied, proxied_with
 from tests.operations.shipped import KUBERNETES, manifest, nginx_as_shipped
+from tests.support import frames
 from tests.support.caddy import Caddy
 from tests.support.certificate import certificate, needs_openssl
 from tests.support.client import TIMEOUT_S, Client, path
 from tests.support.leaks import wait_until
 from tests.support.nginx import AnyNginx, needs_nginx
+from tests.support.raw_upstream import Link
 from tests.support.upstream import Exchange
 
 pytestmark = [needs_nginx, needs_openssl]
@@ -34,19 +38,21 @@ class Front:
         """A client of the front: HTTP/1.1 over TLS."""
         return self.server.client()
 
+    @property
+    def trusting(self) -> ssl.SSLContext:
+        """For clients that trust its certificate."""
+        if isinstance(self.server, Caddy):
+            return self.server.trusting
+        assert self.server.certificate is not None
+        return self.server.certificate.trusting
+
     def http_2(self) -> httpx.Client:
         """A client that speaks HTTP/2 only."""
-        made = self.server
-        trusting = (
-            made.trusting
-            if isinstance(made, Caddy)
-            else made.certificate and made.certificate.trusting
-        )
         return httpx.Client(
             http1=False,
             http2=True,
-            base_url=f'https://127.0.0.1:{made.port}',
-            verify=trusting or False,
+            base_url=f'https://127.0.0.1:{self.server.port}',
+            verify=self.trusting,
             headers={'Accept-Encoding': 'identity'},
             timeout=TIMEOUT_S,
         )
@@ -119,6 +125,30 @@ def test_the_upstream_is_told_what_the_client_said(front: Front) -> None:
     (exchange,) = seen
     assert exchange.header('session_id') == 'one'
     assert exchange.header('X-Forwarded-Proto') == 'https'
+
+
+def test_a_websocket_is_passed_on(front: Front) -> None:
+    def answer(exchange: Exchange) -> None:
+        link = Link(exchange.sock, 0)
+        key = exchange.header('Sec-WebSocket-Key')
+        frames.accept(link, f'\r\nSec-WebSocket-Key: {key}\r\n\r\n'.encode())
+        heard = frames.receive(link)
+        assert heard is not None
+        frames.send(link, *heard)
+        frames.receive(link)
+
+    front.proxied.script = answer
+    with (
+        socket.create_connection(('127.0.0.1', front.server.port), TIMEOUT_S) as sock,
+        front.trusting.wrap_socket(sock, server_hostname='127.0.0.1') as tls,
+    ):
+        link = Link(tls, 0)
+        host = f'127.0.0.1:{front.server.port}'.encode()
+        head = frames.handshake(link, b'/v1/realtime', host=host)
+        assert head.startswith(b'HTTP/1.1 101'), head
+        frames.send(link, frames.TEXT, b'hello', masked=True)
+        assert frames.receive(link) == (frames.TEXT, b'hello')
+        frames.close(link, 1000, masked=True)
 
 
 def test_a_cut_is_a_cut_and_resumes(front: Front) -> None:

@@ -40,6 +40,7 @@ WORDS = {
     'W_EVICTED': 136,
     'W_OWNER_ROOM': 144,
     'W_BEGUN': 192,
+    'W_COUNTED': 200,
     'W_FAILURE_LENGTH': 256,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
@@ -72,6 +73,7 @@ FIELDS = [
     (136, 144, 'supervisor'),
     (144, 152, 'supervisor'),
     (192, 200, 'producer'),
+    (200, 208, 'producer'),
     (256, 264, 'producer'),
     (264, 512, 'producer'),
     (512, 1024, 'readers'),
@@ -197,7 +199,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert len(raw) == 12288
     assert raw[:8] == b'SHMSTRM1'
     assert [word(at) for at in (8, 16, 24, 32, 40, 48, 56)] == [
-        5,
+        6,
         8192,
         0x1122334455667788,
         1_700_000_000_000_000_001,

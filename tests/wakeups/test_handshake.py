@@ -18,6 +18,7 @@ import pytest
 from shmstream import Producer, clock
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.counts import Counts
 from shmstream.process.live_producers import LiveProducers
 from shmstream.producer_needs import Attached
 from shmstream.ring.layout import W_EVICTED, W_HEAD, W_STATE
@@ -76,6 +77,7 @@ class Handshake:
             room=SimpleNamespace(take_for=lambda segment: lambda size: True),
             producers=LiveProducers(),
             here=True,
+            counts=Counts(),
         )
         attachment = cast(Attached, SimpleNamespace(process=process, closed=False))
         self.producer = Producer(attachment, self.segment, io.FileIO(fd, 'r+'))
