@@ -108,8 +108,10 @@ def examined(
     user = future_user(place) if running is None else running.user
     if running is not None and running.environ is not None:
         environ = running.environ
-    # As it is given here, and not as a running deployment's environment spells it.
-    environ = {**environ, 'SHMSTREAM_DIR': str(directory)}
+    # The directory as it is given here, and not as a running deployment has it; and
+    # without the key of the command line, which is no setting.
+    environ = {k: v for k, v in environ.items() if k != 'SHMSTREAM_KEY'}
+    environ['SHMSTREAM_DIR'] = str(directory)
     found: Settings | str
     try:
         found = Settings.from_environment(environ, user)
