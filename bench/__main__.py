@@ -21,6 +21,7 @@ QUESTIONS = {
     'follow': 'live streams: CPU per event, latency, highest rate held',
     'proxy': 'what does the ring cost between an upstream and its client?',
     'scale': 'does cost grow with sessions, followers, memory?',
+    'sizes': 'what does a deployment take, and an answer that it proxies?',
     'weight': 'what does it cost to import the library?',
     'metrics': 'what does counting cost, alone and on the way of a live event?',
 }

@@ -154,21 +154,54 @@ class Asking(Attaching):
         found = reply['found']
         return (found[0], found[1]) if found else None
 
-    def list(self) -> list[dict[str, Any]]:
-        """Describe all streams of all owners. For tools: no client may see this list.
+    def list(
+        self,
+        *,
+        owner: bytes | None = None,
+        conv_id: str | None = None,
+        after: str = '',
+        most: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Describe the streams of one owner, or of all owners.
 
-        Blocks as ``lookup``.
+        The list of all owners is for tools: no client may see it. Blocks as ``lookup``.
+
+        Args:
+            owner: the name space; None: all owners.
+            conv_id: describe the stream with this id only; of each owner, if there are
+                several.
+            after: describe only streams whose ids come after this one, in the order of
+                their characters.
+            most: describe so many streams, at most. Those of one owner are the first
+                ones in the order of their ids, so that the next page begins ``after``
+                the last of them.
+
+        Returns:
+            For each stream what ``lookup`` returns, and: owner (bytes, which all
+            methods take), capacity and memory (bytes), followers (in all processes),
+            worker (the process that writes the stream, None if it has gone),
+            content_type, dialect, alias, and failure (the reason, if the stream cannot
+            tell it).
 
         Raises:
             SupervisorUnavailable: no supervisor answered within some seconds.
 
         Example::
 
-            print(len(streams.list()), 'streams')
+            for found in streams.list():
+                if found['state'] == 'live':
+                    streams.stop(found['conversation_id'], owner=found['owner'])
         """
-        sessions: list[dict[str, Any]] = self._process.link.client.request('list')[0][
-            'sessions'
-        ]
+        reply, _ = self._process.link.client.request(
+            'list',
+            owner=None if owner is None else owner.hex(),
+            id=conv_id,
+            after=after,
+            most=most,
+        )
+        sessions: list[dict[str, Any]] = reply['sessions']
+        for session in sessions:
+            session['owner'] = bytes.fromhex(session['owner'])
         return sessions
 
     def status(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ The owner of a web page can let a name of the page stand for an address of this 
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 _ENTRY = re.compile(
     r'(\*\.)?'
@@ -25,6 +26,15 @@ _HOST = re.compile(
     rb'(\[[0-9a-fA-F:.]{2,45}\]|[^:\[\]@/?#\s]{1,255})(?::([0-9]{0,5}))?'
 )
 _USUAL_PORTS = {'http': b'80', 'https': b'443'}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is sure to be this machine's loopback, by its address or name."""
+    try:
+        return ip_address(host.strip('[]')).is_loopback
+    except ValueError:
+        # Of host names only ``localhost`` is sure to be one.
+        return host == 'localhost'
 
 
 def check_host(text: str) -> str:

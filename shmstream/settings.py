@@ -39,6 +39,7 @@ _DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
 _MEDIA_TYPE = re.compile(r'[a-z0-9][a-z0-9.+-]*/([a-z0-9][a-z0-9.+-]*|\*)')
 _COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
+_OF_CLIENTS = ('KEY',)
 _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 
@@ -121,6 +122,12 @@ class Settings:
             name = variable.removeprefix(PREFIX)
             if name in _NOT_YET:
                 raise SettingsError(f'{variable} is not supported by this version')
+            if name in _OF_CLIENTS:
+                # Nobody must believe that it keeps clients out.
+                raise SettingsError(
+                    f'{variable} is the key of the command line, not a setting; the'
+                    ' keys of the service are SHMSTREAM_API_KEYS'
+                )
             parse = _PARSERS.get(name)
             if parse is None:
                 raise SettingsError(f'{variable} is not a setting; is it misspelt?')

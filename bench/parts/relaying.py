@@ -46,7 +46,8 @@ class Load:
 
 
 @contextmanager
-def _running(command: list[str | Path]) -> Iterator[subprocess.Popen[str]]:
+def running(command: list[str | Path]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program whose first line is to be read; it is killed at the end."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -63,7 +64,7 @@ def _running(command: list[str | Path]) -> Iterator[subprocess.Popen[str]]:
 def model(load: Load) -> Iterator[int]:
     """Run a model that answers everything as ``load`` says; yields its port."""
     numbers = (0, load.events, load.per_second, EVENT_BYTES)
-    with _running([build('upstream.c'), *map(str, numbers)]) as process:
+    with running([build('upstream.c'), *map(str, numbers)]) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
 
@@ -157,7 +158,7 @@ def drink(peer: Peer, load: Load, name: str) -> dict[str, float]:
     numbers = (peer.port, load.connections, load.events, EVENT_BYTES, gap_us)
     program: list[str | Path] = [build('drink.c')]
     command = [*program, *map(str, numbers), 'POST', PATH, name]
-    with _running(command) as process:
+    with running(command) as process:
         assert process.stdout is not None
         counts, costs = [], []
         for word in ('open', 'end'):

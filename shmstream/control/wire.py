@@ -40,7 +40,7 @@ made again:
     evict    owner, id, generation                     found
     withdraw owner, id, generation                     found
     lookup   owner, ids                                sessions, more
-    list     -                                         sessions, more
+    list     owner, id, after, most; all may be null   sessions, more
     status   -                                         pid, format, masters, ...
     room     -                                         - (published in the table)
 """

@@ -33,7 +33,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from shmstream.control.request import ask
@@ -48,6 +47,7 @@ from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
 from shmstream.deploy.service_needs import is_service, needed, unmet, used_modules
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.host_names import is_loopback
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
 from shmstream.process.host import run_by
@@ -174,20 +174,12 @@ def _warn_if_open(server: Any, settings: Settings) -> None:
     if settings.api_keys:
         return
     for address in server.cfg.address:
-        if isinstance(address, tuple) and not _is_loopback(address[0]):
+        if isinstance(address, tuple) and not is_loopback(address[0]):
             server.log.warning(
                 'shmstream: listening at %s without SHMSTREAM_API_KEYS: anybody who can'
                 ' connect can use the upstream, and stop streams by guessing their ids',
                 address[0],
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        # This is a host name. Only ``localhost`` is sure to be a loopback address.
-        return host == 'localhost'
 
 
 def _predecessor() -> int:

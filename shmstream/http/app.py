@@ -37,6 +37,7 @@ from shmstream.http.page import static
 from shmstream.http.producing import OWN_HEADERS, Gateway
 from shmstream.http.responses_route import PATHS, ResponsesSink
 from shmstream.http.service import Service
+from shmstream.http.sessions_route import SessionsResource
 from shmstream.http.uploads import Uploads
 from shmstream.http.websockets import WebSockets
 from shmstream.internals import counts_of
@@ -146,6 +147,7 @@ def create_app(
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))
+    app.add_route('/_shmstream/sessions', SessionsResource(streams, keys.restricted))
     demo = DemoResource(OtherWorkers(life), demo=settings.upstream is None)
     app.add_route('/_shmstream/demo', demo)
     app.add_route('/_shmstream/demo/restart', demo, suffix='restart')

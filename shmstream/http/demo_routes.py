@@ -21,12 +21,12 @@ forges what a browser says; README.md warns of it.
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address
 from typing import Any
 
 import falcon.asgi
 
 from shmstream.deploy.other_workers import OtherWorkers
+from shmstream.host_names import is_loopback
 from shmstream.serving.page_origin import is_of
 from shmstream.serving.problems import JSON, Problem
 from shmstream.upstream.demo import OPENING
@@ -117,8 +117,8 @@ def _refusal(req: falcon.asgi.Request) -> Problem | None:
     client: Any = req.scope.get('client')
     host = req.get_header('Host') or ''
     name = host.rpartition(':')[0] if not host.endswith(']') else host
-    near = bool(client) and _is_loopback(str(client[0]))
-    if not near or not _is_loopback(name or host) or any(map(req.get_header, _PROXIES)):
+    near = bool(client) and is_loopback(str(client[0]))
+    if not near or not is_loopback(name or host) or any(map(req.get_header, _PROXIES)):
         return Problem(403, 'Only a browser on this machine may do this')
     site, origin = req.get_header('Sec-Fetch-Site'), req.get_header('Origin')
     # A browser says both. Behind a proxy that tells nothing of itself, the page's
@@ -127,12 +127,3 @@ def _refusal(req: falcon.asgi.Request) -> Problem | None:
     if site != 'same-origin' or not (told or req.method == 'GET'):
         return Problem(403, 'Only the page of this service may do this')
     return None
-
-
-def _is_loopback(name: str) -> bool:
-    if name == 'localhost':
-        return True
-    try:
-        return ip_address(name.strip('[]')).is_loopback
-    except ValueError:
-        return False

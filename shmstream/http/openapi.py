@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon.asgi
 
+from shmstream.http.sessions_route import MAX_PAGE
 from shmstream.ids import MAX_ID_BYTES
 from shmstream.serving.problems import JSON
 from shmstream.version import __version__
@@ -38,7 +39,7 @@ _ERROR = {
     },
 }
 
-_SESSION = {
+_SESSION: dict[str, Any] = {
     'type': 'object',
     'required': [
         'conversation_id',
@@ -59,6 +60,19 @@ _SESSION = {
         'dropped_prefix': _COUNT,
         'state': {'enum': ['pending', 'live', 'complete', 'cancelled', 'aborted']},
         'generation': {'type': 'string', 'pattern': '^[0-9a-f]{16}$'},
+    },
+}
+
+_LISTED = {
+    'type': 'object',
+    'required': [*_SESSION['required'], 'followers', 'memory', 'capacity', 'worker'],
+    'properties': _SESSION['properties']
+    | {
+        'capacity': _COUNT,
+        'memory': _COUNT,
+        'followers': _COUNT,
+        'worker': {'type': ['integer', 'null']},
+        **dict.fromkeys(('content_type', 'dialect', 'alias', 'failure'), _STRING),
     },
 }
 
@@ -174,6 +188,30 @@ def _events(where: dict[str, Any]) -> dict[str, Any]:
             'summary': 'The same for an EventSource, which resumes by itself',
             'parameters': parameters,
             'responses': responses,
+        }
+    }
+
+
+def _listing() -> dict[str, Any]:
+    page = {
+        'type': 'object',
+        'required': ['sessions', 'next'],
+        'properties': {
+            'sessions': {'type': 'array', 'items': _LISTED},
+            'next': {'type': ['string', 'null']},
+        },
+    }
+    limit = {'type': 'integer', 'minimum': 1, 'maximum': MAX_PAGE}
+    found = _answer('a page of streams', **{'application/json': page})
+    return {
+        'get': {
+            'summary': 'The streams of this key, in the order of their ids',
+            'parameters': [
+                _query('after', _STRING),
+                _query('limit', limit),
+                _query('conv_id', _ID),
+            ],
+            'responses': _answers({'200': found}, 400, 401, 403, 414, 421, 503),
         }
     }
 
@@ -315,6 +353,7 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
                 }
             },
             **_response(),
+            '/_shmstream/sessions': _listing(),
             '/healthz': {
                 'get': {
                     'summary': 'Can this worker serve requests?',

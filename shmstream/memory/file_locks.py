@@ -43,5 +43,15 @@ def unlock(fd: int, start: int = 0, count: int = 1) -> None:
     _set(fd, fcntl.F_UNLCK, start, count)
 
 
+def is_locked(fd: int, start: int = 0, count: int = 1) -> bool:
+    """Whether another description has locked one of the bytes; takes no lock.
+
+    The descriptor may be one that cannot write.
+    """
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, count, 0)
+    kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
+    return bool(kind != fcntl.F_UNLCK)
+
+
 def _set(fd: int, kind: int, start: int, count: int) -> None:
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, count, 0))

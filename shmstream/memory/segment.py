@@ -37,75 +37,52 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, StreamNotFound
-from shmstream.ids import MAX_ALIAS_BYTES, MAX_ID_BYTES, digest_of_raw
 from shmstream.memory.file_locks import lock_alone, lock_shared
 from shmstream.memory.follower_count import FollowerCount
+from shmstream.memory.segment_header import SegmentHeader
 from shmstream.ring.layout import (
     B_ALIAS,
     B_FAILURE,
-    B_ID,
     B_KEPT,
-    B_OWNER,
     B_TYPE,
     EPOCH_TAG,
     HEADER_BYTES,
-    LAYOUT_VERSION,
-    MAGIC,
     MAX_CAPACITY,
     MAX_CONTENT_TYPE,
     MAX_FAILURE,
-    MAX_KEPT,
     W_ALIAS_LENGTH,
-    W_ASKED,
-    W_ASKED_BOOT,
-    W_CANCELLED,
-    W_CAPACITY,
-    W_CREATED,
     W_DIALECT,
-    W_EVICTED,
     W_FAILURE_LENGTH,
-    W_GENERATION,
-    W_ID_LENGTH,
     W_KEPT_LENGTH,
-    W_MAGIC,
     W_PLACES,
-    W_STATE,
     W_TYPE_LENGTH,
-    W_VERSION,
 )
 from shmstream.ring.ring import RingReader
-from shmstream.ring.state import STATES, State
 
 
-def _map(fd: int, size: int) -> mmap.mmap:
+def _map(fd: int, size: int, writable: bool) -> mmap.mmap:
     # Since Python 3.13 a mapping need not keep a duplicate of the descriptor.
     options: dict[str, Any] = {'trackfd': False} if sys.version_info >= (3, 13) else {}
-    return mmap.mmap(fd, size, **options)
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+    return mmap.mmap(fd, size, access=access, **options)
 
 
-class Segment:
+class Segment(SegmentHeader):
     """A mapped segment. Map it with ``attach`` or ``adopt``; ``new_segment`` makes it.
 
+    Its ``view`` is the whole segment.
+
     Attributes:
-        view: the whole segment, as writable bytes.
-        words: the header as u64 words.
-        capacity: bytes of the ring.
-        generation: the random number of this session, as 16 hexadecimal digits.
         identity: (device, inode), unique while the segment is mapped.
         followers: counts the followers, in this process and in all.
     """
 
-    def __init__(self, fd: int, size: int) -> None:
-        self.view = memoryview(_map(fd, size))
-        self.words = self.view[:HEADER_BYTES].cast('Q')
+    def __init__(self, fd: int, size: int, writable: bool = True) -> None:
+        super().__init__(memoryview(_map(fd, size, writable)))
         found = os.fstat(fd)
         self.identity = (found.st_dev, found.st_ino)
-        self.capacity: int = self.words[W_CAPACITY]
-        self.generation = f'{self.words[W_GENERATION]:016x}'
         self.followers = FollowerCount(self.words)
-        self._content_type = ''
 
     @classmethod
     def attach(cls, path: Path) -> Segment:
@@ -122,8 +99,12 @@ class Segment:
             os.close(fd)
 
     @classmethod
-    def adopt(cls, fd: int) -> Segment:
+    def adopt(cls, fd: int, writable: bool = True) -> Segment:
         """Map and check the segment behind a descriptor, which stays the caller's.
+
+        Args:
+            fd: the descriptor.
+            writable: whether the mapping can be written.
 
         Raises:
             LayoutMismatch: as for ``attach``.
@@ -135,52 +116,14 @@ class Segment:
         # end causes a SIGBUS.
         if not HEADER_BYTES < found.st_size <= HEADER_BYTES + MAX_CAPACITY:
             raise LayoutMismatch(f'no segment has {found.st_size} bytes')
-        segment = cls(fd, found.st_size)
-        words = segment.words
-        if words[W_MAGIC] != MAGIC:
-            raise LayoutMismatch('not a segment, or not ready yet')
-        if words[W_VERSION] != LAYOUT_VERSION:
-            raise LayoutMismatch(
-                f'layout version {words[W_VERSION]}, this is {LAYOUT_VERSION}'
-            )
-        if segment.capacity != found.st_size - HEADER_BYTES:
-            raise LayoutMismatch(
-                f'capacity {segment.capacity} in a file of {found.st_size} bytes'
-            )
-        if not 0 < words[W_ID_LENGTH] <= MAX_ID_BYTES:
-            raise LayoutMismatch(f'conversation id of {words[W_ID_LENGTH]} bytes')
-        if words[W_ALIAS_LENGTH] > MAX_ALIAS_BYTES:
-            raise LayoutMismatch(f'alias of {words[W_ALIAS_LENGTH]} bytes')
-        if words[W_TYPE_LENGTH] > MAX_CONTENT_TYPE:
-            raise LayoutMismatch(f'content type of {words[W_TYPE_LENGTH]} bytes')
-        if words[W_KEPT_LENGTH] > MAX_KEPT:
-            raise LayoutMismatch(f'kept headers of {words[W_KEPT_LENGTH]} bytes')
-        if words[W_STATE] >= len(STATES):
-            raise LayoutMismatch(f'no such state: {words[W_STATE]}')
+        segment = cls(fd, found.st_size, writable)
+        segment.check(found.st_size)
         return segment
 
     @functools.cached_property
     def reader(self) -> RingReader:
         """The reader of the ring; all may share it, because it keeps no state."""
         return RingReader(self.view)
-
-    @property
-    def _raw_id(self) -> bytes:
-        length = min(self.words[W_ID_LENGTH], MAX_ID_BYTES)
-        return bytes(self.view[B_ID : B_ID + length])
-
-    @property
-    def conv_id(self) -> str:
-        """The conversation id."""
-        return self._raw_id.decode('utf-8', 'replace')
-
-    @property
-    def alias(self) -> str:
-        """The second name of the session; empty if it has none, or none yet."""
-        length = min(self.words[W_ALIAS_LENGTH], MAX_ALIAS_BYTES)
-        if not length:
-            return ''
-        return bytes(self.view[B_ALIAS : B_ALIAS + length]).decode('utf-8', 'replace')
 
     def set_alias(self, alias: bytes) -> None:
         """Store the alias, of ``MAX_ALIAS_BYTES`` at most; the producer calls it once.
@@ -190,63 +133,20 @@ class Segment:
         self.view[B_ALIAS : B_ALIAS + len(alias)] = alias
         self.words[W_ALIAS_LENGTH] = len(alias)
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """The digest of the owner and id in the header: the name of the session."""
-        return digest_of_raw(self.owner, self._raw_id)
-
-    @property
-    def owner(self) -> bytes:
-        """The owner's digest."""
-        return bytes(self.view[B_OWNER])
-
-    @property
-    def content_type(self) -> str:
-        """The content type of the stream; empty while the session is pending."""
-        if self._content_type:
-            return self._content_type
-        # The state is read before the type, because the producer may write the type
-        # until the stream is no longer pending.
-        settled = self.words[W_STATE] != State.PENDING
-        length = min(self.words[W_TYPE_LENGTH], MAX_CONTENT_TYPE)
-        found = bytes(self.view[B_TYPE : B_TYPE + length]).decode('latin-1')
-        if settled:
-            self._content_type = found
-        return found
-
     def set_content_type(self, content_type: str) -> None:
         """Store the content type; the producer calls it once, before going live."""
         raw = content_type.encode('latin-1', 'replace')[:MAX_CONTENT_TYPE]
         self.view[B_TYPE : B_TYPE + len(raw)] = raw
         self.words[W_TYPE_LENGTH] = len(raw)
 
-    @property
-    def kept_headers(self) -> bytes:
-        """The headers that replays have as well: lines of ``kept_headers.to_keep``."""
-        length = min(self.words[W_KEPT_LENGTH], MAX_KEPT)
-        return bytes(self.view[B_KEPT : B_KEPT + length]) if length else b''
-
     def set_kept_headers(self, lines: bytes) -> None:
         """Store the kept headers; the producer calls it once, before going live."""
         self.view[B_KEPT : B_KEPT + len(lines)] = lines
         self.words[W_KEPT_LENGTH] = len(lines)
 
-    @property
-    def dialect(self) -> int:
-        """The number of the stream's dialect (``dialects.table``); 0 if unknown."""
-        number: int = self.words[W_DIALECT]
-        return number
-
     def set_dialect(self, number: int) -> None:
         """Store the number of the dialect, once the producer knows it."""
         self.words[W_DIALECT] = number
-
-    @property
-    def failure(self) -> str:
-        """Why the stream has failed, if its bytes do not tell it; else empty."""
-        length = min(self.words[W_FAILURE_LENGTH], MAX_FAILURE)
-        raw = bytes(self.view[B_FAILURE : B_FAILURE + length])
-        return raw.decode('utf-8', 'replace')
 
     def set_failure(self, why: str) -> None:
         """Store why the stream has failed, before its final state is published."""
@@ -278,28 +178,6 @@ class Segment:
             for slot, word in enumerate(memoryview(words).cast('Q'))
             if word & ~EPOCH_TAG and word & EPOCH_TAG == epoch_of(slot) & EPOCH_TAG
         }
-
-    @property
-    def created_at_ns(self) -> int:
-        """When the segment was made, unix time in ns; for showing."""
-        created: int = self.words[W_CREATED]
-        return created
-
-    @property
-    def asked(self) -> Moment:
-        """When the producer asked for the segment; of two, the later one is newer."""
-        words = self.words
-        return Moment(words[W_CREATED], words[W_ASKED], words[W_ASKED_BOOT])
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the supervisor has told the producer to stop."""
-        return bool(self.words[W_CANCELLED])
-
-    @property
-    def evicted(self) -> bool:
-        """Whether the session can no longer be found under its id."""
-        return bool(self.words[W_EVICTED])
 
 
 def open_segment(path: Path | str) -> int:

@@ -108,6 +108,34 @@ def read_head(fd: int) -> TableHead:
     )
 
 
+Slots = dict[int, tuple[int, int]]
+"""The epoch and the pid of the worker in each slot that is taken."""
+
+
+def slots_in(words: memoryview) -> Slots:
+    """Return the slots that are taken, from the words of a worker table."""
+    found: Slots = {}
+    for slot in range(MAX_SLOTS):
+        at = _SLOT0 + slot * _SLOT_WORDS
+        if epoch := words[at + _EPOCH]:
+            found[slot] = epoch, words[at + _PID]
+    return found
+
+
+def read_slots(fd: int) -> Slots:
+    """Read the slots that are taken from a worker table's file; maps nothing.
+
+    Raises:
+        LayoutMismatch: the file is no worker table, or of another version.
+    """
+    head = read_head(fd)
+    if not head.is_table or head.format_word != FORMAT_WORD:
+        raise LayoutMismatch(f'worker table of format {head.format}')
+    return slots_in(
+        memoryview(os.pread(fd, _BOARDS, 0).ljust(_BOARDS, b'\0')).cast('Q')
+    )
+
+
 class WorkerTable:
     """The mapped table. Only the supervisor calls the methods that write.
 

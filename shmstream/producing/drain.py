@@ -27,7 +27,7 @@ log = logging.getLogger('shmstream')
 
 LOOK_S = 0.2
 
-_BEFORE_KILL = 0.8
+BEFORE_KILL = 0.8
 """The part of the graceful timeout after which productions are aborted. The rest of
 the timeout is for closing the sources, and for sending the last bytes."""
 
@@ -94,7 +94,7 @@ class Drain:
                     log.info('leaving: %d productions go on', len(running))
             if not self._stopping and self._will_be_killed():
                 self._stopping = True
-                graceful_s = self._life.graceful_timeout * _BEFORE_KILL
+                graceful_s = self._life.graceful_timeout * BEFORE_KILL
                 self._deadline = min(self._deadline, now + graceful_s)
             if now >= self._deadline:
                 self._abort(running)

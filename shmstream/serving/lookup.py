@@ -1,7 +1,7 @@
 """Looking up which of a client's conversations have a stream.
 
-A client has to name the ids. There is no list of all streams, so that nobody can
-enumerate ids.
+A client has to name the ids. A list is there for API keys only, and has the streams of
+the key (``http.sessions_route``), so that nobody can enumerate the ids of others.
 """
 
 from __future__ import annotations

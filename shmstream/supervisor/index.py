@@ -100,6 +100,16 @@ class Index:
         """Return all sessions of all owners, without the kept ones."""
         return list(self._sessions.values())
 
+    def named(self, conv_id: str, owner: bytes | None) -> list[Key]:
+        """Return the keys of the sessions with this id; owner None: of all owners."""
+        if owner is not None:
+            return [(owner, conv_id)] if self.get((owner, conv_id)) else []
+        return [key for key in self._sessions if key[1] == conv_id]
+
+    def after(self, owner: bytes, conv_id: str, most: int) -> list[Key]:
+        """Return the keys of an owner's sessions whose ids come after this one."""
+        return [(owner, name) for name in self._ids.after(owner, conv_id, most)]
+
     def states(self) -> list[int]:
         """Return how many sessions, kept ones included, are in each state."""
         numbers = [0] * len(State)

@@ -64,6 +64,34 @@ class Leftovers:
             if name.startswith(semaphore_prefix(token)):
                 self._remove_semaphore(f'/{name}')
 
+    def remove_files(self, directory: RuntimeDirectory, token: int) -> None:
+        """Remove the files of a deployment that has ended, but for its sessions.
+
+        Args:
+            directory: the runtime directory.
+            token: the token of its worker table; 0 if there is none.
+        """
+        self.remove_file(directory.socket)
+        for path in directory.control_sockets:
+            # A master that was killed has left its control socket behind.
+            self.remove_file(path)
+        self.remove_bells(directory, token)
+        for path in (directory.table, directory.metrics, directory.settings):
+            self.remove_file(path)
+
+    def remove_folders(self, directory: RuntimeDirectory) -> None:
+        """Remove the empty folders, and the lock, which the caller holds."""
+        self.remove(directory.sessions, lambda: os.rmdir(directory.sessions))
+        # The lock goes last: the next supervisor must find the directory clean.
+        self.remove_file(directory.lock)
+        if directory.made:
+            self.remove(directory.path, lambda: os.rmdir(directory.path))
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What could not be removed, and why."""
+        return tuple(self._left)
+
     def _remove_semaphore(self, name: str) -> None:
         self.remove(f'semaphore {name}', lambda: posix_ipc.unlink_semaphore(name))
 

@@ -100,7 +100,7 @@ def _adopt(directory: RuntimeDirectory) -> WorkerTable | TableHead | None:
                 raise _not_ours(directory, str(ex)) from ex
             if not nobody:
                 raise _in_use(directory, f'{ex}, and processes use it') from ex
-            if path := _written(directory):
+            if path := being_written(directory):
                 raise _in_use(directory, f'{ex}, and {path} is being written') from ex
             log.warning('%s: %s; nobody uses it: beginning anew', directory.table, ex)
         else:
@@ -127,7 +127,7 @@ def _in_use(directory: RuntimeDirectory, why: str) -> DirectoryRefused:
     )
 
 
-def _written(directory: RuntimeDirectory) -> Path | None:
+def being_written(directory: RuntimeDirectory) -> Path | None:
     """Return the path of a stream that has a producer, of whatever version."""
     for path, _ in _segments(directory):
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,11 +21,15 @@ from shmstream.supervisor.master_watch import MasterWatch
 from shmstream.supervisor.registry import Registry
 from shmstream.supervisor.session import Key, Session
 from shmstream.supervisor.workers import Workers
+from shmstream.version import __version__
 
 log = logging.getLogger('shmstream.supervisor')
 
 PIECE = 512
 """Sessions that are described in one turn of the loop, which takes milliseconds."""
+
+FACTS_PIECE = 128
+"""The same for a list, which tells more of each session."""
 
 
 class Operations:
@@ -176,21 +182,27 @@ class Operations:
         found = session and [session.key[1], session.segment.generation]
         connection.send({'ok': True, 'found': found})
 
-    def _list(self, connection: Connection, _: Message) -> None:
-        connection.send_pieces(self._described(self._registry.everything()))
+    def _list(self, connection: Connection, request: Message) -> None:
+        owner = None if request.get('owner') is None else _owner(request)
+        keys = self._registry.everything(
+            owner, request.get('id'), str(request.get('after') or ''), _most(request)
+        )
+        slots = self._workers.slots
+
+        def describe(keys: list[Key]) -> list[str]:
+            taken = slots()
+            return [json.dumps(f) for f in self._registry.facts(keys, taken)]
+
+        connection.send_pieces(_pieces(keys, FACTS_PIECE, describe))
 
     def _described(self, keys: list[Key]) -> Iterator[str]:
-        # Only keys are kept while the reply is sent, so that a peer that reads slowly
-        # keeps no segment mapped.
-        for at in range(0, max(len(keys), 1), PIECE):
-            piece = ','.join(self._registry.describe(keys[at : at + PIECE]))
-            more = 'true' if at + PIECE < len(keys) else 'false'
-            yield f'{{"ok":true,"more":{more},"sessions":[{piece}]}}'
+        return _pieces(keys, PIECE, self._registry.describe)
 
     def _status(self, connection: Connection, _: Message) -> None:
         status: dict[str, Any] = {
             'ok': True,
             'pid': os.getpid(),
+            'version': __version__,
             'format': FORMAT,
             'masters': self._masters.pids,
             'sessions': len(self._registry),
@@ -203,6 +215,22 @@ class Operations:
     def _room(self, connection: Connection, _: Message) -> None:
         self._registry.look_at_room()
         connection.send({'ok': True})
+
+
+def _pieces(
+    keys: list[Key], size: int, describe: Callable[[list[Key]], list[str]]
+) -> Iterator[str]:
+    # Only keys are kept while the reply is sent, so that a peer that reads slowly keeps
+    # no segment mapped.
+    for at in range(0, max(len(keys), 1), size):
+        piece = ','.join(describe(keys[at : at + size]))
+        more = 'true' if at + size < len(keys) else 'false'
+        yield f'{{"ok":true,"more":{more},"sessions":[{piece}]}}'
+
+
+def _most(request: Message) -> int:
+    most = request.get('most')
+    return sys.maxsize if most is None else max(int(most), 0)
 
 
 def _owner(request: Message) -> bytes:

@@ -33,21 +33,40 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def mappable() -> tuple[int, int]:
+    """Return how many sessions a process can map, and ``vm.max_map_count``.
+
+    Raises:
+        OSError, ValueError: the kernel does not tell.
+    """
+    maps = int(_MAX_MAPS.read_text(encoding='ascii'))
+    return maps - maps // _MAPS_KEPT, maps
+
+
+def session_limits(files: int) -> dict[str, int]:
+    """Return how many sessions the limit on descriptors allows, by what it is.
+
+    Args:
+        files: the limit; ``RLIM_INFINITY`` is none.
+    """
+    # From Python 3.13 on, a mapping keeps no descriptor.
+    if sys.version_info >= (3, 13) or files == resource.RLIM_INFINITY:
+        return {}
+    return {f'descriptors are {files}': files - files // _DESCRIPTORS_KEPT}
+
+
 def within_reach(config: SupervisorConfig) -> SupervisorConfig:
     """Return the settings, with no more sessions than this process can map.
 
     A supervisor without a mapping left could not adopt its predecessor's sessions, nor
     do much else. So a higher setting is lowered, with a warning.
     """
-    limits = {}
+    limits = session_limits(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     try:
-        maps = int(_MAX_MAPS.read_text(encoding='ascii'))
-        limits[f'vm.max_map_count is {maps}'] = maps - maps // _MAPS_KEPT
+        most, maps = mappable()
+        limits[f'vm.max_map_count is {maps}'] = most
     except (OSError, ValueError) as ex:
         log.warning('%s cannot be read: %s', _MAX_MAPS, ex)
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if sys.version_info < (3, 13) and files != resource.RLIM_INFINITY:
-        limits[f'descriptors are {files}'] = files - files // _DESCRIPTORS_KEPT
     why = min(limits, key=lambda each: limits[each], default='')
     if not why or limits[why] >= config.max_sessions:
         return config

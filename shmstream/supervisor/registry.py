@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterable
 
 from shmstream import clock
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.worker_table import WorkerTable
+from shmstream.memory.session_facts import SessionFacts, facts_of
+from shmstream.memory.worker_table import Slots, WorkerTable
 from shmstream.metrics.catalogue import EVICTIONS, MEMORY, SESSIONS, SESSIONS_LIMIT
 from shmstream.metrics.counts import Counts
 from shmstream.supervisor.adoption import Adoption
@@ -216,9 +218,34 @@ class Registry:
         """Return the newest session of this owner that has this alias."""
         return self._index.aliases.find(owner, alias)
 
-    def everything(self) -> list[Key]:
-        """Find all sessions of all owners; for tools on this machine only."""
-        return [session.key for session in self._index.all()]
+    def everything(
+        self,
+        owner: bytes | None = None,
+        conv_id: str | None = None,
+        after: str = '',
+        most: int = sys.maxsize,
+    ) -> list[Key]:
+        """Find the sessions of an owner by their ids, or of all owners.
+
+        Args:
+            owner: the owner; None: all owners, which is for tools on this machine only.
+            conv_id: find the session with this id only.
+            after: find the sessions whose ids come after this one.
+            most: find so many sessions, at most. Those of one owner are in the order of
+                their ids.
+        """
+        if conv_id is not None:
+            keys = self._index.named(conv_id, owner)
+        elif owner is not None:
+            return self._index.after(owner, after, most)
+        else:
+            keys = [session.key for session in self._index.all()]
+        return [key for key in keys if key[1] > after][:most]
+
+    def facts(self, keys: Iterable[Key], slots: Slots) -> list[SessionFacts]:
+        """Return what tools are told of these sessions; skip removed ones."""
+        there = map(self._index.get, keys)
+        return [facts_of(s.segment, s.memory(), slots) for s in there if s is not None]
 
     def describe(self, keys: Iterable[Key]) -> list[str]:
         """Describe the sessions with these keys, as JSON texts; skip removed ones."""

@@ -177,18 +177,13 @@ class Supervisor:
     def _close(self) -> None:
         leftovers = Leftovers()
         self._listener.close()
+        # Nobody connects any more while the sessions end.
         leftovers.remove_file(self._directory.socket)
-        for path in self._directory.control_sockets:
-            # A master that was killed has left its control socket behind.
-            leftovers.remove_file(path)
         self._registry.close(leftovers)
         for connection in list(self._connections):
             connection.close()
         self._workers.close()
-        leftovers.remove_bells(self._directory, self._table.token)
-        leftovers.remove_file(self._directory.table)
-        leftovers.remove_file(self._directory.metrics)
-        leftovers.remove_file(self._directory.settings)
+        leftovers.remove_files(self._directory, self._table.token)
         self._remove_rest(leftovers)
         leftovers.report()
 
@@ -197,12 +192,7 @@ class Supervisor:
         self._remove_rest(Leftovers())
 
     def _remove_rest(self, leftovers: Leftovers) -> None:
-        sessions, path = self._directory.sessions, self._directory.path
-        leftovers.remove(sessions, lambda: os.rmdir(sessions))
-        # The lock goes last: the next supervisor must find the directory clean.
-        leftovers.remove_file(self._directory.lock)
-        if self._directory.made:
-            leftovers.remove(path, lambda: os.rmdir(path))
+        leftovers.remove_folders(self._directory)
         os.close(self._lock)
 
     def _listen_on(self) -> None:

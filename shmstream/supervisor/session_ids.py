@@ -18,7 +18,7 @@ on the number of sessions, and not on how many ids find each of them.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
 from shmstream.ids import MODEL_SEPARATOR
@@ -43,6 +43,18 @@ class SessionIds:
         del ids[bisect_left(ids, conv_id)]
         if not ids:
             del self._ids[owner]
+
+    def after(self, owner: bytes, conv_id: str, most: int) -> list[str]:
+        """Return the first ids, in order, that come after this one.
+
+        Args:
+            owner: the owner.
+            conv_id: any text.
+            most: the number of ids, at most.
+        """
+        ids = self._ids.get(owner, [])
+        first = bisect_right(ids, conv_id)
+        return ids[first : first + most]
 
     def found_by(self, owner: bytes, asked: Iterable[str]) -> list[str]:
         """Return the ids that were asked for, and those that begin with one and ``::``.

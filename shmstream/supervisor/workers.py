@@ -13,7 +13,7 @@ import posix_ipc
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.memory.slot_locks import SlotLocks
-from shmstream.memory.worker_table import WorkerTable
+from shmstream.memory.worker_table import Slots, WorkerTable, slots_in
 from shmstream.metrics.own_counts import OwnCounts
 from shmstream.ring.layout import MAX_SLOTS
 from shmstream.wakeups.pipe import pipe_path
@@ -152,6 +152,10 @@ class Workers:
         for slot in range(MAX_SLOTS):
             if self._table.epoch(slot) and slot not in self._connected:
                 self.left(slot)
+
+    def slots(self) -> Slots:
+        """Return the slots that are taken."""
+        return slots_in(self._table.words)
 
     def close(self) -> None:
         """Take back all slots and unlink their bells; before the table is removed."""

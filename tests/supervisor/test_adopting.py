@@ -42,10 +42,10 @@ class Maps:
         self._map = segment_module._map
         monkeypatch.setattr(segment_module, '_map', self._map_if_it_may)
 
-    def _map_if_it_may(self, fd: int, size: int) -> mmap.mmap:
+    def _map_if_it_may(self, fd: int, size: int, writable: bool) -> mmap.mmap:
         if len(self._there) >= self.most:
             raise OSError(self.code, os.strerror(self.code))
-        made = self._map(fd, size)
+        made = self._map(fd, size, writable)
         self._there.add(made)
         return made
 

@@ -38,17 +38,17 @@ def accept(link: Link, request: bytes, *lines: bytes) -> None:
     link.send(b'\r\n'.join(head) + b'\r\n\r\n')
 
 
-def handshake(link: Link, target: bytes, *lines: bytes) -> bytes:
+def handshake(link: Link, target: bytes, *lines: bytes, host: bytes = b'test') -> bytes:
     """Ask for a WebSocket with these header lines; returns the head of the answer."""
-    ask(link, target, *lines)
+    ask(link, target, *lines, host=host)
     return answered(link)
 
 
-def ask(link: Link, target: bytes, *lines: bytes) -> None:
+def ask(link: Link, target: bytes, *lines: bytes, host: bytes = b'test') -> None:
     """Ask for a WebSocket with these header lines."""
     head = [
         b'GET %s HTTP/1.1' % target,
-        b'Host: test',
+        b'Host: ' + host,
         b'Upgrade: websocket',
         b'Connection: Upgrade',
         b'Sec-WebSocket-Version: 13',

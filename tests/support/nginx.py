@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -33,6 +34,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {servers}
+}}
+"""
+
+_BUFFERING = """
     gzip on;
     gzip_min_length 0;
     gzip_proxied any;
@@ -45,7 +51,6 @@ http {{
             {lines}
         }}
     }}
-}}
 """
 
 _SECURE = """ssl http2;
@@ -58,42 +63,39 @@ HTTP_1_1 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 _ATTEMPTS = 5
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at, for whoever cannot find one by itself."""
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         port: int = sock.getsockname()[1]
         return port
 
 
-class Nginx:
-    """Starts on entering, stops on leaving. Buffers, and compresses event streams.
+class AnyNginx:
+    """Starts on entering, stops on leaving.
 
     Args:
         folder: for its files.
-        behind: the service's port.
-        lines: more of its configuration, for the location.
-        certificate: it speaks TLS and HTTP/2 to its clients.
+        servers: what stands in its block ``http``, for the port that it is given.
+        certificate: it speaks TLS to its clients.
     """
 
     def __init__(
         self,
         folder: Path,
-        behind: int,
-        lines: str = HTTP_1_1,
+        servers: Callable[[int], str],
         certificate: Certificate | None = None,
     ) -> None:
         self._folder = folder
-        self._behind = behind
-        self._lines = lines
-        self._secure = ';'
-        if certificate is not None:
-            self._secure = _SECURE.format(certificate=certificate)
+        self._servers = servers
+        self.certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def client(self) -> Client:
         """A client of it."""
-        return Client(self.port)
+        made = self.certificate
+        return Client(self.port, None if made is None else made.trusting)
 
     @property
     def log(self) -> str:
@@ -102,16 +104,10 @@ class Nginx:
 
     def _start(self) -> bool:
         """Try a port: it cannot find one that is free by itself."""
-        self.port = _free_port()
+        self.port = free_port()
         config = self._folder / 'nginx.conf'
-        text = _CONFIG.format(
-            folder=self._folder,
-            port=self.port,
-            secure=self._secure,
-            behind=self._behind,
-            lines=self._lines,
-        )
-        config.write_text(text)
+        servers = self._servers(self.port)
+        config.write_text(_CONFIG.format(folder=self._folder, servers=servers))
         assert BINARY is not None
         command = [BINARY, '-p', str(self._folder), '-e', f'{self._folder}/error.log']
         process = self._process = subprocess.Popen([*command, '-c', str(config)])
@@ -129,3 +125,31 @@ class Nginx:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(10)
+
+
+class Nginx(AnyNginx):
+    """Buffers, and compresses event streams.
+
+    Args:
+        folder: for its files.
+        behind: the service's port.
+        lines: more of its configuration, for the location.
+        certificate: it speaks TLS and HTTP/2 to its clients.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        behind: int,
+        lines: str = HTTP_1_1,
+        certificate: Certificate | None = None,
+    ) -> None:
+        secure = ';'
+        if certificate is not None:
+            secure = _SECURE.format(certificate=certificate)
+        super().__init__(
+            folder,
+            lambda port: _BUFFERING.format(
+                port=port, secure=secure, behind=behind, lines=lines
+            ),
+        )

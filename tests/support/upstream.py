@@ -82,6 +82,12 @@ class Exchange:
         """Cut the connection in the middle."""
         self._handler.connection.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def sock(self) -> socket.socket:
+        """Its connection, for what is no HTTP any more."""
+        connection: socket.socket = self._handler.connection
+        return connection
+
     def wait_hang_up(self, wait_s: float = WAIT_S) -> bool:
         """Wait for the other side to close; False if it does not."""
         connection = self._handler.connection
