@@ -10,9 +10,12 @@ it; ``tests/test_public_face.py`` checks that. Nothing here promises to stay as 
 from __future__ import annotations
 
 from shmstream.consumer import Consumer
+from shmstream.logs.life_line import trace_of
+from shmstream.logs.trace_context import TraceContext
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.producer import Producer
+from shmstream.ring.cause import Cause
 
 
 def consumer_of(attachment: Attachment, producer: Producer) -> Consumer:
@@ -43,6 +46,26 @@ def note_alias(producer: Producer, alias: bytes) -> None:
         alias: what ``ids.usable_alias`` has returned.
     """
     producer._also_named(alias)
+
+
+def note_request(producer: Producer, trace: TraceContext) -> None:
+    """Note the ids of the request that a stream answers, for the log."""
+    producer._came_from(trace)
+
+
+def note_upstream_status(producer: Producer, status: int) -> None:
+    """Note the status of the upstream's answer, for the log."""
+    producer._is_answered(status)
+
+
+def note_cause(producer: Producer, cause: Cause) -> None:
+    """Note why a stream is about to end, for the log."""
+    producer._ends_by(cause)
+
+
+def trace_of_stream(consumer: Consumer) -> tuple[int, int]:
+    """Return the trace id and the span id of the request that began a stream."""
+    return trace_of(consumer._segment)
 
 
 def ignore_cancel(producer: Producer) -> None:

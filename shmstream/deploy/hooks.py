@@ -48,6 +48,7 @@ from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
 from shmstream.deploy.service_needs import is_service, needed, unmet, used_modules
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.logs.repeats import watch_repeats
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
 from shmstream.process.host import run_by
@@ -117,6 +118,8 @@ def on_starting(server: Any) -> None:
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
+    # Before the supervisor starts: it logs at the level of this process.
+    _log_with(server.log)
     raise_descriptor_limit()
     _check_prefix('SCRIPT_NAME', os.environ.get('SCRIPT_NAME', ''))
     _check_prefix('root_path', getattr(server.cfg, 'root_path', ''))
@@ -246,6 +249,7 @@ def _log_with(log: Any) -> None:
     ours.handlers = list(log.error_log.handlers)
     ours.setLevel(log.error_log.level)
     ours.propagate = False
+    watch_repeats(ours.handlers)
 
 
 def on_exit(server: Any) -> None:

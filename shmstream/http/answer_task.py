@@ -32,8 +32,9 @@ from shmstream.http.answer_writer import write_answer
 from shmstream.http.ask_upstream import ask, becomes_stream
 from shmstream.http.listeners import cancel_unheard
 from shmstream.http.uploads import Upload
-from shmstream.internals import ignore_cancel
+from shmstream.internals import ignore_cancel, note_request, note_upstream_status
 from shmstream.kept_headers import to_keep
+from shmstream.logs.trace_context import NO_TRACE, TraceContext
 from shmstream.producer import Producer
 from shmstream.producing.pace import Pace
 from shmstream.producing.running import here
@@ -76,6 +77,7 @@ class AnswerTask:
         answered: a streamed 2xx answer that has already arrived. The task closes it.
             None if the task has to ask the upstream.
         stream_types: media types that become streams, beside the usual ones.
+        trace: the ids of the POST, for the log.
 
     Attributes:
         pace: waits for the client of the POST.
@@ -90,6 +92,7 @@ class AnswerTask:
         on_disconnect: OnDisconnect,
         answered: Answer | None = None,
         stream_types: Collection[str] = (),
+        trace: TraceContext = NO_TRACE,
     ) -> None:
         self._streams = streams
         self._source = source
@@ -99,6 +102,7 @@ class AnswerTask:
         self.pace = Pace()
         self._grace_s = on_disconnect.grace_s
         self._stream_types = stream_types
+        self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._attended = True
         self._producer: Producer | None = None
@@ -216,6 +220,7 @@ class AnswerTask:
             self._streams.create, self._conv_id, pending=True, owner=self._owner
         )
         self._producer = producer
+        note_request(producer, self._trace)
         with contextlib.ExitStack() as stack:
             stack.callback(producer.abort, 'the answer task was interrupted')
             self._production.writes(producer)
@@ -223,6 +228,7 @@ class AnswerTask:
                 watch = self._end_unheard(producer, self._grace_s)
                 stack.callback(self._loop.create_task(watch).cancel)
             answer = self._answered or await self._ask_upstream(producer)
+            note_upstream_status(producer, answer.status)
             if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
                 return

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from shmstream.internals import note_cause
 from shmstream.producer import Producer
+from shmstream.ring.cause import Cause
 
 log = logging.getLogger('shmstream.http')
 
@@ -46,5 +48,6 @@ async def cancel_unheard(
             last_heard = now
         elif now - last_heard >= grace_s:
             log.info('stream %s: nobody listens, cancelled', producer.generation)
+            note_cause(producer, Cause.UNHEARD)
             producer.cancel()
             return

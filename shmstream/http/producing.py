@@ -28,6 +28,7 @@ from shmstream.http.replies import add_headers, send
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.id_from import CHAT_ID
+from shmstream.logs.trace_context import trace_context
 from shmstream.producing.pace import Pace
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.get_head_delete import Core, from_the_beginning
@@ -156,6 +157,7 @@ class Gateway:
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
+        trace = trace_context(req.scope['headers'])
 
         def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
             return AnswerTask(
@@ -166,6 +168,7 @@ class Gateway:
                 policy,
                 answered,
                 self._stream_types,
+                trace,
             )
 
         again = bool(req.get_header('Last-Event-ID'))

@@ -31,8 +31,18 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = no limit but
                                                     that of all owners together
+       152  supervisor             cancelled by     ``ring.cause``; written before
+                                                    cancelled
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once the stream has begun
+       200  producer               told             1 once the line about its life has
+                                                    been logged (``logs.life_line``)
+       208  producer               first byte at    time since boot, ns; 0 until then
+       216  producer, at its end   cause            why it has ended (``ring.cause``)
+       224  producer               upstream status  of the answer; 0 = there is none
+       232  producer, before live  trace id         of the request that began it, the
+                                                    upper half first; 0 = none
+       248  producer, before live  span id          of that request; 0 = none
     ------  ---------------------  ---------------------------------------------- 256 --
        256  producer, at its end   failure length   bytes; 0 = none, or told in-band
        264  producer, at its end   failure          UTF-8, up to 248 bytes
@@ -54,6 +64,9 @@ writer has cache lines of its own::
                                                     replays have too, up to 752 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
       3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
+    ------  ---------------------  --------------------------------------------- 3584 --
+      3584  reader worker k        served[k]        resumes << 32 | followers, of all
+                                                    that the workers of slot k ever had
     ------  ---------------------  --------------------------------------------- 4096 --
       4096  producer               data[capacity]   offset % capacity
 
@@ -75,7 +88,7 @@ if sys.byteorder != 'little':  # pragma: no cover
     raise ImportError('shmstream needs a little-endian machine')
 
 MAGIC: Final = int.from_bytes(b'SHMSTRM1', 'little')
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 HEADER_BYTES: Final = 4096
 WORD: Final = 8
 MAX_SLOTS: Final = 64
@@ -109,8 +122,15 @@ W_DIALECT: Final = 15
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
+W_CANCELLED_BY: Final = 19
 
 W_BEGUN: Final = 24
+W_TOLD: Final = 25
+W_FIRST_BYTE: Final = 26
+W_CAUSE: Final = 27
+W_UPSTREAM_STATUS: Final = 28
+W_TRACE: Final = 29
+W_SPAN: Final = 31
 
 W_FAILURE_LENGTH: Final = 32
 
@@ -120,6 +140,7 @@ W_ALIAS_LENGTH: Final = 200
 W_TYPE_LENGTH: Final = 256
 W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
+W_SERVED: Final = 448
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""

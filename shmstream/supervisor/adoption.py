@@ -38,6 +38,7 @@ from shmstream.memory.directory import (
 )
 from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment
+from shmstream.ring.cause import Cause
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
@@ -162,7 +163,8 @@ class Adoption:
         segment = self._aside(path)
         if segment is not None:
             key = (segment.owner, segment.conv_id)
-            self._words.cancel_and_evict(Session(key, segment.digest, segment))
+            session = Session(key, segment.digest, segment)
+            self._words.cancel_and_evict(session, Cause.REPLACED)
             self._gone.keep(path, segment.owner)
 
     def _aside(self, path: Path) -> Segment | None:

@@ -11,9 +11,11 @@ import logging
 import os
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.logs.life_line import tell, told
 from shmstream.memory.directory import RuntimeDirectory
-from shmstream.memory.segment import open_segment
+from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
+from shmstream.ring.cause import Cause
 from shmstream.ring.state import State
 from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
@@ -49,7 +51,9 @@ class Finishing:
         failed: OSError | None = None
         for session in sessions:
             try:
-                if not session.reader.finished and self.finish(session):
+                if session.reader.finished and told(session.segment):
+                    self._index.deaths.drop(session)
+                elif self.finish(session):
                     aborted += 1
             except OSError as ex:
                 # Raised once all other sessions have been checked.
@@ -72,7 +76,7 @@ class Finishing:
         except (StreamNotFound, LayoutMismatch):
             # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)
-            self._words.cancel_and_evict(session)
+            self._words.cancel_and_evict(session, Cause.REMOVED)
             return False
         try:
             found = os.fstat(fd)
@@ -82,15 +86,27 @@ class Finishing:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if session.reader.finished:
-                # The producer ended the stream between the check above and the lock.
-                return False
             segment = session.segment
-            if segment.cancelled:
-                end_stream(segment, segment_writer(segment, fd), State.CANCELLED)
-            else:
-                end_stream(segment, segment_writer(segment, fd), State.ABORTED, DIED)
-            self._words.ring(segment)
-            return True
+            died = not session.reader.finished
+            if died:
+                end_dead(segment, fd)
+                self._words.ring(segment)
+            # The producer may have died between the end and the line about it.
+            tell(segment)
+            return died
         finally:
             os.close(fd)
+
+
+def end_dead(segment: Segment, fd: int) -> None:
+    """End the stream of a producer that has died, for the holder of its lock.
+
+    Args:
+        segment: the segment of the stream, which has not ended.
+        fd: the descriptor that holds the lock.
+    """
+    writer = segment_writer(segment, fd)
+    if segment.cancelled:
+        end_stream(segment, writer, State.CANCELLED)
+    else:
+        end_stream(segment, writer, State.ABORTED, DIED)

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shmstream.memory.directory import RuntimeDirectory, discard
+from shmstream.ring.cause import Cause
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords
@@ -131,7 +132,7 @@ class Predecessors:
         successor = self._index.get(key)
         aside: Path | None = None
         if successor is not None:
-            self._words.cancel(successor)
+            self._words.cancel(successor, Cause.WITHDRAWN)
             try:
                 aside = self._gone.link(successor)
             except OSError as ex:
