@@ -10,12 +10,12 @@ it; ``tests/test_public_face.py`` checks that. Nothing here promises to stay as 
 from __future__ import annotations
 
 from shmstream.consumer import Consumer
+from shmstream.logs.cause import Cause
 from shmstream.logs.life_line import trace_of
 from shmstream.logs.trace_context import TraceContext
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.producer import Producer
-from shmstream.ring.cause import Cause
 
 
 def consumer_of(attachment: Attachment, producer: Producer) -> Consumer:

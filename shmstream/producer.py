@@ -15,12 +15,12 @@ from typing import Self
 from shmstream.cancel_hooks import CancelHooks
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
+from shmstream.logs.cause import Cause
 from shmstream.logs.life_line import set_trace, set_upstream_status, tell
 from shmstream.logs.trace_context import TraceContext
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.producer_needs import Attached
-from shmstream.ring.cause import Cause
 from shmstream.ring.layout import W_CANCELLED
 from shmstream.ring.state import State
 from shmstream.stream_end import DROPPED, NO_ROOM, end_stream

@@ -8,8 +8,8 @@ from shmstream import clock
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.dialects.last_words import LastWords, last_words
 from shmstream.errors import OffsetLost
+from shmstream.logs.cause import Cause, cause_of
 from shmstream.memory.segment import Segment
-from shmstream.ring.cause import Cause, cause_of
 from shmstream.ring.layout import W_CANCELLED_BY, W_CAUSE
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State

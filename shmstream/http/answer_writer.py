@@ -24,10 +24,10 @@ from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
 from shmstream.ids import usable_alias
 from shmstream.internals import note_alias, note_cause, note_dialect
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
 from shmstream.producing.loop_writer import LoopWriter
 from shmstream.producing.pace import Pace
-from shmstream.ring.cause import Cause
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, UpstreamBroken, header
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 
 from shmstream.internals import note_cause
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
-from shmstream.ring.cause import Cause
 
 log = logging.getLogger('shmstream.http')
 

@@ -2,6 +2,7 @@
 
 Modules::
 
+    cause.py          why a stream has ended
     form.py           the settings: text or JSON, and how conversation ids are shown
     life_line.py      the one line about each stream, at its end
     json_lines.py     a record of ``logging`` as one JSON object

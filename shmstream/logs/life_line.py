@@ -31,9 +31,9 @@ import traceback
 from shmstream import clock
 from shmstream.errors import SettingsError
 from shmstream.ids import NOBODY
+from shmstream.logs.cause import cause_of
 from shmstream.logs.form import id_form
 from shmstream.memory.segment import Segment
-from shmstream.ring.cause import cause_of
 from shmstream.ring.layout import (
     W_ASKED,
     W_ASKED_BOOT,

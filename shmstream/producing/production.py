@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from shmstream.internals import note_cause
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
-from shmstream.ring.cause import Cause
 from shmstream.stream_end import SHUTTING_DOWN
 
 

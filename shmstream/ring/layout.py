@@ -31,14 +31,14 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = no limit but
                                                     that of all owners together
-       152  supervisor             cancelled by     ``ring.cause``; written before
+       152  supervisor             cancelled by     ``logs.cause``; written before
                                                     cancelled
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once the stream has begun
        200  producer               told             1 once the line about its life has
                                                     been logged (``logs.life_line``)
        208  producer               first byte at    time since boot, ns; 0 until then
-       216  producer, at its end   cause            why it has ended (``ring.cause``)
+       216  producer, at its end   cause            why it has ended (``logs.cause``)
        224  producer               upstream status  of the answer; 0 = there is none
        232  producer, before live  trace id         of the request that began it, the
                                                     upper half first; 0 = none

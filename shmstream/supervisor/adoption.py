@@ -29,6 +29,7 @@ from pathlib import Path
 
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import (
     GONE_PREFIX,
     KEPT_PREFIX,
@@ -38,7 +39,6 @@ from shmstream.memory.directory import (
 )
 from shmstream.memory.reservation import no_room
 from shmstream.memory.segment import Segment
-from shmstream.ring.cause import Cause
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords

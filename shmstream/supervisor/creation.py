@@ -14,10 +14,10 @@ from shmstream import clock
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.ids import digest, validate_id
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.reservation import no_room
-from shmstream.ring.cause import Cause
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig

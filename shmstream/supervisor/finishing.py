@@ -11,11 +11,11 @@ import logging
 import os
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.logs.cause import Cause
 from shmstream.logs.life_line import tell, told
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
-from shmstream.ring.cause import Cause
 from shmstream.ring.state import State
 from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
@@ -74,6 +74,10 @@ class Finishing:
         try:
             fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
+            if session.reader.finished:
+                # Only the line about it is missing, and its lock cannot be had.
+                self._index.deaths.drop(session)
+                return False
             # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)
             self._words.cancel_and_evict(session, Cause.REMOVED)

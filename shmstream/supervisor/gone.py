@@ -198,17 +198,17 @@ def remove(path: Path) -> bool:
 
 
 def _tell(fd: int) -> None:
-    """Log the line about a stream that was evicted before its producer died.
-
-    Raises:
-        OSError: the segment cannot be mapped now.
-    """
+    """Log the line about a stream that was evicted before its producer died."""
     if any(os.pread(fd, WORD, W_TOLD * WORD)):
         return
     try:
         segment = Segment.adopt(fd)
     except LayoutMismatch:
         # It is damaged, or of another version: nothing is known of its stream.
+        return
+    except OSError as ex:
+        # The file is removed all the same, because memory is short.
+        log.warning('a stream that was removed cannot be told of: %s', ex.strerror)
         return
     if not segment.reader.finished:
         end_dead(segment, fd)

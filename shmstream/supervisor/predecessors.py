@@ -29,8 +29,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import RuntimeDirectory, discard
-from shmstream.ring.cause import Cause
 from shmstream.supervisor.gone import Gone
 from shmstream.supervisor.index import Index
 from shmstream.supervisor.segment_words import SegmentWords

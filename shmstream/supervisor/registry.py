@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable
 
 from shmstream import clock
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.ring.cause import Cause
 from shmstream.supervisor.adoption import Adoption
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.creation import Creation

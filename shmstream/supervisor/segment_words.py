@@ -7,9 +7,9 @@ on a cancel the producer's process too.
 from __future__ import annotations
 
 from shmstream import clock
+from shmstream.logs.cause import Cause
 from shmstream.memory.segment import Segment
 from shmstream.memory.worker_table import WorkerTable
-from shmstream.ring.cause import Cause
 from shmstream.ring.layout import W_CANCELLED, W_CANCELLED_BY, W_EVICTED
 from shmstream.supervisor.session import Session
 from shmstream.wakeups.producer_side import ring_everybody
