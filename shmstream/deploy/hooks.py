@@ -225,8 +225,12 @@ def post_worker_init(worker: Any) -> None:
     worker_life.current.worker = worker
     run_by(worker_life.current)
     drain_before_end(worker, worker_life.current)
-    for line in gunicorn_insides.missing(worker):
+    missing = gunicorn_insides.missing(worker)
+    for line in missing:
         worker.log.warning('shmstream: %s', line)
+    parser = parser_in_use(worker.cfg) or ''
+    slow = [parser] if 'in Python' in parser else []
+    worker_life.current.degraded = missing + slow
     if gunicorn_workers.is_asgi_worker(worker):
         gunicorn_insides.send_headers_early()
         gunicorn_insides.note_connections()

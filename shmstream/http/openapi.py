@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon.asgi
 
+from shmstream.http.health_routes import HEALTH_ROUTES
 from shmstream.ids import MAX_ID_BYTES
 from shmstream.serving.problems import JSON
 from shmstream.version import __version__
@@ -305,15 +306,7 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
                 }
             },
             **_response(),
-            '/healthz': {
-                'get': {
-                    'summary': 'Can this worker serve requests?',
-                    'responses': {
-                        status: _answer(what, **{'application/json': {}})
-                        for status, what in (('200', 'yes'), ('503', 'no'))
-                    },
-                }
-            },
+            **HEALTH_ROUTES,
             **chat_routes,
         },
     }
