@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from shmstream.consumer import Consumer
 from shmstream.logs.cause import Cause
-from shmstream.logs.life_line import trace_of
+from shmstream.logs.life_line import Fields, fields_of, trace_of
 from shmstream.logs.trace_context import TraceContext
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.producer import Producer
+from shmstream.ring.layout import W_FIRST_BYTE
 
 
 def consumer_of(attachment: Attachment, producer: Producer) -> Consumer:
@@ -61,6 +62,17 @@ def note_upstream_status(producer: Producer, status: int) -> None:
 def note_cause(producer: Producer, cause: Cause) -> None:
     """Note why a stream is about to end, for the log."""
     producer._ends_by(cause)
+
+
+def life_of(producer: Producer) -> Fields:
+    """Return what the line about a stream that has ended says."""
+    return fields_of(producer._segment)
+
+
+def first_byte_ns(producer: Producer) -> int:
+    """Return when a stream got its first byte: ns since boot, 0 if it has none."""
+    at: int = producer._segment.words[W_FIRST_BYTE]
+    return at
 
 
 def trace_of_stream(consumer: Consumer) -> tuple[int, int]:

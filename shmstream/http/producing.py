@@ -25,6 +25,7 @@ from shmstream.http.forwarded import forwarded
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers, send
+from shmstream.http.spans import of_post
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.id_from import CHAT_ID
@@ -169,6 +170,7 @@ class Gateway:
                 answered,
                 self._stream_types,
                 trace,
+                of_post(req.scope['headers']),
             )
 
         again = bool(req.get_header('Last-Event-ID'))
