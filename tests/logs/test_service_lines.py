@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from shmstream.ids import NOBODY, digest
 from tests.http.proxied import Proxied, proxied_with
 from tests.logs.lines import Line, life, lives, objects
 from tests.support.client import path
 from tests.support.leaks import wait_until
+from tests.support.service import Service
 from tests.support.upstream import Exchange
 
 KEY = 'sk-do-not-log'
@@ -146,3 +148,29 @@ def test_a_worker_that_is_killed(proxied: Proxied) -> None:
     line = told(proxied, 'killed', 'died')
     assert (line['state'], line['trace_id']) == ('aborted', TRACE)
     assert line['pid'] in proxied.service.supervisors()
+
+
+def test_ids_that_must_not_be_shown(serve: Callable[..., Service]) -> None:
+    service = serve(
+        workers=1,
+        settings={'LOG_IDS': 'hashed', 'DEMO_RATE': '200'},
+        arguments=('--access-logfile', '-'),
+    )
+    client = service.client()
+    with client.post('secret/chat', {'max_tokens': 2}) as post:
+        post.rest()
+    for form in ('/v1/stream/secret/chat', '/v1/events/secret%2Fchat?last_event_id='):
+        assert client.get(form).status == 200
+    assert client.get('/api/secret%2Fchat/stream').status == 404
+    generation = post.headers['stream-generation']
+    shown = f'conversation_id={digest(NOBODY, "secret/chat")[:16]} '
+
+    def there() -> bool:
+        text = service.text()
+        return shown in text and '"GET /api/*/stream" 404' in text
+
+    assert wait_until(there), service.text()
+    text = service.text()
+    assert 'secret' not in text
+    # What an operator has instead: the generation, in both lines.
+    assert text.count(f'generation={generation}') == 4
