@@ -48,6 +48,7 @@ from shmstream.deploy.draining import drain_before_end
 from shmstream.deploy.parser import parser_in_use
 from shmstream.deploy.service_needs import is_service, needed, unmet, used_modules
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
+from shmstream.logs.form import in_json
 from shmstream.logs.repeats import watch_repeats
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
@@ -120,6 +121,8 @@ def on_starting(server: Any) -> None:
     directory = RuntimeDirectory(settings.dir)
     # Before the supervisor starts: it logs at the level of this process.
     _log_with(server.log)
+    if ours:
+        _log_others_with(server.log)
     raise_descriptor_limit()
     _check_prefix('SCRIPT_NAME', os.environ.get('SCRIPT_NAME', ''))
     _check_prefix('root_path', getattr(server.cfg, 'root_path', ''))
@@ -254,6 +257,17 @@ def _log_with(log: Any) -> None:
     ours.setLevel(log.error_log.level)
     ours.propagate = False
     watch_repeats(ours.handlers)
+
+
+def _log_others_with(log: Any) -> None:
+    """Have all other loggers, such as asyncio's, write JSON there as well.
+
+    Without a handler they write plain text to stderr.
+    """
+    root = logging.getLogger()
+    if in_json() and not root.handlers:
+        root.handlers = list(log.error_log.handlers)
+        logging.captureWarnings(True)
 
 
 def on_exit(server: Any) -> None:
