@@ -40,7 +40,9 @@ class RequestLogger(Logger):  # type: ignore[misc]
         if self._in_json:
             for log in (self.error_log, self.access_log):
                 for handler in log.handlers:
-                    handler.setFormatter(JsonLines())
+                    # Those of ``--log-config`` have formatters of the operator's own.
+                    if getattr(handler, '_gunicorn', False):
+                        handler.setFormatter(JsonLines())
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> Any:
         """Return the values that ``access_log_format`` can name."""
