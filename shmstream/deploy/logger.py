@@ -58,7 +58,8 @@ class RequestLogger(Logger):  # type: ignore[misc]
         """Log a response that is over."""
         if not self._in_json:
             super().access(resp, req, environ, request_time)
-        elif self.access_log_enabled:
+        elif getattr(self, 'access_log_enabled', True):
+            # Versions before 26 do not tell; without a handler nothing is written.
             atoms = self.atoms(resp, req, environ, request_time)
             self.access_log.info('response sent', extra=_fields(atoms))
 

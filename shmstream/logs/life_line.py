@@ -10,10 +10,10 @@ Who writes it::
     its process dies after the end, before  the supervisor, which finds that the word
       the line                              ``told`` is 0, and that the lock is free
 
-So there is one line, whoever dies. Only a process that is killed after the supervisor
-has ended with its deployment leaves none. The word ``told`` is written right after the line: a
+So there is one line, whoever dies. The word ``told`` is written right after the line. A
 process that is killed between these two, for which it has some microseconds, leaves a
-second line, never none.
+second line. One that is killed after the supervisor has ended with its deployment
+leaves none.
 
 The line goes to the logger ``shmstream.streams`` at ``INFO``. If that level is off, a
 stream costs one check at its end. The supervisor writes at the level of the process
