@@ -8,12 +8,11 @@ Who writes it::
                                             published and before the lock is released
     its process dies before the end         the supervisor, which ends the stream
     its process dies after the end, before  the supervisor, which finds that the word
-      the line                              ``told`` is 0, and that the lock is free
+      the line                              cause lacks ``TOLD``, and the lock is free
 
-So there is one line, whoever dies. The word ``told`` is written right after the line. A
-process that is killed between these two, for which it has some microseconds, leaves a
-second line. One that is killed after the supervisor has ended with its deployment
-leaves none.
+So there is one line, whoever dies. ``TOLD`` is added right after the line. A process
+that is killed between these two, for which it has some microseconds, leaves a second
+line. One that is killed after the supervisor has ended with its deployment leaves none.
 
 The line goes to the logger ``shmstream.streams`` at ``INFO``. If that level is off, a
 stream costs one check at its end. The supervisor writes at the level of the process
@@ -36,6 +35,7 @@ from shmstream.logs.cause import cause_of
 from shmstream.logs.form import id_form
 from shmstream.memory.segment import Segment
 from shmstream.ring.layout import (
+    TOLD,
     W_ASKED,
     W_ASKED_BOOT,
     W_CAUSE,
@@ -45,7 +45,6 @@ from shmstream.ring.layout import (
     W_ENDED_BOOT,
     W_FIRST_BYTE,
     W_SPAN,
-    W_TOLD,
     W_TRACE,
     W_UPSTREAM_STATUS,
 )
@@ -100,7 +99,7 @@ def _shown(value: str | int | float) -> str:
 
 def told(segment: Segment) -> bool:
     """Whether the line of this stream has been written, or is not wanted."""
-    return bool(segment.words[W_TOLD])
+    return bool(segment.words[W_CAUSE] & TOLD)
 
 
 def tell(segment: Segment, request_id: str = '') -> None:
@@ -121,7 +120,7 @@ def tell(segment: Segment, request_id: str = '') -> None:
             log.info(LifeLine(fields), extra=fields)
     except _MISTAKES:
         traceback.print_exc(file=sys.stderr)
-    segment.words[W_TOLD] = 1
+    segment.words[W_CAUSE] |= TOLD
 
 
 def fields_of(segment: Segment, request_id: str = '') -> Fields:
@@ -144,7 +143,7 @@ def fields_of(segment: Segment, request_id: str = '') -> Fields:
     fields |= {
         'generation': segment.generation,
         'state': state.label if state.final else State.ABORTED.label,
-        'cause': cause_of(words[W_CAUSE]).label,
+        'cause': cause_of(words[W_CAUSE] % TOLD).label,
         'bytes': segment.reader.total_bytes,
         'seconds': _seconds(segment),
     }

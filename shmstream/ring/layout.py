@@ -35,10 +35,11 @@ writer has cache lines of its own::
                                                     cancelled
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once the stream has begun
-       200  producer               told             1 once the line about its life has
-                                                    been logged (``logs.life_line``)
        208  producer               first byte at    time since boot, ns; 0 until then
-       216  producer, at its end   cause            why it has ended (``logs.cause``)
+       216  producer, at its end   cause            why it has ended (``logs.cause``);
+                                                    ``TOLD`` is added once the line
+                                                    about the stream has been logged
+                                                    (``logs.life_line``)
        224  producer               upstream status  of the answer; 0 = there is none
        232  producer, before live  trace id         of the request that began it, the
                                                     upper half first; 0 = none
@@ -125,7 +126,6 @@ W_OWNER_ROOM: Final = 18
 W_CANCELLED_BY: Final = 19
 
 W_BEGUN: Final = 24
-W_TOLD: Final = 25
 W_FIRST_BYTE: Final = 26
 W_CAUSE: Final = 27
 W_UPSTREAM_STATUS: Final = 28
@@ -141,6 +141,9 @@ W_TYPE_LENGTH: Final = 256
 W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
 W_SERVED: Final = 448
+
+TOLD: Final = 1 << 32
+"""The bit of the word cause that says that the line about the stream is logged."""
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""

@@ -33,7 +33,7 @@ from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.logs.life_line import tell
 from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.memory.segment import Segment, hold_alone, open_segment
-from shmstream.ring.layout import W_TOLD, WORD
+from shmstream.ring.layout import TOLD, W_CAUSE, WORD
 from shmstream.supervisor.finishing import end_dead
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.session import Session
@@ -199,7 +199,7 @@ def remove(path: Path) -> bool:
 
 def _tell(fd: int) -> None:
     """Log the line about a stream that was evicted before its producer died."""
-    if any(os.pread(fd, WORD, W_TOLD * WORD)):
+    if int.from_bytes(os.pread(fd, WORD, W_CAUSE * WORD), 'little') & TOLD:
         return
     try:
         segment = Segment.adopt(fd)
