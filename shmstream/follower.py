@@ -181,6 +181,8 @@ class Follower:
                 )
             )
             self._hub, self._watch, self._counted = hub, joined[0], True
+            if not self.delivered:
+                self._followers.serve(self._segment, self.offset > 0)
             return joined[0]
         except BaseException:
             self._watch, self._counted = None, False

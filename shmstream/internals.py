@@ -12,10 +12,14 @@ from __future__ import annotations
 from shmstream.attaching import Attaching
 from shmstream.consumer import Consumer
 from shmstream.follower import Follower
+from shmstream.logs.cause import Cause
+from shmstream.logs.life_line import Fields, fields_of, trace_of
+from shmstream.logs.trace_context import TraceContext
 from shmstream.metrics.counts import Counts
 from shmstream.process.attachment import Attachment
 from shmstream.process.host import Host
 from shmstream.producer import Producer
+from shmstream.ring.layout import W_FIRST_BYTE
 
 
 def consumer_of(attachment: Attachment, producer: Producer) -> Consumer:
@@ -46,6 +50,37 @@ def note_alias(producer: Producer, alias: bytes) -> None:
         alias: what ``ids.usable_alias`` has returned.
     """
     producer._also_named(alias)
+
+
+def note_request(producer: Producer, trace: TraceContext) -> None:
+    """Note the ids of the request that a stream answers, for the log."""
+    producer._came_from(trace)
+
+
+def note_upstream_status(producer: Producer, status: int) -> None:
+    """Note the status of the upstream's answer, for the log."""
+    producer._is_answered(status)
+
+
+def note_cause(producer: Producer, cause: Cause) -> None:
+    """Note why a stream is about to end, for the log."""
+    producer._ends_by(cause)
+
+
+def life_of(producer: Producer) -> Fields:
+    """Return what the line about a stream that has ended says."""
+    return fields_of(producer._segment)
+
+
+def first_byte_ns(producer: Producer) -> int:
+    """Return when a stream got its first byte: ns since boot, 0 if it has none."""
+    at: int = producer._segment.words[W_FIRST_BYTE]
+    return at
+
+
+def trace_of_stream(consumer: Consumer) -> tuple[int, int]:
+    """Return the trace id and the span id of the request that began a stream."""
+    return trace_of(consumer._segment)
 
 
 def ignore_cancel(producer: Producer) -> None:

@@ -16,6 +16,9 @@ from shmstream import clock
 from shmstream.cancel_hooks import CancelHooks
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.errors import LocalError, NoRoom
+from shmstream.logs.cause import Cause
+from shmstream.logs.life_line import set_trace, set_upstream_status, tell
+from shmstream.logs.trace_context import TraceContext
 from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.metrics.catalogue import APPENDS, BYTES, ENDED, FIRST_BYTE
@@ -73,6 +76,8 @@ class Producer:
             self._on_cancel = CancelHooks(segment)
             self._ignores_cancel = False
             self._appends = self._told = 0
+            self._cause: Cause | None = None
+            self._request_id = ''
             self._make_lock()
             # Set before ``add``: after that, another thread may end the stream.
             self._ended = False
@@ -165,6 +170,23 @@ class Producer:
         """Give the stream a second name, if it has none; see ``Streams.open_alias``."""
         if not self._segment.alias:
             self._segment.set_alias(alias)
+
+    def _came_from(self, trace: TraceContext) -> None:
+        """Note the ids of the request that the stream answers, for the log."""
+        self._request_id = trace.request_id
+        set_trace(self._segment, trace.trace_id, trace.span_id)
+
+    def _is_answered(self, status: int) -> None:
+        """Note the status of the upstream's answer, for the log."""
+        set_upstream_status(self._segment, status)
+
+    def _ends_by(self, cause: Cause) -> None:
+        """Note why the stream will end, for the log; a cancel from outside counts more.
+
+        Args:
+            cause: why, if it does not end as complete.
+        """
+        self._cause = cause
 
     def write(self, chunk: bytes) -> bool:
         r"""Append a chunk; O(len(chunk)), and no system call unless a follower sleeps.
@@ -376,10 +398,12 @@ class Producer:
             self._ended = True
             if self.is_cancelled:
                 state, error = State.CANCELLED, None
-            state = end_stream(self._segment, self._ring, state, error)
+            state = end_stream(self._segment, self._ring, state, error, self._cause)
             self._marker.mark_state(state)
             self._tell()
             self._process.counts.add(ENDED.of(state.label))
+            # Last, because no reader should wait for the log.
+            tell(self._segment, self._request_id)
 
     def _let_go(self) -> None:
         # Under the lock, because another thread may be publishing the end.

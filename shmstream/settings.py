@@ -26,6 +26,7 @@ from shmstream.chat_paths import parse_chat_paths
 from shmstream.errors import SettingsError
 from shmstream.host_names import check_host
 from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
+from shmstream.logs.form import FORMATS, ID_FORMS, parse_format, parse_ids
 from shmstream.memory.directory import default_directory, parse_directory
 from shmstream.origin_patterns import check_pattern
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
@@ -84,6 +85,8 @@ class Settings:
     reader_share: float = 0.75
     max_uploads: int = 256 << 20
     stream_types: tuple[str, ...] = ()
+    log_format: str = FORMATS[0]
+    log_ids: str = ID_FORMS[0]
 
     @property
     def several_owners(self) -> bool:
@@ -302,6 +305,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     'READER_SHARE': _share,
     'MAX_UPLOADS': _size(1 << 16, 1 << 40),
     'STREAM_TYPES': _media_types,
+    'LOG_FORMAT': parse_format,
+    'LOG_IDS': parse_ids,
 }
 
 

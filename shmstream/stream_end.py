@@ -8,7 +8,9 @@ from shmstream import clock
 from shmstream.dialects.framing import EVENT_STREAM
 from shmstream.dialects.last_words import LastWords, last_words
 from shmstream.errors import OffsetLost
+from shmstream.logs.cause import Cause, cause_of
 from shmstream.memory.segment import Segment
+from shmstream.ring.layout import W_CANCELLED_BY, W_CAUSE
 from shmstream.ring.ring import RingReader, RingWriter
 from shmstream.ring.state import State
 
@@ -22,6 +24,13 @@ DID_NOT_BEGIN = 'the stream could not begin'
 UNKNOWN = 'the stream has failed'
 """Why a stream was aborted, as its readers are told."""
 
+_CAUSES = {
+    DIED: Cause.DIED,
+    DROPPED: Cause.DROPPED,
+    SHUTTING_DOWN: Cause.LEAVING,
+    NO_ROOM: Cause.NO_ROOM,
+}
+
 _MISTAKES = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
     *(MemoryError, RuntimeError, TypeError, ValueError),
@@ -31,7 +40,11 @@ signal handler, and is passed on (``Producer``)."""
 
 
 def end_stream(
-    segment: Segment, writer: RingWriter, state: State, error: str | None = None
+    segment: Segment,
+    writer: RingWriter,
+    state: State,
+    error: str | None = None,
+    cause: Cause | None = None,
 ) -> State:
     """Write the frame that tells a failure or a stop, then publish the final state.
 
@@ -49,6 +62,7 @@ def end_stream(
         writer: the writer of the ring. The caller holds the segment's lock.
         state: the final state.
         error: what the readers are told if the stream is aborted.
+        cause: why the stream ends, for the log; None: as its state and ``error`` say.
 
     Returns:
         The state in which the stream has ended.
@@ -60,8 +74,23 @@ def end_stream(
         state = _say_last(segment, writer, state, error)
     elif state is State.CANCELLED and segment.content_type:
         state = _say_last(segment, writer, state, None)
+    segment.words[W_CAUSE] = _cause(segment, state, error, cause)
     writer.finish(state, clock.moment())
     return state
+
+
+def _cause(
+    segment: Segment, state: State, error: str | None, noted: Cause | None
+) -> Cause:
+    if state is State.COMPLETE:
+        return Cause.COMPLETE
+    if state is State.CANCELLED and segment.cancelled:
+        return cause_of(segment.words[W_CANCELLED_BY])
+    if noted is not None:
+        return noted
+    if state is State.CANCELLED:
+        return Cause.GIVEN_UP
+    return _CAUSES.get(error or '', Cause.FAILED)
 
 
 def _say_last(

@@ -48,6 +48,8 @@ from shmstream.deploy.parser import parser_in_use
 from shmstream.deploy.service_needs import is_service, needed, unmet, used_modules
 from shmstream.errors import ShmstreamError, SupervisorUnavailable
 from shmstream.host_names import is_loopback
+from shmstream.logs.form import in_json
+from shmstream.logs.repeats import watch_repeats
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.worker_table import FORMAT
 from shmstream.process.host import run_by
@@ -117,6 +119,10 @@ def on_starting(server: Any) -> None:
     account = _account(server)
     settings = _settings(account)
     directory = RuntimeDirectory(settings.dir)
+    # Before the supervisor starts: it logs at the level of this process.
+    _log_with(server.log)
+    if ours:
+        _log_others_with(server.log)
     raise_descriptor_limit()
     _check_prefix('SCRIPT_NAME', os.environ.get('SCRIPT_NAME', ''))
     _check_prefix('root_path', getattr(server.cfg, 'root_path', ''))
@@ -214,8 +220,12 @@ def post_worker_init(worker: Any) -> None:
     worker_life.current.worker = worker
     run_by(worker_life.current)
     drain_before_end(worker, worker_life.current)
-    for line in gunicorn_insides.missing(worker):
+    missing = gunicorn_insides.missing(worker)
+    for line in missing:
         worker.log.warning('shmstream: %s', line)
+    parser = parser_in_use(worker.cfg) or ''
+    slow = [parser] if 'in Python' in parser else []
+    worker_life.current.degraded = missing + slow
     if gunicorn_workers.is_asgi_worker(worker):
         gunicorn_insides.send_headers_early()
         gunicorn_insides.note_connections()
@@ -238,6 +248,18 @@ def _log_with(log: Any) -> None:
     ours.handlers = list(log.error_log.handlers)
     ours.setLevel(log.error_log.level)
     ours.propagate = False
+    watch_repeats(ours.handlers)
+
+
+def _log_others_with(log: Any) -> None:
+    """Have all other loggers, such as asyncio's, write JSON there as well.
+
+    Without a handler they write plain text to stderr.
+    """
+    root = logging.getLogger()
+    if in_json() and not root.handlers:
+        root.handlers = list(log.error_log.handlers)
+        logging.captureWarnings(True)
 
 
 def on_exit(server: Any) -> None:

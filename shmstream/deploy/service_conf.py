@@ -56,6 +56,7 @@ access_log_format = (
     '%(h)s "%(m)s %(U)s" %(s)s %(B)sB %(M)sms worker=%(p)s'
     ' from=%({Stream-Offset}o)s state=%({Stream-State}o)s'
     ' generation=%({Stream-Generation}o)s'
+    ' request=%(request_id)s trace=%(trace_id)s'
 )
 
 hooks.install(globals())

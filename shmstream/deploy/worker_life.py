@@ -41,10 +41,12 @@ class WorkerLife:
 
     Attributes:
         worker: the gunicorn worker that this process is; None without gunicorn.
+        degraded: what works, but slower or with less than it could, a line for each.
     """
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
+        self.degraded: list[str] = []
         self._stop_flag: mmap.mmap | None = None
         self._told = False
         self._recycled = False

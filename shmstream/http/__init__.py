@@ -25,7 +25,8 @@
     streamed_response.py  a POST's own response: a follower as a Falcon body
     uploads.py            request bodies that are held in memory, and their bounds
     drain.py              what a worker lets go of when it leaves, and what it waits for
-    health.py             GET /healthz
+    spans.py              spans of OpenTelemetry, in a worker that uses it
+    health.py             GET /healthz, live and ready
     page.py               the demonstration page, and what it is made of
     demo_routes.py        the page restarts and kills workers of the demo model
     openapi.py            the OpenAPI description of the service

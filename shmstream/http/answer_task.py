@@ -31,9 +31,11 @@ from shmstream.errors import ShmstreamError
 from shmstream.http.answer_writer import write_answer
 from shmstream.http.ask_upstream import ask, becomes_stream
 from shmstream.http.listeners import cancel_unheard
+from shmstream.http.spans import PostSpans
 from shmstream.http.uploads import Upload
-from shmstream.internals import ignore_cancel
+from shmstream.internals import ignore_cancel, note_request, note_upstream_status
 from shmstream.kept_headers import to_keep
+from shmstream.logs.trace_context import NO_TRACE, TraceContext
 from shmstream.producer import Producer
 from shmstream.producing.pace import Pace
 from shmstream.producing.running import here
@@ -76,6 +78,8 @@ class AnswerTask:
         answered: a streamed 2xx answer that has already arrived. The task closes it.
             None if the task has to ask the upstream.
         stream_types: media types that become streams, beside the usual ones.
+        trace: the ids of the POST, for the log.
+        spans: the spans of the POST, which the task ends; None: there are none.
 
     Attributes:
         pace: waits for the client of the POST.
@@ -90,6 +94,8 @@ class AnswerTask:
         on_disconnect: OnDisconnect,
         answered: Answer | None = None,
         stream_types: Collection[str] = (),
+        trace: TraceContext = NO_TRACE,
+        spans: PostSpans | None = None,
     ) -> None:
         self._streams = streams
         self._source = source
@@ -99,6 +105,8 @@ class AnswerTask:
         self.pace = Pace()
         self._grace_s = on_disconnect.grace_s
         self._stream_types = stream_types
+        self._spans = spans
+        self._trace = trace if spans is None else spans.trace(trace)
         self._loop = asyncio.get_running_loop()
         self._attended = True
         self._producer: Producer | None = None
@@ -117,6 +125,8 @@ class AnswerTask:
         self._fail(Problem(503, _LEAVING, 2, 'leaving'))
         if self._answered is not None:
             self._answered.close()
+        if self._spans is not None:
+            self._spans.end(self._producer)
 
     def ask(self, request: UpstreamRequest) -> None:
         """Send this request upstream as soon as the session exists."""
@@ -216,6 +226,7 @@ class AnswerTask:
             self._streams.create, self._conv_id, pending=True, owner=self._owner
         )
         self._producer = producer
+        note_request(producer, self._trace)
         with contextlib.ExitStack() as stack:
             stack.callback(producer.abort, 'the answer task was interrupted')
             self._production.writes(producer)
@@ -223,6 +234,9 @@ class AnswerTask:
                 watch = self._end_unheard(producer, self._grace_s)
                 stack.callback(self._loop.create_task(watch).cancel)
             answer = self._answered or await self._ask_upstream(producer)
+            note_upstream_status(producer, answer.status)
+            if self._spans is not None:
+                self._spans.answered(answer.status)
             if self._answered is None and not self._is_stream(answer):
                 await self._hand_on(producer, answer)
                 return
@@ -237,7 +251,10 @@ class AnswerTask:
         try:
             if self._request is None:
                 raise Problem(400, 'The body ended early')
-            return await ask(self._source, self._request)
+            asked = self._request
+            if self._spans is not None:
+                asked = self._spans.asks(asked)
+            return await ask(self._source, asked)
         except Problem:
             await self._discard(producer)
             raise

@@ -23,7 +23,8 @@ import logging
 from shmstream.dialects.incoming import Incoming
 from shmstream.dialects.table import default_dialect
 from shmstream.ids import usable_alias
-from shmstream.internals import note_alias, note_dialect
+from shmstream.internals import note_alias, note_cause, note_dialect
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
 from shmstream.producing.loop_writer import LoopWriter
 from shmstream.producing.pace import Pace
@@ -61,6 +62,7 @@ async def write_answer(
         rest = incoming.rest(clean=False)
         if not incoming.complete:
             log.warning('stream %s: %s', producer.generation, ex)
+            note_cause(producer, Cause.UPSTREAM)
             producer.abort(str(ex))
             return
         log.debug('stream %s was over: %s', producer.generation, ex)

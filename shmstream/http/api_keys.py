@@ -1,6 +1,6 @@
 """API keys, the owners that they stand for, and tokens for one stream.
 
-If keys are set, every route but ``/healthz`` needs one. It is sent as
+If keys are set, every route but those of ``health`` needs one. It is sent as
 ``Authorization: Bearer KEY``, ``x-api-key: KEY`` or ``api-key: KEY``, because SDKs
 differ. A stream belongs to the key that made it. Memory and segments hold only digests
 of a key. A client that cannot set a header (``EventSource``) can use a token for one

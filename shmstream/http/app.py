@@ -16,14 +16,13 @@ from shmstream.deploy.service_needs import unmet
 from shmstream.deploy.worker_life import WorkerLife
 from shmstream.errors import ShmstreamError
 from shmstream.host_names import HostNames
-from shmstream.http import error_handlers
+from shmstream.http import error_handlers, health
 from shmstream.http.api_keys import ApiKeys
 from shmstream.http.chat_stop import ChatStop
 from shmstream.http.demo_routes import DemoResource
 from shmstream.http.drain import Drain
 from shmstream.http.falcon_request import FalconRequest
 from shmstream.http.gate import Gate
-from shmstream.http.health import HealthResource
 from shmstream.http.lookup_route import LookupResource
 from shmstream.http.metrics_route import MetricsResource
 from shmstream.http.middleware import (
@@ -125,7 +124,7 @@ def create_app(
     middleware: list[Any] = [
         lifespan,
         OriginsMiddleware(origins),
-        KeysMiddleware(keys, without=frozenset({'/healthz', *pages})),
+        KeysMiddleware(keys, without=frozenset({*health.PATHS, *pages})),
         PrefixMiddleware(),
     ]
     app: falcon.asgi.App[FalconRequest, falcon.asgi.Response] = falcon.asgi.App(
@@ -138,12 +137,15 @@ def create_app(
     share = settings.owner_share if settings.several_owners else None
     uploads = Uploads(settings.max_uploads, share, settings.send_timeout)
     app.add_route('/v1/streams/lookup', LookupResource(streams, uploads))
-    app.add_route('/healthz', HealthResource(streams))
     metrics = MetricsResource(settings.dir)
     app.add_route('/_shmstream/metrics', metrics)
     if settings.upstream is None:
         # An upstream may have metrics of its own there.
         app.add_route('/metrics', metrics)
+    healths = health.HealthResource(streams, life)
+    app.add_route(health.HEALTH, healths)
+    app.add_route(health.LIVE, healths, suffix='live')
+    app.add_route(health.READY, healths, suffix='ready')
     for path, resource in pages.items():
         app.add_route(path, resource)
     app.add_route('/_shmstream/openapi.json', OpenApiResource(settings.chat))

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from shmstream.internals import note_cause
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
 
 log = logging.getLogger('shmstream.http')
@@ -46,5 +48,6 @@ async def cancel_unheard(
             last_heard = now
         elif now - last_heard >= grace_s:
             log.info('stream %s: nobody listens, cancelled', producer.generation)
+            note_cause(producer, Cause.UNHEARD)
             producer.cancel()
             return

@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon.asgi
 
+from shmstream.http.health_routes import HEALTH_ROUTES
 from shmstream.http.sessions_route import MAX_PAGE
 from shmstream.ids import MAX_ID_BYTES
 from shmstream.serving.problems import JSON
@@ -354,21 +355,13 @@ def describe(chat_paths: Iterable[str] = ()) -> dict[str, Any]:
             },
             **_response(),
             '/_shmstream/sessions': _listing(),
-            '/healthz': {
-                'get': {
-                    'summary': 'Can this worker serve requests?',
-                    'responses': {
-                        status: _answer(what, **{'application/json': {}})
-                        for status, what in (('200', 'yes'), ('503', 'no'))
-                    },
-                }
-            },
             '/_shmstream/metrics': {
                 'get': {
                     'summary': 'The metrics of the whole deployment, by Accept',
                     'responses': _answers({'200': _METRICS}, 401, 403, 421, 503),
                 }
             },
+            **HEALTH_ROUTES,
             **chat_routes,
         },
     }

@@ -25,10 +25,12 @@ from shmstream.http.forwarded import forwarded
 from shmstream.http.passing_through import body_of, copy_headers, hand_on
 from shmstream.http.prefix import prefix_of
 from shmstream.http.replies import add_headers, send
+from shmstream.http.spans import of_post
 from shmstream.http.streamed_response import StreamedResponse
 from shmstream.http.uploads import MAX_BODY, Upload, Uploads
 from shmstream.id_from import CHAT_ID
 from shmstream.internals import note_transport
+from shmstream.logs.trace_context import trace_context
 from shmstream.producing.pace import Pace
 from shmstream.serving.deployment import Deployment
 from shmstream.serving.get_head_delete import Core, from_the_beginning
@@ -157,6 +159,7 @@ class Gateway:
     ) -> None:
         policy = self._policy(req)
         owner: bytes = req.context.owner
+        trace = trace_context(req.scope['headers'])
 
         def begin(conv_id: str, answered: Answer | None = None) -> AnswerTask:
             return AnswerTask(
@@ -167,6 +170,8 @@ class Gateway:
                 policy,
                 answered,
                 self._stream_types,
+                trace,
+                of_post(req.scope['headers']),
             )
 
         again = bool(req.get_header('Last-Event-ID'))

@@ -29,6 +29,7 @@ from shmstream.http.falcon_request import (
 from shmstream.http.gate import TELLING, Gate
 from shmstream.http.origins import Origins
 from shmstream.http.prefix import FORWARDED_PREFIX, Prefix
+from shmstream.http.spans import resumes, resuming
 from shmstream.http.websockets import WebSockets, refuse
 from shmstream.metrics.counts import Counts
 from shmstream.serving.chat_routes import find_chat_route
@@ -136,17 +137,23 @@ class Service:
     ) -> Awaitable[None]:
         request = request_of(scope, STREAM_PATH)
         if request is not None:
-            return self._answering.answer(request, reader)
+            return self._answer_core(request, reader)
         request = request_of(scope, EVENTS_PATH)
         if request is not None and request.method in _EVENTS_METHODS:
             request.events = True
-            return self._answering.answer(request, reader)
+            return self._answer_core(request, reader)
         for path in self._chat:
             request = request_of(scope, path)
             if request and find_chat_route(request) and request.method != 'POST':
                 return self._answering.answer(request, reader)
         scope[READER] = reader
         return self.falcon(scope, receive, reader.send)
+
+    def _answer_core(self, request: Request, reader: Reader) -> Awaitable[None]:
+        answering = self._answering.answer(request, reader)
+        if resumes(request):
+            return resuming(answering, request, reader)
+        return answering
 
     def _refuse(self, why: Problem, scope: Any, reader: Reader) -> Awaitable[None]:
         count_refusal(self._counts(), why)

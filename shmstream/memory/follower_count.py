@@ -2,6 +2,9 @@
 
 Each word carries a tag of its worker's epoch (``ring.layout``), so that a count that a
 dead worker has left is ignored.
+
+How many followers a segment ever had is counted in other words, without a tag: a worker
+adds to what earlier workers of its slot have left there.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from shmstream.ring.layout import EPOCH_TAG, MAX_SLOTS, W_FOLLOWERS
+from shmstream.ring.layout import EPOCH_TAG, MAX_SLOTS, W_FOLLOWERS, W_SERVED
+
+_RESUMED = 1 << 32
 
 
 class FollowerCount:
@@ -36,6 +41,24 @@ class FollowerCount:
         with self._lock:
             self._here += step
             self._words[W_FOLLOWERS + slot] = epoch & EPOCH_TAG | self._here
+
+    def serve(self, slot: int, resumed: bool) -> None:
+        """Count a follower that begins, in the words that never become less.
+
+        Args:
+            slot: the slot of this process.
+            resumed: whether the follower begins after the stream's beginning.
+        """
+        with self._lock:
+            at = W_SERVED + slot
+            # A damaged word must not stop a follower.
+            count = self._words[at] + 1 + resumed * _RESUMED
+            self._words[at] = count % (1 << 64)
+
+    def served(self) -> tuple[int, int]:
+        """Return how many followers there ever were, and how many of them resumed."""
+        counts = self._words[W_SERVED : W_SERVED + MAX_SLOTS].tolist()
+        return sum(n % _RESUMED for n in counts), sum(n // _RESUMED for n in counts)
 
     def everywhere(self, epoch_of: Callable[[int], int]) -> int:
         """Return the sum over all workers that are alive.

@@ -75,6 +75,17 @@ class LocalFollowers:
         if now is not None:
             segment.followers.add(now.slot, now.epoch, step)
 
+    def serve(self, segment: Segment, resumed: bool) -> None:
+        """Count a follower that begins, for the line about the stream's life.
+
+        Args:
+            segment: the segment.
+            resumed: whether the follower begins after the stream's beginning.
+        """
+        now = self._holder.now
+        if now is not None:
+            segment.followers.serve(now.slot, resumed)
+
     def everywhere(self, segment: Segment) -> int:
         """Followers of a segment in all live workers; 0 once this process has left."""
         now = self._holder.now

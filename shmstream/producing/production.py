@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from shmstream.internals import note_cause
+from shmstream.logs.cause import Cause
 from shmstream.producer import Producer
 from shmstream.stream_end import SHUTTING_DOWN
 
@@ -34,6 +36,7 @@ class Production:
     def abort(self, why: str) -> None:
         """End the stream as aborted, and stop the source; for a process that leaves."""
         if self._producer is not None:
+            note_cause(self._producer, Cause.LEAVING)
             self._producer.abort(why)
         self.stop()
 

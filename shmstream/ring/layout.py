@@ -31,10 +31,21 @@ writer has cache lines of its own::
                                                     its owner may still take together,
                                                     as last published; 0 = no limit but
                                                     that of all owners together
+       152  supervisor             cancelled by     ``logs.cause``; written before
+                                                    cancelled
     ------  ---------------------  ---------------------------------------------- 192 --
        192  producer               begun            1 once the stream has begun
        200  producer               counted          bytes, of head, that are in the
                                                     metrics (``metrics``)
+       208  producer               first byte at    time since boot, ns; 0 until then
+       216  producer, at its end   cause            why it has ended (``logs.cause``);
+                                                    ``TOLD`` is added once the line
+                                                    about the stream has been logged
+                                                    (``logs.life_line``)
+       224  producer               upstream status  of the answer; 0 = there is none
+       232  producer, before live  trace id         of the request that began it, the
+                                                    upper half first; 0 = none
+       248  producer, before live  span id          of that request; 0 = none
     ------  ---------------------  ---------------------------------------------- 256 --
        256  producer, at its end   failure length   bytes; 0 = none, or told in-band
        264  producer, at its end   failure          UTF-8, up to 248 bytes
@@ -56,6 +67,9 @@ writer has cache lines of its own::
                                                     replays have too, up to 752 bytes
     ------  ---------------------  --------------------------------------------- 3072 --
       3072  reader worker k        followers[k]     epoch tag | followers, k in 0..63
+    ------  ---------------------  --------------------------------------------- 3584 --
+      3584  reader worker k        served[k]        resumes << 32 | followers, of all
+                                                    that the workers of slot k ever had
     ------  ---------------------  --------------------------------------------- 4096 --
       4096  producer               data[capacity]   offset % capacity
 
@@ -111,9 +125,15 @@ W_DIALECT: Final = 15
 W_CANCELLED: Final = 16
 W_EVICTED: Final = 17
 W_OWNER_ROOM: Final = 18
+W_CANCELLED_BY: Final = 19
 
 W_BEGUN: Final = 24
 W_COUNTED: Final = 25
+W_FIRST_BYTE: Final = 26
+W_CAUSE: Final = 27
+W_UPSTREAM_STATUS: Final = 28
+W_TRACE: Final = 29
+W_SPAN: Final = 31
 
 W_FAILURE_LENGTH: Final = 32
 
@@ -123,6 +143,10 @@ W_ALIAS_LENGTH: Final = 200
 W_TYPE_LENGTH: Final = 256
 W_KEPT_LENGTH: Final = 289
 W_FOLLOWERS: Final = 384
+W_SERVED: Final = 448
+
+TOLD: Final = 1 << 32
+"""The bit of the word cause that says that the line about the stream is logged."""
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from shmstream import clock
 from shmstream.clock import Moment
 from shmstream.errors import LayoutMismatch, LocalError, OffsetLost
 from shmstream.ring.layout import (
@@ -37,6 +38,7 @@ from shmstream.ring.layout import (
     W_DROPPED,
     W_ENDED,
     W_ENDED_BOOT,
+    W_FIRST_BYTE,
     W_HEAD,
     W_RESERVED,
     W_STATE,
@@ -89,10 +91,15 @@ class RingWriter:
         if reserve is None:
             self._words[W_RESERVED] = self.capacity
         self._set_reserved(self._words[W_RESERVED])
+        if not self.head:
+            # The first append takes the way that reserves memory, and so notes its
+            # time; no other append asks whether it is the first.
+            self._enough = 0
 
     def _set_reserved(self, reserved: int) -> None:
         # Once the whole ring is backed, no append calls ``reserve`` again.
         self._reserved = _ALL if reserved >= self.capacity else reserved
+        self._enough = self._reserved
 
     def append(self, chunk: bytes) -> None:
         """Append the chunk and publish it. O(len(chunk)), also when the ring is full.
@@ -113,7 +120,7 @@ class RingWriter:
             return
         start = self.head
         head = start + size
-        if head + TAIL_ROOM > self._reserved:
+        if head + TAIL_ROOM > self._enough:
             self._extend(min(head + TAIL_ROOM, self.capacity))
         if head - capacity > self._dropped:
             # The prefix is kept in ``_dropped`` too: if the copy below fails (no
@@ -134,18 +141,22 @@ class RingWriter:
         """Append without reserving memory; False if the chunk does not fit then."""
         if self.head + len(chunk) > self._reserved:
             return False
-        reserved, self._reserved = self._reserved, _ALL
+        enough, self._enough = self._enough, _ALL
         try:
             self.append(chunk)
         finally:
-            self._reserved = reserved
+            self._enough = enough
         return True
 
     def _extend(self, needed: int) -> None:
-        assert self._reserve is not None
-        reserved = self._reserve(needed)
-        self._words[W_RESERVED] = reserved
-        self._set_reserved(reserved)
+        if needed > self._reserved:
+            assert self._reserve is not None
+            reserved = self._reserve(needed)
+            self._words[W_RESERVED] = reserved
+            self._set_reserved(reserved)
+        if not self._words[W_FIRST_BYTE]:
+            self._words[W_FIRST_BYTE] = clock.now_ns()
+        self._enough = self._reserved
 
     @property
     def state(self) -> State:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
+from logging import INFO
 from pathlib import Path
 
 from shmstream.errors import ShmstreamError
+from shmstream.logs.stderr import log_to_stderr
 from shmstream.memory.directory import RuntimeDirectory, directory_from_environment
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.lock_and_socket import AlreadyRunning
@@ -36,17 +37,16 @@ def main() -> int:
     parser.add_argument(
         '--master', type=int, action='append', default=[], help='pid to work for'
     )
+    parser.add_argument(
+        '--log-level', type=int, default=INFO, help='number of the lowest level'
+    )
     args = parser.parse_args()
     # The signal mask is inherited, and gunicorn's workers boot with these signals
     # blocked.
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
     )
-    logging.basicConfig(
-        level=logging.INFO,
-        format='[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s',
-        datefmt='%Y-%m-%d %H:%M:%S %z',
-    )
+    log_to_stderr(args.log_level)
     raise_descriptor_limit()
     try:
         directory = RuntimeDirectory(args.directory or directory_from_environment())

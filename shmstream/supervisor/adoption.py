@@ -29,6 +29,7 @@ from pathlib import Path
 
 from shmstream.errors import LayoutMismatch, NoRoom, StreamNotFound
 from shmstream.ids import digest
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import (
     GONE_PREFIX,
     KEPT_PREFIX,
@@ -162,7 +163,8 @@ class Adoption:
         segment = self._aside(path)
         if segment is not None:
             key = (segment.owner, segment.conv_id)
-            self._words.cancel_and_evict(Session(key, segment.digest, segment))
+            session = Session(key, segment.digest, segment)
+            self._words.cancel_and_evict(session, Cause.REPLACED)
             self._gone.keep(path, segment.owner)
 
     def _aside(self, path: Path) -> Segment | None:

@@ -14,6 +14,7 @@ from shmstream import clock
 from shmstream.chance import random_bits
 from shmstream.errors import NoRoom
 from shmstream.ids import digest, validate_id
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import NEW_PREFIX, RuntimeDirectory, discard
 from shmstream.memory.new_segment import new_segment
 from shmstream.memory.reservation import no_room
@@ -120,7 +121,7 @@ class Creation:
             if replaced is not None and replaced is not keep:
                 # The old session is cancelled before it is replaced: if the supervisor
                 # dies in between, no producer goes on that nobody can reach any more.
-                self._words.cancel(replaced)
+                self._words.cancel(replaced, Cause.REPLACED)
             os.rename(aside, self._directory.segment(name))
         except BaseException:
             os.close(locked)

@@ -46,6 +46,10 @@ class Deaths:
         if not self._by_epoch[epoch]:
             del self._by_epoch[epoch]
 
+    def all(self) -> list[Session]:
+        """All sessions that are live, or whose line is not logged yet."""
+        return list(self._all)
+
     def of(self, epoch: int) -> list[Session]:
         """The sessions that the worker with this epoch produces."""
         return list(self._by_epoch.get(epoch, ()))

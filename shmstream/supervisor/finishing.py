@@ -11,6 +11,8 @@ import logging
 import os
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.logs.cause import Cause
+from shmstream.logs.life_line import tell, told
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
@@ -58,7 +60,9 @@ class Finishing:
         failed: OSError | None = None
         for session in sessions:
             try:
-                if not session.reader.finished and self.finish(session):
+                if session.reader.finished and told(session.segment):
+                    self._index.deaths.drop(session)
+                elif self.finish(session):
                     aborted += 1
             except OSError as ex:
                 # Raised once all other sessions have been checked.
@@ -79,9 +83,13 @@ class Finishing:
         try:
             fd = open_segment(self._directory.segment(session.file))
         except (StreamNotFound, LayoutMismatch):
+            if session.reader.finished:
+                # Only the line about it is missing, and its lock cannot be had.
+                self._index.deaths.drop(session)
+                return False
             # The file was removed by hand: cancel the stream for all that map it.
             self._index.drop(session)
-            self._words.cancel_and_evict(session)
+            self._words.cancel_and_evict(session, Cause.REMOVED)
             return False
         try:
             found = os.fstat(fd)
@@ -91,18 +99,14 @@ class Finishing:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if session.reader.finished:
-                # The producer ended the stream between the check above and the lock.
-                return False
             segment = session.segment
-            if segment.cancelled:
-                state, error = State.CANCELLED, None
-            else:
-                state, error = State.ABORTED, DIED
-            state = end_stream(segment, segment_writer(segment, fd), state, error)
-            self._count(segment, state)
-            self._words.ring(segment)
-            return True
+            died = not session.reader.finished
+            if died:
+                self._count(segment, end_dead(segment, fd))
+                self._words.ring(segment)
+            # The producer may have died between the end and the line about it.
+            tell(segment)
+            return died
         finally:
             os.close(fd)
 
@@ -113,3 +117,19 @@ class Finishing:
         segment.words[W_COUNTED] = head
         self._counts.words[BYTES.of('in')] += uncounted
         self._counts.words[ENDED.of(state.label)] += 1
+
+
+def end_dead(segment: Segment, fd: int) -> State:
+    """End the stream of a producer that has died, for the holder of its lock.
+
+    Args:
+        segment: the segment of the stream, which has not ended.
+        fd: the descriptor that holds the lock.
+
+    Returns:
+        How the stream has ended.
+    """
+    writer = segment_writer(segment, fd)
+    if segment.cancelled:
+        return end_stream(segment, writer, State.CANCELLED)
+    return end_stream(segment, writer, State.ABORTED, DIED)

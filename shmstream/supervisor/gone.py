@@ -20,6 +20,7 @@ The supervisor keeps only the names of these files, neither mappings nor descrip
 from __future__ import annotations
 
 import fcntl
+import functools
 import itertools
 import logging
 import os
@@ -29,8 +30,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from shmstream.errors import LayoutMismatch, StreamNotFound
+from shmstream.logs.life_line import tell
 from shmstream.memory.directory import RuntimeDirectory, discard
-from shmstream.memory.segment import hold_alone, open_segment
+from shmstream.memory.segment import Segment, hold_alone, open_segment
+from shmstream.ring.layout import TOLD, W_CAUSE, WORD
+from shmstream.supervisor.finishing import end_dead
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.session import Session
 
@@ -153,6 +157,7 @@ class Gone:
     def close(self, leftovers: Leftovers) -> None:
         """Remove all files, mapped or not: the deployment ends."""
         for path in self._held:
+            leftovers.remove(path, functools.partial(remove, path))
             leftovers.remove_file(path)
         self._held.clear()
         self._of_owner.clear()
@@ -183,9 +188,28 @@ def remove(path: Path) -> bool:
         # again.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hold_alone(fd)
+        _tell(fd)
         os.unlink(path)
     except BlockingIOError:
         return False
     finally:
         os.close(fd)
     return True
+
+
+def _tell(fd: int) -> None:
+    """Log the line about a stream that was evicted before its producer died."""
+    if int.from_bytes(os.pread(fd, WORD, W_CAUSE * WORD), 'little') & TOLD:
+        return
+    try:
+        segment = Segment.adopt(fd)
+    except LayoutMismatch:
+        # It is damaged, or of another version: nothing is known of its stream.
+        return
+    except OSError as ex:
+        # The file is removed all the same, because memory is short.
+        log.warning('a stream that was removed cannot be told of: %s', ex.strerror)
+        return
+    if not segment.reader.finished:
+        end_dead(segment, fd)
+    tell(segment)

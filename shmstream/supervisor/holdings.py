@@ -9,7 +9,7 @@ always in the order of their ends, and the oldest is the first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from shmstream.ring.layout import W_RESERVED, W_STATE
 from shmstream.ring.state import State
@@ -119,11 +119,6 @@ class Holdings:
     def all(self) -> Collection[Holding]:
         """The holdings of all owners."""
         return self._owners.values()
-
-    def live(self) -> Iterator[Session]:
-        """The live sessions of all owners."""
-        for holding in self._owners.values():
-            yield from holding.live
 
     def add(self, session: Session) -> None:
         """Add a session as live; if it has ended, the next measurement finds that."""

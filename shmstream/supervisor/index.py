@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from shmstream.logs.life_line import told
 from shmstream.memory.worker_table import WorkerTable
 from shmstream.ring.layout import W_STATE
 from shmstream.ring.state import State
@@ -35,7 +36,12 @@ class Index:
         self._ids = SessionIds()
         self.aliases = Aliases()
         self.deaths = Deaths(table)
-        self.holdings = Holdings(self.deaths.drop, gone_of)
+        self.holdings = Holdings(self._ended, gone_of)
+
+    def _ended(self, session: Session) -> None:
+        # Its producer may still die before it has logged the line about the stream.
+        if told(session.segment):
+            self.deaths.drop(session)
 
     def __len__(self) -> int:
         return len(self._sessions) + len(self._kept)

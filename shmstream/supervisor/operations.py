@@ -209,6 +209,8 @@ class Operations:
             'max_sessions': self._config.max_sessions,
             'memory': self._registry.memory(),
             'max_memory': self._config.max_memory,
+            'workers': self._workers.number,
+            'degraded': self._workers.degraded(),
         }
         connection.send(status)
 

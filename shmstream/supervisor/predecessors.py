@@ -29,6 +29,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.metrics.catalogue import EVICTIONS
 from shmstream.metrics.counts import Counts
@@ -140,7 +141,7 @@ class Predecessors:
         successor = self._index.get(key)
         aside: Path | None = None
         if successor is not None:
-            self._words.cancel(successor)
+            self._words.cancel(successor, Cause.WITHDRAWN)
             try:
                 aside = self._gone.link(successor)
             except OSError as ex:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 
 from shmstream import clock
+from shmstream.logs.cause import Cause
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.session_facts import SessionFacts, facts_of
 from shmstream.memory.worker_table import Slots, WorkerTable
@@ -181,7 +182,7 @@ class Registry:
 
     def cancel(self, session: Session) -> None:
         """Tell the producer to stop; the bytes so far stay readable."""
-        self._words.cancel(session)
+        self._words.cancel(session, Cause.STOPPED)
 
     def evict(self, session: Session) -> None:
         """Cancel and remove the session, and remove the kept session of its id."""
@@ -191,7 +192,7 @@ class Registry:
             self._expire(kept)
         if session is not kept:
             self._count(_ASKED)
-            self._words.cancel_and_evict(session)
+            self._words.cancel_and_evict(session, Cause.DELETED)
             self._unlink(session)
 
     def withdraw(self, session: Session) -> None:
@@ -201,7 +202,7 @@ class Registry:
         """
         if session not in self._index:
             return
-        self._words.cancel(session)
+        self._words.cancel(session, Cause.WITHDRAWN)
         self._finishing.finish(session)
         if session in self._index and not self._predecessors.restore(session.key):
             self._count(_NOT_BEGUN)
@@ -319,13 +320,13 @@ class Registry:
             leftovers: removes the files, and notes those that cannot be removed.
         """
         leftovers = leftovers or Leftovers()
-        live = list(self._index.holdings.live())
+        live = self._index.deaths.all()
         leftovers.remove(
             self._directory.sessions, lambda: self._finishing.finish_those(live)
         )
         kept = map(self._index.kept, self._index.kept_keys())
         for session in [*self._index.all(), *filter(None, kept)]:
-            self._words.cancel_and_evict(session)
+            self._words.cancel_and_evict(session, Cause.REMOVED)
             self._index.drop(session)
             leftovers.remove_file(self._directory.segment(session.file))
         for path in self._adoption.left:

@@ -26,6 +26,8 @@ import posix_ipc
 from shmstream.control.request import ask
 from shmstream.control.wire import Message
 from shmstream.errors import SupervisorUnavailable
+from shmstream.logs.form import PASSED_ON
+from shmstream.logs.stderr import level_here
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.supervisor.config import SupervisorConfig
 
@@ -125,6 +127,7 @@ def spawn(
     command += ['--directory', os.fspath(directory.path)]
     if config is not None:
         command += ['--config', json.dumps(asdict(config))]
+    command += ['--log-level', str(level_here())]
     for pid in masters:
         command += ['--master', str(pid)]
     # The supervisor gets its settings as arguments, and needs no secrets (API keys).
@@ -133,7 +136,8 @@ def spawn(
     env = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith('SHMSTREAM_') and name != 'PYTHONPATH'
+        if name in PASSED_ON
+        or not (name.startswith('SHMSTREAM_') or name == 'PYTHONPATH')
     }
     # Earlier children that have ended are reaped here, as nobody waits for them.
     _children[:] = [child for child in _children if child.poll() is None]

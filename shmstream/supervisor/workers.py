@@ -119,6 +119,25 @@ class Workers:
             return False
         return True
 
+    @property
+    def number(self) -> int:
+        """How many processes have a slot."""
+        return sum(bool(self._table.epoch(slot)) for slot in range(MAX_SLOTS))
+
+    def degraded(self) -> list[str]:
+        """Say which bells are of a slower kind than they could be."""
+        epochs = [self._table.epoch(slot) for slot in range(MAX_SLOTS)]
+        without = standing_in = 0
+        for epoch in filter(None, epochs):
+            without += not pipe_path(self._table, epoch).exists()
+            standing_in += posts_path(self._table, epoch).exists()
+        found = []
+        if without:
+            found.append(f'no pipe for {without} processes: each wake-up costs more')
+        if standing_in:
+            found.append(f'no semaphore for {standing_in} processes: pipes stand in')
+        return found
+
     def left(self, slot: int) -> None:
         """Free the slot of a closed connection, unless its process still holds it.
 

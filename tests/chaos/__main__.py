@@ -33,6 +33,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import uvloop
@@ -172,7 +174,8 @@ async def soak(args: argparse.Namespace, logs: Path, verdict: Verdict) -> None:
     left += await asyncio.to_thread(_left, service)
     for what in left:
         verdict.problem('leaked', what)
-    _read_log(service.text(), set(processes.killed), verdict)
+    known = [generation for chat in world.chats for generation in chat.sessions]
+    _read_log(service.text(), set(processes.killed), verdict, known)
     _read_log(lives.log(), set(), verdict)
     _read_log(limits.log(), set(), verdict)
 
@@ -263,7 +266,9 @@ def _left(service: Service) -> list[str]:
     return service.guard.left()
 
 
-def _read_log(text: str, killed: set[int], verdict: Verdict) -> None:
+def _read_log(
+    text: str, killed: set[int], verdict: Verdict, known: Iterable[str] = ()
+) -> None:
     """Nothing may have failed unseen, and no worker died but by our hand."""
     for found in re.finditer(r'^Traceback .*(?:\n .*)*\n(\S.*)', text, re.MULTILINE):
         verdict.problem('unexpected', f'service.log: {found[0][-900:]}')
@@ -272,6 +277,14 @@ def _read_log(text: str, killed: set[int], verdict: Verdict) -> None:
             verdict.problem('unexpected', f'service.log: {found[0]}')
     for found in re.finditer(r'.*WORKER TIMEOUT.*', text):
         verdict.problem('unexpected', f'service.log: {found[0]}')
+    # Each stream has one line at its end, whoever was killed.
+    told = Counter(re.findall(r'stream ended: .*generation=([0-9a-f]{16})', text))
+    verdict.notes['lines about streams'] += len(told)
+    for generation, times in told.items():
+        if times > 1:
+            verdict.problem('doubled', f'service.log: {times} lines of {generation}')
+    for generation in set(known) - set(told):
+        verdict.problem('lost', f'service.log: no line of {generation}')
 
 
 if __name__ == '__main__':

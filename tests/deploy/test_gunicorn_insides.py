@@ -36,11 +36,16 @@ class Log:
         self.warnings.append(message % args)
 
 
+NO_CHOICE = SimpleNamespace(worker_class_str='asgi', settings={})
+"""The configuration of a gunicorn that has no choice of parsers."""
+
+
 class Worker(ASGIWorker):  # type: ignore[misc]
     """A worker that has never been started."""
 
     def __init__(self) -> None:
         self.servers = [Listener()]
+        self.cfg = NO_CHOICE
 
 
 def test_this_gunicorn_is_as_it_is_known() -> None:
@@ -123,6 +128,8 @@ def test_a_worker_says_once_what_is_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 class WsgiWorker:
     """A worker that has threads, as far as it matters."""
+
+    cfg = NO_CHOICE
 
 
 class Fussy(wsgi.Response):  # type: ignore[misc]

@@ -56,6 +56,8 @@ BAD = [
     ('API_KEYS', ' '),
     ('API_KEYS_FILE', ''),
     ('ON_DISCONNECT', 'stop'),
+    ('LOG_FORMAT', 'JSON'),
+    ('LOG_IDS', 'hash'),
     ('ON_DISCONNECT', 'grace='),
     ('CHAT', 'api/chat'),
     ('CHAT', '/v1/stream'),

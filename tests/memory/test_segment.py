@@ -15,6 +15,7 @@ from shmstream.memory.segment import Segment
 from shmstream.ring.layout import (
     B_PLACES,
     HEADER_BYTES,
+    LAYOUT_VERSION,
     MAX_CONTENT_TYPE,
     W_ALIAS_LENGTH,
     W_CAPACITY,
@@ -159,7 +160,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     'another magic': word(W_MAGIC, 0x324D5254534D4853),
     'no magic yet': word(W_MAGIC, 0),
     'an older layout': word(W_VERSION, 1),
-    'a newer layout': word(W_VERSION, 7),
+    'a newer layout': word(W_VERSION, LAYOUT_VERSION + 1),
     'a smaller capacity': word(W_CAPACITY, 4096),
     'a larger capacity': word(W_CAPACITY, 1 << 20),
     'no capacity': word(W_CAPACITY, 0),

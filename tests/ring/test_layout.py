@@ -39,8 +39,14 @@ WORDS = {
     'W_CANCELLED': 128,
     'W_EVICTED': 136,
     'W_OWNER_ROOM': 144,
+    'W_CANCELLED_BY': 152,
     'W_BEGUN': 192,
     'W_COUNTED': 200,
+    'W_FIRST_BYTE': 208,
+    'W_CAUSE': 216,
+    'W_UPSTREAM_STATUS': 224,
+    'W_TRACE': 232,
+    'W_SPAN': 248,
     'W_FAILURE_LENGTH': 256,
     'W_PLACES': 512,
     'W_ID_LENGTH': 1056,
@@ -48,6 +54,7 @@ WORDS = {
     'W_TYPE_LENGTH': 2048,
     'W_KEPT_LENGTH': 2312,
     'W_FOLLOWERS': 3072,
+    'W_SERVED': 3584,
 }
 """Byte offset of each word (of the first, where there is one for every worker)."""
 
@@ -72,8 +79,14 @@ FIELDS = [
     (128, 136, 'supervisor'),
     (136, 144, 'supervisor'),
     (144, 152, 'supervisor'),
+    (152, 160, 'supervisor'),
     (192, 200, 'producer'),
     (200, 208, 'producer'),
+    (208, 216, 'producer'),
+    (216, 224, 'producer'),
+    (224, 232, 'producer'),
+    (232, 248, 'producer'),
+    (248, 256, 'producer'),
     (256, 264, 'producer'),
     (264, 512, 'producer'),
     (512, 1024, 'readers'),
@@ -87,6 +100,7 @@ FIELDS = [
     (2312, 2320, 'producer'),
     (2320, 3072, 'producer'),
     (3072, 3584, 'readers'),
+    (3584, 4096, 'readers'),
 ]
 
 
@@ -189,6 +203,8 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     writer.go_live()
     writer.append(b'0123456789')
     segment.followers.add(5, 0xABCDE00000, 2)
+    segment.followers.serve(5, False)
+    segment.followers.serve(5, True)
     segment.set_place(62, 0x12345ABCDE00000, None)
     segment.set_place(63, 0x12345ABCDE01234, 4095)
     raw = path.read_bytes()
@@ -210,7 +226,8 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert [word(at) for at in (64, 72, 80, 88, 96)] == [10, 0, 1, 0, 8192]
     assert word(120) == 11
     assert word(192) == 1
-    assert [word(at) for at in (128, 136, 144)] == [0, 0, 0]
+    assert word(208) > 0
+    assert [word(at) for at in (128, 136, 144, 152)] == [0, 0, 0, 0]
     assert (word(1008), word(1016)) == (0, 0x12345ABCDE01000)
     assert raw[1024:1056] == owner
     assert raw[1056:1073] == b'\x09\0\0\0\0\0\0\0Gespr\xc3\xa4ch'
@@ -219,6 +236,7 @@ def test_a_segment_s_file_has_each_field_where_the_format_says(tmp_path: Path) -
     assert raw[2312:2325] == b'\x05\0\0\0\0\0\0\0a: b\n'
     assert raw[256:268] == b'\x03\0\0\0\0\0\0\0why\0'
     assert word(3112) == 0xABCDE00002
+    assert word(3624) == (1 << 32) + 2
     assert raw[4096:4107] == b'0123456789\0'
 
 
