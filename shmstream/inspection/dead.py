@@ -124,8 +124,9 @@ def remains(directory: RuntimeDirectory) -> Remains | None:
     if not os.path.lexists(path):
         return None
     directory.check()
-    ours = (directory.table, directory.lock, directory.settings)
-    if not any(map(os.path.lexists, ours)) or lives(directory):
+    files = (directory.table, directory.lock, directory.settings, directory.sessions)
+    ours = directory.made or any(map(os.path.lexists, files))
+    if not ours or lives(directory):
         return None
     newest = os.stat(path).st_mtime
     sessions = memory = 0

@@ -55,7 +55,12 @@ def slots_of(directory: RuntimeDirectory) -> Slots:
     except FileNotFoundError:
         return {}
     try:
-        taken = read_slots(fd)
+        try:
+            taken = read_slots(fd)
+        except LayoutMismatch as ex:
+            raise LayoutMismatch(
+                f'the deployment in {directory.path} is of another version: {ex}'
+            ) from ex
         return {slot: who for slot, who in taken.items() if is_locked(fd, slot)}
     finally:
         os.close(fd)
