@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shmstream.cli.serve import quick_check
+from shmstream.settings import Settings
 from tests.support.service import ROOT
 
 
@@ -60,3 +62,14 @@ def test_what_bites_is_an_exit_code(tmp_path: Path) -> None:
     assert f'{tmp_path} is open to other users' in text
     assert 'SHMSTREAM_DRAIN' in text
     assert '2 will bite' in text
+
+
+def test_serve_tells_what_will_bite(directory: Path) -> None:
+    """Two rings are all that there is room for."""
+    settings = {'SESSION_BYTES': '1GiB', 'MAX_MEMORY': '2GiB', 'DIR': str(directory)}
+    environ = {f'SHMSTREAM_{name}': text for name, text in settings.items()}
+    (line,) = quick_check(Settings.from_environment(environ))
+    assert line.startswith('room: will bite: ')
+    environ['SHMSTREAM_SESSION_BYTES'] = '64KiB'
+    environ['SHMSTREAM_MAX_MEMORY'] = '16MiB'
+    assert quick_check(Settings.from_environment(environ)) == []
