@@ -9,6 +9,7 @@ import pytest
 
 from shmstream.http import listeners
 from shmstream.http.listeners import cancel_unheard
+from shmstream.logs.cause import Cause
 
 FAILS = 3
 
@@ -32,6 +33,9 @@ class Unsure:
         if self.looks <= FAILS:
             raise OSError('as a test wants it')
         return 0
+
+    def _ends_by(self, cause: Cause) -> None:
+        assert cause is Cause.UNHEARD
 
     def cancel(self) -> None:
         self.cancelled = True

@@ -43,13 +43,18 @@ def proxied(spans_file: Path) -> Iterator[Proxied]:
         yield proxied
 
 
+def exported(file: Path) -> list[Span]:
+    """All spans so far; the last line may be half written."""
+    text = file.read_text() if file.exists() else ''
+    return [json.loads(line) for line in text[: text.rfind('\n') + 1].splitlines()]
+
+
 def spans(file: Path, generation: str) -> dict[str, Span]:
     """Wait for the spans of a stream; return them by their names."""
     found: dict[str, Span] = {}
 
     def all_there() -> bool:
-        text = file.read_text() if file.exists() else ''
-        every = [json.loads(line) for line in text.splitlines()]
+        every = exported(file)
         mine = [
             span
             for span in every
@@ -134,10 +139,9 @@ def test_spans_of_a_worker_that_leaves_are_exported(
     generation = post.headers['stream-generation']
 
     def there() -> list[Span]:
-        every = map(json.loads, spans_file.read_text().splitlines())
         return [
             span
-            for span in every
+            for span in exported(spans_file)
             if span['attributes'].get('shmstream.generation') == generation
         ]
 
