@@ -1,7 +1,7 @@
 """shmstream under gunicorn: ``gunicorn -c gunicorn.conf.py``.
 
-Settings of the service come from SHMSTREAM_* variables (see README.md). gunicorn's own
-settings stand here; gunicorn's command line and GUNICORN_CMD_ARGS win over them.
+Settings of the service come from SHMSTREAM_* variables (docs/settings.md). gunicorn's
+own settings stand here; gunicorn's command line and GUNICORN_CMD_ARGS win over them.
 """
 
 import os

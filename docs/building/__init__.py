@@ -15,6 +15,7 @@ inserted::
     links.py       links from where a page stands to where it is on the site
     inserts.py     what a comment in a page inserts
     docstrings.py  the docstring of a module, as Markdown
+    examples.py    the same for the docstrings of the reference
     settings.py    what can be set, from ``shmstream.settings``
     routes.py      the routes, from the OpenAPI description
     sources.py     pages that show a file of the project

@@ -43,8 +43,8 @@ def as_markdown(text: str) -> str:
         while lines and (not lines[0].strip() or _indent(lines[0]) > indent):
             block.append(lines.pop(0))
         if line.strip() != '::':
-            out += [line.rstrip()[:-1], '']
-        out += [*_fenced('\n'.join(block)), '']
+            out += [_announced(line), '']
+        out += [*_fenced('\n'.join(block), indent), '']
     return '\n'.join(out).strip('\n')
 
 
@@ -52,7 +52,16 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _fenced(block: str) -> list[str]:
+def _announced(line: str) -> str:
+    """Return a line that ends with ``::`` as it stands above a code block."""
+    words = line.strip().removesuffix('::')
+    if words == 'Example':
+        # A word and a colon would begin a section of the docstring.
+        return line.replace('Example::', '**Example**')
+    return line.rstrip()[:-1]
+
+
+def _fenced(block: str, indent: int) -> list[str]:
     code = textwrap.dedent(block).strip('\n')
     try:
         compile(code, '', 'exec', _NO_CODE)
@@ -60,4 +69,5 @@ def _fenced(block: str) -> list[str]:
         language = 'text'
     else:
         language = 'python'
-    return [f'```{language}', code, '```']
+    lines = [f'```{language}', *code.split('\n'), '```']
+    return [f'{" " * indent}{line}'.rstrip() for line in lines]

@@ -95,7 +95,9 @@ def _section(setting: Setting) -> str:
     facts = [f'Default: {setting.default}']
     if setting.limits:
         facts.append(f'Must be {setting.limits}')
-    heading = f'### `{setting.names[0]}`{also} {{ #{setting.anchor} }}'
+    label = setting.names[0].removeprefix(PREFIX)
+    attributes = f'{{ #{setting.anchor} data-toc-label="{label}" }}'
+    heading = f'### `{setting.names[0]}`{also} {attributes}'
     return f'{heading}\n\n{setting.text}\n\n*{".* *".join(facts)}.*'
 
 
