@@ -50,13 +50,21 @@ def parse_on_disconnect(text: str) -> OnDisconnect:
     raise ValueError(f'must be continue, cancel or grace=SECONDS, not {text!r}')
 
 
+def shown_size(size: int) -> str:
+    """Return a number of bytes as a user would write it: ``4MiB``."""
+    for unit, factor in (('GiB', 1 << 30), ('MiB', 1 << 20), ('KiB', 1 << 10)):
+        if size and size % factor == 0:
+            return f'{size // factor}{unit}'
+    return str(size)
+
+
 def _size(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text)
         size = int(match[1]) * _UNITS[match[2].upper()] if match else -1
         if not least <= size <= most:
             raise ValueError(
-                f'must be {least} to {most} bytes (such as 4MiB), not {text!r}'
+                f'must be {shown_size(least)} to {shown_size(most)}, not {text!r}'
             )
         return size
 
@@ -68,7 +76,9 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
         # Only plain decimals are taken, because float() also takes nan, inf and 1_0.
         number = float(text) if _DECIMAL.fullmatch(text) else -1.0
         if not least <= number <= most:
-            raise ValueError(f'must be {least:g} to {most:g} seconds, not {text!r}')
+            raise ValueError(
+                f'must be {least:.12g} to {most:.12g} seconds, not {text!r}'
+            )
         return number
 
     return parse

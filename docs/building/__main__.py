@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docs.building import sources
 from docs.building.assets import foreign_assets
-from docs.building.files import PAGES, ROOT, SITE, assets, pages
+from docs.building.files import PAGES, ROOT, SITE, WIDE, assets, pages
 from docs.building.inserts import inserted
 from docs.building.links import DeadLink, moved
 
@@ -42,7 +42,8 @@ def put_together(folder: Path) -> None:
         there.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == '.md':
             text = moved(path.read_text(), path, place, place_of)
-            there.write_text(inserted(text))
+            head = '---\nhide: [toc]\n---\n\n' if place in WIDE else ''
+            there.write_text(head + inserted(text))
         else:
             shutil.copyfile(path, there)
     _write_sources(folder, shown)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import shmstream.settings
-from shmstream.setting_parsers import PARSERS
+from shmstream.setting_parsers import PARSERS, shown_size
 from shmstream.settings import PREFIX, Settings
 
 _DEFAULT = re.compile(r'\s*Default: (.*)\.$', re.DOTALL)
 _MUST = re.compile(r'must be (.*), not ', re.DOTALL)
-_UNITS = ((1 << 30, 'GiB'), (1 << 20, 'MiB'), (1 << 10, 'KiB'))
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,8 @@ def _shown(name: str, default: Any) -> str:
     """Return a default as a user would write it."""
     if default is None or default == ():
         return 'none'
-    if isinstance(default, int):
-        is_size = 'bytes' in limits_of(name)
-        for unit, word in _UNITS if is_size else ():
-            if default and default % unit == 0:
-                return f'`{default // unit}{word}`'
+    if isinstance(default, int) and 'iB' in limits_of(name):
+        return f'`{shown_size(default)}`'
     if isinstance(default, float):
         return f'`{default:g}`'
     return f'`{default}`'

@@ -88,7 +88,7 @@ def test_every_setting_is_described_once() -> None:
 def test_what_is_said_of_a_setting_is_the_code_s() -> None:
     said = settings.described()['SESSION_BYTES']
     assert said.default == '`4MiB`'
-    assert said.limits == '4096 to 1073741824 bytes (such as 4MiB)'
+    assert said.limits == '4KiB to 1GiB'
     assert said.text == "Size of a session's ring; older bytes are dropped."
     assert settings.described()['HOSTS'].default == 'every name'
 
