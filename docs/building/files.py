@@ -22,7 +22,10 @@ ELSEWHERE: Final = {
 }
 """Pages that stand outside of ``docs/``, and their places on the site."""
 
-WIDE: Final = ('clients.md', 'comparison.md', 'faults.md', 'guarantees.md')
+WIDE: Final = (
+    *('clients.md', 'comparison.md', 'faults.md', 'guarantees.md', 'how-it-works.md'),
+    'benchmarks.md',
+)
 """Pages of wide tables, which have the place of the table of contents, too."""
 
 IMAGES: Final = ('.png', '.gif', '.svg')
