@@ -15,7 +15,7 @@ from docs.building.inserts import inserted
 from docs.building.links import DeadLink, moved
 
 _GENERATORS = {
-    'mkdocs': ('mkdocs', 'build', '--strict', '--quiet'),
+    'mkdocs': ('mkdocs', 'build', '--strict'),
     'zensical': ('zensical', 'build', '--clean', '--strict'),
 }
 _BUILD_S = 600
