@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from docs.building.files import ROOT
+from docs.building.files import IMAGES, ROOT
 
 FOLDER: Final = 'source'
 """Where these pages are on the site."""
@@ -51,8 +51,7 @@ def inside(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.name not in _HIDDEN
-        and (path.is_dir() or path.suffix in (*_LANGUAGES, '.c', '.cpp', '.pml'))
+        if path.name not in _HIDDEN and path.suffix not in (*IMAGES, '.pyc')
     ]
 
 

@@ -23,7 +23,6 @@ from shmstream.setting_parsers import PARSERS
 from tests.support.commands import commands, wrong
 from tests.support.node import NODE, needs_node
 from tests.support.pages import PAGES, block, named
-from tests.support.service import ROOT
 
 LANGUAGES = {
     *('python', 'bash', 'js', 'json', 'yaml', 'toml', 'text'),
@@ -84,7 +83,7 @@ def test_names_of_the_library_are_there() -> None:
     """``shmstream.asgi.Application`` in a block, and in a sentence."""
     missing = []
     for page in PAGES:
-        # The changelog has names that are gone, and these pages those of spans and logs.
+        # The changelog has names that are gone, and the others those of spans and logs.
         if page.name == 'CHANGELOG.md' or page.parent.name == 'operations':
             continue
         for name in sorted(set(re.findall(r'\bshmstream(?:\.\w+)+', page.read_text()))):
