@@ -14,6 +14,7 @@ from docs.building.docstrings import as_markdown
 from docs.building.files import ROOT
 from shmstream.http.openapi import describe
 from shmstream.setting_parsers import PARSERS
+from shmstream.version import __version__
 from tests.support.pages import PAGES, named
 
 
@@ -45,6 +46,11 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
         name = page.relative_to(site).as_posix()
         if not name.startswith('source/') and name != 'readme.md':
             assert re.search(rf'[ ]{re.escape(name)}$', nav, re.MULTILINE), name
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    changes = (ROOT / 'CHANGELOG.md').read_text()
+    assert re.search(rf'^## {re.escape(__version__)} \(', changes, re.MULTILINE)
 
 
 def test_addresses_elsewhere_are_addresses() -> None:
