@@ -3,7 +3,7 @@
 ::
 
     .venv/bin/pip install -e '.[test]' pillow
-    .venv/bin/python -m docs.screenshots          the pictures of the README, into docs/
+    .venv/bin/python -m docs.screenshots          the pictures of the pages, into docs/
     .venv/bin/python -m docs.screenshots DIR      every state, wide, narrow, light, dark
     .venv/bin/python -m docs.screenshots DIR cut  one of them
 
@@ -187,7 +187,7 @@ def flattened(images: list[Image.Image]) -> list[Image.Image]:
 
 
 def pictures(browser: Browser, service: Service) -> None:
-    """Take the pictures of the README."""
+    """Take the pictures of the documentation's pages."""
     for name, size, scheme in STILLS:
         with opened(browser, service, size, scheme) as page:
             resumed(page)

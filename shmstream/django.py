@@ -220,7 +220,7 @@ class Answers:
         Raises:
             LocalError: the source or the format is none.
             SynchronousOnlyOperation: called on an event loop.
-            Whatever ``permit`` raises.
+            Exception: whatever ``permit`` raises.
         """
         if is_asgi(request):
             # On the server's event loop, which outlives this call.

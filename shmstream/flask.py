@@ -157,7 +157,7 @@ class Answers:
 
         Raises:
             LocalError: the source or the format is none.
-            Whatever ``permit`` raises; the source is closed.
+            Exception: whatever ``permit`` raises; the source is closed.
         """
         beginning = Beginning(conv_id, source, format, capacity)
         asked = _asked()

@@ -338,7 +338,7 @@ class Follower:
                 it has written nothing.
 
         Raises:
-            As the iteration, and whatever ``send`` raises.
+            Exception: as the iteration, and whatever ``send`` raises.
 
         Example::
 

@@ -15,78 +15,165 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shmstream import defaults
-from shmstream.chat_paths import parse_chat_paths
 from shmstream.errors import SettingsError
-from shmstream.host_names import check_host
-from shmstream.id_from import DEFAULT, IdFrom, parse_id_from
-from shmstream.logs.form import FORMATS, ID_FORMS, parse_format, parse_ids
-from shmstream.memory.directory import default_directory, parse_directory
-from shmstream.origin_patterns import check_pattern
-from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
+from shmstream.id_from import DEFAULT, IdFrom
+from shmstream.logs.form import FORMATS, ID_FORMS
+from shmstream.memory.directory import default_directory
+from shmstream.setting_parsers import PARSERS, OnDisconnect
 from shmstream.supervisor.config import SupervisorConfig
 
 PREFIX = 'SHMSTREAM_'
 
-_UNITS = {'': 1, 'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
-_SIZE = re.compile(r'(\d{1,15})\s*(KiB|MiB|GiB|)', re.IGNORECASE | re.ASCII)
-_DECIMAL = re.compile(r'[0-9]{1,9}(\.[0-9]{1,6})?')
-_MEDIA_TYPE = re.compile(r'[a-z0-9][a-z0-9.+-]*/([a-z0-9][a-z0-9.+-]*|\*)')
-_COUNT = re.compile(r'[0-9]{1,12}')
 _NOT_YET = ('CLUSTER',)
 _OF_CLIENTS = ('KEY',)
 _NEVER_BLANK = ('API_KEYS', 'API_KEYS_FILE')
 
 
 @dataclass(frozen=True)
-class OnDisconnect:
-    """What happens to an answer that nobody listens to.
+class Settings:
+    """Everything that can be set.
 
-    Attributes:
-        grace_s: seconds without a listener after which the answer is cancelled;
-            None: it goes on to its end.
+    The text below a field is what the documentation says of the setting. Its default is
+    that of the field, unless the text ends with ``Default: ...``.
     """
 
-    grace_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that can be set; the README explains each."""
-
     upstream: str | None = field(default=None, repr=False)
+    """Base URL of an OpenAI-compatible server, with or without ``/v1`` at its end. A
+    query (``?api-version=...``) is sent with every request, and replaces the client's
+    parameters of the same names. ``unix:/path`` is a Unix socket. Default: the demo
+    model."""
+
     upstream_api_key: str | None = field(default=None, repr=False)
+    """Key that is sent upstream in place of the client's key; if it is not set, the
+    client's key is passed on."""
+
     upstream_key_header: str = 'Authorization'
-    upstream_proxy: str | None = field(default=None, repr=False)
+    """Header in which ``SHMSTREAM_UPSTREAM_API_KEY`` is sent; may also be ``api-key``
+    or ``x-api-key``. Default: ``Authorization``, as Bearer."""
+
+    upstream_proxy: str | None = field(default=None, repr=False)  # by HTTP_PROXY, ...
     upstream_connect_timeout: float = 10.0
+    """Seconds that a connection to the upstream may take, name look-up and TLS
+    included."""
+
     upstream_first_byte_timeout: float = 600.0
+    """Seconds, from the last piece of a large request body on, until the answer begins;
+    also how long an answer may then be silent."""
+
     dir: Path = field(default_factory=default_directory)
+    """Runtime directory, one per deployment; an absolute path. Default:
+    ``/dev/shm/shmstream-<uid>``, of the workers' user."""
+
     session_bytes: int = defaults.CAPACITY_BYTES
+    """Size of a session's ring; older bytes are dropped."""
+
     session_ttl: float = defaults.TTL_S
+    """Seconds that a finished session is kept."""
+
     gc_interval: float = defaults.GC_INTERVAL_S
+    """Seconds between two collections of expired sessions."""
+
     max_sessions: int = defaults.MAX_SESSIONS
+    """At this number the oldest finished sessions are removed to make room; if none is
+    finished, a new one gets 503. The number is limited to what one process may map:
+    63,483 where ``vm.max_map_count`` is 65530. On Python before 3.13 the number of
+    descriptors that a process may open limits it too."""
+
     max_memory: int = 0
+    """Bytes that all sessions may take together; at this limit, too, the oldest
+    finished sessions are removed, or a new one gets 503. Default: half of what is free
+    when the deployment begins."""
+
     owner_share: float = defaults.OWNER_SHARE
+    """With several keys: the part of sessions and of memory that one key may have. The
+    bound on memory counts everything that is held for the key: live streams, finished
+    ones, and deleted ones that somebody still reads. The bound on sessions counts live
+    ones only. When a key needs more than its share, its own oldest finished sessions
+    are removed; if that is not enough, the key gets 503. Within its share no key loses
+    anything to another key, as long as all shares together are no more than 1: with
+    three keys, set 0.33."""
+
     drain: float = 300.0
-    on_disconnect: OnDisconnect = OnDisconnect()
+    """Seconds that the answers of a leaving worker may go on; if gunicorn itself stops,
+    0.8 of its ``graceful_timeout`` at the most, and without gunicorn never more than 8.
+    """
+
+    on_disconnect: OnDisconnect = field(default_factory=OnDisconnect)
+    """What happens to an answer that nobody reads: ``continue``, ``cancel`` or
+    ``grace=SECONDS``. Default: ``continue``."""
+
     id_from: tuple[IdFrom, ...] = DEFAULT
+    """Where the id of a conversation is in a POST: ``header:NAME``, ``query:NAME``, or
+    ``body:FIELD`` (a string or a whole number at the top level of a JSON body, which is
+    then held in memory, up to 64 MiB). ``response:id`` gives each POST to
+    ``.../responses`` an id that nobody else has: its stream is found by the
+    ``response.id``. Several places are separated by commas, and the first place in
+    which an id is found counts. An id that comes twice in this place gets 400, and so
+    does a second ``"stream"`` that says something else. Headers that hold secrets
+    (``Authorization``, ``Cookie``, ``x-api-key``, ``api-key``) are refused. Default:
+    ``header:X-Conversation-Id``."""
+
     chat: tuple[str, ...] = ()
+    """Paths that the AI SDK's ``useChat`` sends its questions to, separated by commas:
+    ``/api/chat``. Their POSTs ask for streams, and have their ids in the member ``id``
+    of the body, before what ``SHMSTREAM_ID_FROM`` says; ``GET {path}/ID/stream`` and
+    ``POST {path}/ID/stop`` are answered here."""
+
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys, separated by commas; ``SHMSTREAM_API_KEYS_FILE`` names a file that has one
+    per line. Each key is an owner, with conversations of its own. Default: none, and
+    everybody who can connect may use the service."""
+
     cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may use the service, separated by commas:
+    ``https://chat.example.org``, ``https://*.example.org`` (the names below it),
+    ``http://localhost:*`` (any port), ``app://name`` and other schemes (any host, also
+    ``app://-``), ``null``, ``*``. Write them as browsers do: in lower case, without a
+    slash at the end, without the usual port."""
+
     hosts: tuple[str, ...] = ()
+    """The ``Host`` values that are served, separated by commas: ``chat.example.org``,
+    ``localhost:8000`` (this port only), ``*.example.org``, ``127.0.0.1``; other values
+    get 421, on ``/healthz`` too. Default: every name."""
+
     demo_rate: float = 20.0
+    """Tokens per second of the demo model."""
+
     send_timeout: float = 60.0
+    """Seconds. A client that takes none of the bytes that wait for it is cut after this
+    time, and so is a client that goes on reading a stream that was removed; both can
+    resume. A client that vanishes while no bytes wait counts as a reader for about this
+    time. A request body that is being held has this time to arrive. Each 16 KiB that
+    arrive add one second to the time that is left, but never more than up to this
+    value. When no time is left, the request gets 408."""
+
     reader_share: float = 0.75
+    """Under gunicorn's ``gthread``: the part of a worker's threads that may be readers
+    at once, at least one. A request of one more gets 503 with ``Retry-After``, and a
+    POST is refused before its source begins. ``Application(readers=...)`` and
+    ``Answers(readers=...)`` set a number instead, under every WSGI server."""
+
     max_uploads: int = 256 << 20
+    """Bytes of request bodies that one worker holds at once, until the upstream has
+    them; a request beyond this limit gets 503. With several keys, the bodies of one key
+    may take ``SHMSTREAM_OWNER_SHARE`` of the limit, and a single body larger than that
+    gets 413."""
+
     stream_types: tuple[str, ...] = ()
+    """Media types whose answers become sessions beside server-sent events and JSON
+    lines, separated by commas: ``text/plain``, ``audio/*``."""
+
     log_format: str = FORMATS[0]
+    """``text`` or ``json``: one JSON object per line."""
+
     log_ids: str = ID_FORMS[0]
+    """How the log shows conversation ids: ``plain``, ``hashed`` or ``none``."""
 
     @property
     def several_owners(self) -> bool:
@@ -131,7 +218,7 @@ class Settings:
                     f'{variable} is the key of the command line, not a setting; the'
                     ' keys of the service are SHMSTREAM_API_KEYS'
                 )
-            parse = _PARSERS.get(name)
+            parse = PARSERS.get(name)
             if parse is None:
                 raise SettingsError(f'{variable} is not a setting; is it misspelt?')
             if not text.strip():
@@ -158,156 +245,6 @@ class Settings:
             except BadProxy as ex:
                 raise SettingsError(str(ex)) from None
         return cls(**values)
-
-
-def parse_on_disconnect(text: str) -> OnDisconnect:
-    """Read ``continue``, ``cancel`` or ``grace=SECONDS``; raises ``ValueError``."""
-    kind, _, seconds = text.strip().partition('=')
-    if kind == 'continue' and not seconds:
-        return OnDisconnect()
-    if kind == 'cancel' and not seconds:
-        return OnDisconnect(grace_s=0.0)
-    if kind == 'grace':
-        return OnDisconnect(grace_s=_seconds(0, 86400)(seconds))
-    raise ValueError(f'must be continue, cancel or grace=SECONDS, not {text!r}')
-
-
-def _size(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        match = _SIZE.fullmatch(text)
-        size = int(match[1]) * _UNITS[match[2].upper()] if match else -1
-        if not least <= size <= most:
-            raise ValueError(
-                f'must be {least} to {most} bytes (such as 4MiB), not {text!r}'
-            )
-        return size
-
-    return parse
-
-
-def _seconds(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        # Only plain decimals are taken, because float() also takes nan, inf and 1_0.
-        number = float(text) if _DECIMAL.fullmatch(text) else -1.0
-        if not least <= number <= most:
-            raise ValueError(f'must be {least:g} to {most:g} seconds, not {text!r}')
-        return number
-
-    return parse
-
-
-def _count(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text) if _COUNT.fullmatch(text) else -1
-        if not least <= number <= most:
-            raise ValueError(
-                f'must be a whole number from {least} to {most}, not {text!r}'
-            )
-        return number
-
-    return parse
-
-
-def _share(text: str) -> float:
-    number = float(text) if _DECIMAL.fullmatch(text) else -1.0
-    if not 0 < number <= 1:
-        raise ValueError(f'must be above 0 and at most 1 (such as 0.5), not {text!r}')
-    return number
-
-
-def _upstream(text: str) -> str:
-    from shmstream.upstream.address import Address
-
-    Address.parse(text)
-    return text
-
-
-def _key_header(text: str) -> str:
-    names = ('Authorization', 'api-key', 'x-api-key')
-    for name in names:
-        if text.lower() == name.lower():
-            return name
-    raise ValueError(f'must be one of {", ".join(names)}, not {text!r}')
-
-
-def _key(text: str) -> str:
-    if not re.fullmatch(r'[\x21-\x7e]+', text):
-        raise ValueError('must be printable ASCII without spaces')
-    return text
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    keys = tuple(_key(part.strip()) for part in text.split(',') if part.strip())
-    if not keys:
-        raise ValueError('must name at least one key')
-    return keys
-
-
-def _keys_file(text: str) -> tuple[str, ...]:
-    try:
-        lines = Path(text).read_text(encoding='ascii').splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise ValueError(f'cannot be read as ASCII text: {text!r}') from None
-    keys = tuple(
-        _key(line.strip())
-        for line in lines
-        if line.strip() and not line.startswith('#')
-    )
-    if not keys:
-        raise ValueError(f'{text!r} holds no key')
-    return keys
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    return tuple(check_pattern(p.strip()) for p in text.split(',') if p.strip())
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(check_host(part.strip()) for part in text.split(',') if part.strip())
-    if not hosts:
-        raise ValueError('must name at least one host')
-    return hosts
-
-
-def _media_types(text: str) -> tuple[str, ...]:
-    kinds = tuple(part.strip().lower() for part in text.split(',') if part.strip())
-    for kind in kinds:
-        if not _MEDIA_TYPE.fullmatch(kind):
-            raise ValueError(
-                f'must be media types like text/plain or audio/*, not {kind!r}'
-            )
-    return kinds
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    'UPSTREAM': _upstream,
-    'UPSTREAM_API_KEY': _key,
-    'UPSTREAM_KEY_HEADER': _key_header,
-    'UPSTREAM_CONNECT_TIMEOUT': _seconds(0.001, 3600),
-    'UPSTREAM_FIRST_BYTE_TIMEOUT': _seconds(0.001, 86400),
-    'DIR': parse_directory,
-    'SESSION_BYTES': _size(MIN_CAPACITY, MAX_CAPACITY),
-    'SESSION_TTL': _seconds(0.1, 86400 * 30),
-    'GC_INTERVAL': _seconds(0.05, 86400),
-    'MAX_SESSIONS': _count(1, 65_536),
-    'MAX_MEMORY': _size(1 << 16, 1 << 50),
-    'OWNER_SHARE': _share,
-    'DRAIN': _seconds(0, 86400),
-    'ON_DISCONNECT': parse_on_disconnect,
-    'ID_FROM': parse_id_from,
-    'CHAT': parse_chat_paths,
-    'API_KEYS': _keys,
-    'API_KEYS_FILE': _keys_file,
-    'CORS_ORIGINS': _origins,
-    'HOSTS': _hosts,
-    'DEMO_RATE': _seconds(0.1, 100_000),
-    'SEND_TIMEOUT': _seconds(1, 86400),
-    'READER_SHARE': _share,
-    'MAX_UPLOADS': _size(1 << 16, 1 << 40),
-    'STREAM_TYPES': _media_types,
-    'LOG_FORMAT': parse_format,
-    'LOG_IDS': parse_ids,
-}
 
 
 @functools.cache

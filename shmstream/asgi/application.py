@@ -87,7 +87,7 @@ class Application:
         Raises:
             CancelledError: the server has to cut the response, or has cancelled it.
             LocalError: nothing is known of scopes of this type.
-            Whatever ``otherwise``, ``receive`` or ``send`` raises.
+            Exception: whatever ``otherwise``, ``receive`` or ``send`` raises.
         """
         if scope['type'] == 'http':
             self._lifespan.listen(send)

@@ -2,7 +2,7 @@
 
 ``shmstream serve`` uses it, and so does ``gunicorn -c gunicorn.conf.py`` in a clone,
 where ``gunicorn.conf.py`` is a link to this file. Settings of the service come from
-SHMSTREAM_* variables (see README.md). gunicorn's own settings stand here; gunicorn's
+SHMSTREAM_* variables (docs/settings.md). gunicorn's own settings stand here; gunicorn's
 command line and GUNICORN_CMD_ARGS win over them.
 """
 

@@ -41,7 +41,7 @@ from shmstream.producing.pace import Pace
 from shmstream.producing.running import here
 from shmstream.producing.task import ProducingTask
 from shmstream.serving.problems import Problem
-from shmstream.settings import OnDisconnect
+from shmstream.setting_parsers import OnDisconnect
 from shmstream.streams import Streams
 from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest, header
 

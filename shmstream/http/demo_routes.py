@@ -15,7 +15,7 @@ They are there to show that no stream suffers from it. They are refused
   loopback address, and to who does not say what a browser says (403).
 
 A proxy on this machine that says nothing cannot be told from a browser, if its client
-forges what a browser says; README.md warns of it.
+forges what a browser says; SECURITY.md warns of it.
 """
 
 from __future__ import annotations

@@ -110,14 +110,25 @@ def _answers(good: dict[str, Any], *errors: int) -> dict[str, Any]:
     return good | bad
 
 
-def _query(name: str, schema: dict[str, Any], required: bool = False) -> dict[str, Any]:
-    return {'name': name, 'in': 'query', 'required': required, 'schema': schema}
+def _query(
+    name: str, schema: dict[str, Any], said: str = '', required: bool = False
+) -> dict[str, Any]:
+    found = {'name': name, 'in': 'query', 'required': required, 'schema': schema}
+    return found | ({'description': said} if said else {})
 
 
 _ID = {'type': 'string', 'minLength': 1, 'maxLength': MAX_ID_BYTES}
 _IN_PATH = {'name': 'conv_id', 'in': 'path', 'required': True, 'schema': _ID}
-_FROM = _query('from', {'type': 'integer', 'minimum': 0, 'maximum': (1 << 63) - 1})
-_GENERATION = _query('generation', {'type': 'string', 'pattern': '^[0-9a-f]{16}$'})
+_FROM = _query(
+    'from',
+    {'type': 'integer', 'minimum': 0, 'maximum': (1 << 63) - 1},
+    'the offset of the first byte; 0 by default',
+)
+_GENERATION = _query(
+    'generation',
+    {'type': 'string', 'pattern': '^[0-9a-f]{16}$'},
+    'the stream that is meant; a newer one of this id is left alone',
+)
 _LAST_EVENT = {
     'name': 'Last-Event-ID',
     'in': 'header',
@@ -132,7 +143,11 @@ _RANGE = {
     'description': 'bytes=N-, without from: the rest of a finished stream',
     'schema': _STRING,
 }
-_LAST_ID = _query('last_event_id', {'type': 'string', 'maxLength': 40})
+_LAST_ID = _query(
+    'last_event_id',
+    {'type': 'string', 'maxLength': 40},
+    'go on after the event with this id; Last-Event-ID wins over it',
+)
 _EVENTS = _answer('the events after the last one', **{'text/event-stream': _STRING})
 _PART = _answer('the bytes of the range', **{'text/event-stream': _STRING})
 _BYTES = _answer('the bytes from the offset on', **{'text/event-stream': _STRING})
@@ -225,8 +240,12 @@ def _response() -> dict[str, Any]:
     where = _RESPONSE_ID | {'schema': {'type': 'string', 'minLength': 1}}
     asked = [
         where,
-        _query('stream', {'type': 'boolean'}),
-        _query('starting_after', {'type': 'integer', 'minimum': 0}),
+        _query('stream', {'type': 'boolean'}, 'the events, not one object'),
+        _query(
+            'starting_after',
+            {'type': 'integer', 'minimum': 0},
+            'the sequence number of the last event that the client has',
+        ),
     ]
     found = _answer('the response', **_RESPONSE, **{'text/event-stream': _STRING})
     errors = (400, 401, 403, 404, 414, 421, 502, 503, 504)
@@ -252,7 +271,7 @@ def _response() -> dict[str, Any]:
 
 def _chat_routes(path: str) -> dict[str, Any]:
     """Describe the routes of ``useChat`` below a path of ``SHMSTREAM_CHAT``."""
-    again = _query('finished', {'enum': ['replay']})
+    again = _query('finished', {'enum': ['replay']}, 'a stream that is over, too')
     stop = {
         'type': 'object',
         'properties': {

@@ -39,7 +39,8 @@ from shmstream.serving.posted_again import rest_of
 from shmstream.serving.problems import Problem
 from shmstream.serving.reply import Reply
 from shmstream.serving.request import Request, parameter
-from shmstream.settings import OnDisconnect, Settings, parse_on_disconnect
+from shmstream.setting_parsers import OnDisconnect, parse_on_disconnect
+from shmstream.settings import Settings
 from shmstream.streams import Streams
 from shmstream.upstream.hops import end_to_end
 from shmstream.upstream.source import Answer, Headers, Source, UpstreamRequest

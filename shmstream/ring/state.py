@@ -30,10 +30,19 @@ class State(IntEnum):
     """
 
     PENDING = 0
+    """It was asked for, and has not begun."""
+
     LIVE = 1
+    """It is being written."""
+
     COMPLETE = 2
+    """Its source has come to the end."""
+
     CANCELLED = 3
+    """Somebody has stopped it, or another stream has taken its id."""
+
     ABORTED = 4
+    """It has failed; its last event says why, if its format can say so."""
 
     @property
     def final(self) -> bool:

@@ -12,7 +12,7 @@ PAGE = (Path(__file__).with_name('event_source.html')).read_text()
 
 
 class Followed:
-    """A page that follows the events at an address, as README.md says.
+    """A page that follows the events at an address, as the documentation says.
 
     Args:
         page: a tab.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from tests.http.proxied import Feed, Proxied
 from tests.support.child import ROOT
 from tests.support.chromium import needs_chromium
 from tests.support.node import FOLDER, NODE, PACKAGES, needs_node
+from tests.support.pages import block
 from tests.support.service import Service
 
 MODULE = ROOT / 'shmstream' / 'browser'
@@ -170,14 +170,11 @@ def test_a_stop_ends_it(proxied: Proxied, page: Page, begin: Begun) -> None:
 
 
 @needs_chromium
-def test_the_readme_s_page_shows_an_answer_through_a_reload(
+def test_the_documented_page_shows_an_answer_through_a_reload(
     demo: Service, page: Page
 ) -> None:
-    found = re.search(
-        '<!-- browser -->\n```js\n(.*?)```', (ROOT / 'README.md').read_text(), re.S
-    )
-    assert found is not None
-    html = f'<!doctype html><body><script type="module">{found[1]}</script>'
+    script = block('docs/browser/shmstream-js.md', 'browser')
+    html = f'<!doctype html><body><script type="module">{script}</script>'
     url = f'http://127.0.0.1:{demo.port}/readme.html'
     page.route(url, lambda route: route.fulfill(content_type='text/html', body=html))
     page.goto(url)

@@ -1,6 +1,6 @@
 """How soon a stream has to end for whoever follows it, whatever faults met.
 
-The README promises a second. What it takes longer is what it says there, and no more::
+docs/guarantees.md promises a second. What it takes longer is what it says there::
 
     a process on the way was stopped    as long as it was (the supervisor's is the
                                         way of a killed producer's streams only)

@@ -1,11 +1,10 @@
-"""What the README and the docstrings show is run as it stands there."""
+"""What the page and the docstrings show is run as it stands there."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import json
-import re
 from typing import Any
 
 import openai
@@ -14,10 +13,10 @@ import pytest
 import shmstream.client
 from shmstream.client import following_of
 from tests.support.client import path
-from tests.support.service import ROOT, Service
+from tests.support.pages import block
+from tests.support.service import Service
 
-SECTION = (ROOT / 'README.md').read_text().partition('## Read streams from Python')[2]
-SHOWN = re.findall(r'```python\n(.*?)```', SECTION.partition('\n## ')[0], re.DOTALL)
+PAGE = 'docs/clients/python.md'
 
 
 def shown(code: str, port: int) -> str:
@@ -25,11 +24,12 @@ def shown(code: str, port: int) -> str:
     return code.replace('127.0.0.1:8000', f'127.0.0.1:{port}').replace('[...]', '[]')
 
 
-def test_the_readme_follows_a_stream(
+def test_the_page_follows_a_stream(
     demo: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {}
-    code = shown(SHOWN[0], demo.port).replace("'m',", "'m', 'max_tokens': 20,")
+    code = shown(block(PAGE, 'follow'), demo.port)
+    code = code.replace("'m',", "'m', 'max_tokens': 20,")
     exec(code, names)
     *events, end, last = capsys.readouterr().out.splitlines()
     assert len([json.loads(event) for event in events]) >= 20
@@ -42,12 +42,12 @@ def test_the_readme_follows_a_stream(
     ]
 
 
-def test_the_readme_makes_openai_resume(demo: Service) -> None:
-    names: dict[str, Any] = {
-        'resumable': shmstream.client.resumable,
-        'OpenAI': lambda **options: openai.OpenAI(api_key='any', **options),
-    }
-    exec(shown(SHOWN[1], demo.port), names)
+def test_the_page_makes_openai_resume(
+    demo: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('OPENAI_API_KEY', 'any')
+    names: dict[str, Any] = {}
+    exec(shown(block(PAGE, 'openai'), demo.port), names)
     client: openai.OpenAI = names['client']
     with client.chat.completions.create(
         model='m', messages=[], stream=True, max_tokens=20

@@ -97,7 +97,7 @@ def test_a_note_that_a_merge_has_torn_is_seen() -> None:
 def test_the_changelog_says_everything_once() -> None:
     release = CHANGES.split('\n## ')[1]
     headings = re.findall(r'^### (.*)$', release, re.M)
-    assert headings == sorted(set(headings))
+    assert len(headings) == len(set(headings))
     entries = re.split(r'^- ', re.sub(r'^### .*$', '', release, flags=re.M), flags=re.M)
     said = [' '.join(entry.split()) for entry in entries[1:]]
     assert len(said) == len(set(said))

@@ -13,7 +13,7 @@ from shmstream import Streams
 from shmstream.http.answer_task import AnswerTask
 from shmstream.producing.running import here
 from shmstream.serving.problems import Problem
-from shmstream.settings import OnDisconnect
+from shmstream.setting_parsers import OnDisconnect
 from tests.support.leaks import wait_until
 
 

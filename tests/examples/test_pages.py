@@ -1,9 +1,8 @@
-"""The application that the README begins with, run by the command that it gives."""
+"""The applications that the pages show, run by the commands that they give."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,11 @@ from pathlib import Path
 from tests.servers.asgi import AsgiServer
 from tests.support.client import Client
 from tests.support.event_source import events_of
-from tests.support.service import ROOT, Service
+from tests.support.pages import block
+from tests.support.service import Service
 
-README = (ROOT / 'README.md').read_text()
-
-
-def block(name: str) -> str:
-    """The code below a comment with this name."""
-    found = re.search(rf'<!-- {re.escape(name)} -->\n```\w+\n(.*?)```', README, re.S)
-    assert found
-    return found[1]
+FASTAPI = 'docs/applications/fastapi.md'
+FLASK = 'docs/applications/flask.md'
 
 
 class FastApi(AsgiServer):
@@ -32,7 +26,7 @@ class FastApi(AsgiServer):
 
 
 def resumes_and_stops(client: Client) -> None:
-    """What the README says that one can do then."""
+    """What the page says that one can do then."""
     asked = b'{"text": "hello"}'
     json = {'Content-Type': 'application/json'}
     with client.open('POST', '/chat/1', asked, json) as post:
@@ -73,10 +67,9 @@ def is_a_chat(client: Client) -> None:
 
 
 def test_the_same_in_flask(serve: Callable[..., Service], tmp_path: Path) -> None:
-    """By gunicorn with a file of two lines, as the README has it."""
-    (tmp_path / 'flask_app.py').write_text(block('flask_app.py'))
-    blocks = re.findall(r'```python\n(.*?)```', README, re.S)
-    (lines,) = (each for each in blocks if 'hooks' in each)
+    """By gunicorn with a file of two lines, as the page has it."""
+    (tmp_path / 'flask_app.py').write_text(block(FLASK, 'flask_app.py'))
+    lines = block('docs/applications/index.md', 'gunicorn.conf.py')
     (tmp_path / 'gunicorn.conf.py').write_text(lines)
     service = serve(
         workers=2,
@@ -91,9 +84,11 @@ def test_the_same_in_flask(serve: Callable[..., Service], tmp_path: Path) -> Non
 def test_the_first_application_resumes_and_stops_across_workers(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / 'app.py').write_text(block('app.py') + block('a chat in app.py'))
+    (tmp_path / 'app.py').write_text(
+        block(FASTAPI, 'app.py') + block(FASTAPI, 'a chat in app.py')
+    )
     # The part before it installs, which has been done.
-    _, command = block('run app.py').split(' && ')
+    _, command = block(FASTAPI, 'run app.py').split(' && ')
     # The next line waits for one worker; which of the two answers does not matter.
     with FastApi(
         'uvicorn',
