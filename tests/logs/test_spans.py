@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shmstream import Streams
 from tests.http.proxied import Proxied, proxied_with
 from tests.http.wire import one_per_worker
 from tests.logs.lines import life
@@ -89,6 +90,9 @@ def test_a_stream_that_is_resumed_at_another_worker(
         other = next(each for each in workers if each.worker != post.worker)
         resumed = other.open('GET', path('traced', 6))
         resumed.until(1)
+        # The first bytes are sent before their reader is a follower.
+        with Streams.attach(proxied.service.directory) as streams:
+            assert wait_until(lambda: streams.list()[0]['followers'] == 2)
         feed.send(b'data: [DONE]\n\n')
         feed.end()
         resumed.rest()

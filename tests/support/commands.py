@@ -99,6 +99,9 @@ def _of_click(command: click.Command, arguments: Sequence[str]) -> str:
     """Follow the subcommands, and see that each option is one of theirs."""
     context = click.Context(command)
     for argument in arguments:
+        if argument == '--':
+            # What follows is for somebody else.
+            break
         name = argument.partition('=')[0]
         if name.startswith('-') and name != '-':
             options = {
