@@ -223,7 +223,8 @@ class Eviction:
     def _remove_one(self, loser: Holding) -> bool:
         for _ in range(min(len(loser.to_try), self._probes)):
             session = next(iter(loser.to_try))
-            if remove(self._directory.segment(session.file)):
+            path = self._directory.segment(session.file)
+            if remove(path, self._gone.counts):
                 self._forget(session)
                 return True
             loser.to_try.move_to_end(session)

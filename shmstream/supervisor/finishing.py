@@ -102,7 +102,7 @@ class Finishing:
             segment = session.segment
             died = not session.reader.finished
             if died:
-                self._count(segment, end_dead(segment, fd))
+                end_dead(segment, fd, self._counts)
                 self._words.ring(segment)
             # The producer may have died between the end and the line about it.
             tell(segment)
@@ -110,26 +110,24 @@ class Finishing:
         finally:
             os.close(fd)
 
-    def _count(self, segment: Segment, state: State) -> None:
-        """Count the end, and the bytes that the producer has not counted any more."""
-        head = segment.reader.total_bytes
-        uncounted = max(head - segment.words[W_COUNTED], 0)
-        segment.words[W_COUNTED] = head
-        self._counts.words[BYTES.of('in')] += uncounted
-        self._counts.words[ENDED.of(state.label)] += 1
 
-
-def end_dead(segment: Segment, fd: int) -> State:
+def end_dead(segment: Segment, fd: int, counts: Counts) -> None:
     """End the stream of a producer that has died, for the holder of its lock.
+
+    The end is counted, and so are the bytes that the producer has not counted any more.
 
     Args:
         segment: the segment of the stream, which has not ended.
         fd: the descriptor that holds the lock.
-
-    Returns:
-        How the stream has ended.
+        counts: the supervisor's own words.
     """
     writer = segment_writer(segment, fd)
     if segment.cancelled:
-        return end_stream(segment, writer, State.CANCELLED)
-    return end_stream(segment, writer, State.ABORTED, DIED)
+        state = end_stream(segment, writer, State.CANCELLED)
+    else:
+        state = end_stream(segment, writer, State.ABORTED, DIED)
+    head = segment.reader.total_bytes
+    uncounted = max(head - segment.words[W_COUNTED], 0)
+    segment.words[W_COUNTED] = head
+    counts.words[BYTES.of('in')] += uncounted
+    counts.words[ENDED.of(state.label)] += 1

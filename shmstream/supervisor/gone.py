@@ -33,6 +33,7 @@ from shmstream.errors import LayoutMismatch, StreamNotFound
 from shmstream.logs.life_line import tell
 from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.memory.segment import Segment, hold_alone, open_segment
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import TOLD, W_CAUSE, WORD
 from shmstream.supervisor.finishing import end_dead
 from shmstream.supervisor.leftovers import Leftovers
@@ -55,13 +56,16 @@ class Gone:
 
     Args:
         directory: the runtime directory.
+        counts: the supervisor's own words.
 
     Attributes:
+        counts: the same.
         memory: bytes that the files hold.
     """
 
-    def __init__(self, directory: RuntimeDirectory) -> None:
+    def __init__(self, directory: RuntimeDirectory, counts: Counts) -> None:
         self._directory = directory
+        self.counts = counts
         self._held: dict[Path, tuple[bytes, int]] = {}
         self._of_owner: Counter[bytes] = Counter()
         self.memory = 0
@@ -87,7 +91,7 @@ class Gone:
     def put(self, session: Session) -> None:
         """Remove the file of an evicted session, or rename it if it is mapped."""
         path = self._directory.segment(session.file)
-        if remove(path):
+        if remove(path, self.counts):
             return
         aside = self._directory.gone(session.segment.generation)
         os.rename(path, aside)
@@ -121,7 +125,7 @@ class Gone:
 
     def keep(self, aside: Path, owner: bytes) -> None:
         """Count a file that has its ``.gone-*`` name only, or remove it if unmapped."""
-        if not remove(aside):
+        if not remove(aside, self.counts):
             self._newest = time.monotonic()
             self._count(aside, owner)
 
@@ -129,7 +133,7 @@ class Gone:
         """Remove the files that nobody maps any more; return whether any was."""
         found = False
         for path, (owner, _) in list(itertools.islice(self._held.items(), _LOOKS)):
-            gone = remove(path)
+            gone = remove(path, self.counts)
             self._forget(path)
             if not gone:
                 # The file is counted anew, as its producer may have written meanwhile.
@@ -157,14 +161,14 @@ class Gone:
     def close(self, leftovers: Leftovers) -> None:
         """Remove all files, mapped or not: the deployment ends."""
         for path in self._held:
-            leftovers.remove(path, functools.partial(remove, path))
+            leftovers.remove(path, functools.partial(remove, path, self.counts))
             leftovers.remove_file(path)
         self._held.clear()
         self._of_owner.clear()
         self.memory = 0
 
 
-def remove(path: Path) -> bool:
+def remove(path: Path, counts: Counts) -> bool:
     """Remove a segment's file unless it has a producer or is mapped.
 
     Returns:
@@ -188,7 +192,7 @@ def remove(path: Path) -> bool:
         # again.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hold_alone(fd)
-        _tell(fd)
+        _tell(fd, counts)
         os.unlink(path)
     except BlockingIOError:
         return False
@@ -197,7 +201,7 @@ def remove(path: Path) -> bool:
     return True
 
 
-def _tell(fd: int) -> None:
+def _tell(fd: int, counts: Counts) -> None:
     """Log the line about a stream that was evicted before its producer died."""
     if int.from_bytes(os.pread(fd, WORD, W_CAUSE * WORD), 'little') & TOLD:
         return
@@ -211,5 +215,5 @@ def _tell(fd: int) -> None:
         log.warning('a stream that was removed cannot be told of: %s', ex.strerror)
         return
     if not segment.reader.finished:
-        end_dead(segment, fd)
+        end_dead(segment, fd, counts)
     tell(segment)

@@ -58,7 +58,7 @@ class Registry:
         self._counts = counts = counts or Counts()
         self._directory = directory
         self._config = config
-        self._gone = Gone(directory)
+        self._gone = Gone(directory, counts)
         self._index = Index(table, self._gone.memory_of)
         self._words = SegmentWords(table, counts)
         self._adoption = Adoption(

@@ -22,6 +22,7 @@ from shmstream.memory.mappings import Mappings
 from shmstream.memory.segment import hold
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.counts import Counts
 from shmstream.ring.state import State
 from shmstream.supervisor.config import SupervisorConfig
 from shmstream.supervisor.gone import remove
@@ -187,7 +188,7 @@ def test_f42_who_comes_while_it_is_being_removed_is_told_that_it_is_not_there(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, 'unlink', try_first)
-        assert remove(there.segment(session.digest))
+        assert remove(there.segment(session.digest), Counts())
     assert len(refused) == 1
     assert mappings.everything() == []
     registry.close()

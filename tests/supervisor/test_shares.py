@@ -20,6 +20,7 @@ from shmstream.memory.room_share import RoomShare
 from shmstream.memory.segment import Segment, hold
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import HEADER_BYTES, W_OWNER_ROOM
 from shmstream.ring.state import State
 from shmstream.supervisor import eviction
@@ -302,9 +303,9 @@ def test_f45_what_nobody_maps_is_found_among_what_is_mapped(
         first.delete(1)
         tried = []
 
-        def count_tries(path: Path) -> bool:
+        def count_tries(path: Path, counts: Counts) -> bool:
             tried.append(path)
-            return remove(path)
+            return remove(path, counts)
 
         monkeypatch.setattr(eviction, 'remove', count_tries)
         for _ in range(count):
