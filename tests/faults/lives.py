@@ -143,7 +143,7 @@ def end_in_a_read_only_directory(folder: str) -> None:
         _read_only(path)
         for number in range(3):
             worker.order('finish', f'c{number}')
-        expired = wait_until(lambda: len(worker.order('control', 'list', [])) == 1)
+        expired = wait_until(lambda: len(worker.order('sessions')) == 1)
         say({'expired': expired, 'wrote': worker.order('write', 'live', 'x')})
         # Some rounds of every timer.
         before = table.room_sequence

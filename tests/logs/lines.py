@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shmstream import Streams
 from tests.support.leaks import wait_until
 
 Line = dict[str, Any]
@@ -28,6 +29,20 @@ def written(log: Path) -> str:
     """A log's whole lines so far: the last one may be half written."""
     text = log.read_text()
     return text[: text.rfind('\n') + 1]
+
+
+def until_followed(directory: Path, conv_id: str, count: int) -> None:
+    """Wait until a stream has so many followers.
+
+    A reader has its first bytes before it is one.
+    """
+    with Streams.attach(directory) as streams:
+
+        def there() -> bool:
+            (found,) = streams.list(conv_id=conv_id)
+            return bool(found['followers'] == count)
+
+        assert wait_until(there)
 
 
 def life(text: Callable[[], str], **fields: Any) -> Line:

@@ -10,7 +10,7 @@ import pytest
 
 from shmstream.ids import NOBODY, digest
 from tests.http.proxied import Proxied, proxied_with
-from tests.logs.lines import Line, life, lives, objects
+from tests.logs.lines import Line, life, lives, objects, until_followed
 from tests.support.client import path
 from tests.support.leaks import wait_until
 from tests.support.service import Service
@@ -66,6 +66,7 @@ def test_a_whole_answer(proxied: Proxied) -> None:
         target = path('whole', 6)
         with proxied.client.open('GET', target, headers=headers) as again:
             again.until(1)
+            until_followed(proxied.service.directory, 'whole', 2)
             feed.send(b'data: [DONE]\n\n')
             feed.end()
             assert again.rest() == EVENT[6:] + b'data: [DONE]\n\n'

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from shmstream import Streams
 from tests.http.proxied import Proxied, proxied_with
 from tests.http.wire import one_per_worker
-from tests.logs.lines import life
+from tests.logs.lines import life, until_followed
 from tests.support.client import path
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT
@@ -90,9 +89,7 @@ def test_a_stream_that_is_resumed_at_another_worker(
         other = next(each for each in workers if each.worker != post.worker)
         resumed = other.open('GET', path('traced', 6))
         resumed.until(1)
-        # The first bytes are sent before their reader is a follower.
-        with Streams.attach(proxied.service.directory) as streams:
-            assert wait_until(lambda: streams.list()[0]['followers'] == 2)
+        until_followed(proxied.service.directory, 'traced', 2)
         feed.send(b'data: [DONE]\n\n')
         feed.end()
         resumed.rest()

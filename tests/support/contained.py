@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.support.reachable import mount
 
+ROOT = Path(__file__).parents[2]
 _PR_SET_MDWE, _REFUSE_EXEC_GAIN = 65, 1
 
 
@@ -28,13 +29,25 @@ def main() -> None:
         if point not in kept and not point.startswith(('/proc', '/sys', '/dev')):
             mount('-o', 'remount,bind,ro', point)
     mount('-t', 'tmpfs', '-o', f'size={shm},mode=1777', 'tmpfs', '/dev/shm')
-    mount('-t', 'tmpfs', '-o', 'size=16m,mode=1777', 'tmpfs', '/tmp')
+    _hide_tmp()
     os.umask(0o077)
     # Older kernels do not know it.
     ctypes.CDLL(None).prctl(_PR_SET_MDWE, _REFUSE_EXEC_GAIN, 0, 0, 0)
     lowered = ['setpriv', '--reuid', user, '--regid', user, '--clear-groups']
     lowered += ['--no-new-privs', '--bounding-set', '-all', '--inh-caps', '-all']
     os.execvp('setpriv', [*lowered, *sys.argv[end + 1 :]])
+
+
+def _hide_tmp() -> None:
+    """Give it a private ``/tmp``, in which this clone still is if it was there."""
+    here = [
+        place for place in (ROOT, Path(sys.prefix)) if Path('/tmp') in place.parents
+    ]
+    opened = [(place, os.open(place, os.O_PATH)) for place in here]
+    mount('-t', 'tmpfs', '-o', 'size=16m,mode=1777', 'tmpfs', '/tmp')
+    for place, fd in opened:
+        place.mkdir(parents=True, exist_ok=True)
+        mount('--bind', f'/proc/{os.getpid()}/fd/{fd}', str(place))
 
 
 def _mounts() -> list[str]:

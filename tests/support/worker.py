@@ -128,6 +128,9 @@ class _Orders:
         found: bool = getattr(self._streams, op)(conv_id, generation=generation)
         return found
 
+    def sessions(self) -> list[str]:
+        return [each['conversation_id'] for each in self._streams.list()]
+
     def control(self, op: str, arguments: list[Any]) -> Any:
         return getattr(self._streams, op)(*arguments)
 
