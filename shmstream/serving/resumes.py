@@ -21,12 +21,17 @@ from shmstream.serving.request import Request
 def goes_on(request: Request) -> bool:
     """Whether a request goes on with a stream, although it names no offset."""
     if request.chat:
-        request.transport = 'chat'
         return True
     if not request.events:
         return False
-    request.transport = 'events'
     return b'last_event_id=' in request.query or bool(request.header(b'last-event-id'))
+
+
+def transport_of(request: Request) -> str:
+    """Return how the bytes of a GET leave (``metrics.catalogue.TRANSPORTS``)."""
+    if request.chat:
+        return 'chat'
+    return 'events' if request.events else 'raw'
 
 
 def count_resume(counts: Counts, request: Request, result: str = 'ok') -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from shmstream import NoRoom, Producer, Streams, SupervisorUnavailable, owner_of
 from shmstream.ring.state import State
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import WHOLE, Core
 from shmstream.serving.reply import Blocking, Ended, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -484,3 +485,44 @@ def test_errors_are_told_by_blame(
         assert (b'retry-after' in dict(reply.headers)) == (status == 503)
         assert ('of ours' in told['message']) is False
     assert bool(caplog.records) == logged
+
+
+@pytest.mark.parametrize('query', ['', 'as=events'])
+def test_who_reads_from_the_beginning_of_a_live_stream_has_not_come_back(
+    streams: Streams, conv_id: str, query: str
+) -> None:
+    """The first bytes come with the reply, and the follower begins after them."""
+    with streams.create(conv_id) as producer:
+        producer.write(b'data: x\n\n')
+        served = producer._segment.followers.served
+        for at, resumes in ((0, 0), (1, 1)):
+            more: dict[str, Any] = {}
+            if query and at:
+                last = f'{producer.generation}-9'.encode()
+                more = {'headers': [(b'last-event-id', last)]}
+            target = f'{conv_id}?{query or f"from={at}"}'
+            body = reply_to(streams, target, **more).body
+            assert isinstance(body, Live)
+            with body.follow() as follower:
+                producer.write(b'data: x\n\n')
+                next(iter(follower))
+            assert served() == (at + 1, resumes)
+
+
+@pytest.mark.parametrize(
+    ('path', 'query', 'transport'),
+    [('', '', 'raw'), ('', '&as=events', 'events'), ('/stream', '', 'chat')],
+)
+def test_a_route_is_told_also_if_the_request_names_a_generation(
+    streams: Streams, conv_id: str, path: str, query: str, transport: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        for named in ('', f'generation={producer.generation}'):
+            asked = Request(
+                'GET', f'{conv_id}{path}'.encode(), (named + query).encode()
+            )
+            find_chat_route(asked)
+            reply = Core(streams).answer(asked)
+            assert isinstance(reply, Reply)
+            assert isinstance(reply.body, Live)
+            assert reply.body.transport == transport
