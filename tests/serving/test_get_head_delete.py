@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from shmstream import NoRoom, Producer, Streams, SupervisorUnavailable, owner_of
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import REFUSALS
 from shmstream.ring.state import State
 from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import WHOLE, Core
@@ -526,3 +528,13 @@ def test_a_route_is_told_also_if_the_request_names_a_generation(
             assert isinstance(reply, Reply)
             assert isinstance(reply.body, Live)
             assert reply.body.transport == transport
+
+
+def test_a_link_that_may_only_read_is_no_foreign_page(
+    streams: Streams, conv_id: str
+) -> None:
+    refused = counts_of(streams).words[REFUSALS.of('origin')]
+    asked = Request('DELETE', conv_id.encode())
+    asked.generation = '0' * 16
+    assert Core(streams).answer(asked).status == 403  # type: ignore[union-attr]
+    assert counts_of(streams).words[REFUSALS.of('origin')] == refused
