@@ -1,7 +1,9 @@
 """Counts the requests that go on with a stream, by what they got.
 
 A request goes on with a stream if it says where: by an offset, by the id of an event,
-by a generation, or as ``useChat`` does when it comes back.
+by a generation, or as ``useChat`` does when it comes back. ``useChat`` also asks
+whenever its page is loaded, and then there is nothing to go on with, as a rule: unless
+it names a generation, it is counted only if it finds a stream.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ def count_failure(counts: Counts, request: Request, error: Exception) -> None:
         case StreamReplaced():
             count_resume(counts, request, 'replaced')
         case StreamNotFound():
+            if request.chat and b'generation=' not in request.query:
+                return
             count_resume(counts, request, 'unknown')
         case SupervisorUnavailable():
             counts.add(REFUSALS.of('no_supervisor'))

@@ -12,7 +12,7 @@ import pytest
 
 from shmstream import NoRoom, Producer, Streams, SupervisorUnavailable, owner_of
 from shmstream.internals import counts_of
-from shmstream.metrics.catalogue import REFUSALS
+from shmstream.metrics.catalogue import REFUSALS, RESUMES
 from shmstream.ring.state import State
 from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import WHOLE, Core
@@ -538,3 +538,24 @@ def test_a_link_that_may_only_read_is_no_foreign_page(
     asked.generation = '0' * 16
     assert Core(streams).answer(asked).status == 403  # type: ignore[union-attr]
     assert counts_of(streams).words[REFUSALS.of('origin')] == refused
+
+
+def test_a_page_that_asks_whether_there_is_a_chat_has_lost_nothing(
+    streams: Streams, conv_id: str
+) -> None:
+    streams.create(conv_id).finish()
+
+    def unknown() -> int:
+        return int(counts_of(streams).words[RESUMES.of('unknown')])
+
+    before = unknown()
+    generation = '0' * 16
+    for chat, query, lost in (
+        (conv_id, '', 0),
+        ('nothing', '', 0),
+        ('nothing', f'generation={generation}', 1),
+    ):
+        asked = Request('GET', f'{chat}/stream'.encode(), query.encode())
+        find_chat_route(asked)
+        assert Core(streams).answer(asked).status == 204  # type: ignore[union-attr]
+        assert unknown() == before + lost
