@@ -9,6 +9,7 @@ it names a generation, it is counted only if it finds a stream.
 from __future__ import annotations
 
 from shmstream.errors import (
+    NoRoom,
     OffsetLost,
     StreamNotFound,
     StreamReplaced,
@@ -16,7 +17,7 @@ from shmstream.errors import (
 )
 from shmstream.metrics.catalogue import REFUSALS, RESUMES
 from shmstream.metrics.counts import Counts
-from shmstream.serving.problems import count_refusal
+from shmstream.serving.problems import EXHAUSTED, count_refusal
 from shmstream.serving.request import Request
 
 
@@ -61,5 +62,9 @@ def count_failure(counts: Counts, request: Request, error: Exception) -> None:
             count_resume(counts, request, 'unknown')
         case SupervisorUnavailable():
             counts.add(REFUSALS.of('no_supervisor'))
+        case NoRoom():
+            counts.add(REFUSALS.of(error.cause))
+        case OSError() if error.errno in EXHAUSTED:
+            counts.add(REFUSALS.of('system'))
         case _:
             count_refusal(counts, error)

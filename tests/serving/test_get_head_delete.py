@@ -559,3 +559,40 @@ def test_a_page_that_asks_whether_there_is_a_chat_has_lost_nothing(
         find_chat_route(asked)
         assert Core(streams).answer(asked).status == 204  # type: ignore[union-attr]
         assert unknown() == before + lost
+
+
+@pytest.mark.parametrize(
+    ('raised', 'cause'),
+    [
+        (NoRoom('full'), 'system'),
+        (OSError(24, 'too many open files'), 'system'),
+        (SupervisorUnavailable('nobody'), 'no_supervisor'),
+    ],
+)
+@pytest.mark.parametrize('method', ['GET', 'DELETE', 'POST'])
+def test_what_has_no_room_is_counted_once_on_each_route(
+    streams: Streams,
+    conv_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    cause: str,
+    method: str,
+) -> None:
+    def fail(*_args: object, **_named: object) -> None:
+        raise raised
+
+    words = counts_of(streams).words[REFUSALS.at : REFUSALS.at + REFUSALS.words]
+    before = words.tolist()
+    for name in ('open', 'evict', 'stop'):
+        monkeypatch.setattr(Streams, name, fail)
+    asked = Request(method, f'{conv_id}/stop'.encode())
+    core = Core(streams)
+    if method == 'POST':
+        find_chat_route(asked)
+        answer: Any = core.stop_chat(asked, b'')
+    else:
+        answer = core.answer(asked)
+    reply = answer.work() if isinstance(answer, Blocking) else answer
+    assert reply.status == 503
+    grown = [now - then for now, then in zip(words.tolist(), before, strict=True)]
+    assert grown == [int(value == cause) for value in REFUSALS.values]
