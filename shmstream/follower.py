@@ -18,6 +18,8 @@ from shmstream.wakeups.hub_in_threads import ThreadHub
 from shmstream.wakeups.hub_on_loop import LoopHub
 from shmstream.wakeups.hub_watch import PIECE, Watch
 
+_WAITING = TRANSPORTS.index('waiting')
+
 CANCEL_GRACE_S = 0.5
 """How long followers wait for the producer of a cancelled stream to end it."""
 
@@ -89,6 +91,7 @@ class Follower:
         self._cancel_seen_at: float | None = None
         self._counted = False
         self._transport = 0
+        self._resumed = offset > 0
         # Why the follower has stopped: the stream's end, or an exception that every
         # further step raises.
         self._over: _StreamEnded | ShmstreamError | None = None
@@ -161,9 +164,11 @@ class Follower:
         self._silent_since = now
         return True
 
-    def _leaves_by(self, transport: str) -> None:
-        """Note how the bytes leave, before the first step; for the metrics."""
+    def _leaves_by(self, transport: str, resumed: bool | None) -> None:
+        """Note how the bytes leave, before the first step; see ``note_transport``."""
         self._transport = TRANSPORTS.index(transport)
+        if resumed is not None:
+            self._resumed = resumed
 
     def _enter(self, hub: LoopHub | ThreadHub) -> Watch:
         # C code puts the results into the lists. So, wherever a signal handler raises,
@@ -181,8 +186,8 @@ class Follower:
                 )
             )
             self._hub, self._watch, self._counted = hub, joined[0], True
-            if not self.delivered:
-                self._followers.serve(self._segment, self.offset > 0)
+            if not self.delivered and self._transport != _WAITING:
+                self._followers.serve(self._segment, self._resumed)
             return joined[0]
         except BaseException:
             self._watch, self._counted = None, False

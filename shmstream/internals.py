@@ -101,14 +101,18 @@ def counts_of(streams: object) -> Counts:
     return Counts()
 
 
-def note_transport(follower: Follower, transport: str) -> None:
+def note_transport(
+    follower: Follower, transport: str, resumed: bool | None = None
+) -> None:
     """Note how a follower's bytes leave, before its first step.
 
     Args:
         follower: the follower.
         transport: one of ``metrics.catalogue.TRANSPORTS``.
+        resumed: whether its reader begins after the stream's beginning; None: if the
+            follower does. The reader may get bytes that no follower has read.
     """
-    follower._leaves_by(transport)
+    follower._leaves_by(transport, resumed)
 
 
 def host_of(consumer: Consumer) -> Host:

@@ -23,7 +23,7 @@ from shmstream.memory.segment import Segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.metrics.catalogue import APPENDS, BYTES, ENDED, FIRST_BYTE
 from shmstream.producer_needs import Attached
-from shmstream.ring.layout import W_ASKED, W_CANCELLED, W_COUNTED
+from shmstream.ring.layout import COUNTED, W_ASKED, W_CANCELLED, W_CAUSE, W_COUNTED
 from shmstream.ring.state import State
 from shmstream.stream_end import DROPPED, NO_ROOM, end_stream
 from shmstream.wakeups.producer_side import Marker
@@ -402,6 +402,7 @@ class Producer:
             self._marker.mark_state(state)
             self._tell()
             self._process.counts.add(ENDED.of(state.label))
+            self._words[W_CAUSE] |= COUNTED
             # Last, because no reader should wait for the log.
             tell(self._segment, self._request_id)
 

@@ -7,7 +7,8 @@ runs it; beside it stands the library that applications count with.
 the look of the hub, and one ``send`` on TCP for each follower; another process reads.
 It is measured with and without the lines that count, in turns: "not counted" has the
 same functions, compiled from their sources less these lines. HTTP and wake-ups come on
-top in a service, so there the share is smaller.
+top in a service, so there the share is smaller. A follower that is iterated fetches its
+bytes itself, and counts each piece itself: that is "a piece that is fetched".
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from bench.measure import interleaved, say, stat
@@ -31,7 +33,7 @@ from shmstream import Streams, SupervisorConfig
 from shmstream.metrics.catalogue import RINGS, WAKE
 from shmstream.metrics.counts import Counts
 from shmstream.producer import Producer
-from shmstream.wakeups.hub_watch import Watch
+from shmstream.wakeups.hub_watch import PIECE, Watch
 
 TARGET_NS = 150
 CHUNK = b'data: ' + b'x' * 192 + b'\n\n'
@@ -75,6 +77,18 @@ class _Noting:
 def _nothing(number: int) -> None:
     for _ in range(number):
         pass
+
+
+def _fetched(watch: Any) -> Callable[[int], None]:
+    """What ``Follower`` does for each piece, if nobody hands it over."""
+    piece = CHUNK
+
+    def count(number: int) -> None:
+        for _ in range(number):
+            size = len(piece)
+            watch.delivered += PIECE + size
+
+    return count
 
 
 def _words(counts: Counts) -> Callable[[int], None]:
@@ -243,6 +257,7 @@ def _alone(report: Report, rounds: int, number: int) -> None:
     actions = {
         'a word in shared memory': _words(counts),
         'an attribute': _Noting().note,
+        'a piece that is fetched': _fetched(SimpleNamespace(delivered=0)),
         'a histogram': _durations(counts),
         **_library(),
     }

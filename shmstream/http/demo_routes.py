@@ -119,11 +119,13 @@ def _refusal(req: falcon.asgi.Request) -> Problem | None:
     name = host.rpartition(':')[0] if not host.endswith(']') else host
     near = bool(client) and is_loopback(str(client[0]))
     if not near or not is_loopback(name or host) or any(map(req.get_header, _PROXIES)):
-        return Problem(403, 'Only a browser on this machine may do this')
+        text = 'Only a browser on this machine may do this'
+        return Problem(403, text, cause='origin')
     site, origin = req.get_header('Sec-Fetch-Site'), req.get_header('Origin')
     # A browser says both. Behind a proxy that tells nothing of itself, the page's
     # origin is not what this service takes for its host.
     told = origin is not None and is_of(origin.encode(), host.encode())
     if site != 'same-origin' or not (told or req.method == 'GET'):
-        return Problem(403, 'Only the page of this service may do this')
+        text = 'Only the page of this service may do this'
+        return Problem(403, text, cause='origin')
     return None

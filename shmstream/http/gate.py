@@ -85,7 +85,6 @@ class Gate:
         else:
             foreign = not (is_of(origin, host) or is_of(origin, known_as))
         if foreign and not self._origins.name(origin):
-            return Problem(
-                403, 'Pages of this origin are not allowed (SHMSTREAM_CORS_ORIGINS)'
-            )
+            text = 'Pages of this origin are not allowed (SHMSTREAM_CORS_ORIGINS)'
+            return Problem(403, text, cause='origin')
         return None

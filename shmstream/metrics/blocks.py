@@ -28,8 +28,8 @@ Made by the supervisor, and mapped by every process of the deployment::
 A block whose epoch is in ``folded`` of the valid departed is not counted: its numbers
 are in those counters. ``departed`` says how a worker gets there exactly once.
 
-The file stays as long as the runtime directory: a supervisor goes on with the words of
-the one before it, and a new life of the deployment with those of the last.
+A supervisor goes on with the words of the one before it, also if all processes of the
+deployment were killed meanwhile. A deployment that stops removes the file.
 """
 
 from __future__ import annotations

@@ -7,14 +7,27 @@ for the unit, knows a type for what is constant, and ends with a line of its own
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from shmstream.metrics.reading import Family, Histogram, Reading, WorkerReading
 
 PROMETHEUS_TYPE: Final = 'text/plain; version=0.0.4; charset=utf-8'
 OPENMETRICS_TYPE: Final = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+
+_Number = TypeVar('_Number', int, float)
+
+_NAME: Final = re.compile(r'[A-Za-z0-9_.+-]*')
+_TEXT: Final = re.compile(r'[ -~]*')
+"""Texts of a reading that comes from elsewhere: names, and what a metric counts."""
+
+_MOST: Final = 1 << 80
+"""Sums of words are below this."""
+
+_END_OF_TIME: Final = 1 << 40
+"""Unix times below this, in seconds, are dates that ``human`` can show."""
 
 
 def prometheus(reading: Reading) -> bytes:
@@ -95,29 +108,65 @@ def to_json(reading: Reading) -> bytes:
 
 
 def from_json(raw: bytes) -> Reading:
-    """Return a reading from its JSON.
+    """Return a reading from its JSON, which anybody may have sent.
+
+    No text in the reading can steer a terminal, or end a line.
 
     Raises:
         ValueError: it is not the JSON of a reading.
     """
     try:
         told = json.loads(raw)
-        families = []
-        for name, fields in told['metrics'].items():
-            found = fields.pop('histogram')
-            histogram = None
-            if found is not None:
-                histogram = Histogram(
-                    tuple(found['bounds']), tuple(found['buckets']), found['total']
-                )
-            families.append(Family(name, **fields, histogram=histogram))
+        families = [_family(name, found) for name, found in told['metrics'].items()]
         return Reading(
-            told['at'],
-            told['since'],
-            told['version'],
-            told['supervisor_up'],
+            _number(told['at'], float, _END_OF_TIME),
+            _number(told['since'], float, _END_OF_TIME),
+            _plain(told['version']),
+            told['supervisor_up'] is True,
             tuple(families),
-            tuple(WorkerReading(**fields) for fields in told['workers']),
+            tuple(map(_worker, told['workers'])),
         )
-    except (KeyError, TypeError, AttributeError) as ex:
+    except (KeyError, TypeError, AttributeError, RecursionError) as ex:
         raise ValueError(f'not the metrics of shmstream: {ex!r}') from ex
+
+
+def _family(name: str, fields: dict[str, Any]) -> Family:
+    histogram = None
+    if (found := fields['histogram']) is not None:
+        bounds = tuple(_number(bound, float) for bound in found['bounds'])
+        buckets = tuple(_number(bucket, int) for bucket in found['buckets'])
+        if not bounds or len(buckets) != len(bounds) + 1:
+            raise ValueError(f'not the metrics of shmstream: the buckets of {name!r}')
+        histogram = Histogram(bounds, buckets, _number(found['total'], float))
+    values = {_plain(k): _number(v, int) for k, v in fields['values'].items()}
+    kind = _plain(fields['kind'])
+    if histogram is None and not fields['label'] and set(values) != {''}:
+        raise ValueError(f'not the metrics of shmstream: the values of {name!r}')
+    return Family(
+        _plain(name),
+        kind,  # type: ignore[arg-type]
+        _plain(fields['text'], _TEXT),
+        _plain(fields['unit']),
+        _plain(fields['label']),
+        values,
+        histogram,
+    )
+
+
+def _worker(fields: dict[str, Any]) -> WorkerReading:
+    draining = fields.pop('draining') is True
+    numbers = {name: _number(value, int) for name, value in fields.items()}
+    return WorkerReading(draining=draining, **numbers)
+
+
+def _plain(text: Any, form: re.Pattern[str] = _NAME) -> str:
+    if not isinstance(text, str) or not form.fullmatch(text):
+        raise ValueError(f'not the metrics of shmstream: {text!a:.99}')
+    return text
+
+
+def _number(number: Any, kind: type[_Number], most: int = _MOST) -> _Number:
+    there = type(number) is int or (kind is float and type(number) is float)
+    if not there or not 0 <= number < most:
+        raise ValueError(f'not the metrics of shmstream: {number!a:.99}')
+    return kind(number)

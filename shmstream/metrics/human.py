@@ -49,10 +49,13 @@ def table(reading: Reading) -> list[str]:
             'There is no supervisor now: the numbers of sessions and memory are'
             ' as it has last published them.'
         )
+    # A service of another version may count less than this one.
+    there = {family.name: family for family in reading.families}
     for title, names in GROUPS:
         lines += ['', title]
         for name in names:
-            lines += _rows(reading.family(name))
+            if (family := there.get(f'shmstream_{name}')) is not None:
+                lines += _rows(family)
     lines += ['', *_workers(reading)]
     return lines
 

@@ -1,6 +1,7 @@
 """Reads the numbers of a whole deployment from its runtime directory.
 
-No process is asked, so it works when the supervisor is down, and no process notices.
+No process is asked for a number, so it works when the supervisor is down. Whether there
+is a supervisor is seen by a connection to its socket, which is closed at once.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ writer has cache lines of its own::
                                                     metrics (``metrics``)
        208  producer               first byte at    time since boot, ns; 0 until then
        216  producer, at its end   cause            why it has ended (``logs.cause``);
-                                                    ``TOLD`` is added once the line
-                                                    about the stream has been logged
+                                                    ``COUNTED`` is added once the end is
+                                                    in the metrics, then ``TOLD`` once
+                                                    the line about the stream is logged
                                                     (``logs.life_line``)
        224  producer               upstream status  of the answer; 0 = there is none
        232  producer, before live  trace id         of the request that began it, the
@@ -147,6 +148,9 @@ W_SERVED: Final = 448
 
 TOLD: Final = 1 << 32
 """The bit of the word cause that says that the line about the stream is logged."""
+
+COUNTED: Final = 1 << 33
+"""The bit of the word cause that says that the metrics have counted the end."""
 
 EPOCH_TAG: Final = (1 << 64) - (1 << 20)
 """The bits of a worker's word that name the worker: the upper 44 bits of its epoch."""

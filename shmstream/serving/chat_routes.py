@@ -37,6 +37,7 @@ from __future__ import annotations
 import re
 
 from shmstream.ids import validate_id
+from shmstream.internals import counts_of
 from shmstream.response_headers import ALWAYS
 from shmstream.ring.state import State
 from shmstream.serving.body_fields import BodyFields
@@ -46,6 +47,7 @@ from shmstream.serving.permit import checked
 from shmstream.serving.problems import JSON, Problem, problem_of
 from shmstream.serving.reply import Blocking, Reply
 from shmstream.serving.request import Request
+from shmstream.serving.resumes import count_failure
 
 MAX_STOP_BYTES = 4 << 20
 """The largest body of a stop: it may hold the message so far, with what its tools have
@@ -148,6 +150,7 @@ def _stopped(streams: Deployment, request: Request, body: bytes, gated: bool) ->
         owner = checked(request.owner)
         streams.stop(conv_id, generation=generation, owner=owner)
     except Exception as ex:
+        count_failure(counts_of(streams), request, ex)
         return problem_of(ex, str(request)).reply()
     headers = [
         (b'content-type', JSON.encode()),

@@ -107,6 +107,7 @@ def events_of(
     if there:
         counts_of(consumer).add(BYTES.of('out'), len(there))
         first.append(framer.feed(there))
+    resumed = offset > 0
     offset += len(there)
     if ended and offset == consumer.total_bytes:
         body = b''.join([*first, framer.end()])
@@ -119,6 +120,7 @@ def events_of(
         b''.join(first),
         framer=framer,
         transport=request.transport,
+        resumed=resumed,
     )
     return Reply(200, headers, live, consumer)
 

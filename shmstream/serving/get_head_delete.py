@@ -40,7 +40,12 @@ from shmstream.serving.permit import checked
 from shmstream.serving.problems import RETRY_S, Problem, problem_of
 from shmstream.serving.reply import Blocking, Ended, Later, Live, Pending, Reply
 from shmstream.serving.request import Request
-from shmstream.serving.resumes import count_failure, count_resume, goes_on
+from shmstream.serving.resumes import (
+    count_failure,
+    count_resume,
+    goes_on,
+    transport_of,
+)
 from shmstream.serving.start import Start, begin_of, start_of
 
 PENDING_S = 5.0
@@ -152,6 +157,7 @@ class Core:
         conv_id = request.conversation_id()
         start = start_of(request)
         asked, only = request.asked_generation(), request.generation
+        request.transport = transport_of(request)
         request.resumes = start != 0 or asked is not None or goes_on(request)
         consumer = self._streams.open(conv_id, owner=checked(request.owner))
         generation = consumer.generation
@@ -269,6 +275,7 @@ class Core:
             live = Live(
                 *(consumer, offset + len(there), self._streams.leaving, there),
                 transport=transport,
+                resumed=offset > 0,
             )
             counts.add(_BYTES_OUT, len(there))
             count_resume(counts, request)

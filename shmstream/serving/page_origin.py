@@ -32,7 +32,7 @@ def check_page(request: Request) -> None:
         hosts = request.header(b'host'), request.header(b'x-forwarded-host')
         foreign = origin is not None and not any(is_of(origin, host) for host in hosts)
     if foreign:
-        raise Problem(403, 'Pages of other sites may not do this')
+        raise Problem(403, 'Pages of other sites may not do this', cause='origin')
 
 
 def is_of(origin: bytes, host: bytes | None) -> bool:

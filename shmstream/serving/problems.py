@@ -49,7 +49,7 @@ _TYPES = {
     503: 'unavailable_error',
 }
 
-_CAUSES = {401: 'key', 403: 'origin', 408: 'slow', 413: 'too_large', 421: 'host'}
+_CAUSES = {401: 'key', 408: 'slow', 413: 'too_large', 421: 'host'}
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 

@@ -69,6 +69,8 @@ class Live:
         framer: turns what the follower reads into what is sent; None: it is sent as it
             is.
         transport: how the bytes leave (``metrics.catalogue.TRANSPORTS``).
+        resumed: whether what is sent begins after the stream's beginning; None: if
+            ``offset`` is above 0.
 
     Example::
 
@@ -85,6 +87,7 @@ class Live:
     follows: Callable[[Follower], None] | None = None
     framer: Framer | None = None
     transport: str = 'library'
+    resumed: bool | None = None
 
     def follow(self, leave: Callable[[], bool] | None = None) -> Following:
         """Return a follower. It holds no resource before its first step.
@@ -102,7 +105,7 @@ class Live:
         let_go, framer = leave or self.leave, self.framer
         beat_s = None if framer is None else framer.beat_s
         follower = self.consumer.follow(self.offset, let_go, beat_s=beat_s)
-        note_transport(follower, self.transport)
+        note_transport(follower, self.transport, self.resumed)
         if self.follows is not None:
             self.follows(follower)
         return follower if framer is None else FramedFollower(follower, framer)

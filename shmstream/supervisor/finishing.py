@@ -18,7 +18,7 @@ from shmstream.memory.segment import Segment, open_segment
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.metrics.catalogue import BYTES, ENDED
 from shmstream.metrics.counts import Counts
-from shmstream.ring.layout import W_COUNTED
+from shmstream.ring.layout import COUNTED, W_CAUSE, W_COUNTED
 from shmstream.ring.state import State
 from shmstream.stream_end import DIED, end_stream
 from shmstream.supervisor.index import Index
@@ -102,32 +102,45 @@ class Finishing:
             segment = session.segment
             died = not session.reader.finished
             if died:
-                end_dead(segment, fd, self._counts)
+                end_dead(segment, fd)
                 self._words.ring(segment)
             # The producer may have died between the end and the line about it.
+            count_end(segment, self._counts)
             tell(segment)
             return died
         finally:
             os.close(fd)
 
 
-def end_dead(segment: Segment, fd: int, counts: Counts) -> None:
+def end_dead(segment: Segment, fd: int) -> None:
     """End the stream of a producer that has died, for the holder of its lock.
-
-    The end is counted, and so are the bytes that the producer has not counted any more.
 
     Args:
         segment: the segment of the stream, which has not ended.
         fd: the descriptor that holds the lock.
-        counts: the supervisor's own words.
     """
     writer = segment_writer(segment, fd)
     if segment.cancelled:
-        state = end_stream(segment, writer, State.CANCELLED)
+        end_stream(segment, writer, State.CANCELLED)
     else:
-        state = end_stream(segment, writer, State.ABORTED, DIED)
+        end_stream(segment, writer, State.ABORTED, DIED)
+
+
+def count_end(segment: Segment, counts: Counts) -> None:
+    """Count an end, and the bytes that its producer has not counted any more.
+
+    Does nothing if the end is counted: by its producer, or by an earlier supervisor.
+
+    Args:
+        segment: the segment of a stream that has ended; the caller holds its lock.
+        counts: the supervisor's own words.
+    """
+    state = segment.reader.producer_state
+    if segment.words[W_CAUSE] & COUNTED or not state.final:
+        return
     head = segment.reader.total_bytes
     uncounted = max(head - segment.words[W_COUNTED], 0)
     segment.words[W_COUNTED] = head
     counts.words[BYTES.of('in')] += uncounted
     counts.words[ENDED.of(state.label)] += 1
+    segment.words[W_CAUSE] |= COUNTED

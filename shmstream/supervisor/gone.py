@@ -35,7 +35,7 @@ from shmstream.memory.directory import RuntimeDirectory, discard
 from shmstream.memory.segment import Segment, hold_alone, open_segment
 from shmstream.metrics.counts import Counts
 from shmstream.ring.layout import TOLD, W_CAUSE, WORD
-from shmstream.supervisor.finishing import end_dead
+from shmstream.supervisor.finishing import count_end, end_dead
 from shmstream.supervisor.leftovers import Leftovers
 from shmstream.supervisor.session import Session
 
@@ -215,5 +215,6 @@ def _tell(fd: int, counts: Counts) -> None:
         log.warning('a stream that was removed cannot be told of: %s', ex.strerror)
         return
     if not segment.reader.finished:
-        end_dead(segment, fd, counts)
+        end_dead(segment, fd)
+    count_end(segment, counts)
     tell(segment)

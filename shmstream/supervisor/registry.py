@@ -263,8 +263,9 @@ class Registry:
         expired = 0
         for holding in list(holdings.all()):
             while holding.ended and holding.oldest().ended_ns() <= before:
-                self._count(_EXPIRED)
+                # Counted last: what cannot be removed is tried again and again.
                 self._expire(holding.oldest())
+                self._count(_EXPIRED)
                 expired += 1
         return expired
 
@@ -273,8 +274,8 @@ class Registry:
 
     def _make_way(self, session: Session) -> None:
         """Evict a session that has ended, to make room."""
-        self._count(_ROOM)
         self._expire(session)
+        self._count(_ROOM)
 
     def _forget(self, session: Session) -> None:
         """Drop a session whose file has been removed to make room."""

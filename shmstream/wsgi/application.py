@@ -10,8 +10,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from shmstream.consumer import Consumer
+from shmstream.consumer import MAX_OFFSET, Consumer
 from shmstream.errors import FollowCut, OffsetLost
+from shmstream.internals import note_transport
 from shmstream.ring.state import State
 from shmstream.serving.chat_routes import MAX_STOP_BYTES, find_chat_route
 from shmstream.serving.get_head_delete import METHODS, Core, failed, nowhere, suited
@@ -193,10 +194,10 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
         return [body] if body else []
     if isinstance(body, Cut):
         return cut_after(body.data)
-    first, follows, framer, transport = b'', None, None, 'raw'
+    first, follows, framer, transport, resumed = b'', None, None, 'raw', None
     if isinstance(body, Live):
         first, follows, framer = body.first, body.follows, body.framer
-        transport = body.transport
+        transport, resumed = body.transport, body.resumed
     return Body(
         *(environ, body.consumer, body.offset, body.leave, timeout_s),
         first=first,
@@ -204,6 +205,7 @@ def body_of(reply: Reply, environ: dict[str, Any], timeout_s: float) -> Iterable
         place=reply.place,
         framer=framer,
         transport=transport,
+        resumed=resumed,
     )
 
 
@@ -297,8 +299,8 @@ def _wait_until_begun(
     """Wait until a stream begins or is stopped, the time is over or the client leaves.
 
     A follower does the waiting: it wakes up at each change of the stream, and is let go
-    when one of these four things has happened. The bytes that the follower reads are
-    not lost for other readers.
+    when one of these four things has happened. It begins at the largest offset, so that
+    it reads no bytes, which would be counted as delivered.
     """
     deadline = time.monotonic() + wait_s
 
@@ -311,6 +313,7 @@ def _wait_until_begun(
 
     with (
         contextlib.suppress(FollowCut, OffsetLost),
-        consumer.follow(0, enough) as waiting,
+        consumer.follow(MAX_OFFSET, enough) as waiting,
     ):
+        note_transport(waiting, 'waiting')
         next(waiting, None)

@@ -100,6 +100,8 @@ class Body:
             none, and is not counted as a reader.
         framer: turns what is read into what is sent; None: it is sent as it is.
         transport: what the metrics call this follower.
+        resumed: whether what is sent begins after the stream's beginning; None: if
+            ``offset`` is above 0.
 
     Raises:
         SettingsError: ``$SHMSTREAM_SEND_TIMEOUT`` has a value that cannot be used.
@@ -125,6 +127,7 @@ class Body:
         place: Place | None = None,
         framer: Framer | None = None,
         transport: str = 'library',
+        resumed: bool | None = None,
     ) -> None:
         self._place = place
         self._environ = environ
@@ -144,7 +147,9 @@ class Body:
         # the source that waits for it, at once.
         lets_go = weakly(self._lets_go, True)
         live = Live(
-            *(consumer, offset, lets_go, first, follows, framer), transport=transport
+            *(consumer, offset, lets_go, first, follows, framer),
+            transport=transport,
+            resumed=resumed,
         )
         self._follower: Following | None = live.follow()
         self._read = first

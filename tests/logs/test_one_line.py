@@ -17,6 +17,7 @@ import pytest
 from shmstream import Producer, Streams
 from shmstream.logs import life_line
 from shmstream.logs.json_lines import JsonLines
+from shmstream.metrics.reading import read
 from shmstream.ring.ring import RingWriter
 from shmstream.stream_end import end_stream
 from tests.logs.lines import life, lives, written
@@ -92,6 +93,12 @@ def test_a_producer_killed_at_any_line_of_its_end_leaves_one_line(
     assert len(generations) > 30
     # Between the line and the note that it is written: there is no way around this.
     assert sorted(found.values())[-2:] in ([1, 1], [1, 2])
+    # So it is with the metrics.
+    reading = read(directory)
+    ended = reading.value('sessions_ended')
+    assert ended in (len(generations), len(generations) + 1)
+    total = {line['generation']: line['bytes'] for line in lives(written(log))}
+    assert reading.value('bytes', 'in') == sum(total.values())
     causes = Counter(line['cause'] for line in lives(written(log)))
     # Some were killed before their end was published, and some after it.
     assert causes['died'] > 5

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from shmstream import NoRoom, Producer, Streams, SupervisorUnavailable, owner_of
+from shmstream.internals import counts_of
+from shmstream.metrics.catalogue import REFUSALS, RESUMES
 from shmstream.ring.state import State
+from shmstream.serving.chat_routes import find_chat_route
 from shmstream.serving.get_head_delete import WHOLE, Core
 from shmstream.serving.reply import Blocking, Ended, Live, Pending, Reply
 from shmstream.serving.request import Request
@@ -484,3 +487,112 @@ def test_errors_are_told_by_blame(
         assert (b'retry-after' in dict(reply.headers)) == (status == 503)
         assert ('of ours' in told['message']) is False
     assert bool(caplog.records) == logged
+
+
+@pytest.mark.parametrize('query', ['', 'as=events'])
+def test_who_reads_from_the_beginning_of_a_live_stream_has_not_come_back(
+    streams: Streams, conv_id: str, query: str
+) -> None:
+    """The first bytes come with the reply, and the follower begins after them."""
+    with streams.create(conv_id) as producer:
+        producer.write(b'data: x\n\n')
+        served = producer._segment.followers.served
+        for at, resumes in ((0, 0), (1, 1)):
+            more: dict[str, Any] = {}
+            if query and at:
+                last = f'{producer.generation}-9'.encode()
+                more = {'headers': [(b'last-event-id', last)]}
+            target = f'{conv_id}?{query or f"from={at}"}'
+            body = reply_to(streams, target, **more).body
+            assert isinstance(body, Live)
+            with body.follow() as follower:
+                producer.write(b'data: x\n\n')
+                next(iter(follower))
+            assert served() == (at + 1, resumes)
+
+
+@pytest.mark.parametrize(
+    ('path', 'query', 'transport'),
+    [('', '', 'raw'), ('', '&as=events', 'events'), ('/stream', '', 'chat')],
+)
+def test_a_route_is_told_also_if_the_request_names_a_generation(
+    streams: Streams, conv_id: str, path: str, query: str, transport: str
+) -> None:
+    with streams.create(conv_id) as producer:
+        for named in ('', f'generation={producer.generation}'):
+            asked = Request(
+                'GET', f'{conv_id}{path}'.encode(), (named + query).encode()
+            )
+            find_chat_route(asked)
+            reply = Core(streams).answer(asked)
+            assert isinstance(reply, Reply)
+            assert isinstance(reply.body, Live)
+            assert reply.body.transport == transport
+
+
+def test_a_link_that_may_only_read_is_no_foreign_page(
+    streams: Streams, conv_id: str
+) -> None:
+    refused = counts_of(streams).words[REFUSALS.of('origin')]
+    asked = Request('DELETE', conv_id.encode())
+    asked.generation = '0' * 16
+    assert Core(streams).answer(asked).status == 403  # type: ignore[union-attr]
+    assert counts_of(streams).words[REFUSALS.of('origin')] == refused
+
+
+def test_a_page_that_asks_whether_there_is_a_chat_has_lost_nothing(
+    streams: Streams, conv_id: str
+) -> None:
+    streams.create(conv_id).finish()
+
+    def unknown() -> int:
+        return int(counts_of(streams).words[RESUMES.of('unknown')])
+
+    before = unknown()
+    generation = '0' * 16
+    for chat, query, lost in (
+        (conv_id, '', 0),
+        ('nothing', '', 0),
+        ('nothing', f'generation={generation}', 1),
+    ):
+        asked = Request('GET', f'{chat}/stream'.encode(), query.encode())
+        find_chat_route(asked)
+        assert Core(streams).answer(asked).status == 204  # type: ignore[union-attr]
+        assert unknown() == before + lost
+
+
+@pytest.mark.parametrize(
+    ('raised', 'cause'),
+    [
+        (NoRoom('full'), 'system'),
+        (OSError(24, 'too many open files'), 'system'),
+        (SupervisorUnavailable('nobody'), 'no_supervisor'),
+    ],
+)
+@pytest.mark.parametrize('method', ['GET', 'DELETE', 'POST'])
+def test_what_has_no_room_is_counted_once_on_each_route(
+    streams: Streams,
+    conv_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    cause: str,
+    method: str,
+) -> None:
+    def fail(*_args: object, **_named: object) -> None:
+        raise raised
+
+    words = counts_of(streams).words[REFUSALS.at : REFUSALS.at + REFUSALS.words]
+    before = words.tolist()
+    for name in ('open', 'evict', 'stop'):
+        monkeypatch.setattr(Streams, name, fail)
+    asked = Request(method, f'{conv_id}/stop'.encode())
+    core = Core(streams)
+    if method == 'POST':
+        find_chat_route(asked)
+        answer: Any = core.stop_chat(asked, b'')
+    else:
+        answer = core.answer(asked)
+    reply = answer.work() if isinstance(answer, Blocking) else answer
+    assert reply.status == 503
+    grown = [now - then for now, then in zip(words.tolist(), before, strict=True)]
+    assert grown == [int(value == cause) for value in REFUSALS.values]

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from shmstream import Streams, browser, owner_of
+from shmstream.metrics.catalogue import BYTES
 from shmstream.serving import Request, refusal
 from shmstream.wsgi import Application
 from shmstream.wsgi.application import request_of
@@ -189,6 +190,12 @@ def test_what_has_not_begun_is_waited_for(streams: Streams, end: str) -> None:
     thread.start()
     status, headers, body = call(Application(streams), '/a')
     thread.join()
+    # The wait is no reader: the stream is counted once, by who gets it.
+    assert producer._segment.followers.served()[0] <= 1
+    counts = streams._process.counts.words
+    assert sum(streams._process.followers.by_transport) == 0
+    streams._process._tell()
+    assert counts[BYTES.of('out')] == (1 if end == 'begin' else 0)
     if end == 'begin':
         assert (status, body) == ('200 OK', b'x')
         assert headers['content-type'] == 'text/plain'
