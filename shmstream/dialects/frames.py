@@ -25,7 +25,7 @@ _MAX_TEXT = 240
 _MAX_NUMBER = 1 << 63
 """Numbers that are repeated are below this: no client can read larger ones."""
 
-_MAX_BEFORE = 2
+MAX_BEFORE = 2
 """Bytes, at most, that ``last_words`` or a dialect puts before a frame."""
 
 _DONE = b'data: [DONE]\n\n'
@@ -258,7 +258,7 @@ def _is_index(value: object) -> TypeGuard[int]:
 def cut_to_fit(frame: Callable[[str], bytes], message: str) -> bytes:
     """Return the message's frame. The message is halved until the frame fits."""
     told = frame(message)
-    while message and len(told) > MAX_FRAME - _MAX_BEFORE:
+    while message and len(told) > MAX_FRAME - MAX_BEFORE:
         message = message[: len(message) // 2]
         told = frame(message)
     return told

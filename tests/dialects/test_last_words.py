@@ -191,6 +191,31 @@ def test_a_stop_of_ag_ui_closes_what_is_open_and_ends_the_run() -> None:
     ]
 
 
+def test_a_stop_of_ag_ui_closes_the_innermost_first() -> None:
+    stream = AG_UI.events[0]
+    for kind in ('THINKING_START', 'THINKING_TEXT_MESSAGE_START'):
+        stream += event({'type': kind})
+    stream += event({'type': 'REASONING_START', 'messageId': 'a'})
+    stream += event({'type': 'REASONING_MESSAGE_START', 'messageId': 'a'})
+    closed = [each['type'] for each in fields_of(end_of(AG_UI, stream), AG_UI)]
+    assert closed == [
+        'REASONING_MESSAGE_END',
+        'REASONING_END',
+        'THINKING_TEXT_MESSAGE_END',
+        'THINKING_END',
+        'RUN_FINISHED',
+    ]
+
+
+def test_a_run_with_too_much_open_is_stopped_by_an_error() -> None:
+    stream = AG_UI.events[0]
+    for number in range(40):
+        stream += event({'type': 'STEP_STARTED', 'stepName': f'{number}' * 20})
+    (told,) = fields_of(end_of(AG_UI, stream), AG_UI)
+    assert (told['type'], told['code']) == ('RUN_ERROR', 'cancelled')
+    assert told['runId'] == 'r'
+
+
 def test_a_run_that_follows_another_is_not_over() -> None:
     stream = AG_UI.begun + AG_UI.end
     assert end_of(AG_UI, stream, WHY).over
