@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -10,12 +9,8 @@ from gunicorn.glogging import Logger
 from shmstream.errors import SettingsError
 from shmstream.logs.form import id_form, in_json
 from shmstream.logs.json_lines import JsonLines
+from shmstream.logs.shown_path import hidden_ids
 from shmstream.logs.trace_context import valid_parent, valid_request_id
-
-_IDS = re.compile(
-    r'(/v1/(?:stream|events)/|/responses/)[^?#]+|/[^/?#]+(?=/(?:stream|stop)$)'
-)
-"""The parts of a path that are the ids of conversations and answers."""
 
 
 class RequestLogger(Logger):  # type: ignore[misc]
@@ -48,7 +43,7 @@ class RequestLogger(Logger):  # type: ignore[misc]
         """Return the values that ``access_log_format`` can name."""
         atoms = super().atoms(resp, req, environ, request_time)
         path = environ.get('RAW_URI', '').partition('?')[0]
-        atoms['U'] = path if self._shows_ids else _IDS.sub(_hidden, path)
+        atoms['U'] = path if self._shows_ids else hidden_ids(path)
         atoms['request_id'] = valid_request_id(_sent(atoms, 'x-request-id')) or '-'
         trace_id = valid_parent(_sent(atoms, 'traceparent'))[0]
         atoms['trace_id'] = f'{trace_id:032x}' if trace_id else '-'
@@ -62,10 +57,6 @@ class RequestLogger(Logger):  # type: ignore[misc]
             # Versions before 26 do not tell; without a handler nothing is written.
             atoms = self.atoms(resp, req, environ, request_time)
             self.access_log.info('response sent', extra=_fields(atoms))
-
-
-def _hidden(match: re.Match[str]) -> str:
-    return f'{match[1]}*' if match[1] else '/*'
 
 
 def _sent(atoms: dict[str, Any], name: str) -> list[bytes]:
