@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from shmstream.logs.form import id_form
 
@@ -15,25 +15,30 @@ _IDS = (
 for them."""
 
 
-def shown_path(target: str) -> str:
-    """Return the path of a request as it was sent, with a star for an id to be hidden.
+_UNPRINTABLE = re.compile(r'[^!-~]')
+"""What an HTTP/1.1 request has in no path. gunicorn's HTTP/2 lets it through, and a
+terminal that shows the log would obey it."""
+
+
+def shown_path(target: str, *, ids: bool | None = None) -> str:
+    """Return the path of a request, undecoded and printable, without its query.
+
+    A star stands for an id that must not be shown.
 
     Args:
-        target: the path, undecoded; a query is left out.
+        target: the path as it was sent, with or without a query.
+        ids: whether ids are shown; None: as ``SHMSTREAM_LOG_IDS`` says.
 
     Raises:
         SettingsError: it is not known whether ids may be shown.
     """
     path = target.partition('?')[0]
-    return path if id_form() == 'plain' else hidden_ids(path)
+    if not (id_form() == 'plain' if ids is None else ids):
+        path = _without_ids(path)
+    return _UNPRINTABLE.sub(lambda match: quote(match[0]), path)
 
 
-def hidden_ids(path: str) -> str:
-    """Return the path with a star for each id.
-
-    Args:
-        path: the path, undecoded.
-    """
+def _without_ids(path: str) -> str:
     for pattern, instead in _IDS:
         if pattern.search(path):
             path = pattern.sub(instead, path)

@@ -149,3 +149,10 @@ def test_a_path_hides_the_id_however_it_is_written(
     assert shown_path(target) == shown
     monkeypatch.setenv('SHMSTREAM_LOG_IDS', 'plain')
     assert shown_path(target) == target.partition('?')[0]
+
+
+def test_a_path_forges_no_line_and_steers_no_terminal() -> None:
+    hostile = '/a\n127.0.0.1 "GET /b" 200\x1b[2J\u2028\x9b'
+    assert shown_path(hostile, ids=True) == (
+        '/a%0A127.0.0.1%20"GET%20/b"%20200%1B[2J%E2%80%A8%C2%9B'
+    )
