@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from shmstream import Streams
 from shmstream.ids import NOBODY, digest
 from tests.http.proxied import Proxied, proxied_with
 from tests.logs.lines import Line, life, lives, objects
@@ -67,6 +68,11 @@ def test_a_whole_answer(proxied: Proxied) -> None:
         target = path('whole', 6)
         with proxied.client.open('GET', target, headers=headers) as again:
             again.until(1)
+            # The first bytes are sent before their reader is a follower.
+            with Streams.attach(proxied.service.directory) as streams:
+                assert wait_until(
+                    lambda: streams.list(conv_id='whole')[0]['followers'] == 2
+                )
             feed.send(b'data: [DONE]\n\n')
             feed.end()
             assert again.rest() == EVENT[6:] + b'data: [DONE]\n\n'
