@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -10,22 +9,19 @@ from gunicorn.glogging import Logger
 from shmstream.errors import SettingsError
 from shmstream.logs.form import id_form, in_json
 from shmstream.logs.json_lines import JsonLines
+from shmstream.logs.shown_path import shown_path
 from shmstream.logs.trace_context import valid_parent, valid_request_id
-
-_IDS = re.compile(
-    r'(/v1/(?:stream|events)/|/responses/)[^?#]+|/[^/?#]+(?=/(?:stream|stop)$)'
-)
-"""The parts of a path that are the ids of conversations and answers."""
 
 
 class RequestLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger, with values that no client can forge, and lines in JSON.
 
     ``%(U)s`` is the path as the client sent it, undecoded: a decoded path may hold line
-    breaks, and so could forge lines of the log. ``%(r)s`` is no alternative, because it
-    holds the query, which may contain a stream's token. Where conversation ids must not
-    be shown, a star stands for them. ``%(request_id)s`` and ``%(trace_id)s`` are empty
-    unless the request has valid ones.
+    breaks, and so could forge lines of the log. What is not printable in it is
+    percent-encoded. ``%(r)s`` is no alternative, because it holds the query, which may
+    contain a stream's token. Where conversation ids must not be shown, a star stands
+    for them. ``%(request_id)s`` and ``%(trace_id)s`` are empty unless the request has
+    valid ones.
     """
 
     def setup(self, cfg: Any) -> None:
@@ -47,8 +43,7 @@ class RequestLogger(Logger):  # type: ignore[misc]
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> Any:
         """Return the values that ``access_log_format`` can name."""
         atoms = super().atoms(resp, req, environ, request_time)
-        path = environ.get('RAW_URI', '').partition('?')[0]
-        atoms['U'] = path if self._shows_ids else _IDS.sub(_hidden, path)
+        atoms['U'] = shown_path(environ.get('RAW_URI', ''), ids=self._shows_ids)
         atoms['request_id'] = valid_request_id(_sent(atoms, 'x-request-id')) or '-'
         trace_id = valid_parent(_sent(atoms, 'traceparent'))[0]
         atoms['trace_id'] = f'{trace_id:032x}' if trace_id else '-'
@@ -62,10 +57,6 @@ class RequestLogger(Logger):  # type: ignore[misc]
             # Versions before 26 do not tell; without a handler nothing is written.
             atoms = self.atoms(resp, req, environ, request_time)
             self.access_log.info('response sent', extra=_fields(atoms))
-
-
-def _hidden(match: re.Match[str]) -> str:
-    return f'{match[1]}*' if match[1] else '/*'
 
 
 def _sent(atoms: dict[str, Any], name: str) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from shmstream.logs.shown_path import shown_path
 from shmstream.serving.problems import Problem
 from shmstream.upstream.source import (
     Answer,
@@ -47,6 +48,6 @@ def becomes_stream(
     """
     why = why_no_stream(answer, stream_types)
     if why:
-        path = asked.target.partition('?')[0]
+        path = shown_path(asked.target)
         log.info('no session for %s %s: %s', asked.method, path, why)
     return not why

@@ -16,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from shmstream.logs.shown_path import shown_path
 from shmstream.metrics.catalogue import UPSTREAM
 from shmstream.metrics.counts import Counts
 from shmstream.upstream.address import Address
@@ -286,7 +287,7 @@ class Upstream:
             words = why if isinstance(why, str) else in_words(why)
             error = UpstreamUnreachable(f'upstream cannot be reached: {words}')
         self._count('timeout' if isinstance(error, UpstreamTimeout) else 'unreachable')
-        path = request.target.partition('?')[0]
+        path = shown_path(request.target)
         log.warning('%s %s: %s (%s)', request.method, path, error, self._address.shown)
         return error
 

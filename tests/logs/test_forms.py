@@ -14,6 +14,7 @@ from shmstream.logs.form import id_form
 from shmstream.logs.json_lines import JsonLines
 from shmstream.logs.life_line import LifeLine
 from shmstream.logs.repeats import BURST, WINDOW_S, Repeats
+from shmstream.logs.shown_path import shown_path
 from shmstream.logs.trace_context import NO_TRACE, TraceContext, trace_context
 
 TRACE, SPAN = 'ab' * 16, 'cd' * 8
@@ -125,3 +126,33 @@ def test_ids_that_must_not_be_shown_are_not_shown_by_a_misspelt_setting(
     monkeypatch.setenv('SHMSTREAM_LOG_IDS', 'hash')
     with pytest.raises(SettingsError, match='SHMSTREAM_LOG_IDS: must be plain, hashed'):
         id_form()
+
+
+@pytest.mark.parametrize(
+    ('target', 'shown'),
+    [
+        ('/v1/stream/secret%2Fid?token=secret', '/v1/stream/*'),
+        ('/a/v1/events/secret/stream', '/a/v1/events/*'),
+        ('/v1/responses/secret/cancel', '/v1/responses/*'),
+        ('/api/chat/secret%2Fid/stream', '/api/chat/*/stream'),
+        ('/v1/models?secret', '/v1/models'),
+        # These are decoded before their routes are found.
+        ('/%76%31/stream/secret', '/*'),
+        ('/v1%2Fevents/secret/a/stream', '/*'),
+        ('/api/chat/secret/%73top', '/*'),
+    ],
+)
+def test_a_path_hides_the_id_however_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, target: str, shown: str
+) -> None:
+    monkeypatch.setenv('SHMSTREAM_LOG_IDS', 'none')
+    assert shown_path(target) == shown
+    monkeypatch.setenv('SHMSTREAM_LOG_IDS', 'plain')
+    assert shown_path(target) == target.partition('?')[0]
+
+
+def test_a_path_forges_no_line_and_steers_no_terminal() -> None:
+    hostile = '/a\n127.0.0.1 "GET /b" 200\x1b[2J\u2028\x9b'
+    assert shown_path(hostile, ids=True) == (
+        '/a%0A127.0.0.1%20"GET%20/b"%20200%1B[2J%E2%80%A8%C2%9B'
+    )

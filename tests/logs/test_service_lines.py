@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -175,3 +176,13 @@ def test_ids_that_must_not_be_shown(serve: Callable[..., Service]) -> None:
     assert 'secret' not in text
     # What an operator has instead: the generation, in both lines.
     assert text.count(f'generation={generation}') == 4
+
+
+def test_a_failure_of_the_upstream_shows_no_id(serve: Callable[..., Service]) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        nobody = f'http://127.0.0.1:{listener.getsockname()[1]}'
+    service = serve(workers=1, settings={'LOG_IDS': 'none', 'UPSTREAM': nobody})
+    assert service.client().get('/v1/responses/secret').status == 502
+    told = 'GET /v1/responses/*: upstream cannot be reached'
+    assert wait_until(lambda: told in service.text()), service.text()
+    assert 'secret' not in service.text()

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from shmstream.deploy import hooks
 from shmstream.doctor.examination import CHECKS, run
 from shmstream.doctor.finding import Result
 from shmstream.doctor.plan import Load, plan
 from shmstream.doctor.server import ServerSettings, read
 from shmstream.doctor.workers import stop_within
+from shmstream.errors import SettingsError
+from shmstream.settings import Settings
 from tests.doctor.cases import case_of
 from tests.operations import shipped
 from tests.support.service import ROOT
@@ -92,7 +95,9 @@ def test_the_memory_that_is_allowed_is_enough() -> None:
         ('kubernetes', shm['sizeLimit'], limits['limits']['memory']),
     ):
         sessions = size(ENVIRONMENTS[name]()['SHMSTREAM_MAX_MEMORY'])
-        workers = server(name).workers
+        # Unless their number is set, it depends on the machine.
+        is_set = '--workers' in ENVIRONMENTS[name]()['GUNICORN_CMD_ARGS']
+        workers = server(name).workers if is_set else hooks.MAX_WORKERS
         own = plan(Load(200, 400, 20_000, 4 << 20, workers)).processes
         assert size(allowed) >= sessions + own, name
         if file_system is not None:
@@ -100,6 +105,16 @@ def test_the_memory_that_is_allowed_is_enough() -> None:
             assert size(allowed) >= size(file_system) + own, name
     # What is asked for is what is allowed: memory that is only lent is not there.
     assert limits['requests']['memory'] == limits['limits']['memory']
+
+
+def test_no_variable_of_a_service_is_taken_for_a_setting() -> None:
+    """Kubernetes sets them for each Service that was there before the pod."""
+    name = shipped.manifest('service.yaml')['metadata']['name']
+    linked = f'{name.upper().replace("-", "_")}_PORT'
+    with pytest.raises(SettingsError, match=f'^{linked} is not a setting'):
+        Settings.from_environment({linked: 'tcp://10.0.0.1:80'})
+    pod = shipped.manifest('deployment.yaml')['spec']['template']['spec']
+    assert pod['enableServiceLinks'] is False
 
 
 def test_kubernetes_manifests_refer_to_each_other() -> None:
