@@ -96,5 +96,9 @@ def _worker(facts: SessionFacts) -> str:
 
 
 def _when(at: int, now: float) -> str:
-    stamp = time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(at))
+    try:
+        stamp = time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(at))
+    except (OverflowError, OSError, ValueError):
+        # A service may tell any number.
+        return str(at)
     return f'{stamp} ({age(now - at)} ago)'

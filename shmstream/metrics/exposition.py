@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
+from shmstream.metrics.catalogue import METRICS
 from shmstream.metrics.reading import Family, Histogram, Reading, WorkerReading
 
 PROMETHEUS_TYPE: Final = 'text/plain; version=0.0.4; charset=utf-8'
 OPENMETRICS_TYPE: Final = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+
+_LAST_S: Final = 253_402_300_799
+"""The end of the year 9999."""
 
 
 def prometheus(reading: Reading) -> bytes:
@@ -95,10 +99,11 @@ def to_json(reading: Reading) -> bytes:
 
 
 def from_json(raw: bytes) -> Reading:
-    """Return a reading from its JSON.
+    """Return a reading from its JSON, whoever has written that.
 
     Raises:
-        ValueError: it is not the JSON of a reading.
+        ValueError: it is not the JSON of a reading that has all metrics of this
+            version.
     """
     try:
         told = json.loads(raw)
@@ -111,7 +116,7 @@ def from_json(raw: bytes) -> Reading:
                     tuple(found['bounds']), tuple(found['buckets']), found['total']
                 )
             families.append(Family(name, **fields, histogram=histogram))
-        return Reading(
+        reading = Reading(
             told['at'],
             told['since'],
             told['version'],
@@ -119,5 +124,41 @@ def from_json(raw: bytes) -> Reading:
             tuple(families),
             tuple(WorkerReading(**fields) for fields in told['workers']),
         )
+        _check(reading)
+        return reading
     except (KeyError, TypeError, AttributeError) as ex:
         raise ValueError(f'not the metrics of shmstream: {ex!r}') from ex
+
+
+def _check(reading: Reading) -> None:
+    """Raise ``ValueError`` or ``KeyError`` if a part is missing, or of another kind."""
+    times = reading.at, reading.since
+    good = all(type(at) in (int, float) and 0 <= at <= _LAST_S for at in times)
+    good = good and type(reading.version) is str and type(reading.supervisor_up) is bool
+    for worker in reading.workers:
+        fields = asdict(worker)
+        good = good and type(fields.pop('draining')) is bool
+        good = good and all(map(_is_count, fields.values()))
+    for family in reading.families:
+        texts = family.name, family.kind, family.text, family.unit, family.label
+        good = good and all(type(text) is str for text in texts)
+        good = good and all(map(_is_count, family.values.values()))
+        if (found := family.histogram) is not None:
+            good = good and all(map(_is_count, found.buckets))
+            good = good and all(type(bound) is float for bound in found.bounds)
+            good = good and len(found.buckets) == len(found.bounds) + 1
+            good = good and type(found.total) in (int, float)
+    for metric in METRICS:
+        family = reading.family(metric.full_name)
+        if metric.kind == 'histogram':
+            good = good and family.histogram is not None
+        else:
+            good = good and family.values.keys() >= set(metric.values)
+    for name in ('workers', 'draining_streams', 'supervisor_up'):
+        reading.value(name, '')
+    if not good:
+        raise ValueError('not the metrics of this version of shmstream')
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 64
