@@ -87,3 +87,14 @@ def test_the_help_has_the_table_of_exit_codes() -> None:
     for name in ('serve', 'ls', 'show', 'tail', 'stop', 'evict', 'top', 'clean'):
         assert f'\n  {name} ' in text
         assert run(name, '--help').code == 0
+
+
+def test_events_are_shown_where_the_encoding_lacks_a_character(
+    streams: Streams, directory: Path
+) -> None:
+    with streams.create('x') as producer:
+        producer.write('data: 漢\n\n'.encode())
+    command = [SHMSTREAM, 'tail', 'x', '--events', '--dir', str(directory)]
+    env = environment() | {'PYTHONIOENCODING': 'ascii'}
+    done = subprocess.run(command, env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, [b'?'])
