@@ -14,7 +14,7 @@ import click
 from shmstream.cli.options import directory_of, directory_option, json_option
 from shmstream.cli.outcome import NOT_DONE, REFUSED, USAGE, Failure
 from shmstream.cli.output import note, write, write_json
-from shmstream.cli.words import age, counted, safe, size
+from shmstream.cli.words import age, counted, safe
 from shmstream.errors import DirectoryRefused
 from shmstream.inspection.dead import (
     Remains,
@@ -23,6 +23,7 @@ from shmstream.inspection.dead import (
 )
 from shmstream.inspection.left_behind import left_behind
 from shmstream.inspection.orphans import Orphans
+from shmstream.sizes import size
 
 
 @click.command()

@@ -28,8 +28,9 @@ from shmstream.cli.selecting import (
     span_s,
     state_option,
 )
-from shmstream.cli.words import age, counted, owner_name, safe, size
+from shmstream.cli.words import age, counted, owner_name, safe
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.sizes import size
 
 HEADS = ('ID', 'STATE', 'BYTES', 'RATE', 'AGE', 'FOLLOWERS', 'WORKER', 'OWNER')
 RIGHT = (False, False, True, True, True, True, True, False)

@@ -19,8 +19,9 @@ from shmstream.cli.output import (
 )
 from shmstream.cli.place import Place
 from shmstream.cli.selecting import mean_rate, owner_option, the_one
-from shmstream.cli.words import age, owner_name, safe, size, width
+from shmstream.cli.words import age, owner_name, safe, width
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.sizes import size
 
 
 @click.command()

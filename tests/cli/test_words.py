@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from shmstream.cli.words import age, cut, fitted, owner_name, safe, size, width
+from shmstream.cli.words import age, cut, fitted, owner_name, safe, width
+from shmstream.sizes import size
 from tests.support.command import SHMSTREAM, environment, run
 from tests.support.terminal import Terminal
 
