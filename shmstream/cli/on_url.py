@@ -57,6 +57,9 @@ class OnUrl:
     has_owners = False
 
     def __init__(self, url: str, key: str | None) -> None:
+        if '@' in url.partition('://')[2].partition('/')[0]:
+            # It would be told in errors, and the service takes keys only.
+            raise Failure('--url: must not name a user or a password', USAGE)
         try:
             split = urlsplit(checked(url))
         except (LocalError, ValueError) as ex:

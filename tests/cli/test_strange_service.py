@@ -95,6 +95,12 @@ def test_a_list_without_an_end_is_refused(strange: Strange, after: object) -> No
     assert len(strange.asked) <= 2
 
 
+@pytest.mark.parametrize('command', ['ls', 'stats'])
+def test_a_password_in_the_address_is_refused_and_not_told(command: str) -> None:
+    ran = run(command, '--url', 'http://user:secret@127.0.0.1:1/')
+    assert (ran.code, 'secret' in ran.err) == (2, False)
+
+
 def _without_a_metric(told: Any) -> None:
     del told['metrics']['shmstream_bytes']
 
