@@ -245,9 +245,15 @@ class Producer:
         self._process.counts.observe(FIRST_BYTE, took)
 
     def _tell(self) -> None:
-        """Count what has been written since the last call; from any thread."""
+        """Count what has been written since the last call; from any thread.
+
+        If another thread writes or ends the stream meanwhile, nothing is counted now:
+        it may be waiting for the log, and the doorbell's thread must not.
+        """
         counts = self._process.counts
-        with self._lock:
+        if not self._acquire(blocking=False):
+            return
+        try:
             if self._file.closed:
                 # The segment's words belong to the supervisor now.
                 return
@@ -257,6 +263,8 @@ class Producer:
             counts.words[_APPENDS] += more
             counts.words[_BYTES_IN] += more_bytes
             self._words[W_COUNTED] = head
+        finally:
+            self._release()
 
     def _write_late(self, chunk: bytes) -> bool:
         """Wait for the supervisor's answer about memory, then write or abort.

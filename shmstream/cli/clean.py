@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from shmstream.cli.options import directory_of, directory_option, json_option
-from shmstream.cli.outcome import NOT_DONE, USAGE, Failure
+from shmstream.cli.outcome import NOT_DONE, REFUSED, USAGE, Failure
 from shmstream.cli.output import note, write, write_json
-from shmstream.cli.words import age, counted, safe, size
+from shmstream.cli.words import age, counted, safe
 from shmstream.errors import DirectoryRefused
 from shmstream.inspection.dead import (
     Remains,
     StillInUse,
-    in_shared_memory,
-    lives,
-    remains,
     remove,
-    token_of,
 )
-from shmstream.inspection.orphans import Orphans, orphans
+from shmstream.inspection.left_behind import left_behind
+from shmstream.inspection.orphans import Orphans
+from shmstream.sizes import size
 
 
 @click.command()
@@ -53,8 +52,12 @@ def command(
     uses is never touched. A start in a directory would serve its ended streams again,
     so it is shown how many there are.
     """
-    found, refused, tokens = _find(directory)
-    lost = Orphans() if directory else orphans(tokens, all_semaphores)
+    left = left_behind(
+        directory_of(directory), only=bool(directory), everywhere=all_semaphores
+    )
+    found, refused, lost = left.directories, left.refused, left.semaphores
+    if directory and refused and not as_json:
+        raise Failure(refused[0], REFUSED)
     if as_json and not (dry_run or yes):
         raise Failure('--json: with --dry-run or --yes, because nobody is asked', USAGE)
     if not as_json:
@@ -77,29 +80,11 @@ def command(
         write('removed' if not problems else 'the rest is removed')
     if problems:
         raise Failure('', NOT_DONE)
+    if directory and refused:
+        raise Failure('', REFUSED)
 
 
-def _find(directory: str | None) -> tuple[list[Remains], list[str], set[int]]:
-    """Return what is left, what may not be looked at, and the tokens that are known."""
-    found: list[Remains] = []
-    refused: list[str] = []
-    tokens: set[int] = set()
-    named = directory_of(directory)
-    others = [] if directory else in_shared_memory()
-    for place in [named, *(one for one in others if one != named)]:
-        try:
-            what = remains(place)
-        except DirectoryRefused as ex:
-            refused.append(str(ex))
-            continue
-        if what is not None:
-            found.append(what)
-        if what is not None or lives(place):
-            tokens.add(token_of(place))
-    return found, refused, tokens
-
-
-def _remove(found: list[Remains], lost: Orphans) -> list[str]:
+def _remove(found: Sequence[Remains], lost: Orphans) -> list[str]:
     problems: list[str] = []
     for what in found:
         try:
@@ -116,7 +101,7 @@ def _remove(found: list[Remains], lost: Orphans) -> list[str]:
     return problems
 
 
-def _show(found: list[Remains], lost: Orphans, refused: list[str]) -> None:
+def _show(found: Sequence[Remains], lost: Orphans, refused: Sequence[str]) -> None:
     for what in found:
         streams = counted(what.sessions, 'stream')
         write(
@@ -138,9 +123,9 @@ def _show(found: list[Remains], lost: Orphans, refused: list[str]) -> None:
 
 
 def _as_json(
-    found: list[Remains],
+    found: Sequence[Remains],
     lost: Orphans,
-    refused: list[str],
+    refused: Sequence[str],
     problems: list[str],
     dry_run: bool,
 ) -> dict[str, Any]:
@@ -160,7 +145,7 @@ def _as_json(
         'dry_run': dry_run,
         'directories': list(map(directory, found)),
         'semaphores': list(map(text, lost.paths)),
-        'left_alone': refused,
+        'left_alone': list(refused),
         'semaphores_unsure': lost.unsure,
         'problems': problems,
     }

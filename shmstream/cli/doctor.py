@@ -15,9 +15,9 @@ from shmstream.cli.output import coloured, painted, write, write_json
 from shmstream.cli.words import counted, safe
 from shmstream.defaults import CAPACITY_BYTES
 from shmstream.doctor import Finding, Result, examine, examined
-from shmstream.doctor.finding import mebibytes
 from shmstream.doctor.plan import Load, Plan, plan
 from shmstream.ring.layout import MAX_CAPACITY, MIN_CAPACITY
+from shmstream.sizes import size
 
 _COLOURS = {
     Result.OK: 'green',
@@ -136,22 +136,22 @@ def _show_plan(load: Load, found: Plan, as_json: bool) -> None:
         write_json({'load': asdict(load), 'plan': asdict(found)})
         return
     rows = (
-        ('one session, in shared memory', mebibytes(found.segment), ''),
+        ('one session, in shared memory', size(found.segment), ''),
         (
             'all sessions',
-            mebibytes(found.sessions),
+            size(found.sessions),
             f'SHMSTREAM_MAX_MEMORY={-(-found.sessions // (1 << 20))}MiB'
             f' SHMSTREAM_MAX_SESSIONS={load.sessions}',
         ),
         (
             'file system of the runtime directory',
-            mebibytes(found.file_system),
+            size(found.file_system),
             f'--shm-size={-(-found.file_system // (1 << 20))}m, sizeLimit',
         ),
-        (f'processes, {load.workers} workers', mebibytes(found.processes), ''),
+        (f'processes, {load.workers} workers', size(found.processes), ''),
         (
             'all memory, during a reload',
-            mebibytes(found.memory),
+            size(found.memory),
             f'MemoryMax={-(-found.memory // (1 << 20))}M, resources.limits.memory',
         ),
         (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -28,10 +30,15 @@ from shmstream.cli.selecting import (
     span_s,
     state_option,
 )
-from shmstream.cli.words import age, counted, owner_name, safe, size
+from shmstream.cli.words import age, counted, owner_name, safe, width
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.sizes import size
 
 HEADS = ('ID', 'STATE', 'BYTES', 'RATE', 'AGE', 'FOLLOWERS', 'WORKER', 'OWNER')
+_LEFT_OUT = ('OWNER', 'WORKER', 'AGE', 'FOLLOWERS', 'RATE', 'BYTES', 'STATE')
+"""What a narrow terminal does not show: what matters least is left out first."""
+
+_LEAST_ID = 16
 RIGHT = (False, False, True, True, True, True, True, False)
 
 
@@ -84,14 +91,32 @@ def lines_of(
         return [counted(0, 'stream')]
     now, colours = time.time(), coloured()
     shown = len(HEADS) if owners else len(HEADS) - 1
+    rows = [_cells(facts, now) for facts in sessions]
+    there = _fitting(rows, list(range(shown)), columns)
+
+    def picked(cells: Sequence[Any]) -> list[Any]:
+        return [cells[at] for at in there]
+
     return table(
-        HEADS[:shown],
-        [_cells(facts, now)[:shown] for facts in sessions],
-        RIGHT[:shown],
-        [_styles(facts)[:shown] for facts in sessions] if colours else (),
+        picked(HEADS),
+        list(map(picked, rows)),
+        picked(RIGHT),
+        [picked(_styles(facts)) for facts in sessions] if colours else (),
         columns,
         colours,
     )
+
+
+def _fitting(rows: list[list[str]], there: list[int], columns: int | None) -> list[int]:
+    """Return the columns of the table that fit beside an id of some length."""
+    wide = [max(map(width, cells)) for cells in zip(HEADS, *rows, strict=True)]
+    least = min(wide[0], _LEAST_ID)
+    for head in _LEFT_OUT:
+        needed = least + sum(wide[at] + 2 for at in there[1:])
+        if columns is None or needed <= columns:
+            break
+        there = [at for at in there if HEADS[at] != head]
+    return there
 
 
 def _cells(facts: SessionFacts, now: float) -> list[str]:

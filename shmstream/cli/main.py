@@ -114,7 +114,7 @@ def _forget_stdout() -> None:
 def main() -> None:
     """Resumable streams in shared memory: run them, see them, stop them.
 
-    ls, show, tail, stop, evict and top look at the runtime directory of this machine,
-    and see the streams of all owners; with --url they ask a service, and see the
-    streams of one key.
+    ls, show, tail, stop, evict, top and stats look at the runtime directory of this
+    machine, and see the streams of all owners; with --url they ask a service, and see
+    the streams of one key.
     """

@@ -13,10 +13,10 @@ from typing import Any
 from shmstream.cli.outcome import NO_DEPLOYMENT, Failure
 from shmstream.cli.place import Count, End
 from shmstream.cli.words import counted
-from shmstream.errors import ShmstreamError, StreamNotFound, SupervisorUnavailable
+from shmstream.errors import StreamNotFound, SupervisorUnavailable
 from shmstream.inspection import asking
 from shmstream.inspection.reading import Lost, Tail, open_tail
-from shmstream.inspection.sessions import all_sessions, kept_headers, slots_of
+from shmstream.inspection.sessions import all_sessions, kept_headers, require, slots_of
 from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.session_facts import SessionFacts, file_name
 from shmstream.metrics.reading import Reading, read
@@ -82,13 +82,10 @@ class OnDirectory:
             raise StreamNotFound('stream not found or expired')
         return _Following(self._directory, tail)
 
-    def reading(self) -> Reading | None:
-        """Return the numbers of the deployment; None if they cannot be read."""
-        try:
-            return read(self._directory.path)
-        except (ShmstreamError, OSError):
-            # They are gone once the deployment is, and its streams say so, too.
-            return None
+    def reading(self) -> Reading:
+        """Return the numbers of the deployment; needs no supervisor."""
+        require(self._directory)
+        return read(self._directory.path)
 
     def warnings(self) -> list[str]:
         """Say if nobody runs here, or if files could not be read."""

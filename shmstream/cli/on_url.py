@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -33,7 +34,13 @@ _MOST_BYTES = 16 << 20
 """Bytes of an answer, at most. A page of a thousand streams has some 3 MB at the most.
 """
 
-_MOST_PAGES = 1000
+_MOST_PAGES = 100
+"""A deployment has 65,536 streams at the most, and a page has a thousand of them."""
+
+_MOST_NUMBER = (1 << 63) - 1
+
+_ANSWER_S = 60.0
+"""Seconds that an answer may take to arrive, but for its last piece."""
 
 
 class OnUrl:
@@ -50,6 +57,9 @@ class OnUrl:
     has_owners = False
 
     def __init__(self, url: str, key: str | None) -> None:
+        if '@' in url.partition('://')[2].partition('/')[0]:
+            # It would be told in errors, and the service takes keys only.
+            raise Failure('--url: must not name a user or a password', USAGE)
         try:
             split = urlsplit(checked(url))
         except (LocalError, ValueError) as ex:
@@ -70,10 +80,12 @@ class OnUrl:
             page = self._page(after=after)
             found += page['sessions']
             count(len(found))
-            after = page['next']
+            last, after = after, page.get('next')
             if after is None:
+                return found
+            if not isinstance(after, str) or (last is not None and after <= last):
                 break
-        return found
+        raise Failure(f'{self.name}: its list of streams has no end', REFUSED)
 
     def named(self, conv_id: str) -> list[SessionFacts]:
         """Return the session with this id, if there is one."""
@@ -86,13 +98,20 @@ class OnUrl:
         if status == 200 and isinstance(page.get('sessions'), list):
             page['sessions'] = list(map(_facts, page['sessions']))
             return page
+        self._refuse(status, body)
+        raise self._another('no list of streams', _message(body, status))
+
+    def _refuse(self, status: int, body: bytes) -> None:
+        """Raise ``Failure`` if the service refuses, or has no deployment now."""
         if status in (401, 403, 421):
             raise Failure(f'{self.name}: {_message(body, status)}', REFUSED)
         if status == 503:
             raise Failure(f'{self.name}: {_message(body, status)}', NO_DEPLOYMENT)
-        raise Failure(
-            f'{self.name} has no list of streams ({_message(body, status)}): it is'
-            f' older than this command ({__version__}), or no shmstream',
+
+    def _another(self, lacks: str, why: str) -> Failure:
+        return Failure(
+            f'{self.name} has {lacks} ({why}): it is of another version than this'
+            f' command ({__version__}), or no shmstream',
             REFUSED,
         )
 
@@ -105,9 +124,12 @@ class OnUrl:
         except NoAnswer as ex:
             raise Failure(f'{self.name}: {ex}', NO_DEPLOYMENT) from None
         body = b''
+        deadline = time.monotonic() + _ANSWER_S
         try:
             while len(body) < _MOST_BYTES and (data := answer.read()):
                 body += data
+                if time.monotonic() >= deadline:
+                    raise Failure(f'{self.name}: its answer has no end', NO_DEPLOYMENT)
         except NoAnswer as ex:
             raise Failure(f'{self.name}: {ex}', NO_DEPLOYMENT) from None
         finally:
@@ -134,14 +156,17 @@ class OnUrl:
         """Open the stream."""
         return _Following(self, self._address(session), session, self._headers)
 
-    def reading(self) -> Reading | None:
-        """Return the numbers of the service; None if it does not tell them."""
+    def reading(self) -> Reading:
+        """Return the numbers of the service."""
         status, body = self._get(self._base + _METRICS, accept='application/json')
+        self._refuse(status, body)
         try:
-            return from_json(body) if status == 200 else None
-        except (ValueError, KeyError, TypeError):
-            # An older service tells them in another form.
-            return None
+            if status == 200:
+                return from_json(body)
+            why = _message(body, status)
+        except (ValueError, RecursionError):
+            why = 'in another form'
+        raise self._another('no metrics', why)
 
     def warnings(self) -> list[str]:
         """Nothing: what is wrong over there, the service itself says."""
@@ -236,10 +261,17 @@ def _facts(told: Any) -> SessionFacts:
     known = told if isinstance(told, dict) else {}
     for name, blank in _BLANK.items():
         value = known.get(name)
-        if name == 'worker' or isinstance(value, type(blank)):
+        if _fits(value, int if name == 'worker' else type(blank)):
             facts[name] = value  # type: ignore[literal-required]
     facts['owner'] = ''
     return facts
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Whether a value is of this kind, and a number no larger than any of ours."""
+    if type(value) is int:
+        return kind is int and 0 <= value <= _MOST_NUMBER
+    return type(value) is kind
 
 
 def _json(body: bytes) -> dict[str, Any]:

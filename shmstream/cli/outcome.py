@@ -9,6 +9,8 @@ from typing import IO, Any, Final
 
 import click
 
+from shmstream.cli.words import safe
+
 OK: Final = 0
 NOT_DONE: Final = 1
 USAGE: Final = 2
@@ -23,7 +25,7 @@ BROKEN_PIPE: Final = 141
 
 TABLE: Final = (
     (OK, 'done'),
-    (NOT_DONE, 'there is no such stream, or not all was done'),
+    (NOT_DONE, 'no such stream, or not all was done; doctor: something will bite'),
     (USAGE, 'the command line or a setting is wrong'),
     (NO_DEPLOYMENT, 'there is no deployment, or it does not answer'),
     (REFUSED, 'refused: the key, another version, a directory of somebody else'),
@@ -40,7 +42,8 @@ class Failure(click.ClickException):
     """Ends the command with an exit code, and one line on stderr.
 
     Args:
-        message: the line; empty: nothing is shown.
+        message: the line, which may hold what a client or a service has chosen; empty:
+            nothing is shown.
         code: the exit code.
     """
 
@@ -52,7 +55,8 @@ class Failure(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to stderr."""
         if self.message:
-            click.echo(f'shmstream: {self.message}', file=file, err=file is None)
+            line = f'shmstream: {safe(self.message)}'
+            click.echo(line, file=file, err=file is None)
 
 
 def help_text() -> str:

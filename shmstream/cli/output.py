@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import click
 
-from shmstream.cli.words import cut, fitted, width
+from shmstream.cli.words import cut, fitted, safe, width
 
 PROGRESS_AFTER_S = 1.0
 """Seconds after which a command on a terminal says how far it is."""
@@ -42,8 +42,8 @@ def painted(text: str, *styles: str, on: bool = True) -> str:
 
 
 def note(line: str) -> None:
-    """Write a line to stderr."""
-    click.echo(f'shmstream: {line}', err=True)
+    """Write a line to stderr; what a terminal would obey is spelled out."""
+    click.echo(f'shmstream: {safe(line)}', err=True)
 
 
 def write(text: str) -> None:

@@ -72,8 +72,8 @@ class Place(Protocol):
     def tail(self, session: SessionFacts) -> Following:
         """Open a stream."""
 
-    def reading(self) -> Reading | None:
-        """Return the numbers of the whole deployment; None if they cannot be had."""
+    def reading(self) -> Reading:
+        """Return the numbers of the whole deployment."""
 
     def warnings(self) -> list[str]:
         """Return what the operator should know of the deployment, a line for each."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,14 +13,11 @@ import click
 
 from shmstream.cli.options import KEY_VARIABLE
 from shmstream.cli.outcome import NO_DEPLOYMENT, USAGE, Failure
+from shmstream.cli.output import note
 from shmstream.errors import SettingsError
 from shmstream.settings import PREFIX, Settings
 
 CONFIGURATION: Final = 'python:shmstream.deploy.service_conf'
-
-QUICK_CHECK: Final = 'shmstream.doctor'
-"""The module whose ``quick(settings)`` looks at what a start needs, if it is there. It
-takes milliseconds. Each of its findings has a ``line`` to show."""
 
 SETTINGS: Final = (
     ('upstream', 'URL', 'The server that answers. Default: a built-in demo model.'),
@@ -88,8 +83,8 @@ def command(
         checked = Settings.from_environment(environ)
     except SettingsError as ex:
         raise Failure(_as_option(str(ex), settings), USAGE) from None
-    for line in quick_check(checked):
-        click.echo(f'shmstream: {line}', err=True)
+    for line in quick_check(checked, environ):
+        note(line)
     arguments = ['-c', CONFIGURATION]
     for address in bind:
         arguments += ['--bind', address]
@@ -128,12 +123,17 @@ def _as_option(line: str, settings: Mapping[str, str | None]) -> str:
     return line
 
 
-def quick_check(settings: Settings) -> list[str]:
-    """Return what a quick look before the start has found, a line for each."""
-    if importlib.util.find_spec(QUICK_CHECK) is None:
-        return []
-    found = importlib.import_module(QUICK_CHECK).quick(settings)
-    return [finding.line for finding in found]
+def quick_check(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Return what a quick look before the start has found, a line for each.
+
+    Args:
+        settings: the settings of the service.
+        environ: its environment, with what the options have set.
+    """
+    # Imported here: ``--help`` does without.
+    from shmstream.doctor import quick
+
+    return [finding.line for finding in quick(settings, environ=environ)]
 
 
 def become_gunicorn(arguments: list[str], environ: Mapping[str, str]) -> NoReturn:

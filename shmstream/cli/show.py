@@ -19,8 +19,9 @@ from shmstream.cli.output import (
 )
 from shmstream.cli.place import Place
 from shmstream.cli.selecting import mean_rate, owner_option, the_one
-from shmstream.cli.words import age, owner_name, safe, size, width
+from shmstream.cli.words import age, owner_name, safe, width
 from shmstream.memory.session_facts import SessionFacts
+from shmstream.sizes import size
 
 
 @click.command()
@@ -96,5 +97,9 @@ def _worker(facts: SessionFacts) -> str:
 
 
 def _when(at: int, now: float) -> str:
-    stamp = time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(at))
+    try:
+        stamp = time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(at))
+    except (OverflowError, OSError, ValueError):
+        # A service may tell any number.
+        return str(at)
     return f'{stamp} ({age(now - at)} ago)'

@@ -13,7 +13,7 @@ from shmstream.cli.completing import complete_ids
 from shmstream.cli.event_lines import EventLines
 from shmstream.cli.options import place_options
 from shmstream.cli.outcome import Failure
-from shmstream.cli.output import note, write_json
+from shmstream.cli.output import note, write, write_json
 from shmstream.cli.place import End, Place
 from shmstream.cli.selecting import owner_option, the_one
 from shmstream.cli.words import counted, safe
@@ -144,5 +144,5 @@ class _Events:
                 write_json(event)
             else:
                 name = safe(event['event'])
-                click.echo(f'{event["offset"]:>9}  {name}  {safe(event["data"])}')
+                write(f'{event["offset"]:>9}  {name}  {safe(event["data"])}')
         sys.stdout.flush()

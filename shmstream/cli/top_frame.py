@@ -8,8 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shmstream.cli.outcome import Failure
 from shmstream.cli.place import Place
 from shmstream.cli.selecting import STATES
+from shmstream.errors import ShmstreamError
 from shmstream.memory.session_facts import SessionFacts
 from shmstream.metrics.reading import Reading
 
@@ -31,6 +33,7 @@ class Frame:
 
     Attributes:
         at: unix time in seconds.
+        now_s: the monotonic clock, which nobody can set, in seconds.
         sessions: all sessions.
         reading: the numbers of the whole deployment; None if they cannot be had.
         heads: the bytes of each session, by owner and generation.
@@ -40,6 +43,7 @@ class Frame:
     """
 
     at: float
+    now_s: float
     sessions: list[SessionFacts]
     reading: Reading | None
     heads: dict[tuple[str, str], int]
@@ -99,19 +103,18 @@ class Looks:
     def look(self) -> Frame:
         """Look now. The first frame has no rates. Raises as the place does."""
         sessions = self._place.sessions(lambda _: None)
-        reading = self._place.reading()
-        at = time.time()
+        reading = self._reading()
+        at, now_s = time.time(), time.monotonic()
         heads = {key_of(facts): facts['total_bytes'] for facts in sessions}
-        frame = Frame(at, sessions, reading, heads)
+        frame = Frame(at, now_s, sessions, reading, heads)
         before = self._before
         # Rates are measured over a second at least, because the counters are published
         # a few times a second.
-        while len(before) > 1 and before[1].at <= at - _LEAST_SPAN_S:
+        while len(before) > 1 and before[1].now_s <= now_s - _LEAST_SPAN_S:
             before.popleft()
         if before:
             base = before[0]
-            # A clock that has been set back must not make rates negative.
-            span_s = max(at - base.at, 0.001)
+            span_s = max(now_s - base.now_s, 0.001)
             rates = {
                 key: (head - base.heads.get(key, head)) / span_s
                 for key, head in heads.items()
@@ -120,6 +123,15 @@ class Looks:
             frame = replace(frame, rates=rates, totals=totals)
         before.append(frame)
         return frame
+
+    def _reading(self) -> Reading | None:
+        try:
+            reading = self._place.reading()
+        except (Failure, ShmstreamError, OSError):
+            # They are gone once the deployment is, and its streams say so, too.
+            return None
+        # A service of another version may lack some of what is shown.
+        return reading if reading.has_all() else None
 
 
 def _totals(

@@ -9,9 +9,10 @@ from typing import Final
 from shmstream.cli.output import STATE_COLOURS, painted
 from shmstream.cli.selecting import ORDERS, span_s
 from shmstream.cli.top_frame import Frame
-from shmstream.cli.words import age, cut, fitted, owner_name, safe, size, width
+from shmstream.cli.words import age, cut, fitted, owner_name, safe, width
 from shmstream.memory.session_facts import SessionFacts
 from shmstream.metrics.reading import Reading
+from shmstream.sizes import size
 
 SORTS: Final = tuple(ORDERS)
 

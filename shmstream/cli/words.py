@@ -13,7 +13,6 @@ _OBEYED = frozenset({'Cc', 'Cf', 'Cs', 'Zl', 'Zp'})
 """The categories of characters that a terminal obeys, or does not show."""
 
 _PLAIN = re.compile(r'[ -~]*')
-_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
 
 
 def safe(text: str, keep: str = '') -> str:
@@ -71,15 +70,6 @@ def fitted(text: str, columns: int, right: bool = False) -> str:
     text = cut(text, columns)
     blanks = ' ' * (columns - width(text))
     return blanks + text if right else text + blanks
-
-
-def size(number: float) -> str:
-    """Return bytes for people: ``17.2 KiB``."""
-    unit = 0
-    while number >= 1024 and unit < len(_UNITS) - 1:
-        number /= 1024
-        unit += 1
-    return f'{number:.1f} {_UNITS[unit]}' if unit else f'{number:.0f} {_UNITS[0]}'
 
 
 def age(seconds: float) -> str:

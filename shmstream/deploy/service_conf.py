@@ -12,7 +12,7 @@ from shmstream.deploy import hooks
 
 wsgi_app = 'shmstream.http.app:create_app()'
 bind = '127.0.0.1:8000'
-workers = min(max(2, os.cpu_count() or 1), hooks.MAX_WORKERS)
+workers = min(max(2, len(os.sched_getaffinity(0))), hooks.MAX_WORKERS)
 
 # gunicorn's own ASGI worker. 'auto' uses the HTTP parser in C where it is installed:
 # shmstream[fast] brings it, and needs a compiler.

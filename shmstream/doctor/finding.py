@@ -63,16 +63,3 @@ def bites(what: str, do: str) -> Finding:
 def unknown(what: str, do: str = '') -> Finding:
     """The check could not look, which says nothing about what it looks at."""
     return Finding(Result.UNKNOWN, what, do)
-
-
-def mebibytes(size: float) -> str:
-    """Return a number of bytes as people read it.
-
-    Example::
-
-        assert mebibytes(3 << 29) == '1.5 GiB'
-    """
-    for unit, name in ((1 << 30, 'GiB'), (1 << 20, 'MiB')):
-        if size >= unit:
-            return f'{size / unit:.1f}'.removesuffix('.0') + f' {name}'
-    return f'{size / 1024:.0f} KiB'

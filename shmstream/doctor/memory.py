@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 
 from shmstream.doctor.case import Case
-from shmstream.doctor.finding import Finding, bites, mebibytes, note, ok, unknown
+from shmstream.doctor.finding import Finding, bites, note, ok, unknown
 from shmstream.doctor.plan import BASE_BYTES, WORKER_BYTES
 from shmstream.memory.directory import default_directory
+from shmstream.sizes import size
 
 FEW_RINGS = 8
 """With fewer full rings than this, replays of some conversations are gone in minutes.
@@ -38,9 +39,9 @@ def room(case: Case) -> Finding:
         return unknown(f'{case.place} cannot be looked at: {ex.strerror}')
     ring = settings.session_bytes + _HEADER
     what = (
-        f'{case.place} has {mebibytes(most.f_blocks * most.f_frsize)},'
-        f' {mebibytes(free)} of it for sessions, which may take {mebibytes(limit)}:'
-        f' {limit // ring} full rings of {mebibytes(settings.session_bytes)}'
+        f'{case.place} has {size(most.f_blocks * most.f_frsize)},'
+        f' {size(free)} of it for sessions, which may take {size(limit)}:'
+        f' {limit // ring} full rings of {size(settings.session_bytes)}'
     )
     if limit > free:
         return bites(what, 'lower SHMSTREAM_MAX_MEMORY, or make the file system larger')
@@ -109,10 +110,10 @@ def group(case: Case) -> Finding:
     server = case.told
     workers = 2 if isinstance(server, str) else server.workers
     own = BASE_BYTES + workers * WORKER_BYTES
-    rings = f'sessions may take {mebibytes(sessions)}, and ' if in_memory else ''
+    rings = f'sessions may take {size(sessions)}, and ' if in_memory else ''
     what = (
-        f'{rings}the processes of {workers} workers take about {mebibytes(own)};'
-        f' {whose} allows {mebibytes(limit)}'
+        f'{rings}the processes of {workers} workers take about {size(own)};'
+        f' {whose} allows {size(limit)}'
     )
     if sessions + own > limit:
         return bites(

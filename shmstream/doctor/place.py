@@ -10,8 +10,7 @@ from pathlib import Path
 from shmstream.doctor.case import Case
 from shmstream.doctor.finding import Finding, bites, note, ok, unknown
 from shmstream.errors import DirectoryRefused
-from shmstream.inspection.dead import in_shared_memory, remains, token_of
-from shmstream.inspection.orphans import orphans
+from shmstream.inspection.left_behind import left_behind
 from shmstream.memory.directory import RuntimeDirectory
 
 SHM = Path('/dev/shm')
@@ -105,20 +104,16 @@ def removes_ipc() -> bool:
 
 def leftovers(case: Case) -> Finding:
     """Look for directories and semaphores that a killed deployment has left."""
-    left: list[str] = []
-    tokens: set[int] = set()
-    places = {place.path: place for place in (case.directory, *in_shared_memory())}
-    for path, place in places.items():
-        try:
-            found = remains(place)
-        except DirectoryRefused:
-            # It is somebody else's, or open to others: another check says so.
-            continue
-        if found is not None:
-            left.append(f'{path} ({found.sessions} streams)')
-        tokens.add(token_of(place))
-    lost = orphans(tokens)
+    # A directory that is somebody else's, or open to others, another check tells.
+    found = left_behind(case.directory)
+    lost = found.semaphores
+    left = [f'{one.path} ({one.sessions} streams)' for one in found.directories]
     left += map(str, lost.paths)
+    if not left and lost.unsure:
+        return unknown(
+            f'{lost.unsure} semaphores without a directory may be left: {lost.why}',
+            'shmstream clean --all-semaphores, if nobody uses them',
+        )
     if not left:
         return ok('nothing is left of an earlier deployment')
     shown = ', '.join(left[:3]) + (f' and {len(left) - 3} more' if left[3:] else '')

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from shmstream.memory.reservation import FIRST_EXTENT, extend_to
 from shmstream.memory.worker_table import PLACES
+from shmstream.metrics.blocks import FILE_BYTES
 from shmstream.ring.layout import HEADER_BYTES, WORD
 
 KIB = 1024
@@ -98,8 +99,8 @@ def plan(load: Load) -> Plan:
     segment = segment_bytes(load.answer_bytes, load.ring_bytes)
     sessions = load.sessions * segment
     # A reload has twice the workers; each has a board of marks in the directory.
-    boards = _TABLE_BYTES + 2 * load.workers * PLACES * WORD
-    file_system = int(sessions * ROOM) + boards
+    others = _TABLE_BYTES + FILE_BYTES + 2 * load.workers * PLACES * WORD
+    file_system = int(sessions * ROOM) + others
     own = (
         BASE_BYTES
         + 2 * load.workers * WORKER_BYTES

@@ -57,16 +57,19 @@ class Running:
 
 
 def find(directory: RuntimeDirectory) -> Running | None:
-    """Return the deployment of this directory; None if none answers.
+    """Return the deployment of this directory; None if none answers as ours do.
 
-    Blocks for ``ASK_S`` at the most.
+    Blocks for ``ASK_S`` at the most. The directory may be another user's, who may have
+    anything answer there.
     """
     try:
         status = ask(directory, 'status', reply_s=ASK_S)
         user = os.stat(directory.path).st_uid
-    except (ShmstreamError, OSError):
+        masters = tuple(map(int, status['masters']))
+        numbers = {name: int(status[name]) for name in ('pid', 'max_memory', 'memory')}
+    except (ShmstreamError, OSError, KeyError, TypeError, ValueError):
         return None
-    return Running(int(status['pid']), user, status, tuple(status['masters']))
+    return Running(numbers['pid'], user, status | numbers, masters)
 
 
 def listening(pid: int) -> list[str]:

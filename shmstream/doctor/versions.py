@@ -6,6 +6,7 @@ import os
 
 from shmstream.doctor.case import Case
 from shmstream.doctor.finding import Finding, bites, note, ok, unknown
+from shmstream.inspection.asking import answers
 from shmstream.memory.worker_table import FORMAT, read_head
 from shmstream.version import __version__
 
@@ -27,6 +28,12 @@ def versions(case: Case) -> Finding:
                 'restart it, or upgrade in place (USR2), to run the new version',
             )
         return ok(f'version {version} runs, and is installed')
+    if answers(case.directory):
+        return bites(
+            f'a supervisor is in {case.directory.path}, and does not answer: what runs'
+            ' was not examined',
+            'look whether it is stopped (ps), or of another version, and in its log',
+        )
     try:
         fd = os.open(case.directory.table, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -44,6 +44,7 @@ from shmstream.wakeups.pipe import PIPE_PREFIX
 SHARED_MEMORY = Path('/dev/shm')
 
 _BLOCK = 512
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ASIDE = (NEW_PREFIX, GONE_PREFIX, KEPT_PREFIX)
 _SESSION = re.compile(r'[0-9a-f]{40}')
 _DEFAULT_NAME = 'shmstream-'
@@ -88,13 +89,19 @@ def in_shared_memory() -> list[RuntimeDirectory]:
 
 
 def lives(directory: RuntimeDirectory) -> bool:
-    """Whether a deployment lives in this directory."""
+    """Whether a deployment lives in this directory.
+
+    Raises:
+        DirectoryRefused: its worker table cannot be opened.
+    """
     if answers(directory):
         return True
     try:
-        fd = os.open(directory.table, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(directory.table, _READ)
     except FileNotFoundError:
         return False
+    except OSError as ex:
+        raise DirectoryRefused(f'{directory.table}: {ex.strerror}') from ex
     try:
         return is_locked(fd, 0, MAX_SLOTS)
     finally:
@@ -104,11 +111,14 @@ def lives(directory: RuntimeDirectory) -> bool:
 def token_of(directory: RuntimeDirectory) -> int:
     """Return the token that a deployment's semaphores are named by; 0: not known."""
     try:
-        fd = os.open(directory.table, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(directory.table, _READ)
     except OSError:
         return 0
     try:
         head = read_head(fd)
+    except OSError:
+        # It is a pipe, or something else that nobody has written as a table.
+        return 0
     finally:
         os.close(fd)
     return head.token if head.is_table else 0
@@ -118,13 +128,17 @@ def remains(directory: RuntimeDirectory) -> Remains | None:
     """Return what a dead deployment has left; None: nothing, or it lives.
 
     Raises:
-        DirectoryRefused: the directory is not private to this user.
+        DirectoryRefused: the directory is not private to this user, or its worker
+            table cannot be opened.
     """
     path = directory.path
     if not os.path.lexists(path):
         return None
     directory.check()
-    files = (directory.table, directory.lock, directory.settings, directory.sessions)
+    files = (
+        *(directory.table, directory.lock, directory.settings, directory.sessions),
+        *(directory.metrics, directory.metrics.with_suffix('.new')),
+    )
     ours = directory.made or any(map(os.path.lexists, files))
     if not ours or lives(directory):
         return None

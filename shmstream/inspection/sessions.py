@@ -156,8 +156,7 @@ def require(directory: RuntimeDirectory) -> None:
         raise NoDeployment(f'there is no deployment in {path}: {ex.strerror}') from None
     # Whether it is private counts only if it is a runtime directory: nobody is to make
     # /tmp private.
-    if not theirs and not (
-        os.path.lexists(directory.table) or os.path.lexists(directory.sessions)
-    ):
+    files = (directory.table, directory.sessions, directory.metrics)
+    if not theirs and not any(map(os.path.lexists, files)):
         raise NoDeployment(f'there is no deployment in {path}')
     directory.check()

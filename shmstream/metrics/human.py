@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from shmstream.metrics.reading import Family, Histogram, Reading
+from shmstream.sizes import size
 
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (
@@ -36,7 +37,6 @@ GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 
 _SHARES: Final = (0.5, 0.9, 0.99)
-_UNITS: Final = ('KiB', 'MiB', 'GiB', 'TiB')
 
 
 def table(reading: Reading) -> list[str]:
@@ -85,17 +85,7 @@ def _row(name: str, value: str) -> str:
 
 
 def _number(number: int, unit: str) -> str:
-    return in_bytes(number) if unit == 'bytes' else f'{number:,}'
-
-
-def in_bytes(number: int) -> str:
-    """Return a number of bytes as people read it."""
-    size, unit = float(number), 'B'
-    for larger in _UNITS:
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f'{number} B' if unit == 'B' else f'{size:,.1f} {unit}'
+    return size(number) if unit == 'bytes' else f'{number:,}'
 
 
 def _spread(histogram: Histogram) -> str:
@@ -125,8 +115,8 @@ def _workers(reading: Reading) -> Iterator[str]:
         leaving = '  leaving' if worker.draining else ''
         yield (
             f'  {worker.slot:>4}{worker.pid:>9}{worker.producers:>9}'
-            f'{worker.followers:>11}{in_bytes(worker.bytes_in):>12}'
-            f'{in_bytes(worker.bytes_out):>12}{leaving}'
+            f'{worker.followers:>11}{size(worker.bytes_in):>12}'
+            f'{size(worker.bytes_out):>12}{leaving}'
         )
 
 

@@ -162,6 +162,15 @@ class Reading:
                 return family
         raise KeyError(name)
 
+    def has_all(self) -> bool:
+        """Whether it has every metric of this version, with all its values."""
+        found = {family.name: family.values.keys() for family in self.families}
+        return all(
+            metric.full_name in found
+            and (metric.bounds or found[metric.full_name] >= set(metric.values))
+            for metric in METRICS
+        )
+
     def value(self, name: str, value: str | None = None) -> int:
         """Return one number.
 

@@ -148,14 +148,19 @@ class Adoption:
             segment = Segment.attach(path)
             if digest(segment.owner, segment.conv_id) != path.name:
                 raise LayoutMismatch('it has the name of another session')
-            if segment.evicted:
-                raise LayoutMismatch('it was evicted')
         except (LayoutMismatch, ValueError) as ex:
             log.warning('removed %s: %s', path.name, ex)
             discard(path)
         except StreamNotFound:
             pass
         else:
+            if segment.evicted:
+                # The predecessor died before it removed the name. The producer may
+                # have died as well, and then the stream has no end yet.
+                aside = self._directory.gone(segment.generation)
+                os.rename(path, aside)
+                self._gone.keep(aside, segment.owner)
+                return
             key = (segment.owner, segment.conv_id)
             self._index.add(Session(key, path.name, segment))
 

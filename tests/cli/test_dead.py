@@ -98,3 +98,29 @@ def test_what_lives_again_is_left_alone(dead: Path) -> None:
     from tests.support.supervisor import stop
 
     stop(supervisor)
+
+
+def test_a_named_directory_that_is_refused_is_an_exit_code(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    link = tmp_path / 'link'
+    link.symlink_to(tmp_path)
+    refused = on(tmp_path, 'clean', '--dir', str(link), '--dry-run')
+    assert (refused.code, refused.out) == (4, '')
+    assert 'is not a directory' in refused.err
+    told = on(tmp_path, 'clean', '--dir', str(link), '--dry-run', '--json')
+    assert (told.code, len(told.json()['left_alone'])) == (4, 1)
+
+
+def test_half_made_counters_and_a_pipe_for_a_table(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / 'counters.new').touch()
+    found = on(tmp_path, 'clean', '--dir', str(tmp_path), '--yes')
+    assert (found.code, found.out.splitlines()[-1]) == (0, 'removed')
+    assert not os.listdir(tmp_path)
+    (tmp_path / 'counters').touch()
+    os.mkfifo(tmp_path / 'workers')
+    # It waits for nobody to write into the pipe.
+    assert on(tmp_path, 'clean', '--dir', str(tmp_path), '--dry-run').code == 0
+    os.unlink(tmp_path / 'workers')
+    (tmp_path / 'workers').symlink_to('counters')
+    assert on(tmp_path, 'clean', '--dir', str(tmp_path), '--dry-run').code == 4

@@ -68,8 +68,8 @@ def test_serve_tells_what_will_bite(directory: Path) -> None:
     """Two rings are all that there is room for."""
     settings = {'SESSION_BYTES': '1GiB', 'MAX_MEMORY': '2GiB', 'DIR': str(directory)}
     environ = {f'SHMSTREAM_{name}': text for name, text in settings.items()}
-    (line,) = quick_check(Settings.from_environment(environ))
+    (line,) = quick_check(Settings.from_environment(environ), environ)
     assert line.startswith('room: will bite: ')
     environ['SHMSTREAM_SESSION_BYTES'] = '64KiB'
     environ['SHMSTREAM_MAX_MEMORY'] = '16MiB'
-    assert quick_check(Settings.from_environment(environ)) == []
+    assert quick_check(Settings.from_environment(environ), environ) == []

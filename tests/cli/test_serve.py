@@ -85,13 +85,10 @@ def test_the_configuration_is_one_and_is_part_of_the_package() -> None:
 def test_the_quick_check_speaks_before_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / 'a_doctor.py').write_text(
-        'class Finding:\n    line = "memory: note: it is small"\n\n'
-        'def quick(settings):\n    assert settings.max_sessions == 7\n'
-        '    return [Finding()]\n'
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr('shmstream.cli.serve.QUICK_CHECK', 'a_doctor')
+    """It looks at what the options have set, too: here a file that all may read."""
+    keys = tmp_path / 'keys'
+    keys.write_text('secret-1\n')
+    keys.chmod(0o644)
     became: list[list[str]] = []
 
     def become(arguments: list[str], environ: dict[str, str]) -> None:
@@ -99,8 +96,12 @@ def test_the_quick_check_speaks_before_the_start(
         became.append(arguments)
 
     monkeypatch.setattr('shmstream.cli.serve.become_gunicorn', become)
-    done = run('serve', '--max-sessions', '7', '-b', 'unix:/x', '--', '--reload')
-    assert done.err == 'shmstream: memory: note: it is small\n'
+    options = ('--max-sessions', '7', '--api-keys-file', str(keys), '-b', 'unix:/x')
+    done = run('serve', *options, '--', '--reload')
+    assert (
+        f'key file: will bite: every user of this machine may use the keys in {keys}'
+        in done.err
+    )
     assert became[0][2:] == ['--bind', 'unix:/x', '--reload']
 
 

@@ -73,11 +73,13 @@ def test_it_works_without_a_supervisor_and_says_so(
     ('arguments', 'code'),
     [
         (('--dir', '/dev/shm/shmstream-test-nothing'), 3),
-        (('--dir', '/'), 4),
+        (('--dir', '/dev'), 3),
         (('--url', 'http://127.0.0.1:1'), 3),
         (('--url', 'nonsense'), 2),
         (('--url', 'http://127.0.0.1:1', '--dir', '/'), 2),
         (('--url', 'http://127.0.0.1:1', '--key', 'a\nb'), 2),
+        (('--key', 'a'), 2),
+        (('--key-file', '/nothing/there', '--url', 'http://127.0.0.1:1'), 2),
     ],
 )
 def test_exit_codes_mean_something(arguments: tuple[str, ...], code: int) -> None:
@@ -90,3 +92,9 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     refused = stats('--dir', str(tmp_path))
     assert refused.exit_code == 4
     assert 'another version' in refused.output
+
+
+def test_a_directory_that_is_open_to_others_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Blocks.create(tmp_path / 'counters')
+    assert stats('--dir', str(tmp_path)).exit_code == 4

@@ -252,4 +252,4 @@ def test_an_older_service_is_told_in_a_line(
     server = upstream(old)
     done = run('ls', '--url', server.url)  # type: ignore[attr-defined]
     assert done.code == 4
-    assert 'no list of streams (404 Not found): it is older' in done.err
+    assert 'no list of streams (404 Not found): it is of another' in done.err

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from shmstream import Streams
-from shmstream.cli.words import age, cut, fitted, owner_name, safe, size, width
+from shmstream.cli.ls import lines_of
+from shmstream.cli.words import age, cut, fitted, owner_name, safe, width
+from shmstream.inspection.sessions import all_sessions
+from shmstream.memory.directory import RuntimeDirectory
+from shmstream.sizes import size
 from tests.support.command import SHMSTREAM, environment, run
 from tests.support.terminal import Terminal
 
@@ -87,3 +91,28 @@ def test_the_help_has_the_table_of_exit_codes() -> None:
     for name in ('serve', 'ls', 'show', 'tail', 'stop', 'evict', 'top', 'clean'):
         assert f'\n  {name} ' in text
         assert run(name, '--help').code == 0
+
+
+def test_events_are_shown_where_the_encoding_lacks_a_character(
+    streams: Streams, directory: Path
+) -> None:
+    with streams.create('x') as producer:
+        producer.write('data: 漢\n\n'.encode())
+    command = [SHMSTREAM, 'tail', 'x', '--events', '--dir', str(directory)]
+    env = environment() | {'PYTHONIOENCODING': 'ascii'}
+    done = subprocess.run(command, env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, [b'?'])
+
+
+def test_a_narrow_terminal_shows_ids_and_leaves_columns_out(
+    streams: Streams, directory: Path
+) -> None:
+    for number in range(2):
+        streams.create(f'a-long-id-{number}').finish()
+    found = all_sessions(RuntimeDirectory(directory)).found
+    for columns in (20, 40, 60, 200):
+        lines = lines_of(found, True, columns)
+        assert all('a-long-id-' in line for line in lines[1:])
+        assert all(width(line) <= columns for line in lines)
+    assert ('OWNER' in lines_of(found, True, 40)[0]) is False
+    assert 'OWNER' in lines_of(found, True, 200)[0]

@@ -43,7 +43,7 @@ def test_checks_bite_on_a_bad_machine() -> None:
     found = json.loads(done.stdout)
     results = {name: [each[0] for each in seen] for name, seen in found.items()}
     assert results == BAD_MACHINE, found
-    assert '7 full rings of 4 MiB' in found['room'][1][1]
+    assert '7 full rings of 4.0 MiB' in found['room'][1][1]
     assert '--shm-size' in found['room'][1][2]
     assert (
         'of 4096' in found['mappings'][1][1]

@@ -16,6 +16,8 @@ import pytest
 
 from shmstream import Streams, SupervisorConfig
 from shmstream.doctor import examined
+from shmstream.doctor.running import find
+from shmstream.memory.directory import RuntimeDirectory
 from tests.doctor.cases import BITES, NOTE, OK, case_of, look
 from tests.support.child import Child, hear, say
 from tests.support.leaks import LeakGuard, wait_until
@@ -143,3 +145,35 @@ def test_what_a_killed_deployment_has_left_is_noted(
     # Others may have left something on this machine, too; this one comes first.
     assert f': {directory} (1 streams)' in found.what
     assert str(directory) not in later.what
+
+
+def test_a_supervisor_that_does_not_answer_bites(
+    directory: Path, guard: LeakGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('shmstream.doctor.running.ASK_S', 0.2)
+    with Streams.attach(directory, supervise=True) as streams:
+        pid = streams.status()['pid']
+        guard.note()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            case = examined(directory)
+            found = look('versions', case)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    stop(pid)
+    assert case.running is None
+    assert (found.result, 'does not answer' in found.what) == (BITES, True)
+
+
+@pytest.mark.parametrize(
+    'told', [{}, {'pid': 'x'}, {'masters': ['../../etc']}, {'max_memory': None}]
+)
+def test_a_supervisor_that_lies_is_none(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, object]
+) -> None:
+    good = {'pid': 1, 'masters': [1], 'max_memory': 1, 'memory': 1}
+    answer = {**good, **told} if told else {}
+    directory.mkdir(mode=0o700)
+    monkeypatch.setattr('shmstream.doctor.running.ask', lambda *_, **__: answer)
+    assert find(RuntimeDirectory(directory)) is None
+    directory.rmdir()

@@ -31,8 +31,11 @@ def test_a_reading_comes_back_as_it_was(told: Any) -> None:
 
 
 def test_a_service_of_another_version_may_count_less_and_more(told: Any) -> None:
+    assert exposition.from_json(json.dumps(told).encode()).has_all()
     told['metrics']['shmstream_more'] = told['metrics'].pop('shmstream_rings')
-    shown = human.table(exposition.from_json(json.dumps(told).encode()))
+    reading = exposition.from_json(json.dumps(told).encode())
+    assert not reading.has_all()
+    shown = human.table(reading)
     assert any(line.startswith('  naps') for line in shown)
     assert not any(line.startswith('  rings') for line in shown)
 
