@@ -21,6 +21,7 @@ from shmstream.memory.directory import RuntimeDirectory
 from shmstream.memory.mappings import Mappings
 from shmstream.memory.segment_writer import segment_writer
 from shmstream.memory.worker_table import WorkerTable
+from shmstream.ring.layout import W_CANCELLED, W_EVICTED
 from shmstream.ring.state import State
 from shmstream.supervisor import process_limits
 from shmstream.supervisor.config import SupervisorConfig
@@ -110,6 +111,34 @@ def test_f19_a_producer_that_cannot_map_its_stream_is_told_that_there_is_no_room
         Mappings(directory.sessions, lambda: 0).share_locked(lock)
     os.close(lock)
     registry.close()
+
+
+def test_what_was_evicted_but_still_has_its_name_is_ended_and_told_of(
+    there: tuple[RuntimeDirectory, WorkerTable], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The predecessor died in between, and then the producer did."""
+    caplog.set_level(logging.INFO, 'shmstream.streams')
+    directory, table = there
+    before = Registry(directory, CONFIG, table)
+    lock = made(before, 'a')
+    session = find(before, 'a')
+    assert session is not None
+    words, generation = session.segment.words, session.segment.generation
+    words[W_CANCELLED] = words[W_EVICTED] = 1
+    del before, session, words
+    gc.collect()
+    registry = Registry(directory, CONFIG, table)
+    registry.adopt()
+    assert find(registry, 'a') is None
+    assert [path.name for path in directory.sessions.iterdir()] == [
+        f'.gone-{generation}'
+    ]
+    assert not caplog.records
+    os.close(lock)
+    registry._gone.look()
+    assert list(directory.sessions.iterdir()) == []
+    (line,) = caplog.records
+    assert generation in line.getMessage()
 
 
 def crowd(registry: Registry) -> dict[str, int]:
