@@ -120,7 +120,7 @@ def _key(key: str | None, key_file: str | None) -> str | None:
 
 def _first_line(path: str) -> str:
     try:
-        with open(path, encoding='ascii') as file:
+        with open(path, encoding='utf-8') as file:
             text = file.read(65536)
     except (OSError, UnicodeDecodeError):
         raise Failure(f'--key-file: cannot be read: {path!r}', USAGE) from None

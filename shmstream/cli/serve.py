@@ -78,6 +78,8 @@ def command(
     it can be process 1 of a container. Options win over environment variables. What
     follows -- goes to gunicorn as it is, and wins over all.
     """
+    if gunicorn and not gunicorn[0].startswith('-'):
+        raise Failure(f'unexpected argument {gunicorn[0]!r}', USAGE)
     environ = environment(os.environ, settings)
     try:
         checked = Settings.from_environment(environ)

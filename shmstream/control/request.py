@@ -224,6 +224,10 @@ def ask(
     try:
         with connect(directory, reply_s) as sock:
             return call(sock, {'op': op, **fields}, reply_s)[0]
+    except TimeoutError as ex:
+        raise SupervisorUnavailable(
+            f'the supervisor in {directory.path} does not answer within {reply_s:g} s'
+        ) from ex
     except OSError as ex:
         raise SupervisorUnavailable(
             f'no supervisor in {directory.path}: {ex.strerror or ex}'

@@ -137,7 +137,21 @@ def future_user(directory: RuntimeDirectory) -> int:
     return me
 
 
+def _is_ours(file: Path) -> bool:
+    """Whether only this user and root may have written a file, or put it there."""
+    looked = (file.stat(), file.absolute().parent.stat())
+    return all(
+        found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+        for found in looked
+    )
+
+
 def _planned(config: Path | None, environ: Mapping[str, str]) -> ServerSettings:
     if config is None and CONFIG.is_file():
+        if not _is_ours(CONFIG):
+            # To read it is to run it.
+            raise ServerUnknown(
+                f'{CONFIG} here may be of others; if it is not, name it by --config'
+            )
         config = CONFIG
     return read(config or SERVICE, environ)

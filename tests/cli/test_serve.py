@@ -65,6 +65,7 @@ def test_a_bad_value_is_one_line_and_names_the_option() -> None:
         (('--max-memory', 'much'), '--max-memory: must be'),
         (('--upstream', 'ftp://host'), '--upstream: '),
         (('--workers', '0'), '--workers'),
+        (('app:app',), "unexpected argument 'app:app'"),
         (('--api-keys-file', '/nowhere'), '--api-keys-file: cannot be read'),
     ):
         done = run('serve', *arguments)

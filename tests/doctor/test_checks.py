@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shmstream.doctor import ServerSettings, examination, examine, quick
+from shmstream.doctor.case import examined
 from shmstream.doctor.examination import Check, run
 from shmstream.doctor.finding import Finding, ok
 from shmstream.doctor.server import ServerUnknown, read
@@ -161,6 +162,24 @@ def test_the_configuration_of_the_service_is_read_as_gunicorn_reads_it() -> None
     assert (found.worker_class, found.wsgi_app) == (
         *('asgi', 'shmstream.http.app:create_app()'),
     )
+
+
+def test_a_configuration_that_others_may_have_written_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a program, and the doctor may be root."""
+    monkeypatch.chdir(tmp_path)
+    ran = tmp_path / 'ran'
+    Path('gunicorn.conf.py').write_text(f'open({str(ran)!r}, "w")\n')
+    for path, mode in ((Path('gunicorn.conf.py'), 0o666), (tmp_path, 0o777)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        case = examined(tmp_path / 'streams')
+        assert 'may be of others' in str(case.told)
+        path.chmod(before)
+    assert not ran.exists()
+    examined(tmp_path / 'streams')
+    assert ran.exists()
 
 
 def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
