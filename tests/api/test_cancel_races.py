@@ -340,7 +340,7 @@ def test_f35_any_order_of_events_obeys_the_table_of_states(
     run_state_machine_as_test(
         type('Races', (Races,), here),
         settings=settings(
-            max_examples=150,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             print_blob=True,

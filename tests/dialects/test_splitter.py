@@ -43,7 +43,7 @@ texts = st.lists(pieces_of_text, max_size=14).map(b''.join)
 @example(text=b'a\r\r\nb\n\n', cuts=[3])
 @example(text=b'a\n\n\n\n', cuts=[3, 4])
 @example(text=b': p\r\n: q\n', cuts=[4])
-@settings(deadline=None, print_blob=True, max_examples=600)
+@settings(deadline=None, print_blob=True, max_examples=300)
 def test_what_is_passed_on_is_what_is_whole(text: bytes, cuts: list[int]) -> None:
     splitter = splitter_for(Framing.EVENTS)
     passed, at = b'', 0

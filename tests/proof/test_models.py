@@ -11,8 +11,8 @@ import pytest
 CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 
 
-# Half a minute of a processor, of which others may take most. ``.ci/run`` has all the
-# mutations searched.
+# Minutes of a processor, of which others may take most.
+@pytest.mark.matrix
 @pytest.mark.timeout(2400)
 @pytest.mark.skipif(
     not all(map(shutil.which, ('spin', 'gcc', 'timeout'))),
@@ -20,7 +20,7 @@ CHECK = Path(__file__).parents[2] / 'proof' / 'check.sh'
 )
 def test_every_search_comes_out_as_it_must() -> None:
     done = subprocess.run(
-        ['sh', str(CHECK), 'brief'],
+        ['sh', str(CHECK), 'quick'],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
