@@ -73,6 +73,7 @@ def test_a_stream_is_followed_through_its_life(proxied: Proxied) -> None:
     feed = proxied.feed(first=numbered(48))
     client = proxied.client
     with proxied.post('life', feed) as post:
+        post.until(48)
         (found,) = client.lookup('life')
         assert (found['state'], found['is_done']) == ('live', False)
         assert (found['total_bytes'], found['completed_at']) == (48, 0)

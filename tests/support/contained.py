@@ -47,7 +47,8 @@ def _hide_tmp() -> None:
     mount('-t', 'tmpfs', '-o', 'size=16m,mode=1777', 'tmpfs', '/tmp')
     for place, fd in opened:
         place.mkdir(parents=True, exist_ok=True)
-        mount('--bind', f'/proc/{os.getpid()}/fd/{fd}', str(place))
+        # The path that the link has would lead to what is hidden now.
+        mount('--no-canonicalize', '--bind', f'/proc/{os.getpid()}/fd/{fd}', str(place))
 
 
 def _mounts() -> list[str]:
