@@ -26,7 +26,7 @@ VARIANTS = ('plain', 'cors', 'gzip', 'base')
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope='module', params=matrix(SERVERS, 'gunicorn', 'uvicorn'))
+@pytest.fixture(scope='module', params=matrix(SERVERS, 'gunicorn'))
 def there(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:

@@ -27,7 +27,7 @@ VARIANTS = ('plain', 'cors', 'gzip', 'base')
 Start = Callable[..., Deployment]
 
 
-@pytest.fixture(params=matrix(SERVERS, 'gunicorn', 'uvicorn'))
+@pytest.fixture(params=matrix(SERVERS, 'gunicorn'))
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Start each server."""
     with ExitStack() as stack:
@@ -79,7 +79,7 @@ def test_workers_that_leave_in_mid_answer_lose_nothing(start: Start) -> None:
 @pytest.mark.parametrize(
     'start',
     # The others kill the rest of their workers as soon as one has ended.
-    matrix([kind for kind in SERVERS if kind not in ALONE], 'gunicorn', 'uvicorn'),
+    matrix([kind for kind in SERVERS if kind not in ALONE], 'gunicorn'),
     indirect=True,
 )
 def test_two_workers_that_leave_lose_nothing(start: Start) -> None:

@@ -188,9 +188,7 @@ class Source:
                 raise
 
 
-@pytest.fixture(
-    scope='module', params=matrix(SOURCES, 'async_generator', 'celery_worker')
-)
+@pytest.fixture(scope='module', params=matrix(SOURCES, 'async_generator'))
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Source]:
