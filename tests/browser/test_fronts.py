@@ -22,10 +22,11 @@ from tests.support.client import path
 from tests.support.cutting import Cutting
 from tests.support.followed import Stream
 from tests.support.fronts import ALL, Front, front_fixture
+from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.nginx import needs_nginx
 from tests.support.node import bundle, needs_node
-from tests.support.service import ROOT
+from tests.support.service import ROOT, Service
 from tests.support.ui_stream import HEADERS, beginning, delta, end
 
 pytestmark = [needs_chromium, needs_openssl, needs_nginx]
@@ -144,6 +145,26 @@ def test_the_module_resumes(front: Front, page: Page) -> None:
         assert page.evaluate('got') == list(range(9))
 
 
+def reload_workers(service: Service) -> None:
+    """Wait until nobody can come to a worker that leaves.
+
+    ``useChat`` comes back once, and would not if it were cut again.
+    """
+
+    def told() -> tuple[int, int]:
+        text = service.text()
+        return text.count('ASGI server listening'), text.count('Worker shutting down')
+
+    up, down = told()
+    service.signal(signal.SIGHUP)
+
+    def done() -> bool:
+        now_up, now_down = told()
+        return min(now_up - up, now_down - down) >= service.workers
+
+    assert wait_until(done)
+
+
 @needs_node
 def test_use_chat_resumes(front: Front, page: Page, chat_page: Path) -> None:
     """1. A question. 2. The page is loaded again. 3. Its worker leaves. 4. The rest."""
@@ -160,7 +181,7 @@ def test_use_chat_resumes(front: Front, page: Page, chat_page: Path) -> None:
     expect(answer).to_have_text('one ')
     page.reload()
     expect(answer).to_have_text('one ')
-    front.proxied.service.signal(signal.SIGHUP)
+    reload_workers(front.proxied.service)
     expect(status).to_have_text(re.compile('network error'))
     feed.send(delta('two '))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
