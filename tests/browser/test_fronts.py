@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from shmstream.client import resumable
 from tests.browser.conftest import WAIT_MS
 from tests.browser.followed_page import Followed
+from tests.http.proxied import Proxied
 from tests.support.certificate import needs_openssl
 from tests.support.chromium import needs_chromium
 from tests.support.client import path
@@ -26,7 +27,7 @@ from tests.support.leaks import wait_until
 from tests.support.matrix import matrix
 from tests.support.nginx import needs_nginx
 from tests.support.node import bundle, needs_node
-from tests.support.service import ROOT, Service
+from tests.support.service import ROOT
 from tests.support.ui_stream import HEADERS, beginning, delta, end
 
 pytestmark = [needs_chromium, needs_openssl, needs_nginx]
@@ -145,24 +146,19 @@ def test_the_module_resumes(front: Front, page: Page) -> None:
         assert page.evaluate('got') == list(range(9))
 
 
-def reload_workers(service: Service) -> None:
-    """Wait until nobody can come to a worker that leaves.
+def reload_workers(proxied: Proxied, conv_id: str) -> None:
+    """Wait until nobody comes to a worker that leaves.
 
     ``useChat`` comes back once, and would not if it were cut again.
     """
+    left = set(proxied.service.worker_pids())
+    proxied.service.signal(signal.SIGHUP)
 
-    def told() -> tuple[int, int]:
-        text = service.text()
-        return text.count('ASGI server listening'), text.count('Worker shutting down')
+    def stays() -> bool:
+        answer = proxied.client.call('HEAD', path(conv_id))
+        return int(answer.headers.get('stream-worker', min(left))) not in left
 
-    up, down = told()
-    service.signal(signal.SIGHUP)
-
-    def done() -> bool:
-        now_up, now_down = told()
-        return min(now_up - up, now_down - down) >= service.workers
-
-    assert wait_until(done)
+    assert wait_until(lambda: all(stays() for _ in range(20)))
 
 
 @needs_node
@@ -181,7 +177,7 @@ def test_use_chat_resumes(front: Front, page: Page, chat_page: Path) -> None:
     expect(answer).to_have_text('one ')
     page.reload()
     expect(answer).to_have_text('one ')
-    reload_workers(front.proxied.service)
+    reload_workers(front.proxied, f'chat-{front.port}')
     expect(status).to_have_text(re.compile('network error'))
     feed.send(delta('two '))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
