@@ -39,8 +39,7 @@ def prometheus(reading: Reading) -> bytes:
     ]
     for family in reading.families:
         name = family.name + ('_total' if family.kind == 'counter' else '')
-        lines += [f'# HELP {name} {family.text}', f'# TYPE {name} {family.kind}']
-        lines += _samples(family)
+        lines += [*_head(name, family), *_samples(family)]
     return _joined(lines)
 
 
@@ -52,12 +51,15 @@ def openmetrics(reading: Reading) -> bytes:
         _version(reading),
     ]
     for family in reading.families:
-        name = family.name
-        lines += [f'# HELP {name} {family.text}', f'# TYPE {name} {family.kind}']
+        lines += _head(family.name, family)
         if family.unit:
-            lines.append(f'# UNIT {name} {family.unit}')
+            lines.append(f'# UNIT {family.name} {family.unit}')
         lines += _samples(family)
     return _joined([*lines, '# EOF'])
+
+
+def _head(name: str, family: Family) -> list[str]:
+    return [f'# HELP {name} {family.text}', f'# TYPE {name} {family.kind}']
 
 
 def _version(reading: Reading) -> str:

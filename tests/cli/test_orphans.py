@@ -6,18 +6,17 @@ Here ``clean`` may look at all of /dev/shm: nobody else's deployment is in it.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 
 import posix_ipc
-import pytest
 
 from shmstream import Streams, SupervisorConfig
 from shmstream.inspection import orphans as module
 from shmstream.wakeups.semaphore import semaphore_name
 from tests.support.command import run
 from tests.support.service import ROOT
+from tests.support.unshare import needs_unshare
 
 LEFT, USED = semaphore_name(1, 2), semaphore_name(3, 4)
 
@@ -45,10 +44,7 @@ def main() -> None:
     print('done')
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='needs root and unshare',
-)
+@needs_unshare
 def test_a_semaphore_that_nobody_uses_is_removed_and_no_other() -> None:
     done = subprocess.run(
         ['unshare', '-m', sys.executable, '-m', 'tests.cli.test_orphans'],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from shmstream.doctor.server import ServerUnknown, read
 from shmstream.settings import Settings
 from tests.doctor.cases import BITES, NOTE, OK, UNKNOWN, case_of, look
 from tests.support.service import ROOT
+from tests.support.unshare import needs_unshare
 
 BAD_MACHINE = {
     # The default of Docker is 64 MiB of /dev/shm; full rings are 4 MiB, or 64 KiB.
@@ -32,10 +32,7 @@ BAD_MACHINE = {
 }
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='a namespace takes root and unshare',
-)
+@needs_unshare
 def test_checks_bite_on_a_bad_machine() -> None:
     command = ['unshare', '-m', sys.executable, '-m', 'tests.support.bad_machine']
     done = subprocess.run(

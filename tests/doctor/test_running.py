@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tests.support.child import Child, hear, say
 from tests.support.leaks import LeakGuard, wait_until
 from tests.support.service import ROOT, Service
 from tests.support.supervisor import gone, stop
+from tests.support.unshare import needs_unshare
 
 
 @pytest.fixture(scope='module')
@@ -102,10 +102,7 @@ def test_a_wall_clock_that_was_set_is_noted(open_service: Service) -> None:
     assert '3600' in found.what or '3599' in found.what or '3601' in found.what
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='a namespace takes root and unshare',
-)
+@needs_unshare
 def test_another_time_namespace_bites(open_service: Service) -> None:
     shift = ('unshare', '--time', '--boottime', '86400', 'sh', '-c', 'exec "$@"', 'sh')
     _, found = doctor(open_service, *shift)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,12 +16,10 @@ from tests.deploy.test_leaving import RATE, begin
 from tests.support.client import Client, path
 from tests.support.leaks import wait_until
 from tests.support.service import ROOT, Service
+from tests.support.unshare import needs_unshare
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='mounting a small file system takes root',
-)
+@needs_unshare
 def test_f18_without_an_inode_left_a_stream_is_refused() -> None:
     result = subprocess.run(
         ['unshare', '-m', sys.executable, '-m', 'tests.support.few_inodes'],

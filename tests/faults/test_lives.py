@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,12 +28,8 @@ from tests.support.child import ROOT, Child
 from tests.support.frozen import freeze
 from tests.support.leaks import SHM, LeakGuard, processes, semaphores, wait_until
 from tests.support.supervisor import gone, stop
+from tests.support.unshare import needs_unshare
 from tests.support.worker import Worker
-
-needs_unshare = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='a namespace takes root and unshare',
-)
 
 
 def start_over(directory: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from tests.support.child import Child, hear, say
 from tests.support.frozen import freeze
 from tests.support.leaks import wait_until
 from tests.support.supervisor import gone, stop
+from tests.support.unshare import needs_unshare
 from tests.support.worker import OrderFailed, Worker, line
 
 
@@ -85,10 +85,7 @@ def produce_in_a_namespace(directory: str) -> None:
     hear()
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which('unshare') is None,
-    reason='a pid namespace takes root and unshare',
-)
+@needs_unshare
 def test_f23_a_producer_in_another_pid_namespace_lives_and_dies_as_any_other(
     directory: Path, streams: Streams
 ) -> None:
